@@ -1,0 +1,3 @@
+//! `sterna`: ternary language models from the terminal.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,69 @@
+//! Activations as a ternary layer reads them: int8 with one scale a token, as BitNet models are trained.
+
+use crate::pool::SendPtr;
+use crate::rows::Rows;
+use crate::set::Cpu;
+
+/// int8 rows `(token, feature)`, each with its scale and the sum of its codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activations {
+    cols: usize,
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+}
+
+impl Activations {
+    /// Quantises each row: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s), −128, 127)`
+    /// (the rule of BitNet b1.58's `BitLinear`, in `f32`).
+    pub fn quantize(cpu: &Cpu, x: &Rows) -> Self {
+        let (rows, cols) = (x.len(), x.dim());
+        let stride = cols.next_multiple_of(16);
+        let mut codes = vec![0; rows * stride];
+        let (mut scales, mut sums) = (vec![0.0; rows], vec![0; rows]);
+        let (scales_at, sums_at) = (SendPtr(scales.as_mut_ptr()), SendPtr(sums.as_mut_ptr()));
+        cpu.pool.pieces(&mut codes, stride, |row, codes| {
+            let (scale, sum) = cpu.set.quantize(x.row(row), &mut codes[..cols]);
+            // SAFETY: each row is one piece, so each index is written by one thread; both have `rows` elements.
+            unsafe {
+                *scales_at.get().add(row) = scale;
+                *sums_at.get().add(row) = sum;
+            }
+        });
+        Self { cols, codes, scales, sums }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.scales.len()
+    }
+
+    /// Features in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The codes of row `i`.
+    pub fn row(&self, i: usize) -> &[i8] {
+        &self.codes[i * self.stride()..][..self.cols]
+    }
+
+    /// The multiplier `s` of each row: code = round(x · s).
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// Sum of the codes of each row.
+    pub fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
+    /// All codes, each row padded with zeros to a multiple of 16.
+    pub(crate) fn padded(&self) -> &[i8] {
+        &self.codes
+    }
+
+    fn stride(&self) -> usize {
+        self.cols.next_multiple_of(16)
+    }
+}

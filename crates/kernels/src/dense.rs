@@ -1,0 +1,336 @@
+//! Matrices that are not ternary (embeddings and heads), kept as stored and decoded row by row.
+//!
+//! Block layouts follow ggml's (`ggml-quants`): a block of 32 or 256 weights with its scales, little endian.
+
+use crate::memory::Bytes;
+use crate::math::f16_to_f32;
+use crate::pool::SendPtr;
+use crate::portable::{LANES, Lanes, fold, lanes, multiply_add};
+use crate::rows::Rows;
+use crate::set::Cpu;
+
+/// How the weights of a row are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenseType {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16: the upper half of a single.
+    Bf16,
+    /// 32 weights in 34 bytes: f16 scale, i8 × 32.
+    Q8_0,
+    /// 32 weights in 18 bytes: f16 scale, 16 bytes of nibbles (low nibbles first), value q − 8.
+    Q4_0,
+    /// 256 weights in 144 bytes: f16 scale and minimum, eight 6-bit scale/minimum pairs, nibbles.
+    Q4K,
+    /// 256 weights in 210 bytes: low nibbles, high pairs of bits, sixteen i8 scales, f16 scale.
+    Q6K,
+}
+
+impl DenseType {
+    /// (weights, bytes) of a block.
+    pub const fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Q8_0 => (32, 34),
+            Self::Q4_0 => (32, 18),
+            Self::Q4K => (256, 144),
+            Self::Q6K => (256, 210),
+        }
+    }
+
+    /// Bytes of `cols` weights; `None` if they are not whole blocks or overflow.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        let (weights, bytes) = self.block();
+        if cols.is_multiple_of(weights) { (cols / weights).checked_mul(bytes) } else { None }
+    }
+
+    /// Name in lower case, as `--head` and reports use it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+            Self::Q6K => "q6_k",
+        }
+    }
+}
+
+/// A `(rows, cols)` matrix kept as stored.
+#[derive(Clone, Debug)]
+pub struct DenseMatrix {
+    kind: DenseType,
+    rows: usize,
+    cols: usize,
+    bytes: Bytes,
+}
+
+impl DenseMatrix {
+    /// A matrix over `bytes`; `None` if their number is not what the type and shape need.
+    pub fn new(kind: DenseType, rows: usize, cols: usize, bytes: Bytes) -> Option<Self> {
+        let wanted = kind.row_bytes(cols)?.checked_mul(rows)?;
+        (wanted == bytes.len() && cols > 0).then_some(Self { kind, rows, cols, bytes })
+    }
+
+    /// How the weights are stored.
+    pub fn kind(&self) -> DenseType {
+        self.kind
+    }
+
+    /// Output features (tokens of the vocabulary).
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes as stored: what one product reads.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.bytes.len() / self.rows.max(1)
+    }
+
+    fn stored(&self, first: usize, count: usize) -> &[u8] {
+        &self.bytes[first * self.row_bytes()..][..count * self.row_bytes()]
+    }
+
+    /// Rows `ids` as `f32`: an embedding lookup.
+    pub fn lookup(&self, cpu: &Cpu, ids: &[u32]) -> Rows {
+        let mut out = Rows::zeros(ids.len(), self.cols);
+        cpu.pool.pieces(out.data_mut(), self.cols, |i, out| {
+            cpu.set.dense_row(self.kind, self.stored(ids[i] as usize, 1), out);
+        });
+        out
+    }
+
+    /// `y = x · Wᵀ` in `f32`: `(token, rows)`.
+    pub fn matmul(&self, cpu: &Cpu, x: &Rows) -> Rows {
+        /// Rows of one chunk of work.
+        const CHUNK: usize = 64;
+        assert_eq!(x.dim(), self.cols, "matrix and activations have the same input width");
+        let (m, rows) = (x.len(), self.rows);
+        let mut out = Rows::zeros(m, rows);
+        let base = SendPtr(out.data_mut().as_mut_ptr());
+        cpu.pool.run(rows.div_ceil(CHUNK), |chunk| {
+            let first = chunk * CHUNK;
+            let count = CHUNK.min(rows - first);
+            let mut acc = vec![0.0; m * count];
+            cpu.set.dense_dot(self.kind, self.stored(first, count), self.cols, x.data(), &mut acc);
+            for (t, acc) in acc.chunks_exact(count).enumerate() {
+                // SAFETY: row t < m, columns first .. first + count ≤ rows; the chunks are disjoint columns.
+                unsafe { std::slice::from_raw_parts_mut(base.get().add(t * rows + first), count) }.copy_from_slice(acc);
+            }
+        });
+        out
+    }
+}
+
+/// A plain number format: how 16 neighbours become `f32`.
+pub(crate) trait Plain {
+    const BYTES: usize;
+    fn value(bytes: &[u8]) -> f32;
+    #[inline(always)]
+    fn load(bytes: &[u8]) -> Lanes {
+        let mut out = [0.0; LANES];
+        for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(Self::BYTES)) {
+            *out = Self::value(bytes);
+        }
+        out
+    }
+}
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
+
+impl Plain for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    fn value(b: &[u8]) -> f32 {
+        f32::from_le_bytes([b[0], b[1], b[2], b[3]])
+    }
+}
+
+impl Plain for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn value(b: &[u8]) -> f32 {
+        f16_to_f32(u16::from_le_bytes([b[0], b[1]]))
+    }
+}
+
+impl Plain for Bf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn value(b: &[u8]) -> f32 {
+        f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)
+    }
+}
+
+/// Four rows at a time, for one token or for four: independent chains hide the latency of the adds.
+#[inline(always)]
+pub(crate) fn dot<T: Plain>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+    let row_bytes = cols * T::BYTES;
+    let (count, m) = (rows.len() / row_bytes, x.len() / cols);
+    let mut t = 0;
+    while t < m {
+        let tokens = if m - t >= 4 { 4 } else { 1 };
+        let mut r = 0;
+        while r < count {
+            let step = if count - r >= 4 { 4 } else { 1 };
+            let (rows, x) = (&rows[r * row_bytes..], &x[t * cols..]);
+            let out = &mut out[t * count + r..];
+            match (step, tokens) {
+                (4, 4) => block::<T, 4, 4>(rows, cols, x, count, out),
+                (4, _) => block::<T, 4, 1>(rows, cols, x, count, out),
+                (_, 4) => block::<T, 1, 4>(rows, cols, x, count, out),
+                _ => block::<T, 1, 1>(rows, cols, x, count, out),
+            }
+            r += step;
+        }
+        t += tokens;
+    }
+}
+
+/// `R` rows × `M` tokens; `out[t · stride + r]`.
+#[inline(always)]
+fn block<T: Plain, const R: usize, const M: usize>(
+    rows: &[u8], cols: usize, x: &[f32], stride: usize, out: &mut [f32],
+) {
+    let row_bytes = cols * T::BYTES;
+    let whole = cols / LANES * LANES;
+    let rows: [&[u8]; R] = std::array::from_fn(|r| &rows[r * row_bytes..(r + 1) * row_bytes]);
+    let x: [&[f32]; M] = std::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
+    let mut acc = [[[0.0; LANES]; M]; R];
+    let mut k = 0;
+    while k < whole {
+        let w: [Lanes; R] = std::array::from_fn(|r| T::load(&rows[r][k * T::BYTES..(k + LANES) * T::BYTES]));
+        for t in 0..M {
+            let x = lanes(&x[t][k..k + LANES]);
+            for r in 0..R {
+                multiply_add(&mut acc[r][t], &w[r], &x);
+            }
+        }
+        k += LANES;
+    }
+    for r in 0..R {
+        let tail = T::load(&rows[r][whole * T::BYTES..]);
+        for t in 0..M {
+            multiply_add(&mut acc[r][t], &tail, &lanes(&x[t][whole..]));
+            out[t * stride + r] = fold(acc[r][t]);
+        }
+    }
+}
+
+/// Block formats: each row is decoded once to `f32`, then multiplied with every token.
+#[inline(always)]
+pub(crate) fn dot_blocks(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+    let Some(row_bytes) = kind.row_bytes(cols) else { return };
+    let count = rows.len() / row_bytes;
+    let mut decoded = vec![0.0; cols];
+    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+        decode(kind, row, &mut decoded);
+        for (t, x) in x.chunks_exact(cols).enumerate() {
+            out[t * count + r] = dot_decoded(&decoded, x);
+        }
+    }
+}
+
+/// One row that is `f32` already; the same order as [`dot`].
+#[inline(always)]
+fn dot_decoded(row: &[f32], x: &[f32]) -> f32 {
+    let mut acc = [0.0; LANES];
+    let (mut row, mut x) = (row.chunks_exact(LANES), x.chunks_exact(LANES));
+    for (row, x) in row.by_ref().zip(x.by_ref()) {
+        multiply_add(&mut acc, &lanes(row), &lanes(x));
+    }
+    multiply_add(&mut acc, &lanes(row.remainder()), &lanes(x.remainder()));
+    fold(acc)
+}
+
+#[inline(always)]
+fn half(bytes: &[u8]) -> f32 {
+    F16::value(bytes)
+}
+
+/// Decodes one stored row.
+#[inline(always)]
+pub(crate) fn decode(kind: DenseType, row: &[u8], out: &mut [f32]) {
+    let (weights, bytes) = kind.block();
+    let blocks = row.chunks_exact(bytes).zip(out.chunks_exact_mut(weights));
+    match kind {
+        DenseType::F32 => blocks.for_each(|(b, out)| out[0] = F32::value(b)),
+        DenseType::F16 => blocks.for_each(|(b, out)| out[0] = F16::value(b)),
+        DenseType::Bf16 => blocks.for_each(|(b, out)| out[0] = Bf16::value(b)),
+        DenseType::Q8_0 => blocks.for_each(|(b, out)| decode_q8_0(b, out)),
+        DenseType::Q4_0 => blocks.for_each(|(b, out)| decode_q4_0(b, out)),
+        DenseType::Q4K => blocks.for_each(|(b, out)| decode_q4_k(b, out)),
+        DenseType::Q6K => blocks.for_each(|(b, out)| decode_q6_k(b, out)),
+    }
+}
+
+/// `d:f16 | q:i8×32`
+#[inline(always)]
+fn decode_q8_0(block: &[u8], out: &mut [f32]) {
+    let d = half(block);
+    for (out, q) in out.iter_mut().zip(&block[2..34]) {
+        *out = f32::from(*q as i8) * d;
+    }
+}
+
+/// `d:f16 | nibbles×16`: low nibbles are weights 0…15, high nibbles 16…31
+#[inline(always)]
+fn decode_q4_0(block: &[u8], out: &mut [f32]) {
+    let d = half(block);
+    for (i, q) in block[2..18].iter().enumerate() {
+        out[i] = (i32::from(q & 15) - 8) as f32 * d;
+        out[i + 16] = (i32::from(q >> 4) - 8) as f32 * d;
+    }
+}
+
+/// `d:f16 | dmin:f16 | scales×12 | nibbles×128`: 32 bytes of nibbles are two sub-blocks of 32, low then high
+#[inline(always)]
+fn decode_q4_k(block: &[u8], out: &mut [f32]) {
+    let (d, dmin, s) = (half(block), half(&block[2..]), &block[4..16]);
+    for i in 0..8 {
+        let (scale, min) = if i < 4 {
+            (s[i] & 63, s[i + 4] & 63)
+        } else {
+            (s[i + 4] & 15 | s[i - 4] >> 6 << 4, s[i + 4] >> 4 | s[i] >> 6 << 4)
+        };
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        let nibbles = &block[16 + 32 * (i / 2)..][..32];
+        for (out, q) in out[32 * i..32 * (i + 1)].iter_mut().zip(nibbles) {
+            *out = scale * f32::from(q >> (4 * (i % 2)) & 15) - min;
+        }
+    }
+}
+
+/// `low×128 | high×64 | scales:i8×16 | d:f16`: each half of 128 weights is four runs of 32
+#[inline(always)]
+fn decode_q6_k(block: &[u8], out: &mut [f32]) {
+    let d = half(&block[208..]);
+    for run in 0..8 {
+        let (part, quarter) = (run / 4, run % 4);
+        let low = &block[64 * part + 32 * (quarter % 2)..][..32];
+        let high = &block[128 + 32 * part..][..32];
+        for side in 0..2 {
+            let scale = d * f32::from(block[192 + 8 * part + 2 * quarter + side] as i8);
+            for l in 16 * side..16 * (side + 1) {
+                let q = low[l] >> (4 * (quarter / 2)) & 15 | (high[l] >> (2 * quarter) & 3) << 4;
+                out[32 * run + l] = scale * (i32::from(q) - 32) as f32;
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Ternary arithmetic on CPUs: the only crate of Sterna that contains `unsafe`.
+//!
+//! ```text
+//! rows of trits ──► TernaryMatrix::pack ──► packed tiles ┐
+//! f32 rows ──► Activations::quantize ──► int8 rows ──────┴─► ternary::matmul ──► f32 rows
+//! ```
+//!
+//! [`portable`] is the definition of correct. Every other instruction set ([`set::ALL`]) must give the same
+//! bytes: integer dots are exact, and every float reduction has one written order (16 lanes, one tree,
+//! multiply then add), which each set compiles from the same source.
+
+pub mod activations;
+pub mod attention;
+pub mod dense;
+pub mod math;
+pub mod memory;
+pub mod pool;
+pub mod portable;
+pub mod rows;
+pub mod set;
+pub mod ternary;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use activations::Activations;
+pub use dense::{DenseMatrix, DenseType};
+pub use memory::Bytes;
+pub use pool::Pool;
+pub use rows::Rows;
+pub use set::{Cpu, KernelSet};
+pub use ternary::TernaryMatrix;

@@ -1,0 +1,114 @@
+//! Bytes of a file or of the program, shared without copying, and what memory this machine has left.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+
+enum Owner {
+    Mapped(memmap2::Mmap),
+    Heap(Vec<u8>),
+    Static(&'static [u8]),
+}
+
+/// A range of a memory-mapped file, of a heap buffer or of the program itself. Cloning shares it.
+#[derive(Clone)]
+pub struct Bytes {
+    owner: Arc<Owner>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// Maps a whole file, read-only.
+    pub fn map(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+        }
+        // SAFETY: the map is read-only and private. Another program that truncates the file meanwhile makes reads
+        // fail with SIGBUS, as with every mapped file; nothing else can change what we assume about the bytes, as
+        // they are only ever read as plain integers.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        let range = 0..map.len();
+        Ok(Self { owner: Arc::new(Owner::Mapped(map)), range })
+    }
+
+    /// Part of the same bytes; `None` if `range` does not lie inside.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        let start = self.range.start;
+        Some(Self { owner: self.owner.clone(), range: start + range.start..start + range.end })
+    }
+
+    /// Tells the system that a mapped file's pages in this range are not needed soon: they leave resident memory and
+    /// are read again from the file when touched.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Owner::Mapped(map) = &*self.owner {
+            const PAGE: usize = 4096;
+            let start = self.range.start.next_multiple_of(PAGE);
+            let end = self.range.end / PAGE * PAGE;
+            if start < end {
+                // SAFETY: for a read-only file mapping, dropped pages are read again from the same file.
+                let _ = unsafe {
+                    map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+                };
+            }
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        let all: &[u8] = match &*self.owner {
+            Owner::Mapped(map) => map,
+            Owner::Heap(bytes) => bytes,
+            Owner::Static(bytes) => bytes,
+        };
+        &all[self.range.clone()]
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { range: 0..bytes.len(), owner: Arc::new(Owner::Heap(bytes)) }
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self { range: 0..bytes.len(), owner: Arc::new(Owner::Static(bytes)) }
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bytes({})", self.len())
+    }
+}
+
+/// Memory that can still be used without swapping, in bytes, cgroup limits respected; `None` where it cannot be read.
+pub fn available() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let field = |text: &str, name: &str| -> Option<u64> {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    };
+    let machine = field(&read("/proc/meminfo")?, "MemAvailable:")?;
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .zip(number("/sys/fs/cgroup/memory.current"))
+        .map(|(max, current)| max.saturating_sub(current));
+    Some(group.map_or(machine, |group| group.min(machine)))
+}
+
+/// Peak resident memory of this process in bytes, file pages included; `None` where it cannot be read.
+pub fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}

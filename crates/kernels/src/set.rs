@@ -1,0 +1,221 @@
+//! Instruction sets: a table of kernels each, and the ladder that picks one at run time.
+
+use crate::attention::Span;
+use crate::dense::DenseType;
+use crate::pool::{Pool, default_threads};
+
+/// Every set that this build knows, best first. A new one is a file and a line here.
+pub const ALL: &[&KernelSet] = &[
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avx512::SET,
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avx2::SET,
+    &PORTABLE,
+];
+
+/// The kernels of one instruction set. All sets give the same bytes for the same inputs.
+///
+/// The functions are `unsafe` because they may need instructions the CPU lacks; the methods below are the only
+/// callers, and a `KernelSet` reaches them only after `supported` said yes ([`available`], [`by_name`]).
+pub struct KernelSet {
+    /// Name as `STERNA_ISA` and reports use it.
+    pub name: &'static str,
+    pub(crate) supported: fn() -> bool,
+    pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
+    pub(crate) floats: Floats,
+}
+
+/// The float kernels, one source ([`crate::portable`]) compiled for each set by [`float_kernels!`].
+pub(crate) struct Floats {
+    pub(crate) ternary_dot_f32: unsafe fn(&[u8], usize, &[f32], usize, &mut [f32]),
+    pub(crate) quantize: unsafe fn(&[f32], &mut [i8]) -> (f32, i32),
+    pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rotate: unsafe fn(&mut [f32], &[f32], &[f32]),
+    pub(crate) relu2_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) to_f16: unsafe fn(&[f32], &mut [u16]),
+    pub(crate) dense_dot: unsafe fn(DenseType, &[u8], usize, &[f32], &mut [f32]),
+    pub(crate) dense_row: unsafe fn(DenseType, &[u8], &mut [f32]),
+    pub(crate) attend: unsafe fn(&Span<'_>, &[f32], &mut [f32], &mut [f32]),
+}
+
+/// Compiles the float source with the given target features and yields `const FLOATS: Floats`.
+macro_rules! float_kernels {
+    ($(#[$feature:meta])*) => {
+        float_kernels! { @each [$(#[$feature])*]
+            ternary_dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]);
+            quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32);
+            rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
+            rotate(head: &mut [f32], cos: &[f32], sin: &[f32]);
+            relu2_mul(gate: &mut [f32], up: &[f32]);
+            silu_mul(gate: &mut [f32], up: &[f32]);
+            add(x: &mut [f32], y: &[f32]);
+            to_f16(x: &[f32], out: &mut [u16]);
+            dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
+            dense_row(kind: crate::DenseType, row: &[u8], out: &mut [f32]);
+            attend(span: &crate::attention::Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]);
+        }
+    };
+    (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
+        $(float_kernels! { @one $features $name($($arg: $type),*) $(-> $ret)? })*
+        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { $($name),* };
+    };
+    (@one [$(#[$feature:meta])*] $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
+        $(#[$feature])*
+        fn $name($($arg: $type),*) $(-> $ret)? {
+            crate::portable::$name($($arg),*)
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use float_kernels;
+
+mod baseline {
+    float_kernels! {}
+    pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+        crate::portable::ternary_dot(codes, groups, x, acc);
+    }
+}
+
+/// The definition of correct, for any CPU.
+pub static PORTABLE: KernelSet = KernelSet {
+    name: "portable",
+    supported: || true,
+    ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
+    floats: baseline::FLOATS,
+};
+
+/// Forwards a method to its function pointer.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
+        impl KernelSet {$(
+            $(#[$doc])*
+            pub(crate) fn $name(&self, $($arg: $type),*) $(-> $ret)? {
+                debug_assert!((self.supported)());
+                // SAFETY: the set is supported by this CPU (the type's contract); the functions are otherwise safe.
+                unsafe { (self.floats.$name)($($arg),*) }
+            }
+        )*}
+    };
+}
+
+methods! {
+    ternary_dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]);
+    quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32);
+    rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
+    rotate(head: &mut [f32], cos: &[f32], sin: &[f32]);
+    relu2_mul(gate: &mut [f32], up: &[f32]);
+    silu_mul(gate: &mut [f32], up: &[f32]);
+    add(x: &mut [f32], y: &[f32]);
+    to_f16(x: &[f32], out: &mut [u16]);
+    dense_dot(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
+    dense_row(kind: DenseType, row: &[u8], out: &mut [f32]);
+    attend(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]);
+}
+
+impl KernelSet {
+    pub(crate) fn ternary_dot(&self, codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+        debug_assert!((self.supported)());
+        let tiles = codes.len() / (groups * 64).max(1);
+        assert_eq!(codes.len(), tiles * groups * 64, "whole tiles");
+        assert_eq!(acc.len() * groups * 16, x.len() * tiles * 16, "one sum a row and token");
+        // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
+        unsafe { (self.ternary_dot)(codes, groups, x, acc) }
+    }
+}
+
+impl std::fmt::Debug for KernelSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The sets this CPU supports, best first; `portable` is always the last.
+pub fn available() -> impl Iterator<Item = &'static KernelSet> {
+    ALL.iter().copied().filter(|set| (set.supported)())
+}
+
+/// A name that is no instruction set, or one this CPU lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownSet {
+    name: String,
+}
+
+impl std::fmt::Display for UnknownSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |sets: &mut dyn Iterator<Item = &'static KernelSet>| {
+            sets.map(|set| set.name).collect::<Vec<_>>().join(", ")
+        };
+        let known = ALL.iter().any(|set| set.name == self.name);
+        let reason = if known { "is not supported by this CPU" } else { "is not an instruction set of this build" };
+        write!(f, "`{}` {reason}; this machine runs: {}", self.name, names(&mut available()))
+    }
+}
+
+impl std::error::Error for UnknownSet {}
+
+/// The set called `name`; the best one for an empty name.
+pub fn by_name(name: &str) -> Result<&'static KernelSet, UnknownSet> {
+    let mut sets = available();
+    let found = if name.is_empty() { sets.next() } else { sets.find(|set| set.name == name) };
+    found.ok_or_else(|| UnknownSet { name: name.to_owned() })
+}
+
+/// What computes: an instruction set and the threads to run it on.
+pub struct Cpu {
+    /// The kernels.
+    pub set: &'static KernelSet,
+    /// The threads.
+    pub pool: Pool,
+}
+
+impl Cpu {
+    /// The set that `STERNA_ISA` names (the best one if unset or empty) on `threads` threads (0: as many as CPUs).
+    pub fn new(threads: usize) -> Result<Self, UnknownSet> {
+        let name = std::env::var("STERNA_ISA").unwrap_or_default();
+        Ok(Self::with(by_name(&name)?, threads))
+    }
+
+    /// A given set on `threads` threads (0: as many as CPUs).
+    pub fn with(set: &'static KernelSet, threads: usize) -> Self {
+        Self { set, pool: Pool::new(if threads == 0 { default_threads() } else { threads }) }
+    }
+
+    /// `out = w · (x / sqrt(mean(x²) + eps))`, row by row.
+    pub fn rms_norm(&self, x: &crate::Rows, weight: &[f32], eps: f32) -> crate::Rows {
+        assert_eq!(x.dim(), weight.len(), "one weight a feature");
+        let mut out = crate::Rows::zeros(x.len(), x.dim());
+        self.pool.pieces(out.data_mut(), weight.len(), |i, out| self.set.rms_norm(x.row(i), weight, eps, out));
+        out
+    }
+
+    /// `x += y`
+    pub fn add(&self, x: &mut crate::Rows, y: &crate::Rows) {
+        assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
+        let dim = x.dim();
+        self.pool.pieces(x.data_mut(), dim, |i, x| self.set.add(x, y.row(i)));
+    }
+
+    /// `gate = relu(gate)² · up`
+    pub fn relu2_mul(&self, gate: &mut crate::Rows, up: &crate::Rows) {
+        let dim = gate.dim();
+        self.pool.pieces(gate.data_mut(), dim, |i, gate| self.set.relu2_mul(gate, up.row(i)));
+    }
+
+    /// `gate = silu(gate) · up`
+    pub fn silu_mul(&self, gate: &mut crate::Rows, up: &crate::Rows) {
+        let dim = gate.dim();
+        self.pool.pieces(gate.data_mut(), dim, |i, gate| self.set.silu_mul(gate, up.row(i)));
+    }
+
+    /// Rotates every head of every row (pairs i, i + dim/2); `cos` and `sin` have `head_dim / 2` values a row.
+    pub fn rotate(&self, x: &mut crate::Rows, cos: &crate::Rows, sin: &crate::Rows) {
+        let dim = x.dim();
+        self.pool.pieces(x.data_mut(), dim, |i, row| {
+            for head in row.chunks_exact_mut(2 * cos.dim()) {
+                self.set.rotate(head, cos.row(i), sin.row(i));
+            }
+        });
+    }
+}

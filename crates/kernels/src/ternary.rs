@@ -1,0 +1,213 @@
+//! Packed ternary matrices and their product with activations.
+//!
+//! One layout serves every instruction set ("T16", 2 bits a weight): tiles of 16 rows, and in a tile one 64-byte line
+//! for every 16 columns. Code = trit + 1.
+//!
+//! ```text
+//! line g of a tile:   lane (u32, little endian) = row 0 … 15
+//!                     lane:  byte 0   byte 1   byte 2   byte 3
+//!                     bits:  7…0      each byte: field 3 | field 2 | field 1 | field 0   (2 bits each)
+//!                     column k = 16 g + 4 · field + byte
+//! ```
+//!
+//! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
+//! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
+
+use crate::activations::Activations;
+use crate::pool::{Pool, SendPtr};
+use crate::rows::Rows;
+use crate::set::Cpu;
+
+/// Rows in a tile.
+pub const TILE: usize = 16;
+/// Bytes in a line: 16 rows × 16 columns × 2 bits.
+pub const LINE: usize = 64;
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; LINE]);
+
+/// A `(rows, cols)` matrix of −1, 0, +1 with one scale, packed.
+pub struct TernaryMatrix {
+    rows: usize,
+    cols: usize,
+    scale: f32,
+    lines: Vec<Line>,
+}
+
+/// The code of (row, column k) in a tile; the definition of the layout.
+#[inline(always)]
+pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
+    tile[k / 16 * LINE + row * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
+}
+
+/// Packs one row of codes (0, 1, 2; padded to whole lines) into its lane of a tile.
+fn pack_row(codes: &[u8], lane: usize, tile: &mut [Line]) {
+    for (line, codes) in tile.iter_mut().zip(codes.chunks_exact(16)) {
+        let field = |f: usize| u32::from_le_bytes([codes[4 * f], codes[4 * f + 1], codes[4 * f + 2], codes[4 * f + 3]]);
+        // Codes are below 4, so shifting a dword of them never crosses a byte.
+        let word = field(0) | field(1) << 2 | field(2) << 4 | field(3) << 6;
+        line.0[4 * lane..4 * lane + 4].copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+impl TernaryMatrix {
+    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
+    ///
+    /// Rows are filled in parallel; the error of the lowest failing tile is returned.
+    pub fn pack<E: Send>(
+        pool: &Pool, rows: usize, cols: usize, scale: f32, fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let groups = cols.div_ceil(16);
+        let tiles = rows.div_ceil(TILE);
+        let mut lines = zeroed_lines(tiles * groups);
+        let failure = std::sync::Mutex::new(None::<(usize, E)>);
+        pool.pieces(&mut lines, groups.max(1), |tile, lines| {
+            let mut trits = vec![0i8; groups * 16];
+            let mut codes = vec![1u8; groups * 16];
+            for lane in 0..TILE.min(rows - tile * TILE) {
+                if let Err(error) = fill(tile * TILE + lane, &mut trits[..cols]) {
+                    let mut failure = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    if failure.as_ref().is_none_or(|(first, _)| tile < *first) {
+                        *failure = Some((tile, error));
+                    }
+                    return;
+                }
+                for (code, trit) in codes.iter_mut().zip(&trits) {
+                    *code = (trit + 1) as u8 & 3;
+                }
+                pack_row(&codes, lane, lines);
+            }
+        });
+        match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Some((_, error)) => Err(error),
+            None => Ok(Self { rows, cols, scale, lines }),
+        }
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// What a sum of trits times inputs is multiplied with.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Bytes of packed weights: what one product reads.
+    pub fn bytes(&self) -> usize {
+        self.lines.len() * LINE
+    }
+
+    /// Row `r` as −1, 0, +1.
+    pub fn trits(&self, r: usize) -> Vec<i8> {
+        let tile = self.tiles(r / TILE, 1);
+        (0..self.cols).map(|k| code(tile, r % TILE, k) as i8 - 1).collect()
+    }
+
+    fn groups(&self) -> usize {
+        self.cols.div_ceil(16)
+    }
+
+    fn tile_count(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    fn tiles(&self, first: usize, count: usize) -> &[u8] {
+        let lines = &self.lines[first * self.groups()..(first + count) * self.groups()];
+        // SAFETY: `Line` is 64 plain bytes without padding, so the slice's bytes are all initialised.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+    }
+}
+
+/// `n` lines of zeros straight from the system: pages not written yet cost nothing.
+fn zeroed_lines(n: usize) -> Vec<Line> {
+    if n == 0 {
+        return Vec::new();
+    }
+    let layout = std::alloc::Layout::array::<Line>(n).expect("a matrix fits the address space");
+    // SAFETY: the layout is not empty; zero bytes are valid lines; the Vec gets the pointer, length and capacity of
+    // exactly this allocation, with `Line`'s own alignment.
+    unsafe {
+        let lines = std::alloc::alloc_zeroed(layout).cast::<Line>();
+        if lines.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        Vec::from_raw_parts(lines, n, n)
+    }
+}
+
+/// Tiles of one chunk of work: about 80 KiB of weights, so that the chunks of a matrix balance over the threads.
+const CHUNK_TILES: usize = 8;
+
+/// A piece of work: some tiles of one matrix.
+struct Chunk {
+    matrix: usize,
+    first: usize,
+    count: usize,
+}
+
+fn chunks(matrices: &[&TernaryMatrix]) -> Vec<Chunk> {
+    let of = |(matrix, m): (usize, &&TernaryMatrix)| {
+        let tiles = m.tile_count();
+        (0..tiles).step_by(CHUNK_TILES).map(move |first| Chunk { matrix, first, count: CHUNK_TILES.min(tiles - first) })
+    };
+    matrices.iter().enumerate().flat_map(of).collect()
+}
+
+/// Runs `dot(matrix, codes, acc, scatter)` over all chunks; `acc` is `(m, count · 16)` scratch.
+fn run<T: Copy + Default + Send>(
+    cpu: &Cpu, matrices: &[&TernaryMatrix], m: usize, dot: impl Fn(&TernaryMatrix, &[u8], &mut [T]) + Sync,
+    finish: impl Fn(&TernaryMatrix, usize, T) -> f32 + Sync,
+) -> Vec<Rows> {
+    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::zeros(m, w.rows)).collect();
+    let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
+    let chunks = chunks(matrices);
+    cpu.pool.run(chunks.len(), |i| {
+        let Chunk { matrix, first, count } = chunks[i];
+        let (w, out) = (matrices[matrix], pointers[matrix].get());
+        let width = count * TILE;
+        let mut acc = vec![T::default(); m * width];
+        dot(w, w.tiles(first, count), &mut acc);
+        let kept = width.min(w.rows - first * TILE);
+        for (t, acc) in acc.chunks_exact(width).enumerate() {
+            for (r, &acc) in acc[..kept].iter().enumerate() {
+                // SAFETY: row t < m and column first·16 + r < rows of this matrix's own output; the chunks of a
+                // matrix are disjoint ranges of columns.
+                unsafe { *out.add(t * w.rows + first * TILE + r) = finish(w, t, acc) };
+            }
+        }
+    });
+    outs
+}
+
+/// Products of matrices that share their input: `y = (Σ trit · code) · (matrix scale / activation scale)`, one
+/// `(token, matrix rows)` result a matrix. The sums are exact.
+pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.cols == x.cols()), "matrices and activations have the same input width");
+    run(
+        cpu,
+        matrices,
+        x.rows(),
+        |w, codes, acc: &mut [i32]| cpu.set.ternary_dot(codes, w.groups(), x.padded(), acc),
+        |w, t, acc| (acc - x.sums()[t]) as f32 * (w.scale / x.scales()[t]),
+    )
+}
+
+/// The same with `f32` activations (weight-only models): `y = (Σ trit · x, in the order of k) · scale`.
+pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.cols == x.dim()), "matrices and activations have the same input width");
+    run(
+        cpu,
+        matrices,
+        x.len(),
+        |w, codes, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, w.groups(), x.data(), w.cols, acc),
+        |w, _, acc| acc * w.scale,
+    )
+}

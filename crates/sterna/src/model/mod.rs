@@ -1,0 +1,72 @@
+//! Networks: a batch of tokens in, logits out. One file an architecture.
+
+pub mod kv;
+
+use sterna_kernels::{Cpu, Rows};
+
+use crate::checkpoint::{Checkpoint, Config};
+use crate::{Error, Result};
+pub use kv::{KvCache, SequenceId};
+
+/// A network with its weights.
+pub trait Model: Send + Sync {
+    /// Dimensions and choices.
+    fn config(&self) -> &Config;
+
+    /// Runs the tokens of `batch`, stores their keys and values in `kv`, and returns the logits of the rows
+    /// `batch.outputs`: `(output, vocab)`. Every row's logits are the same whatever else is in the batch.
+    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows;
+
+    /// Bytes of packed ternary weights: what one decoded token reads of the body.
+    fn body_bytes(&self) -> usize;
+
+    /// Bytes of the head as stored: what one decoded token reads of it.
+    fn head_bytes(&self) -> usize;
+
+    /// How the head is stored ("bf16", "q6_k", …).
+    fn head_type(&self) -> &'static str;
+}
+
+/// How ternary layers see their input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// int8 with one scale a token: as BitNet models are trained.
+    Int8,
+    /// `f32`: weight-only models.
+    Float32,
+}
+
+/// Rows of one forward pass: prompt chunks and decode rows of any sequences, mixed ("ragged").
+///
+/// Rows of one sequence come in the order of their positions, and a position's predecessors are in the cache or
+/// earlier in the batch.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Token ids, each below the vocabulary's size.
+    pub tokens: Vec<u32>,
+    /// Position of each token in its sequence.
+    pub positions: Vec<usize>,
+    /// Sequence of each token.
+    pub sequences: Vec<SequenceId>,
+    /// Rows whose logits are wanted.
+    pub outputs: Vec<usize>,
+}
+
+impl Batch {
+    /// Appends tokens of one sequence from `position` on.
+    pub fn push(&mut self, sequence: SequenceId, position: usize, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend(position..position + tokens.len());
+        self.sequences.extend(tokens.iter().map(|_| sequence));
+    }
+
+    /// Asks for the logits of the row appended last.
+    pub fn want_last(&mut self) {
+        self.outputs.push(self.tokens.len() - 1);
+    }
+}
+
+/// Builds the network of a checkpoint: reads, checks and packs every tensor.
+pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, precision: Precision) -> Result<Box<dyn Model>> {
+    todo!()
+}
