@@ -373,21 +373,21 @@ CHECKPOINTS = [
                "llama3-2b4t", 1234, online(), arch="bitnet-b1.58", ggufs=[Gguf("i2_s", "I2_S", pre=False)]),
     Checkpoint("bitnet-packed-offline", config("bitnet", "BitNetForCausalLM", 256, 256, 2, 4, 2, "relu2", 1e-5, theta(500000.0), 509, 510, True),
                "llama3-2b4t", 1235, OFFLINE, "multiply", "bitnet-b1.58",
-               [Gguf("i2_s", "I2_S"), Gguf("tq2_0", "TQ2_0"), Gguf("tq1_0-q8_0", "TQ1_0", "Q8_0")], eos_token_id=[510, 511]),
-    Checkpoint("llama-bf16-online", config("llama", "LlamaForCausalLM", 128, 128, 2, 2, 1, "silu", 1e-6, theta(1000042.0), 507, 511, False, head_dim=64, **LLAMA_EXTRA),
-               "llama3", 4321, online()),
+               [Gguf("i2_s", "I2_S"), Gguf("tq2_0-q8_0", "TQ2_0", "Q8_0"), Gguf("tq1_0-q8_0", "TQ1_0", "Q8_0")], eos_token_id=[510, 511]),
+    Checkpoint("llama-bf16-online", config("llama", "LlamaForCausalLM", 128, 128, 1, 2, 1, "silu", 1e-6, theta(1000042.0), 507, 511, False, head_dim=64, **LLAMA_EXTRA),
+               "llama3", 4321, online(), steps=240),
     Checkpoint("llama-bitlinear-online", config("llama", "LlamaForCausalLM", 128, 128, 1, 2, 2, "silu", 1e-5, theta(1000000.0), 507, 511, False, head_dim=64, **LLAMA_EXTRA),
                "llama3", 4322, online("bitlinear"), reference_quantization=online(), steps=240),
-    Checkpoint("llama-bitlinear-packed", config("llama", "LlamaForCausalLM", 256, 256, 2, 4, 2, "silu", 1e-6, theta(500000.0), 507, 511, False, head_dim=64, **LLAMA_EXTRA),
+    Checkpoint("llama-bitlinear-packed", config("llama", "LlamaForCausalLM", 256, 256, 2, 4, 2, "silu", 1e-6, theta(500000.0), 507, 511, True, head_dim=64, **LLAMA_EXTRA),
                "llama3", 4323, {"modules_to_not_convert": ["lm_head"], "quant_method": "bitnet"}, "divide", "llama",
-               [Gguf("i2_s", "I2_S"), Gguf("tq2_0-q8_0", "TQ2_0", "Q8_0"), Gguf("tq1_0-q8_0", "TQ1_0", "Q8_0")]),
+               [Gguf("i2_s-q8_0", "I2_S", "Q8_0"), Gguf("tq1_0-q8_0", "TQ1_0", "Q8_0")]),
     Checkpoint("llama-headdim256", config("llama", "LlamaForCausalLM", 128, 256, 2, 2, 1, "silu", 1e-6, theta(1000042), None, 511, False, head_dim=256, **LLAMA_EXTRA),
                "falcon3", 256, {"modules_to_not_convert": None, "quant_method": "bitnet"}, "divide", "llama", [Gguf("i2_s-q8_0", "I2_S", "Q8_0")],
                shadowed_quantization=OFFLINE),
-    Checkpoint("bitnet-1bitllm", config("llama", "BitnetForCausalLM", 128, 128, 2, 2, 2, "silu", 1e-5, theta(10000.0), 1, 2, True, attention_bias=False,
+    Checkpoint("bitnet-1bitllm", config("llama", "BitnetForCausalLM", 128, 128, 1, 2, 2, "silu", 1e-5, theta(10000.0), 1, 2, True, attention_bias=False,
                                         input_bits=8, pad_token_id=None, pretraining_tp=1, rope_scaling=None, weight_bits=1),
                "spm", 777, None, arch="bitnet", ggufs=[Gguf("i2_s", "I2_S")], reference_class="BitNetForCausalLM", reference_quantization=online(),
-               rename={"self_attn.attn_sub_norm": "self_attn.inner_attn_ln", "mlp.ffn_sub_norm": "mlp.ffn_layernorm"}),
+               rename={"self_attn.attn_sub_norm": "self_attn.inner_attn_ln", "mlp.ffn_sub_norm": "mlp.ffn_layernorm"}, steps=240),
     Checkpoint("bitnet-headdim96-sharded", config("bitnet", "BitNetForCausalLM", 192, 192, 2, 2, 1, "relu2", 1e-5, rope_parameters(10000.0), 509, 510, True),
                "llama3-2b4t", 96, OFFLINE, "multiply", "bitnet-b1.58", [Gguf("i2_s-q8_0", "I2_S", "Q8_0")], shards=2),
     Checkpoint("qwen3-causal", config("qwen3", "Qwen3ForCausalLM", 128, 256, 2, 4, 2, "silu", 1e-6, rope_parameters(1000000.0), None, 511, True,
@@ -553,6 +553,13 @@ def greedy(model, ids, count):
     return tokens, margins, cached
 
 
+def assert_no_ties(values, name):
+    """No recorded activation may sit within float error of k + 1/2, so that a test can ask for equal int8 values. If one does,
+    change the checkpoint's seed. (torch computes 127.0 / t as 127 * (1 / t), one ulp away from a division.)"""
+    distance = ((values - values.floor() - 0.5).abs() / values.abs().clamp(min=1)).min()
+    assert distance > 4e-7, f"{name}: an activation is {float(distance):.1e} from a rounding tie"
+
+
 @torch.no_grad()
 def first_layer_ops(model, ids, rows):
     """Inputs, int8 activations, their scales and outputs of layer 0's linears. k and v share q's input, up shares gate's."""
@@ -565,6 +572,7 @@ def first_layer_ops(model, ids, rows):
             ops[name + ".y"] = y[0, :rows].float().contiguous().clone()
             if name.split(".")[-1] in ("q_proj", "o_proj", "gate_proj", "down_proj"):
                 ops[name + ".x"], ops[name + ".act_scale"] = x[:rows].contiguous().clone(), scale[:rows, 0].contiguous().clone()
+                assert_no_ties((x * scale)[:rows], name)
                 ops[name + ".xq"] = (x * scale).round().clamp(-128, 127).to(torch.int8)[:rows].contiguous()
         return hook
 
@@ -582,7 +590,7 @@ def write_reference(dst, model, ids, full):
     out = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
     tokens, margins, cached = greedy(model, ids, GREEDY_TOKENS)
     assert tokens == cached, "the KV cache changes greedy text"
-    assert min(margins) > 1.0, f"greedy margin {min(margins)} is too small for a golden"
+    assert min(margins) > 3.0, f"greedy margin {min(margins)} is too small for a golden"
     ref = {"input_ids": torch.tensor(ids), "logits": out.logits[0].float().contiguous(), "greedy": torch.tensor(tokens),
            "greedy_margin": torch.tensor(margins, dtype=torch.float32), **first_layer_ops(model, ids, len(ids) if full else OP_TOKENS)}
     if full:

@@ -205,7 +205,11 @@ fn softmax_terms(scores: &mut [f32], positions: usize) -> f32 {
 /// `out[h][block ..] = Σ score · value / sum` for `B` blocks of 16.
 #[inline(always)]
 fn weigh<const H: usize, const B: usize>(
-    span: &Span<'_>, scores: &[f32], inverse: &[f32; H], block: usize, out: &mut [f32],
+    span: &Span<'_>,
+    scores: &[f32],
+    inverse: &[f32; H],
+    block: usize,
+    out: &mut [f32],
 ) {
     let (dim, len) = (span.padded_dim(), span.scores_len());
     let mut acc = [[[0.0; LANES]; B]; H];

@@ -2,8 +2,8 @@
 //!
 //! Block layouts follow ggml's (`ggml-quants`): a block of 32 or 256 weights with its scales, little endian.
 
-use crate::memory::Bytes;
 use crate::math::f16_to_f32;
+use crate::memory::Bytes;
 use crate::pool::SendPtr;
 use crate::portable::{LANES, Lanes, fold, lanes, multiply_add};
 use crate::rows::Rows;
@@ -206,7 +206,11 @@ pub(crate) fn dot<T: Plain>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
 /// `R` rows × `M` tokens; `out[t · stride + r]`.
 #[inline(always)]
 fn block<T: Plain, const R: usize, const M: usize>(
-    rows: &[u8], cols: usize, x: &[f32], stride: usize, out: &mut [f32],
+    rows: &[u8],
+    cols: usize,
+    x: &[f32],
+    stride: usize,
+    out: &mut [f32],
 ) {
     let row_bytes = cols * T::BYTES;
     let whole = cols / LANES * LANES;

@@ -66,10 +66,12 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     // π/2 in two parts (fdlibm), the first with 33 bits: quarter · first is exact.
     let r = (x - quarter * 1.570_796_326_734_125_6) - quarter * 6.077_100_506_506_192e-11;
     let r2 = r * r;
-    let series = |first: i32| (0..8).rev().fold(1.0, |p, k| {
-        let n = f64::from(2 * k + first);
-        1.0 - p * r2 / ((n + 1.0) * (n + 2.0))
-    });
+    let series = |first: i32| {
+        (0..8).rev().fold(1.0, |p, k| {
+            let n = f64::from(2 * k + first);
+            1.0 - p * r2 / ((n + 1.0) * (n + 2.0))
+        })
+    };
     let (sin, cos) = (r * series(1), series(0));
     let (sin, cos) = match quarter as i64 & 3 {
         0 => (sin, cos),

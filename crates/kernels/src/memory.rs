@@ -53,9 +53,7 @@ impl Bytes {
             let end = self.range.end / PAGE * PAGE;
             if start < end {
                 // SAFETY: for a read-only file mapping, dropped pages are read again from the same file.
-                let _ = unsafe {
-                    map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
-                };
+                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
             }
         }
     }

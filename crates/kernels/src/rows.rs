@@ -54,6 +54,11 @@ impl Rows {
         &mut self.data
     }
 
+    /// The same values as rows of `dim`; panics if they do not divide into them.
+    pub fn reshape(self, dim: usize) -> Self {
+        Self::from_vec(dim, self.data)
+    }
+
     /// A copy of the rows `picked`, in that order.
     pub fn select(&self, picked: &[usize]) -> Self {
         let data = picked.iter().flat_map(|&i| self.row(i)).copied().collect();

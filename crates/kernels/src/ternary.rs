@@ -56,7 +56,11 @@ impl TernaryMatrix {
     ///
     /// Rows are filled in parallel; the error of the lowest failing tile is returned.
     pub fn pack<E: Send>(
-        pool: &Pool, rows: usize, cols: usize, scale: f32, fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
+        pool: &Pool,
+        rows: usize,
+        cols: usize,
+        scale: f32,
+        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
         let groups = cols.div_ceil(16);
         let tiles = rows.div_ceil(TILE);
@@ -163,7 +167,10 @@ fn chunks(matrices: &[&TernaryMatrix]) -> Vec<Chunk> {
 
 /// Runs `dot(matrix, codes, acc, scatter)` over all chunks; `acc` is `(m, count · 16)` scratch.
 fn run<T: Copy + Default + Send>(
-    cpu: &Cpu, matrices: &[&TernaryMatrix], m: usize, dot: impl Fn(&TernaryMatrix, &[u8], &mut [T]) + Sync,
+    cpu: &Cpu,
+    matrices: &[&TernaryMatrix],
+    m: usize,
+    dot: impl Fn(&TernaryMatrix, &[u8], &mut [T]) + Sync,
     finish: impl Fn(&TernaryMatrix, usize, T) -> f32 + Sync,
 ) -> Vec<Rows> {
     let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::zeros(m, w.rows)).collect();

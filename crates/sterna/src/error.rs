@@ -52,8 +52,10 @@ pub enum Error {
         remedy: String,
     },
     /// The prompt does not fit into the context.
-    #[error("the prompt has {tokens} tokens, but the context holds {context} and the answer needs at least one; \
-             shorten it, raise --ctx, or pass --truncate to drop the oldest tokens")]
+    #[error(
+        "the prompt has {tokens} tokens, but the context holds {context} and the answer needs at least one; \
+             shorten it, raise --ctx, or pass --truncate to drop the oldest tokens"
+    )]
     PromptTooLong {
         /// Tokens in the prompt.
         tokens: usize,

@@ -125,8 +125,13 @@ impl Checkpoint {
     }
 
     /// Decodes and packs a ternary matrix; the source's pages are released afterwards.
-    pub fn ternary(&self, cpu: &sterna_kernels::Cpu, name: &str, rows: usize, cols: usize)
-        -> Result<sterna_kernels::TernaryMatrix> {
+    pub fn ternary(
+        &self,
+        cpu: &sterna_kernels::Cpu,
+        name: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<sterna_kernels::TernaryMatrix> {
         todo!()
     }
 

@@ -26,12 +26,8 @@ pub struct KvCache {
 impl KvCache {
     /// A cache for `positions` tokens over all sequences together. Memory is taken page by page, as needed.
     pub fn new(config: &Config, positions: usize) -> Self {
-        let layout = Layout {
-            layers: config.layers,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            page_len: PAGE,
-        };
+        let layout =
+            Layout { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, page_len: PAGE };
         Self { layout, pages: Vec::new(), free: Vec::new(), sequences: Vec::new(), budget: positions.div_ceil(PAGE) }
     }
 
@@ -102,8 +98,7 @@ impl KvCache {
             .map(|pages| pages.iter().flatten().map(|&page| &*self.pages[page]).collect())
             .collect();
         let rows = batch.sequences.iter().zip(&batch.positions);
-        let queries: Vec<_> =
-            rows.map(|(sequence, &position)| Query { pages: &pages[sequence.0], position }).collect();
+        let queries: Vec<_> = rows.map(|(sequence, &position)| Query { pages: &pages[sequence.0], position }).collect();
         attention::attend(cpu, &self.layout, layer, &queries, q)
     }
 }

@@ -1,11 +1,16 @@
 //! Networks: a batch of tokens in, logits out. One file an architecture.
 
+mod bitnet;
 pub mod kv;
+mod layers;
+mod llama;
+mod onebitllm;
+mod qwen3;
 
 use sterna_kernels::{Cpu, Rows};
 
-use crate::checkpoint::{Checkpoint, Config};
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::{Architecture, Checkpoint, Config};
 pub use kv::{KvCache, SequenceId};
 
 /// A network with its weights.
@@ -17,14 +22,19 @@ pub trait Model: Send + Sync {
     /// `batch.outputs`: `(output, vocab)`. Every row's logits are the same whatever else is in the batch.
     fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows;
 
-    /// Bytes of packed ternary weights: what one decoded token reads of the body.
-    fn body_bytes(&self) -> usize;
+    /// What one decoded token reads of the weights.
+    fn weights(&self) -> Weights;
+}
 
-    /// Bytes of the head as stored: what one decoded token reads of it.
-    fn head_bytes(&self) -> usize;
-
+/// Weight bytes as they lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Packed ternary matrices.
+    pub body_bytes: usize,
+    /// The head, as stored.
+    pub head_bytes: usize,
     /// How the head is stored ("bf16", "q6_k", …).
-    fn head_type(&self) -> &'static str;
+    pub head_type: &'static str,
 }
 
 /// How ternary layers see their input.
@@ -68,5 +78,11 @@ impl Batch {
 
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
 pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, precision: Precision) -> Result<Box<dyn Model>> {
-    todo!()
+    let loader = layers::Loader { checkpoint, cpu, precision };
+    match checkpoint.config.architecture {
+        Architecture::Bitnet => bitnet::load(&loader),
+        Architecture::OneBitLlm => onebitllm::load(&loader),
+        Architecture::Llama => llama::load(&loader),
+        Architecture::Qwen3 => qwen3::load(&loader),
+    }
 }

@@ -1,0 +1,92 @@
+//! BitNet b1.58 2B4T (`BitNetForCausalLM`): sub-norms before `o_proj` and `down_proj`, gate through ReLU².
+//!
+//! Source: "BitNet b1.58 2B4T Technical Report" (arXiv 2504.12285) and `modeling_bitnet.py` of transformers.
+
+use sterna_kernels::{Cpu, Rows};
+
+use super::layers::{Frame, Linears, Loader, Norm};
+use super::{Batch, KvCache, Model, Weights};
+use crate::Result;
+use crate::checkpoint::Config;
+
+/// `gate = activation(gate) · up`
+pub(super) type Activation = fn(&Cpu, &mut Rows, &Rows);
+
+pub(super) struct Bitnet {
+    frame: Frame,
+    layers: Vec<Layer>,
+    activation: Activation,
+}
+
+struct Layer {
+    attention_norm: Norm,
+    qkv: Linears<3>,
+    attention_sub_norm: Norm,
+    o: Linears<1>,
+    ffn_norm: Norm,
+    gate_up: Linears<2>,
+    ffn_sub_norm: Norm,
+    down: Linears<1>,
+}
+
+pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+    Ok(Box::new(Bitnet::load(loader, Cpu::relu2_mul)?))
+}
+
+impl Bitnet {
+    pub fn load(loader: &Loader<'_>, activation: Activation) -> Result<Self> {
+        let c = &loader.checkpoint.config;
+        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let layer = |i: usize| {
+            let at = |name: &str| format!("model.layers.{i}.{name}");
+            let (attention, mlp) = (at("self_attn"), at("mlp"));
+            Ok(Layer {
+                attention_norm: loader.norm(&at("input_layernorm"), c.hidden)?,
+                qkv: loader.linears(&attention, ["q_proj", "k_proj", "v_proj"], [q, kv, kv], c.hidden)?,
+                attention_sub_norm: loader.norm(&at("self_attn.attn_sub_norm"), q)?,
+                o: loader.linears(&attention, ["o_proj"], [c.hidden], q)?,
+                ffn_norm: loader.norm(&at("post_attention_layernorm"), c.hidden)?,
+                gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
+                ffn_sub_norm: loader.norm(&at("mlp.ffn_sub_norm"), c.intermediate)?,
+                down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+            })
+        };
+        let layers = (0..c.layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self { frame: loader.frame()?, layers, activation })
+    }
+}
+
+impl Model for Bitnet {
+    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+        let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
+        let rotation = self.frame.rope.at(&batch.positions);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let x = layer.attention_norm.forward(cpu, &h);
+            let [q, k, v] = layer.qkv.forward(cpu, &x);
+            let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
+            kv.store(cpu, i, batch, &k, &v);
+            let a = kv.attend(cpu, i, batch, &q);
+            let a = layer.attention_sub_norm.forward(cpu, &a);
+            let [a] = layer.o.forward(cpu, &a);
+            cpu.add(&mut h, &a);
+
+            let x = layer.ffn_norm.forward(cpu, &h);
+            let [mut gate, up] = layer.gate_up.forward(cpu, &x);
+            (self.activation)(cpu, &mut gate, &up);
+            let f = layer.ffn_sub_norm.forward(cpu, &gate);
+            let [f] = layer.down.forward(cpu, &f);
+            cpu.add(&mut h, &f);
+        }
+        self.frame.logits(cpu, batch, &h)
+    }
+
+    fn config(&self) -> &Config {
+        &self.frame.config
+    }
+
+    fn weights(&self) -> Weights {
+        let layers = self.layers.iter();
+        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes()).sum();
+        self.frame.weights(body)
+    }
+}

@@ -1,0 +1,152 @@
+//! The parts every architecture is made of.
+
+use sterna_kernels::{Activations, Cpu, DenseMatrix, Rows, TernaryMatrix, math, ternary};
+
+use super::{Batch, Precision, Weights};
+use crate::Result;
+use crate::checkpoint::{Checkpoint, Config};
+
+/// Reads the parts of one network from a checkpoint.
+pub(super) struct Loader<'a> {
+    pub checkpoint: &'a Checkpoint,
+    pub cpu: &'a Cpu,
+    pub precision: Precision,
+}
+
+impl Loader<'_> {
+    /// Ternary layers that share their input: names under `prefix`, and the rows of each.
+    pub fn linears<const N: usize>(
+        &self,
+        prefix: &str,
+        names: [&str; N],
+        rows: [usize; N],
+        cols: usize,
+    ) -> Result<Linears<N>> {
+        let matrices = names
+            .iter()
+            .zip(rows)
+            .map(|(name, rows)| self.checkpoint.ternary(self.cpu, &format!("{prefix}.{name}.weight"), rows, cols));
+        Ok(Linears { matrices: matrices.collect::<Result<_>>()?, precision: self.precision })
+    }
+
+    /// The weights of an RMS norm.
+    pub fn norm(&self, name: &str, len: usize) -> Result<Norm> {
+        let weight = self.checkpoint.vector(&format!("{name}.weight"), len)?;
+        Ok(Norm { weight, eps: self.checkpoint.config.rms_eps })
+    }
+
+    /// Everything around the layers: embedding, final norm, head.
+    pub fn frame(&self) -> Result<Frame> {
+        let config = &self.checkpoint.config;
+        let embedding = self.checkpoint.dense("model.embed_tokens.weight", config.vocab, config.hidden)?;
+        let head = if config.tied {
+            embedding.clone()
+        } else {
+            self.checkpoint.dense("lm_head.weight", config.vocab, config.hidden)?
+        };
+        let norm = self.norm("model.norm", config.hidden)?;
+        let rope = Rope::new(config.head_dim, config.rope_theta);
+        Ok(Frame { config: config.clone(), embedding, rope, norm, head })
+    }
+}
+
+/// `N` ternary layers with the same input, quantised once.
+pub(super) struct Linears<const N: usize> {
+    matrices: Vec<TernaryMatrix>,
+    precision: Precision,
+}
+
+impl<const N: usize> Linears<N> {
+    /// One `(token, rows)` result a layer.
+    pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
+        let matrices: Vec<_> = self.matrices.iter().collect();
+        let outs = match self.precision {
+            Precision::Int8 => ternary::matmul(cpu, &matrices, &Activations::quantize(cpu, x)),
+            Precision::Float32 => ternary::matmul_f32(cpu, &matrices, x),
+        };
+        outs.try_into().expect("one result a layer")
+    }
+
+    /// Packed bytes of all `N`.
+    pub fn bytes(&self) -> usize {
+        self.matrices.iter().map(TernaryMatrix::bytes).sum()
+    }
+}
+
+/// RMS norm: `w · (x / sqrt(mean(x²) + eps))`.
+pub(super) struct Norm {
+    weight: Vec<f32>,
+    eps: f32,
+}
+
+impl Norm {
+    pub fn forward(&self, cpu: &Cpu, x: &Rows) -> Rows {
+        cpu.rms_norm(x, &self.weight, self.eps)
+    }
+
+    /// The norm of each head of each row: `(token, heads · head_dim)`.
+    pub fn heads(&self, cpu: &Cpu, x: Rows) -> Rows {
+        let dim = x.dim();
+        self.forward(cpu, &x.reshape(self.weight.len())).reshape(dim)
+    }
+}
+
+/// Rotary position embedding, rotate-half: pairs (i, i + dim/2) turn by position · theta^(−2i/dim).
+pub(super) struct Rope {
+    inverse_frequencies: Vec<f32>,
+}
+
+/// Cosines and sines of a batch's positions, `(token, head_dim / 2)`.
+pub(super) struct Rotation {
+    cos: Rows,
+    sin: Rows,
+}
+
+impl Rope {
+    fn new(head_dim: usize, theta: f64) -> Self {
+        let frequency = |i: usize| math::pow64(theta, -2.0 * i as f64 / head_dim as f64) as f32;
+        Self { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
+    }
+
+    /// The rotation of each position, shared by all layers.
+    pub fn at(&self, positions: &[usize]) -> Rotation {
+        let half = self.inverse_frequencies.len();
+        let (mut cos, mut sin) = (Rows::zeros(positions.len(), half), Rows::zeros(positions.len(), half));
+        for (row, &position) in positions.iter().enumerate() {
+            for (i, frequency) in self.inverse_frequencies.iter().enumerate() {
+                // The angle in f32, as the reference computes it.
+                (sin.row_mut(row)[i], cos.row_mut(row)[i]) = math::sin_cos(position as f32 * frequency);
+            }
+        }
+        Rotation { cos, sin }
+    }
+}
+
+impl Rotation {
+    /// Turns every head of every row.
+    pub fn apply(&self, cpu: &Cpu, mut x: Rows) -> Rows {
+        cpu.rotate(&mut x, &self.cos, &self.sin);
+        x
+    }
+}
+
+/// What stands before and after the layers.
+pub(super) struct Frame {
+    pub config: Config,
+    pub embedding: DenseMatrix,
+    pub rope: Rope,
+    norm: Norm,
+    head: DenseMatrix,
+}
+
+impl Frame {
+    /// Logits of the rows the batch asks for.
+    pub fn logits(&self, cpu: &Cpu, batch: &Batch, h: &Rows) -> Rows {
+        self.head.matmul(cpu, &self.norm.forward(cpu, &h.select(&batch.outputs)))
+    }
+
+    /// Weight bytes with a body of `body_bytes`.
+    pub fn weights(&self, body_bytes: usize) -> Weights {
+        Weights { body_bytes, head_bytes: self.head.bytes(), head_type: self.head.kind().name() }
+    }
+}
