@@ -1,0 +1,257 @@
+//! Every instruction set × every operation × a grid of shapes equals `portable`, byte for byte.
+
+use sterna_kernels::attention::{self, Layout, Query};
+use sterna_kernels::set::{self, Cpu, PORTABLE};
+use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Rows, TernaryMatrix, ternary};
+
+/// A small generator of our own (splitmix64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A float of a random size and sign, now and then an awkward one.
+    fn float(&mut self) -> f32 {
+        match self.next() % 61 {
+            0 => 0.0,
+            1 => -0.0,
+            2 => 1e-30,
+            3 => 3.0e4,
+            _ => (self.next() as i32) as f32 / 2f32.powi(24 + (self.next() % 12) as i32),
+        }
+    }
+
+    fn rows(&mut self, rows: usize, dim: usize) -> Rows {
+        Rows::from_vec(dim, (0..rows * dim).map(|_| self.float()).collect())
+    }
+
+    fn matrix(&mut self, cpu: &Cpu, rows: usize, cols: usize) -> (TernaryMatrix, Vec<i8>) {
+        let trits: Vec<i8> = (0..rows * cols).map(|_| (self.next() % 3) as i8 - 1).collect();
+        let packed = TernaryMatrix::pack(&cpu.pool, rows, cols, 0.37, |r, out: &mut [i8]| {
+            out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
+            Ok::<(), ()>(())
+        });
+        (packed.expect("filling cannot fail"), trits)
+    }
+}
+
+/// Every supported set on one thread and on three, against portable on one.
+fn against_portable<T: PartialEq + std::fmt::Debug>(what: &str, op: impl Fn(&Cpu) -> T) {
+    let expected = op(&Cpu::with(&PORTABLE, 1));
+    for set in set::available() {
+        for threads in [1, 3] {
+            let got = op(&Cpu::with(set, threads));
+            assert!(got == expected, "{what}: {} on {threads} threads differs from portable", set.name);
+        }
+    }
+}
+
+fn bits(rows: &[Rows]) -> Vec<u32> {
+    rows.iter().flat_map(|rows| rows.data()).map(|x| x.to_bits()).collect()
+}
+
+const TOKENS: [usize; 6] = [1, 2, 3, 5, 13, 29];
+const SHAPES: [(usize, usize); 8] =
+    [(1, 1), (16, 16), (17, 64), (33, 100), (48, 257), (130, 272), (160, 1024), (24, 4111)];
+
+/// The sets the CPU reports are the sets that are tested: one that is supported and skipped fails here.
+#[test]
+fn every_supported_set_is_run() {
+    let names: Vec<_> = set::available().map(|set| set.name).collect();
+    println!("sets: {}", names.join(" "));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"];
+        let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let has = |flag: &str| flags.split_ascii_whitespace().any(|f| f == flag);
+        if !flags.is_empty() {
+            assert_eq!(names.contains(&"avx2"), has("avx2"), "{names:?}");
+            assert_eq!(names.contains(&"avx512"), avx512.iter().all(|flag| has(flag)), "{names:?}");
+        }
+    }
+    assert_eq!(names.last(), Some(&"portable"));
+    assert_eq!(set::by_name("").unwrap().name, names[0]);
+    let error = set::by_name("sse9").unwrap_err().to_string();
+    assert!(error.contains("sse9") && error.contains("portable"), "{error}");
+}
+
+#[test]
+fn ternary_matmul_is_exact() {
+    let cpu = Cpu::with(&PORTABLE, 1);
+    let mut random = Random(1);
+    for (rows, cols) in SHAPES {
+        let (w, trits) = random.matrix(&cpu, rows, cols);
+        let (v, _) = random.matrix(&cpu, rows + 5, cols);
+        for r in 0..rows {
+            assert_eq!(w.trits(r), trits[r * cols..(r + 1) * cols]);
+        }
+        for m in TOKENS {
+            let x = random.rows(m, cols);
+            let quantized = Activations::quantize(&cpu, &x);
+            // Portable itself against the formula, from the trits and codes.
+            let y = &ternary::matmul(&cpu, &[&w], &quantized)[0];
+            for t in 0..m {
+                for r in 0..rows {
+                    let row = &trits[r * cols..(r + 1) * cols];
+                    let dot: i32 = row.iter().zip(quantized.row(t)).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
+                    assert_eq!(y.row(t)[r], dot as f32 * (0.37 / quantized.scales()[t]));
+                }
+            }
+            against_portable(&format!("ternary {rows}x{cols}, {m} tokens"), |cpu| {
+                bits(&ternary::matmul(cpu, &[&w, &v], &quantized))
+            });
+            against_portable(&format!("ternary f32 {rows}x{cols}, {m} tokens"), |cpu| {
+                bits(&ternary::matmul_f32(cpu, &[&w, &v], &x))
+            });
+        }
+    }
+}
+
+/// The largest sums there are: all weights and all activations at one end.
+#[test]
+fn ternary_matmul_does_not_wrap() {
+    for (weight, value, cols) in [(1i8, 1.0f32, 23040), (-1, 1.0, 23040), (1, -1.0, 1 << 17), (-1, -1.0, 1 << 17)] {
+        let cpu = Cpu::with(&PORTABLE, 1);
+        let w = TernaryMatrix::pack(&cpu.pool, 16, cols, 1.0, |_, row: &mut [i8]| {
+            row.fill(weight);
+            Ok::<(), ()>(())
+        });
+        let w = w.expect("filling cannot fail");
+        for m in [1, 5] {
+            let x = Rows::from_vec(cols, vec![value; m * cols]);
+            for set in set::available() {
+                let cpu = Cpu::with(set, 1);
+                let y = &ternary::matmul(&cpu, &[&w], &Activations::quantize(&cpu, &x))[0];
+                let expected = (cols as f32 * 127.0) * f32::from(weight) * value * (1.0 / 127.0);
+                assert!(y.data().iter().all(|y| *y == expected), "{}: {} != {expected}", set.name, y.data()[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn quantize_rounds_half_to_even() {
+    let x = Rows::from_vec(8, vec![127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0, -2.5]);
+    for set in set::available() {
+        let q = Activations::quantize(&Cpu::with(set, 1), &x);
+        assert_eq!(q.row(0), [127, 0, 2, 2, 0, -2, -127, -2], "{}", set.name);
+        assert_eq!((q.scales()[0], q.sums()[0]), (1.0, 0));
+    }
+    let zeros = Activations::quantize(&Cpu::with(&PORTABLE, 1), &Rows::zeros(1, 33));
+    assert_eq!((zeros.scales()[0], zeros.sums()[0]), (127.0 / 1e-5, 0));
+    let mut random = Random(2);
+    for cols in [1, 15, 16, 17, 100, 2560] {
+        let mut x = random.rows(7, cols);
+        x.row_mut(3)[0] = f32::NAN;
+        x.row_mut(4)[0] = f32::INFINITY;
+        against_portable(&format!("quantize {cols}"), |cpu| {
+            let q = Activations::quantize(cpu, &x);
+            let scales: Vec<_> = q.scales().iter().map(|s| s.to_bits()).collect();
+            (scales, q.sums().to_vec(), (0..7).map(|i| q.row(i).to_vec()).collect::<Vec<_>>())
+        });
+    }
+}
+
+#[test]
+fn row_operations() {
+    let mut random = Random(3);
+    for dim in [2, 16, 30, 96, 100, 128, 256, 2560] {
+        let (x, y) = (random.rows(5, dim), random.rows(5, dim));
+        let weight = random.rows(1, dim);
+        let (cos, sin) = (random.rows(5, dim / 2), random.rows(5, dim / 2));
+        let on = |op: &dyn Fn(&Cpu, &mut Rows)| {
+            against_portable(&format!("rows of {dim}"), |cpu| {
+                let mut x = x.clone();
+                op(cpu, &mut x);
+                bits(&[x])
+            });
+        };
+        on(&|cpu, x| *x = cpu.rms_norm(x, weight.row(0), 1e-5));
+        on(&|cpu, x| cpu.add(x, &y));
+        on(&|cpu, x| cpu.relu2_mul(x, &y));
+        on(&|cpu, x| cpu.silu_mul(x, &y));
+        on(&|cpu, x| cpu.rotate(x, &cos, &sin));
+    }
+}
+
+#[test]
+fn dense_matrices() {
+    use DenseType::*;
+    let mut random = Random(4);
+    for (kind, cols) in [(F32, 100), (F16, 257), (Bf16, 130), (Q8_0, 96), (Q4_0, 160), (Q4K, 512), (Q6K, 768)] {
+        for rows in [1, 3, 64, 131] {
+            let (values, block) = kind.block();
+            let mut bytes: Vec<u8> = (0..rows * cols / values * block).map(|_| random.next() as u8).collect();
+            if kind == F32 {
+                bytes = random.rows(rows, cols).data().iter().flat_map(|x| x.to_le_bytes()).collect();
+            }
+            if kind == Bf16 {
+                let floats = random.rows(rows, cols);
+                bytes = floats.data().iter().flat_map(|x| ((x.to_bits() >> 16) as u16).to_le_bytes()).collect();
+            }
+            let w = DenseMatrix::new(kind, rows, cols, Bytes::from(bytes)).expect("the size fits");
+            for m in [1, 2, 4, 7] {
+                let x = random.rows(m, cols);
+                against_portable(&format!("dense {kind:?} {rows}x{cols}, {m}"), |cpu| bits(&[w.matmul(cpu, &x)]));
+                let ids: Vec<u32> = (0..rows as u32).rev().collect();
+                against_portable(&format!("lookup {kind:?}"), |cpu| bits(&[w.lookup(cpu, &ids)]));
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_over_pages() {
+    let mut random = Random(5);
+    for (head_dim, kv_heads, group) in [(16, 1, 1), (64, 2, 2), (96, 2, 1), (100, 1, 5), (128, 5, 4), (256, 1, 9)] {
+        let layout = Layout { layers: 2, kv_heads, head_dim, page_len: 32 };
+        let positions = 75;
+        let cpu = Cpu::with(&PORTABLE, 1);
+        let mut pages = vec![vec![0u16; layout.page_values()]; 3];
+        let (k, v) = (random.rows(positions, kv_heads * head_dim), random.rows(positions, kv_heads * head_dim));
+        for p in 0..positions {
+            attention::store(&cpu, &layout, &mut pages[p / 32], 1, p % 32, k.row(p), v.row(p));
+        }
+        let pages: Vec<&[u16]> = pages.iter().map(|page| &page[..]).collect();
+        let at = [0, 1, 15, 16, 31, 32, 74];
+        let queries: Vec<_> = at.iter().map(|&position| Query { pages: &pages, position }).collect();
+        let q = random.rows(at.len(), group * kv_heads * head_dim);
+        against_portable(&format!("attention {head_dim} {kv_heads} {group}"), |cpu| {
+            bits(&[attention::attend(cpu, &layout, 1, &queries, &q)])
+        });
+        check_attention(&cpu, &layout, &queries, &q, &k, &v);
+    }
+}
+
+/// Portable attention against the textbook formula in `f64` (the cache keeps halves: 11 bits).
+fn check_attention(cpu: &Cpu, layout: &Layout, queries: &[Query<'_>], q: &Rows, k: &Rows, v: &Rows) {
+    let out = attention::attend(cpu, layout, 1, queries, q);
+    let (dim, heads) = (layout.head_dim, q.dim() / layout.head_dim);
+    let half = |x: f32| f64::from(sterna_kernels::math::f16_to_f32(sterna_kernels::math::f32_to_f16(x)));
+    for (row, query) in queries.iter().enumerate() {
+        for head in 0..heads {
+            let kv = head / (heads / layout.kv_heads) * dim;
+            let q = &q.row(row)[head * dim..(head + 1) * dim];
+            let score = |p: usize| -> f64 {
+                let dot: f64 = (0..dim).map(|i| f64::from(q[i]) * half(k.row(p)[kv + i])).sum();
+                dot / (dim as f64).sqrt()
+            };
+            let scores: Vec<f64> = (0..=query.position).map(score).collect();
+            let max = scores.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+            for i in 0..dim {
+                let terms = scores.iter().enumerate().map(|(p, s)| (s - max).exp() / sum * half(v.row(p)[kv + i]));
+                let (exact, size): (f64, f64) = terms.fold((0.0, 1e-3), |(a, b), t| (a + t, b + t.abs()));
+                let got = f64::from(out.row(row)[head * dim + i]);
+                // Scores reach 10⁸ with the awkward inputs, where f32 leaves no digits behind the point.
+                let slack = 1e-4 + max.abs() * 1e-6;
+                assert!((got - exact).abs() <= size * slack, "head {head}: {got} for {exact}");
+            }
+        }
+    }
+}
