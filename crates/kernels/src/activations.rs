@@ -1,5 +1,7 @@
 //! Activations as a ternary layer reads them: int8 with one scale a token, as BitNet models are trained.
 
+use std::borrow::Cow;
+
 use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Cpu;
@@ -58,9 +60,28 @@ impl Activations {
         &self.sums
     }
 
-    /// All codes, each row padded with zeros to a multiple of 16.
-    pub(crate) fn padded(&self) -> &[i8] {
-        &self.codes
+    /// All codes for kernels that take `block` tokens at a time: rows padded with zeros to a multiple of 16, the dwords
+    /// of a block's n tokens side by side. The last block has the tokens that are left.
+    ///
+    /// ```text
+    /// block = [k / 4][token 0 … n][k % 4]
+    /// ```
+    pub(crate) fn interleaved(&self, cpu: &Cpu, block: usize) -> Cow<'_, [i8]> {
+        if block == 1 || self.rows() == 1 {
+            return Cow::Borrowed(&self.codes);
+        }
+        let stride = self.stride();
+        let mut out = vec![0; self.codes.len()];
+        cpu.pool.pieces(&mut out, block * stride, |i, out| {
+            let tokens = out.len() / stride;
+            let rows = &self.codes[i * block * stride..][..out.len()];
+            for (t, row) in rows.chunks_exact(stride).enumerate() {
+                for (dword, out) in row.chunks_exact(4).zip(out[4 * t..].chunks_mut(4 * tokens)) {
+                    out[..4].copy_from_slice(dword);
+                }
+            }
+        });
+        Cow::Owned(out)
     }
 
     fn stride(&self) -> usize {

@@ -9,10 +9,11 @@
 //! For one token and one kv head: scores over all positions, their maximum, exp, sum (16 lanes, one tree), then the
 //! values added in the order of positions. Nothing depends on how the prompt was cut or what else is in the batch.
 
-use crate::math::{exp, f16_to_f32};
-use crate::portable::{LANES, Lanes, fold, lanes, multiply_add};
+use crate::math::exp;
+use crate::portable::{LANES, fold};
 use crate::rows::Rows;
 use crate::set::Cpu;
+use crate::vector::Vector;
 
 /// Where one sequence's cache lies and how to read it.
 #[derive(Clone, Copy, Debug)]
@@ -135,29 +136,22 @@ impl Span<'_> {
     }
 }
 
-#[inline(always)]
-fn halves(row: &[u16]) -> Lanes {
-    let mut out = [0.0; LANES];
-    for (out, half) in out.iter_mut().zip(row) {
-        *out = f16_to_f32(*half);
-    }
-    out
-}
-
 /// `H` query heads at once; `q` and `out` are `H · padded_dim`, `scores` `H · scores_len`.
 #[inline(always)]
-pub(crate) fn heads<const H: usize>(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
+pub(crate) fn heads<V: Vector, const H: usize>(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
     let (dim, len) = (span.padded_dim(), span.scores_len());
     for (position, key) in span.rows(span.keys).enumerate() {
-        let mut acc = [[0.0; LANES]; H];
-        for (block, key) in key.chunks_exact(LANES).enumerate() {
-            let key = halves(key);
+        let mut acc = [V::splat(0.0); H];
+        let mut at = 0;
+        while at < dim {
+            let key = V::load_u16(&key[at..]);
             for h in 0..H {
-                multiply_add(&mut acc[h], &lanes(&q[h * dim + block * LANES..]), &key);
+                acc[h] = acc[h].add_product(V::load(&q[h * dim + at..]), key);
             }
+            at += LANES;
         }
         for h in 0..H {
-            scores[h * len + position] = fold(acc[h]) * span.scale;
+            scores[h * len + position] = fold(acc[h].lanes()) * span.scale;
         }
     }
     let mut inverse = [0.0; H];
@@ -165,15 +159,14 @@ pub(crate) fn heads<const H: usize>(span: &Span<'_>, q: &[f32], scores: &mut [f3
         inverse[h] = 1.0 / softmax_terms(&mut scores[h * len..(h + 1) * len], span.positions);
     }
     // Four blocks of 16 at a time stay in registers while the positions go by.
-    let mut block = 0;
-    while block < dim {
-        let width = (dim - block).min(4 * LANES);
-        if width == 4 * LANES {
-            weigh::<H, 4>(span, scores, &inverse, block, out);
-            block += 4 * LANES;
+    let mut at = 0;
+    while at < dim {
+        if dim - at >= 4 * LANES {
+            weigh::<V, H, 4>(span, scores, &inverse, at, out);
+            at += 4 * LANES;
         } else {
-            weigh::<H, 1>(span, scores, &inverse, block, out);
-            block += LANES;
+            weigh::<V, H, 1>(span, scores, &inverse, at, out);
+            at += LANES;
         }
     }
 }
@@ -202,29 +195,33 @@ fn softmax_terms(scores: &mut [f32], positions: usize) -> f32 {
     fold(sum)
 }
 
-/// `out[h][block ..] = Σ score · value / sum` for `B` blocks of 16.
+/// `out[h][at ..] = Σ score · value / sum` for `B` blocks of 16.
 #[inline(always)]
-fn weigh<const H: usize, const B: usize>(
+fn weigh<V: Vector, const H: usize, const B: usize>(
     span: &Span<'_>,
     scores: &[f32],
     inverse: &[f32; H],
-    block: usize,
+    at: usize,
     out: &mut [f32],
 ) {
     let (dim, len) = (span.padded_dim(), span.scores_len());
-    let mut acc = [[[0.0; LANES]; B]; H];
+    let mut acc = [[V::splat(0.0); B]; H];
     for (position, value) in span.rows(span.values).enumerate() {
+        let mut blocks = [V::splat(0.0); B];
         for b in 0..B {
-            let value = halves(&value[block + b * LANES..][..LANES]);
-            for h in 0..H {
-                multiply_add(&mut acc[h][b], &[scores[h * len + position]; LANES], &value);
+            blocks[b] = V::load_u16(&value[at + b * LANES..]);
+        }
+        for h in 0..H {
+            let score = V::splat(scores[h * len + position]);
+            for b in 0..B {
+                acc[h][b] = acc[h][b].add_product(score, blocks[b]);
             }
         }
     }
     for h in 0..H {
         for b in 0..B {
-            for i in 0..LANES {
-                out[h * dim + block + b * LANES + i] = acc[h][b][i] * inverse[h];
+            for (i, sum) in acc[h][b].lanes().into_iter().enumerate() {
+                out[h * dim + at + b * LANES + i] = sum * inverse[h];
             }
         }
     }

@@ -5,9 +5,10 @@
 use crate::math::f16_to_f32;
 use crate::memory::Bytes;
 use crate::pool::SendPtr;
-use crate::portable::{LANES, Lanes, fold, lanes, multiply_add};
+use crate::portable::{LANES, fold, lanes};
 use crate::rows::Rows;
 use crate::set::Cpu;
+use crate::vector::Vector;
 
 /// How the weights of a row are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,18 +137,10 @@ impl DenseMatrix {
     }
 }
 
-/// A plain number format: how 16 neighbours become `f32`.
+/// A plain number format: how 16 neighbours become lanes.
 pub(crate) trait Plain {
     const BYTES: usize;
-    fn value(bytes: &[u8]) -> f32;
-    #[inline(always)]
-    fn load(bytes: &[u8]) -> Lanes {
-        let mut out = [0.0; LANES];
-        for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(Self::BYTES)) {
-            *out = Self::value(bytes);
-        }
-        out
-    }
+    fn load<V: Vector>(bytes: &[u8]) -> V;
 }
 
 pub(crate) struct F32;
@@ -157,30 +150,30 @@ pub(crate) struct Bf16;
 impl Plain for F32 {
     const BYTES: usize = 4;
     #[inline(always)]
-    fn value(b: &[u8]) -> f32 {
-        f32::from_le_bytes([b[0], b[1], b[2], b[3]])
+    fn load<V: Vector>(bytes: &[u8]) -> V {
+        V::load_f32(bytes)
     }
 }
 
 impl Plain for F16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn value(b: &[u8]) -> f32 {
-        f16_to_f32(u16::from_le_bytes([b[0], b[1]]))
+    fn load<V: Vector>(bytes: &[u8]) -> V {
+        V::load_f16(bytes)
     }
 }
 
 impl Plain for Bf16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn value(b: &[u8]) -> f32 {
-        f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)
+    fn load<V: Vector>(bytes: &[u8]) -> V {
+        V::load_bf16(bytes)
     }
 }
 
 /// Four rows at a time, for one token or for four: independent chains hide the latency of the adds.
 #[inline(always)]
-pub(crate) fn dot<T: Plain>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+pub(crate) fn dot<T: Plain, V: Vector>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     let row_bytes = cols * T::BYTES;
     let (count, m) = (rows.len() / row_bytes, x.len() / cols);
     let mut t = 0;
@@ -192,10 +185,10 @@ pub(crate) fn dot<T: Plain>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
             let (rows, x) = (&rows[r * row_bytes..], &x[t * cols..]);
             let out = &mut out[t * count + r..];
             match (step, tokens) {
-                (4, 4) => block::<T, 4, 4>(rows, cols, x, count, out),
-                (4, _) => block::<T, 4, 1>(rows, cols, x, count, out),
-                (_, 4) => block::<T, 1, 4>(rows, cols, x, count, out),
-                _ => block::<T, 1, 1>(rows, cols, x, count, out),
+                (4, 4) => block::<T, V, 4, 4>(rows, cols, x, count, out),
+                (4, _) => block::<T, V, 4, 1>(rows, cols, x, count, out),
+                (_, 4) => block::<T, V, 1, 4>(rows, cols, x, count, out),
+                _ => block::<T, V, 1, 1>(rows, cols, x, count, out),
             }
             r += step;
         }
@@ -205,7 +198,7 @@ pub(crate) fn dot<T: Plain>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
 
 /// `R` rows × `M` tokens; `out[t · stride + r]`.
 #[inline(always)]
-fn block<T: Plain, const R: usize, const M: usize>(
+fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
     rows: &[u8],
     cols: usize,
     x: &[f32],
@@ -214,58 +207,67 @@ fn block<T: Plain, const R: usize, const M: usize>(
 ) {
     let row_bytes = cols * T::BYTES;
     let whole = cols / LANES * LANES;
-    let rows: [&[u8]; R] = std::array::from_fn(|r| &rows[r * row_bytes..(r + 1) * row_bytes]);
-    let x: [&[f32]; M] = std::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
-    let mut acc = [[[0.0; LANES]; M]; R];
-    let mut k = 0;
-    while k < whole {
-        let w: [Lanes; R] = std::array::from_fn(|r| T::load(&rows[r][k * T::BYTES..(k + LANES) * T::BYTES]));
+    let mut acc = [[V::splat(0.0); M]; R];
+    let mut add = |w: [V; R], x: [V; M]| {
         for t in 0..M {
-            let x = lanes(&x[t][k..k + LANES]);
             for r in 0..R {
-                multiply_add(&mut acc[r][t], &w[r], &x);
+                acc[r][t] = acc[r][t].add_product(w[r], x[t]);
             }
         }
+    };
+    let mut k = 0;
+    while k < whole {
+        let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
+        for r in 0..R {
+            w[r] = T::load(&rows[r * row_bytes + k * T::BYTES..]);
+        }
+        for t in 0..M {
+            v[t] = V::load(&x[t * cols + k..]);
+        }
+        add(w, v);
         k += LANES;
     }
-    for r in 0..R {
-        let tail = T::load(&rows[r][whole * T::BYTES..]);
+    if whole < cols {
+        let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
+        for r in 0..R {
+            let mut tail = [0; 4 * LANES];
+            tail[..(cols - whole) * T::BYTES]
+                .copy_from_slice(&rows[r * row_bytes + whole * T::BYTES..(r + 1) * row_bytes]);
+            w[r] = T::load(&tail);
+        }
         for t in 0..M {
-            multiply_add(&mut acc[r][t], &tail, &lanes(&x[t][whole..]));
-            out[t * stride + r] = fold(acc[r][t]);
+            v[t] = V::load(&lanes(&x[t * cols + whole..(t + 1) * cols]));
+        }
+        add(w, v);
+    }
+    for r in 0..R {
+        for t in 0..M {
+            out[t * stride + r] = fold(acc[r][t].lanes());
         }
     }
 }
 
-/// Block formats: each row is decoded once to `f32`, then multiplied with every token.
+/// Block formats: each row is decoded once to `f32`, then multiplied with every token in the same order.
 #[inline(always)]
-pub(crate) fn dot_blocks(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+pub(crate) fn dot_blocks<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     let Some(row_bytes) = kind.row_bytes(cols) else { return };
     let count = rows.len() / row_bytes;
     let mut decoded = vec![0.0; cols];
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
         decode(kind, row, &mut decoded);
         for (t, x) in x.chunks_exact(cols).enumerate() {
-            out[t * count + r] = dot_decoded(&decoded, x);
+            let mut acc = V::splat(0.0);
+            for (w, x) in decoded.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
+                acc = acc.add_product(V::load(w), V::load(x));
+            }
+            out[t * count + r] = fold(acc.lanes());
         }
     }
 }
 
-/// One row that is `f32` already; the same order as [`dot`].
-#[inline(always)]
-fn dot_decoded(row: &[f32], x: &[f32]) -> f32 {
-    let mut acc = [0.0; LANES];
-    let (mut row, mut x) = (row.chunks_exact(LANES), x.chunks_exact(LANES));
-    for (row, x) in row.by_ref().zip(x.by_ref()) {
-        multiply_add(&mut acc, &lanes(row), &lanes(x));
-    }
-    multiply_add(&mut acc, &lanes(row.remainder()), &lanes(x.remainder()));
-    fold(acc)
-}
-
 #[inline(always)]
 fn half(bytes: &[u8]) -> f32 {
-    F16::value(bytes)
+    f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 
 /// Decodes one stored row.
@@ -274,9 +276,9 @@ pub(crate) fn decode(kind: DenseType, row: &[u8], out: &mut [f32]) {
     let (weights, bytes) = kind.block();
     let blocks = row.chunks_exact(bytes).zip(out.chunks_exact_mut(weights));
     match kind {
-        DenseType::F32 => blocks.for_each(|(b, out)| out[0] = F32::value(b)),
-        DenseType::F16 => blocks.for_each(|(b, out)| out[0] = F16::value(b)),
-        DenseType::Bf16 => blocks.for_each(|(b, out)| out[0] = Bf16::value(b)),
+        DenseType::F32 => blocks.for_each(|(b, out)| out[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        DenseType::F16 => blocks.for_each(|(b, out)| out[0] = half(b)),
+        DenseType::Bf16 => blocks.for_each(|(b, out)| out[0] = f32::from_le_bytes([0, 0, b[0], b[1]])),
         DenseType::Q8_0 => blocks.for_each(|(b, out)| decode_q8_0(b, out)),
         DenseType::Q4_0 => blocks.for_each(|(b, out)| decode_q4_0(b, out)),
         DenseType::Q4K => blocks.for_each(|(b, out)| decode_q4_k(b, out)),

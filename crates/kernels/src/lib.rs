@@ -9,6 +9,9 @@
 //! bytes: integer dots are exact, and every float reduction has one written order (16 lanes, one tree,
 //! multiply then add), which each set compiles from the same source.
 
+#[cfg(target_endian = "big")]
+compile_error!("Sterna reads little-endian files in place and does not run on big-endian machines");
+
 pub mod activations;
 pub mod attention;
 pub mod dense;
@@ -19,6 +22,7 @@ pub mod portable;
 pub mod rows;
 pub mod set;
 pub mod ternary;
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

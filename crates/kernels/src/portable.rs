@@ -8,6 +8,7 @@
 use crate::attention::Span;
 use crate::dense::{self, DenseType};
 use crate::math::{self, ROUND};
+use crate::vector::Vector;
 
 /// Lanes of every float reduction.
 pub const LANES: usize = 16;
@@ -48,7 +49,7 @@ pub(crate) fn multiply_add(acc: &mut Lanes, a: &Lanes, b: &Lanes) {
 
 /// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 rows, in tiles of 16 rows (layout: [`crate::ternary`]).
 ///
-/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values; `acc[t][row]`: the sum of code · x, exact.
+/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, `KernelSet::tokens` interleaved; `acc[t][row]`: the sum of code · x, exact.
 #[inline(always)]
 pub(crate) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let (depth, tiles) = (groups * 16, codes.len() / (groups * 64));
@@ -176,12 +177,12 @@ pub(crate) fn to_f16(x: &[f32], out: &mut [u16]) {
 
 /// Dot products of stored rows with `f32` rows: `out[t][r]`, `rows.len() / row_bytes` rows, `x.len() / cols` tokens.
 #[inline(always)]
-pub(crate) fn dense_dot(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+pub(crate) fn dense_dot<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     match kind {
-        DenseType::F32 => dense::dot::<dense::F32>(rows, cols, x, out),
-        DenseType::F16 => dense::dot::<dense::F16>(rows, cols, x, out),
-        DenseType::Bf16 => dense::dot::<dense::Bf16>(rows, cols, x, out),
-        _ => dense::dot_blocks(kind, rows, cols, x, out),
+        DenseType::F32 => dense::dot::<dense::F32, V>(rows, cols, x, out),
+        DenseType::F16 => dense::dot::<dense::F16, V>(rows, cols, x, out),
+        DenseType::Bf16 => dense::dot::<dense::Bf16, V>(rows, cols, x, out),
+        _ => dense::dot_blocks::<V>(kind, rows, cols, x, out),
     }
 }
 
@@ -193,17 +194,17 @@ pub(crate) fn dense_row(kind: DenseType, row: &[u8], out: &mut [f32]) {
 
 /// Attention of the query heads that share one key/value head, for one token. See [`crate::attention`].
 #[inline(always)]
-pub(crate) fn attend(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
+pub(crate) fn attend<V: Vector>(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
     // Four heads at a time share each converted key and value.
     let (dim, len) = (span.padded_dim(), span.scores_len());
     let mut q = q.chunks_exact(4 * dim);
     let mut scores_of = scores.chunks_exact_mut(4 * len);
     let mut out_of = out.chunks_exact_mut(4 * dim);
     for ((q, scores), out) in q.by_ref().zip(scores_of.by_ref()).zip(out_of.by_ref()) {
-        crate::attention::heads::<4>(span, q, scores, out);
+        crate::attention::heads::<V, 4>(span, q, scores, out);
     }
     let rest = q.remainder().chunks_exact(dim).zip(scores_of.into_remainder().chunks_exact_mut(len));
     for ((q, scores), out) in rest.zip(out_of.into_remainder().chunks_exact_mut(dim)) {
-        crate::attention::heads::<1>(span, q, scores, out);
+        crate::attention::heads::<V, 1>(span, q, scores, out);
     }
 }

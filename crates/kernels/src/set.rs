@@ -21,6 +21,8 @@ pub struct KernelSet {
     /// Name as `STERNA_ISA` and reports use it.
     pub name: &'static str,
     pub(crate) supported: fn() -> bool,
+    /// Tokens whose activations lie interleaved (see `Activations::interleaved`).
+    pub(crate) tokens: usize,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) floats: Floats,
 }
@@ -40,9 +42,9 @@ pub(crate) struct Floats {
     pub(crate) attend: unsafe fn(&Span<'_>, &[f32], &mut [f32], &mut [f32]),
 }
 
-/// Compiles the float source with the given target features and yields `const FLOATS: Floats`.
+/// Compiles the float source over a [`crate::vector::Vector`] with the given target features: `const FLOATS: Floats`.
 macro_rules! float_kernels {
-    ($(#[$feature:meta])*) => {
+    ($vector:ty $(, #[$feature:meta])*) => {
         float_kernels! { @each [$(#[$feature])*]
             ternary_dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]);
             quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32);
@@ -52,14 +54,20 @@ macro_rules! float_kernels {
             silu_mul(gate: &mut [f32], up: &[f32]);
             add(x: &mut [f32], y: &[f32]);
             to_f16(x: &[f32], out: &mut [u16]);
-            dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
             dense_row(kind: crate::DenseType, row: &[u8], out: &mut [f32]);
-            attend(span: &crate::attention::Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]);
+        }
+        $(#[$feature])*
+        fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+            crate::portable::dense_dot::<$vector>(kind, rows, cols, x, out)
+        }
+        $(#[$feature])*
+        fn attend(span: &crate::attention::Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
+            crate::portable::attend::<$vector>(span, q, scores, out)
         }
     };
     (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
         $(float_kernels! { @one $features $name($($arg: $type),*) $(-> $ret)? })*
-        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { $($name),* };
+        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, attend, $($name),* };
     };
     (@one [$(#[$feature:meta])*] $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
         $(#[$feature])*
@@ -72,7 +80,7 @@ macro_rules! float_kernels {
 pub(crate) use float_kernels;
 
 mod baseline {
-    float_kernels! {}
+    float_kernels! { crate::portable::Lanes }
     pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
         crate::portable::ternary_dot(codes, groups, x, acc);
     }
@@ -82,6 +90,7 @@ mod baseline {
 pub static PORTABLE: KernelSet = KernelSet {
     name: "portable",
     supported: || true,
+    tokens: 1,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     floats: baseline::FLOATS,
 };

@@ -198,11 +198,12 @@ fn run<T: Copy + Default + Send>(
 /// `(token, matrix rows)` result a matrix. The sums are exact.
 pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Rows> {
     assert!(matrices.iter().all(|w| w.cols == x.cols()), "matrices and activations have the same input width");
+    let codes_of_x = x.interleaved(cpu, cpu.set.tokens);
     run(
         cpu,
         matrices,
         x.rows(),
-        |w, codes, acc: &mut [i32]| cpu.set.ternary_dot(codes, w.groups(), x.padded(), acc),
+        |w, codes, acc: &mut [i32]| cpu.set.ternary_dot(codes, w.groups(), &codes_of_x, acc),
         |w, t, acc| (acc - x.sums()[t]) as f32 * (w.scale / x.scales()[t]),
     )
 }

@@ -2,14 +2,24 @@
 
 use std::arch::x86_64::*;
 
+use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{LINE, TILE};
+use crate::vector::Vector;
 
-float_kernels! { #[target_feature(enable = "avx2")] }
+float_kernels! { F32x16, #[target_feature(enable = "avx2")] }
 
 /// For Haswell, Zen and newer.
-pub(crate) static SET: KernelSet =
-    KernelSet { name: "avx2", supported: || is_x86_feature_detected!("avx2"), ternary_dot, floats: FLOATS };
+pub(crate) static SET: KernelSet = KernelSet {
+    name: "avx2",
+    supported: || is_x86_feature_detected!("avx2"),
+    tokens: TOKENS,
+    ternary_dot,
+    floats: FLOATS,
+};
+
+/// Tokens of a block.
+const TOKENS: usize = 4;
 
 /// How far ahead of the loads a stream is prefetched, in bytes.
 const AHEAD: usize = 4096;
@@ -22,46 +32,51 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let depth = groups * 16;
     let width = codes.len() / (groups * LINE) * TILE;
     for (i, tile) in codes.chunks_exact(groups * LINE).enumerate() {
-        let (mut x, mut acc) = (x, &mut acc[i * TILE..]);
-        while !x.is_empty() {
-            let tokens = match x.len() / depth {
-                4.. => block::<4>(tile, depth, x, acc, width),
-                _ => block::<1>(tile, depth, x, acc, width),
-            };
-            x = &x[tokens * depth..];
-            if !x.is_empty() {
-                acc = &mut acc[tokens * width..];
+        for (x, acc) in x.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
+            let acc = &mut acc[i * TILE..];
+            match x.len() / depth {
+                1 => block::<1>(tile, depth, x, acc, width),
+                2 => block::<2>(tile, depth, x, acc, width),
+                3 => block::<3>(tile, depth, x, acc, width),
+                _ => block::<TOKENS>(tile, depth, x, acc, width),
             }
         }
     }
 }
 
-/// `M` tokens × one tile; returns `M`. Row t of the result lies at `acc[t · width ..]`.
+/// `M` interleaved tokens × one tile. Row t of the result lies at `acc[t · width ..]`.
 #[target_feature(enable = "avx2")]
-fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], width: usize) -> usize {
-    let x: [&[i8]; M] = std::array::from_fn(|t| &x[t * depth..(t + 1) * depth]);
+fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], width: usize) {
+    assert!(x.len() == M * depth && tile.len() == depth / 16 * LINE);
     let (two_bits, ones) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1));
     let mut sums = [[_mm256_setzero_si256(); 2]; M];
     for (part, lines) in tile.chunks(LINES * LINE).enumerate() {
         let mut narrow = [[_mm256_setzero_si256(); 2]; M];
         for (g, line) in lines.chunks_exact(LINE).enumerate() {
-            // SAFETY: `line` has 64 bytes; a prefetch may point anywhere.
-            let mut codes: [__m256i; 2] = std::array::from_fn(|half| unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
-                _mm256_loadu_si256(line.as_ptr().add(32 * half).cast())
-            });
+            let mut codes = [_mm256_setzero_si256(); 2];
+            for half in 0..2 {
+                // SAFETY: `line` has 64 bytes; a prefetch may point anywhere.
+                codes[half] = unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
+                    _mm256_loadu_si256(line.as_ptr().add(32 * half).cast())
+                };
+            }
             for f in 0..4 {
-                let field = codes.map(|codes| _mm256_and_si256(codes, two_bits));
+                let mut field = [_mm256_setzero_si256(); 2];
+                for half in 0..2 {
+                    field[half] = _mm256_and_si256(codes[half], two_bits);
+                    codes[half] = _mm256_srli_epi32::<2>(codes[half]);
+                }
                 for t in 0..M {
-                    let k = 16 * (part * LINES + g) + 4 * f;
-                    // SAFETY: k + 3 < depth, the length of each row.
-                    let x = unsafe { _mm256_set1_epi32(x[t].as_ptr().add(k).cast::<i32>().read_unaligned()) };
+                    let dword = 4 * (part * LINES + g) + f;
+                    // SAFETY: dword t of the M that belong to four columns; `x` holds M · depth / 4 of them.
+                    let x = unsafe { x.as_ptr().cast::<i32>().add(dword * M + t).read_unaligned() };
+                    let x = _mm256_set1_epi32(x);
                     for half in 0..2 {
                         let products = _mm256_maddubs_epi16(field[half], x);
                         narrow[t][half] = _mm256_add_epi16(narrow[t][half], products);
                     }
                 }
-                codes = codes.map(|codes| _mm256_srli_epi32::<2>(codes));
             }
         }
         for t in 0..M {
@@ -78,5 +93,89 @@ fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], w
             unsafe { _mm256_storeu_si256(acc.as_mut_ptr().cast(), sums[t][half]) };
         }
     }
-    M
+}
+
+/// Two registers: lanes 0 … 7 and 8 … 15.
+#[derive(Clone, Copy)]
+struct F32x16([__m256; 2]);
+
+/// Eight halves to singles, as `f16_to_f32` does.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(x: __m128i) -> __m256 {
+    let halves = _mm256_cvtepu16_epi32(x);
+    let magnitude = _mm256_slli_epi32::<13>(_mm256_and_si256(halves, _mm256_set1_epi32(0x7fff)));
+    let sign = _mm256_slli_epi32::<16>(_mm256_and_si256(halves, _mm256_set1_epi32(0x8000)));
+    let scaled = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(f32::from_bits(239 << 23)));
+    _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(scaled), sign))
+}
+
+// SAFETY of every block: the methods are inlined only into functions of this file that enable AVX2, which run only if
+// the CPU has it; the length of what a load reads is asserted before it.
+impl Vector for F32x16 {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: see above.
+        Self([unsafe { _mm256_set1_ps(x) }; 2])
+    }
+
+    #[inline(always)]
+    fn load(x: &[f32]) -> Self {
+        assert!(x.len() >= 16);
+        // SAFETY: see above.
+        Self(unsafe { [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))] })
+    }
+
+    #[inline(always)]
+    fn load_f16(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(x.as_ptr().cast()), _mm_loadu_si128(x.as_ptr().add(16).cast()));
+            Self([halves(low), halves(high)])
+        }
+    }
+
+    #[inline(always)]
+    fn load_bf16(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().add(16).cast()));
+            Self([
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ])
+        }
+    }
+
+    #[inline(always)]
+    fn load_f32(x: &[u8]) -> Self {
+        assert!(x.len() >= 64);
+        // SAFETY: see above.
+        Self(unsafe { [_mm256_loadu_ps(x.as_ptr().cast()), _mm256_loadu_ps(x.as_ptr().add(32).cast())] })
+    }
+
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            [
+                _mm256_add_ps(self.0[0], _mm256_mul_ps(a.0[0], b.0[0])),
+                _mm256_add_ps(self.0[1], _mm256_mul_ps(a.0[1], b.0[1])),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn lanes(self) -> Lanes {
+        let mut out = [0.0; 16];
+        // SAFETY: see above; `out` has 16 places.
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), self.0[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), self.0[1]);
+        }
+        out
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::arch::x86_64::*;
 
+use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{LINE, TILE};
+use crate::vector::Vector;
 
-float_kernels! { #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
+float_kernels! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
 
 /// For Ice Lake, Zen 4 and newer.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -17,9 +19,13 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
     },
+    tokens: TOKENS,
     ternary_dot,
     floats: FLOATS,
 };
+
+/// Tokens of a block: with two tiles 16 sums stay in registers.
+const TOKENS: usize = 8;
 
 /// How far ahead of the loads a stream is prefetched, in bytes.
 const AHEAD: usize = 4096;
@@ -36,20 +42,27 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     }
     let pair = 2 * groups * LINE;
     for (i, tiles) in codes.chunks(pair).enumerate() {
-        let (mut x, mut acc) = (x, &mut acc[i * 2 * TILE..]);
-        while !x.is_empty() {
-            let tokens = match (x.len() / depth, tiles.len() == pair) {
-                (12.., true) => block::<12, 2>(tiles, groups, x, acc, width),
-                (4.., true) => block::<4, 2>(tiles, groups, x, acc, width),
-                (_, true) => block::<1, 2>(tiles, groups, x, acc, width),
-                (4.., false) => block::<4, 1>(tiles, groups, x, acc, width),
-                (_, false) => block::<1, 1>(tiles, groups, x, acc, width),
-            };
-            x = &x[tokens * depth..];
-            if !x.is_empty() {
-                acc = &mut acc[tokens * width..];
+        for (x, acc) in x.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
+            let acc = &mut acc[i * 2 * TILE..];
+            match tiles.len() == pair {
+                true => tokens::<2>(tiles, groups, x, acc, width),
+                false => tokens::<1>(tiles, groups, x, acc, width),
             }
         }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn tokens<const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize) {
+    match x.len() / (groups * 16) {
+        1 => block::<1, T>(tiles, groups, x, acc, width),
+        2 => block::<2, T>(tiles, groups, x, acc, width),
+        3 => block::<3, T>(tiles, groups, x, acc, width),
+        4 => block::<4, T>(tiles, groups, x, acc, width),
+        5 => block::<5, T>(tiles, groups, x, acc, width),
+        6 => block::<6, T>(tiles, groups, x, acc, width),
+        7 => block::<7, T>(tiles, groups, x, acc, width),
+        _ => block::<TOKENS, T>(tiles, groups, x, acc, width),
     }
 }
 
@@ -57,7 +70,7 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
 /// 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols stays below 2³¹ for cols ≤ 2¹⁷.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
-    let masks = [0x03, 0x0c, 0x30, 0xc0u8].map(|mask| _mm512_set1_epi8(mask as i8));
+    let masks = [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)];
     let mut sums = [_mm512_setzero_si512(); 4];
     for (line, x) in tile.chunks_exact(LINE).zip(x.chunks_exact(16)) {
         // SAFETY: `line` has 64 bytes; a prefetch may point anywhere.
@@ -74,7 +87,7 @@ fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
     store(_mm512_add_epi32(low, high), acc);
 }
 
-/// `M` tokens × `T` tiles; returns `M`. Row t of the result lies at `acc[t · width ..]`.
+/// `M` interleaved tokens × `T` tiles. Row t of the result lies at `acc[t · width ..]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn block<const M: usize, const T: usize>(
     tiles: &[u8],
@@ -84,24 +97,29 @@ fn block<const M: usize, const T: usize>(
     width: usize,
 ) -> usize {
     let depth = groups * 16;
-    let x: [&[i8]; M] = std::array::from_fn(|t| &x[t * depth..(t + 1) * depth]);
-    let tiles: [&[u8]; T] = std::array::from_fn(|i| &tiles[i * groups * LINE..(i + 1) * groups * LINE]);
+    assert!(x.len() >= M * depth && tiles.len() == T * groups * LINE);
     let two_bits = _mm512_set1_epi8(3);
     let mut sums = [[_mm512_setzero_si512(); T]; M];
     for g in 0..groups {
-        // SAFETY: line g lies inside each tile.
-        let mut codes: [__m512i; T] =
-            std::array::from_fn(|i| unsafe { _mm512_loadu_si512(tiles[i].as_ptr().add(g * LINE).cast()) });
+        let mut codes = [_mm512_setzero_si512(); T];
+        for i in 0..T {
+            // SAFETY: line g of tile i lies inside `tiles`.
+            codes[i] = unsafe { _mm512_loadu_si512(tiles.as_ptr().add((i * groups + g) * LINE).cast()) };
+        }
         for f in 0..4 {
-            let field: [__m512i; T] = std::array::from_fn(|i| _mm512_and_si512(codes[i], two_bits));
+            let mut field = [_mm512_setzero_si512(); T];
+            for i in 0..T {
+                field[i] = _mm512_and_si512(codes[i], two_bits);
+                codes[i] = _mm512_srli_epi32::<2>(codes[i]);
+            }
             for t in 0..M {
-                // SAFETY: 16 g + 4 f + 3 < depth, the length of each row.
-                let x = unsafe { _mm512_set1_epi32(x[t].as_ptr().add(16 * g + 4 * f).cast::<i32>().read_unaligned()) };
+                // SAFETY: dword t of the M that belong to columns 16 g + 4 f …; `x` holds M · groups · 4 of them.
+                let x = unsafe { x.as_ptr().cast::<i32>().add((4 * g + f) * M + t).read_unaligned() };
+                let x = _mm512_set1_epi32(x);
                 for i in 0..T {
                     sums[t][i] = _mm512_dpbusd_epi32(sums[t][i], field[i], x);
                 }
             }
-            codes = codes.map(|codes| _mm512_srli_epi32::<2>(codes));
         }
     }
     for t in 0..M {
@@ -109,7 +127,6 @@ fn block<const M: usize, const T: usize>(
             store(sums[t][i], &mut acc[t * width + i * TILE..][..TILE]);
         }
     }
-    M
 }
 
 #[inline]
@@ -124,4 +141,70 @@ fn store(sum: __m512i, acc: &mut [i32]) {
     assert!(acc.len() == TILE);
     // SAFETY: `acc` has room for 16 sums.
     unsafe { _mm512_storeu_si512(acc.as_mut_ptr().cast(), sum) }
+}
+
+/// One register.
+#[derive(Clone, Copy)]
+struct F32x16(__m512);
+
+// SAFETY of every block: the methods are inlined only into functions of this file that enable AVX-512, which run only
+// if the CPU has it; the length of what a load reads is asserted before it.
+impl Vector for F32x16 {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+
+    #[inline(always)]
+    fn load(x: &[f32]) -> Self {
+        assert!(x.len() >= 16);
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(x.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn load_f16(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            let magnitude = _mm512_slli_epi32::<13>(_mm512_and_si512(halves, _mm512_set1_epi32(0x7fff)));
+            let sign = _mm512_slli_epi32::<16>(_mm512_and_si512(halves, _mm512_set1_epi32(0x8000)));
+            // Times 2¹¹², as in `f16_to_f32`.
+            let scaled = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(f32::from_bits(239 << 23)));
+            Self(_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(scaled), sign)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_bf16(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_f32(x: &[u8]) -> Self {
+        assert!(x.len() >= 64);
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(x.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_add_ps(self.0, _mm512_mul_ps(a.0, b.0)) })
+    }
+
+    #[inline(always)]
+    fn lanes(self) -> Lanes {
+        let mut out = [0.0; 16];
+        // SAFETY: see above; `out` has 16 places.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), self.0) };
+        out
+    }
 }

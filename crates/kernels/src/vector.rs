@@ -1,0 +1,80 @@
+//! Sixteen `f32` lanes: the unit of every float reduction.
+//!
+//! Each instruction set implements the same few exact operations, so a reduction written once over [`Vector`] gives
+//! the same bytes everywhere. (Left to itself the compiler vectorises nested reductions across the wrong axis.)
+
+use crate::math::f16_to_f32;
+use crate::portable::{LANES, Lanes};
+
+/// Sixteen lanes in the registers of one instruction set.
+///
+/// The methods are inlined into functions that enable the set's features, and are called from nowhere else.
+pub(crate) trait Vector: Copy {
+    /// The same value in every lane.
+    fn splat(x: f32) -> Self;
+    /// 16 values.
+    fn load(x: &[f32]) -> Self;
+    /// 16 halves, little endian, read as [`f16_to_f32`] reads them.
+    fn load_f16(x: &[u8]) -> Self;
+    /// 16 halves of the key/value cache.
+    #[inline(always)]
+    fn load_u16(x: &[u16]) -> Self {
+        let x = &x[..LANES];
+        // SAFETY: any bytes of a `u16` slice are initialised; the crate builds for little-endian machines only.
+        Self::load_f16(unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * LANES) })
+    }
+    /// 16 bfloat16, little endian.
+    fn load_bf16(x: &[u8]) -> Self;
+    /// 16 singles, little endian.
+    fn load_f32(x: &[u8]) -> Self;
+    /// `self + a · b`, rounded after the product and after the sum.
+    fn add_product(self, a: Self, b: Self) -> Self;
+    /// The lanes, in order.
+    fn lanes(self) -> Lanes;
+}
+
+/// Plain Rust.
+impl Vector for Lanes {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn load(x: &[f32]) -> Self {
+        let mut out = [0.0; LANES];
+        out.copy_from_slice(&x[..LANES]);
+        out
+    }
+
+    #[inline(always)]
+    fn load_f16(x: &[u8]) -> Self {
+        let x = &x[..2 * LANES];
+        std::array::from_fn(|i| f16_to_f32(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])))
+    }
+
+    #[inline(always)]
+    fn load_bf16(x: &[u8]) -> Self {
+        let x = &x[..2 * LANES];
+        std::array::from_fn(|i| f32::from_bits(u32::from(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])) << 16))
+    }
+
+    #[inline(always)]
+    fn load_f32(x: &[u8]) -> Self {
+        let x = &x[..4 * LANES];
+        std::array::from_fn(|i| f32::from_le_bytes([x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]]))
+    }
+
+    #[inline(always)]
+    fn add_product(mut self, a: Self, b: Self) -> Self {
+        for i in 0..LANES {
+            self[i] += a[i] * b[i];
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn lanes(self) -> Lanes {
+        self
+    }
+}
