@@ -89,15 +89,8 @@ fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
 
 /// `M` interleaved tokens × `T` tiles. Row t of the result lies at `acc[t · width ..]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn block<const M: usize, const T: usize>(
-    tiles: &[u8],
-    groups: usize,
-    x: &[i8],
-    acc: &mut [i32],
-    width: usize,
-) -> usize {
-    let depth = groups * 16;
-    assert!(x.len() >= M * depth && tiles.len() == T * groups * LINE);
+fn block<const M: usize, const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize) {
+    assert!(x.len() == M * groups * 16 && tiles.len() == T * groups * LINE);
     let two_bits = _mm512_set1_epi8(3);
     let mut sums = [[_mm512_setzero_si512(); T]; M];
     for g in 0..groups {
