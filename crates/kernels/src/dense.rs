@@ -274,15 +274,17 @@ fn half(bytes: &[u8]) -> f32 {
 #[inline(always)]
 pub(crate) fn decode(kind: DenseType, row: &[u8], out: &mut [f32]) {
     let (weights, bytes) = kind.block();
-    let blocks = row.chunks_exact(bytes).zip(out.chunks_exact_mut(weights));
-    match kind {
-        DenseType::F32 => blocks.for_each(|(b, out)| out[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        DenseType::F16 => blocks.for_each(|(b, out)| out[0] = half(b)),
-        DenseType::Bf16 => blocks.for_each(|(b, out)| out[0] = f32::from_le_bytes([0, 0, b[0], b[1]])),
-        DenseType::Q8_0 => blocks.for_each(|(b, out)| decode_q8_0(b, out)),
-        DenseType::Q4_0 => blocks.for_each(|(b, out)| decode_q4_0(b, out)),
-        DenseType::Q4K => blocks.for_each(|(b, out)| decode_q4_k(b, out)),
-        DenseType::Q6K => blocks.for_each(|(b, out)| decode_q6_k(b, out)),
+    // A plain loop: a closure handed to an iterator may be compiled without the instruction set's features.
+    for (block, out) in row.chunks_exact(bytes).zip(out.chunks_exact_mut(weights)) {
+        match kind {
+            DenseType::F32 => out[0] = f32::from_le_bytes(array(block)),
+            DenseType::F16 => out[0] = half(block),
+            DenseType::Bf16 => out[0] = f32::from_le_bytes([0, 0, block[0], block[1]]),
+            DenseType::Q8_0 => decode_q8_0(block, out),
+            DenseType::Q4_0 => decode_q4_0(block, out),
+            DenseType::Q4K => decode_q4_k(block, out),
+            DenseType::Q6K => decode_q6_k(block, out),
+        }
     }
 }
 
@@ -290,19 +292,25 @@ pub(crate) fn decode(kind: DenseType, row: &[u8], out: &mut [f32]) {
 #[inline(always)]
 fn decode_q8_0(block: &[u8], out: &mut [f32]) {
     let d = half(block);
-    for (out, q) in out.iter_mut().zip(&block[2..34]) {
-        *out = f32::from(*q as i8) * d;
+    let quants: [u8; 32] = array(&block[2..]);
+    let mut values = [0.0; 32];
+    for l in 0..32 {
+        values[l] = f32::from(quants[l] as i8) * d;
     }
+    out.copy_from_slice(&values);
 }
 
 /// `d:f16 | nibbles×16`: low nibbles are weights 0…15, high nibbles 16…31
 #[inline(always)]
 fn decode_q4_0(block: &[u8], out: &mut [f32]) {
     let d = half(block);
-    for (i, q) in block[2..18].iter().enumerate() {
-        out[i] = (i32::from(q & 15) - 8) as f32 * d;
-        out[i + 16] = (i32::from(q >> 4) - 8) as f32 * d;
+    let nibbles: [u8; 16] = array(&block[2..]);
+    let mut values = [0.0; 32];
+    for l in 0..16 {
+        values[l] = (i32::from(nibbles[l] & 15) - 8) as f32 * d;
+        values[l + 16] = (i32::from(nibbles[l] >> 4) - 8) as f32 * d;
     }
+    out.copy_from_slice(&values);
 }
 
 /// `d:f16 | dmin:f16 | scales×12 | nibbles×128`: 32 bytes of nibbles are two sub-blocks of 32, low then high
@@ -316,27 +324,39 @@ fn decode_q4_k(block: &[u8], out: &mut [f32]) {
             (s[i + 4] & 15 | s[i - 4] >> 6 << 4, s[i + 4] >> 4 | s[i] >> 6 << 4)
         };
         let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-        let nibbles = &block[16 + 32 * (i / 2)..][..32];
-        for (out, q) in out[32 * i..32 * (i + 1)].iter_mut().zip(nibbles) {
-            *out = scale * f32::from(q >> (4 * (i % 2)) & 15) - min;
+        let nibbles: [u8; 32] = array(&block[16 + 32 * (i / 2)..]);
+        let shift = 4 * (i % 2);
+        let mut values = [0.0; 32];
+        for l in 0..32 {
+            values[l] = scale * ((u32::from(nibbles[l]) >> shift & 15) as f32) - min;
         }
+        out[32 * i..32 * (i + 1)].copy_from_slice(&values);
     }
+}
+
+/// The first `N` bytes as an array: with its length known, a loop over it becomes vector instructions.
+#[inline(always)]
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[..N]);
+    out
 }
 
 /// `low×128 | high×64 | scales:i8×16 | d:f16`: each half of 128 weights is four runs of 32
 #[inline(always)]
 fn decode_q6_k(block: &[u8], out: &mut [f32]) {
     let d = half(&block[208..]);
-    for run in 0..8 {
-        let (part, quarter) = (run / 4, run % 4);
-        let low = &block[64 * part + 32 * (quarter % 2)..][..32];
-        let high = &block[128 + 32 * part..][..32];
-        for side in 0..2 {
-            let scale = d * f32::from(block[192 + 8 * part + 2 * quarter + side] as i8);
-            for l in 16 * side..16 * (side + 1) {
-                let q = low[l] >> (4 * (quarter / 2)) & 15 | (high[l] >> (2 * quarter) & 3) << 4;
-                out[32 * run + l] = scale * (i32::from(q) - 32) as f32;
-            }
+    for run in 0..16 {
+        let (part, quarter, side) = (run / 8, run / 2 % 4, run % 2);
+        let low: [u8; 16] = array(&block[64 * part + 32 * (quarter % 2) + 16 * side..]);
+        let high: [u8; 16] = array(&block[128 + 32 * part + 16 * side..]);
+        let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
+        let scale = d * f32::from(block[192 + run] as i8);
+        let mut values = [0.0; 16];
+        for l in 0..16 {
+            let q = u32::from(low[l]) >> low_shift & 15 | (u32::from(high[l]) >> high_shift & 3) << 4;
+            values[l] = scale * (q as i32 - 32) as f32;
         }
+        out[16 * run..16 * (run + 1)].copy_from_slice(&values);
     }
 }
