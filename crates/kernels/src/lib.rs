@@ -14,6 +14,7 @@ compile_error!("Sterna reads little-endian files in place and does not run on bi
 
 pub mod activations;
 pub mod attention;
+pub mod bandwidth;
 pub mod dense;
 pub mod math;
 pub mod memory;

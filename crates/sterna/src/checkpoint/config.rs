@@ -1,5 +1,10 @@
 //! A model's dimensions and choices, the same for every format.
 
+use std::path::Path;
+
+use super::{DAMAGED, malformed};
+use crate::Result;
+
 /// Architectures Sterna runs; each is a file in [`crate::model`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
@@ -42,4 +47,45 @@ pub struct Config {
     pub tied: bool,
     /// What ends a generation: config, generation config and tokenizer united.
     pub eos: Vec<u32>,
+}
+
+/// Most tokens a vocabulary may have; the largest known one has about half of it.
+pub(super) const MAX_VOCAB: usize = 1 << 19;
+
+impl Config {
+    /// Checks that the numbers are possible and fit each other. `place` is the part of the file that holds them.
+    pub(super) fn check(&self, path: &Path, place: &str) -> Result<()> {
+        let bounds = [
+            ("hidden size", self.hidden, 1 << 17),
+            ("feed-forward size", self.intermediate, 1 << 20),
+            ("number of layers", self.layers, 1000),
+            ("number of heads", self.heads, 4096),
+            ("number of key/value heads", self.kv_heads, 4096),
+            ("head size", self.head_dim, 256),
+            ("vocabulary size", self.vocab, MAX_VOCAB),
+            ("context length", self.context, 1 << 26),
+        ];
+        let bad = |problem: String| Err(malformed(path, place, problem, DAMAGED));
+        for (what, value, most) in bounds {
+            if value == 0 || value > most {
+                return bad(format!("the {what} is {value}, not a number from 1 to {most}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return bad(format!("{} heads cannot share {} key/value heads evenly", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return bad(format!("the head size {} is odd", self.head_dim));
+        }
+        if !(self.rms_eps > 0.0 && self.rms_eps < 1.0) {
+            return bad(format!("the norms' epsilon is {}, not a number between 0 and 1", self.rms_eps));
+        }
+        if !(self.rope_theta >= 1.0 && self.rope_theta < 1e15) {
+            return bad(format!(
+                "the base of the rotary embedding is {}, not a number from 1 to 1e15",
+                self.rope_theta
+            ));
+        }
+        Ok(())
+    }
 }

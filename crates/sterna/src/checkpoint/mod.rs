@@ -6,15 +6,49 @@
 
 pub mod config;
 pub mod encoding;
+pub mod gguf;
+pub mod huggingface;
+mod names;
+pub mod safetensors;
+mod source;
+mod synthetic;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sterna_kernels::{Bytes, DenseMatrix, DenseType};
+use sterna_kernels::math::f16_to_f32;
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, TernaryMatrix};
 
 pub use config::{Architecture, Config};
 
 use crate::{Error, Result};
+use source::Source;
+
+/// A format of checkpoints. A new one is a file and a line in [`FORMATS`].
+struct Format {
+    detect: fn(&Source<'_>) -> bool,
+    open: fn(&Source<'_>) -> Result<Checkpoint>,
+}
+
+/// Every format that Sterna opens; the first that recognises the files opens them.
+static FORMATS: &[Format] = &[
+    Format {
+        detect: |source| source.single().is_some_and(|bytes| gguf::Header::detect(bytes)),
+        open: |source| gguf::open(source.path(), source.single().unwrap_or(&Vec::new().into())),
+    },
+    Format { detect: |source| !matches!(source, Source::File { .. }), open: huggingface::open },
+];
+
+/// Remedy for files that contradict themselves.
+const DAMAGED: &str = "the file is damaged or incomplete: download or convert it again";
+
+fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Malformed { path: path.into(), place: place.into(), problem: problem.into(), remedy: remedy.into() }
+}
+
+fn unsupported(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Unsupported { path: path.into(), what: what.into(), remedy: remedy.into() }
+}
 
 /// An opened checkpoint. Nothing big has been read yet: tensors are ranges of mapped files.
 #[derive(Debug)]
@@ -111,12 +145,23 @@ pub struct GgufVocabulary {
 impl Checkpoint {
     /// Opens a `.gguf` file or a Hugging Face directory: reads headers and configuration, maps the rest.
     pub fn open(path: &Path) -> Result<Self> {
-        todo!()
+        Self::from_source(&Source::open(path)?)
     }
 
-    /// The same for files that are in memory (a model embedded in a program): names as in a Hugging Face directory.
+    /// The same for files that are in memory (a model embedded in a program): names as in a Hugging Face directory, or
+    /// one GGUF file of any name.
     pub fn from_files(name: &str, files: &[(&str, Bytes)]) -> Result<Self> {
-        todo!()
+        Self::from_source(&Source::Memory { path: name.into(), files })
+    }
+
+    fn from_source(source: &Source<'_>) -> Result<Self> {
+        match FORMATS.iter().find(|format| (format.detect)(source)) {
+            Some(format) => (format.open)(source),
+            None => {
+                let remedy = "pass a .gguf file, or the directory that holds config.json and model.safetensors";
+                Err(unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy))
+            }
+        }
     }
 
     /// Whether there is a tensor of this name.
@@ -125,23 +170,92 @@ impl Checkpoint {
     }
 
     /// Decodes and packs a ternary matrix; the source's pages are released afterwards.
-    pub fn ternary(
-        &self,
-        cpu: &sterna_kernels::Cpu,
-        name: &str,
-        rows: usize,
-        cols: usize,
-    ) -> Result<sterna_kernels::TernaryMatrix> {
-        todo!()
+    pub fn ternary(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<TernaryMatrix> {
+        let tensor = self.tensor(name)?;
+        self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
+        let trits = match &tensor.data {
+            Data::Ternary(trits) => trits,
+            Data::Synthetic { seed } => return Ok(synthetic::pack(cpu, *seed, rows, cols)),
+            Data::Dense { kind, .. } => return Err(self.wrong_kind(tensor, kind.name(), "ternary")),
+        };
+        let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
+        let scale = trits.scale(&cpu.pool).map_err(problem)?;
+        let packed = TernaryMatrix::pack(&cpu.pool, rows, cols, scale.value, |row, out| {
+            trits.row(scale, tensor.stored_row(row), out)
+        });
+        trits.bytes().release();
+        packed.map_err(problem)
     }
 
-    /// An embedding or head, kept as stored.
+    /// An embedding or head, kept as stored. A vocabulary padded beyond `rows` is cut.
     pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<DenseMatrix> {
-        todo!()
+        let tensor = self.tensor(name)?;
+        self.expect_shape(tensor, &[rows, cols], matches!(tensor.shape[..], [r, c] if r >= rows && c == cols))?;
+        let (kind, bytes) = self.numbers(tensor)?;
+        let size = kind.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+        let matrix = size.and_then(|size| DenseMatrix::new(kind, rows, cols, bytes.slice(0..size)?));
+        matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes do not hold its rows", bytes.len())))
     }
 
     /// A vector of `f32`, all finite: norm weights.
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        todo!()
+        let tensor = self.tensor(name)?;
+        self.expect_shape(tensor, &[len], tensor.shape == [len])?;
+        let (kind, bytes) = self.numbers(tensor)?;
+        let words = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let values: Vec<f32> = match kind {
+            DenseType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            DenseType::Bf16 => words.map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
+            DenseType::F16 => {
+                words.map(|word| if word & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(word) }).collect()
+            }
+            other => return Err(self.wrong_kind(tensor, other.name(), "plain numbers")),
+        };
+        if values.len() != len {
+            return Err(self.damaged(tensor, format!("{} values, but {len} are wanted", values.len())));
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(i) => Err(self.damaged(tensor, format!("value {i} is not finite"))),
+            None => Ok(values),
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| malformed(&self.path, format!("tensor `{name}`"), "is missing", DAMAGED))
+    }
+
+    fn numbers<'a>(&self, tensor: &'a Tensor) -> Result<(DenseType, &'a Bytes)> {
+        match &tensor.data {
+            Data::Dense { kind, bytes } => Ok((*kind, bytes)),
+            _ => Err(self.wrong_kind(tensor, "trits", "numbers")),
+        }
+    }
+
+    fn damaged(&self, tensor: &Tensor, problem: String) -> Error {
+        malformed(&self.path, format!("tensor `{}`", tensor.stored_name), problem, DAMAGED)
+    }
+
+    fn wrong_kind(&self, tensor: &Tensor, have: &str, want: &str) -> Error {
+        self.damaged(tensor, format!("stored as {have}, where {want} is wanted"))
+    }
+
+    fn expect_shape(&self, tensor: &Tensor, wanted: &[usize], fits: bool) -> Result<()> {
+        if fits { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?}, wanted is {wanted:?}", tensor.shape))) }
+    }
+}
+
+impl Tensor {
+    /// The stored row that is row `row` of the matrix.
+    ///
+    /// GGUF `llama` files keep the rows of a head as `(d/2, 2)`, for rotating neighbours; ours are `(2, d/2)`.
+    fn stored_row(&self, row: usize) -> usize {
+        match (self.interleaved_heads, self.shape.first()) {
+            (Some(heads), Some(rows)) if heads > 0 && rows / heads >= 2 => {
+                let half = rows / heads / 2;
+                let (head, within) = (row / (2 * half), row % (2 * half));
+                head * 2 * half + 2 * (within % half) + within / half
+            }
+            _ => row,
+        }
     }
 }

@@ -1,204 +1,262 @@
 //! The generation loop: requests in, events out.
+//!
+//! ```text
+//! Engine::generate ──Job──► scheduler (one thread: plan, forward, draw) ──Event──► Generation
+//! ```
 
-use std::path::{Path, PathBuf};
+mod evaluate;
+mod event;
+mod logprob;
+mod request;
+mod sampler;
+mod scheduler;
+mod sequence;
 
-use sterna_kernels::Rows;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Instant;
 
-use crate::Result;
+use sterna_kernels::{Cpu, Rows};
+
+pub use evaluate::{Evaluation, evaluate};
+pub use event::{Event, FinishReason, Generation, Usage};
+pub use logprob::Logprob;
+pub use request::{Request, Sampling};
+
 use crate::checkpoint::{Checkpoint, Config};
-use crate::model::{Model, Precision};
+use crate::model::kv::PAGE;
+use crate::model::{self, Batch, KvCache, Model, Precision};
 use crate::text::{ChatTemplate, Tokenizer};
+use crate::{Error, Result};
+use scheduler::Scheduler;
+use sequence::Job;
+
+/// Positions of the context unless asked otherwise.
+const DEFAULT_CONTEXT: usize = 4096;
 
 /// How to load and run a model.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Threads; 0: as many as this process may use.
     pub threads: usize,
-    /// Positions of the context; `None`: the model's own, as far as memory allows (at most 4096 unless asked).
+    /// Positions of the context; `None`: the model's own, at most 4096.
     pub context: Option<usize>,
-    /// Tokens of a prompt that one forward pass takes.
+    /// Tokens of a prompt that one forward pass takes; at least 1.
     pub chunk: usize,
+    /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
+    pub sequences: usize,
     /// How ternary layers see their input; `None`: as the model was trained.
     pub precision: Option<Precision>,
 }
 
-/// A loaded model that answers requests. Cheap to share; one thread owns the computation.
-pub struct Engine {}
+impl Default for Options {
+    fn default() -> Self {
+        Self { threads: 0, context: None, chunk: 128, sequences: 1, precision: None }
+    }
+}
+
+/// A loaded model that answers requests. Cheap to clone and to share; one thread owns the computation.
+///
+/// When the last clone is gone, the thread finishes what was asked for and ends.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+    jobs: mpsc::Sender<Job>,
+    load_seconds: f64,
+}
+
+/// What the callers and the engine thread share.
+struct Core {
+    cpu: Cpu,
+    model: Box<dyn Model>,
+    /// Errors are kept: a model without a tokenizer still computes logits.
+    tokenizer: Result<Tokenizer>,
+    template: Result<Option<ChatTemplate>>,
+    context: usize,
+    chunk: usize,
+}
 
 impl Engine {
-    /// Opens a `.gguf` file or a Hugging Face directory.
+    /// Opens a `.gguf` file or a Hugging Face directory and loads it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        todo!()
+        let start = Instant::now();
+        let mut engine = Self::load(Checkpoint::open(path.as_ref())?, options)?;
+        engine.load_seconds = start.elapsed().as_secs_f64();
+        Ok(engine)
     }
+
     /// Loads an opened checkpoint (also an embedded or a synthetic one).
     pub fn load(checkpoint: Checkpoint, options: &Options) -> Result<Self> {
-        todo!()
+        let start = Instant::now();
+        let context = settle_context(&checkpoint.config, options)?;
+        let cpu = Cpu::new(options.threads)?;
+        let precision = options.precision.unwrap_or(Precision::Int8);
+        let model = model::load(&checkpoint, &cpu, precision)?;
+        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
+        let template = ChatTemplate::new(&checkpoint.text, &checkpoint.config);
+        // The weights are packed; the pages of the mapped files are not needed any more.
+        drop(checkpoint);
+        let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1) };
+        let mut engine = Self::start(core, options)?;
+        engine.load_seconds = start.elapsed().as_secs_f64();
+        Ok(engine)
     }
+
+    /// An engine for any network, with the text parts it has.
+    pub fn from_parts(
+        model: Box<dyn Model>,
+        tokenizer: Option<Tokenizer>,
+        template: Option<ChatTemplate>,
+        options: &Options,
+    ) -> Result<Self> {
+        let core = Core {
+            cpu: Cpu::new(options.threads)?,
+            context: settle_context(model.config(), options)?,
+            chunk: options.chunk.max(1),
+            tokenizer: tokenizer.ok_or_else(|| Error::Request("the model has no tokenizer; use token ids".into())),
+            template: Ok(template),
+            model,
+        };
+        Self::start(core, options)
+    }
+
+    fn start(core: Core, options: &Options) -> Result<Self> {
+        let core = Arc::new(core);
+        let (jobs, queue) = mpsc::channel();
+        let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
+        let worker = core.clone();
+        let run = move || {
+            let tokenizer = worker.tokenizer.as_ref().ok();
+            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, pages, worker.chunk).run(&queue);
+        };
+        thread::Builder::new()
+            .name("sterna-engine".into())
+            .spawn(run)
+            .map_err(|error| Error::Request(format!("the engine thread could not be started: {error}")))?;
+        Ok(Self { core, jobs, load_seconds: 0.0 })
+    }
+
     /// The model's dimensions.
     pub fn config(&self) -> &Config {
-        todo!()
+        self.core.model.config()
     }
+
     /// The network.
     pub fn model(&self) -> &dyn Model {
-        todo!()
+        &*self.core.model
     }
+
     /// Positions of the context in use.
     pub fn context(&self) -> usize {
-        todo!()
+        self.core.context
     }
+
     /// Instruction set in use ("avx512", …).
     pub fn isa(&self) -> &'static str {
-        todo!()
+        self.core.cpu.set.name
     }
+
     /// Threads in use.
     pub fn threads(&self) -> usize {
-        todo!()
+        self.core.cpu.pool.threads()
     }
-    /// Seconds that loading took.
+
+    /// Seconds that loading took; 0 for an engine made from parts.
     pub fn load_seconds(&self) -> f64 {
-        todo!()
+        self.load_seconds
     }
+
     /// The tokenizer; an error that names the file if the checkpoint has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        todo!()
+        self.core.tokenizer.as_ref().map_err(again)
     }
+
     /// The chat template; an error that says what to do if the checkpoint has none.
     pub fn template(&self) -> Result<&ChatTemplate> {
-        todo!()
+        let missing = || Error::Template("the model has none; give it a plain prompt instead of a conversation".into());
+        self.core.template.as_ref().map_err(again)?.as_ref().ok_or_else(missing)
     }
-    /// Starts a generation. Dropping the result cancels it.
-    pub fn generate(&self, request: Request) -> Result<Generation> {
-        todo!()
+
+    /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
+    pub fn generate(&self, mut request: Request) -> Result<Generation> {
+        let submitted = Instant::now();
+        let max_tokens = request.settle(self.core.context, self.config().vocab, self.core.tokenizer.as_ref().ok())?;
+        if !request.ignore_eos {
+            request.stop_tokens.extend(&self.config().eos);
+            request.stop_tokens.extend(self.core.tokenizer.iter().flat_map(Tokenizer::stop_tokens));
+        }
+        let (events, receiver) = mpsc::channel();
+        let listening = Arc::new(());
+        let job = Job { request, max_tokens, submitted, events, listening: Arc::downgrade(&listening) };
+        self.jobs.send(job).map_err(|_| event::stopped())?;
+        Ok(Generation::new(receiver, listening))
     }
+
     /// Logits after every token: `(token, vocab)`, handed on in chunks of at most `chunk` tokens.
     pub fn logits(&self, tokens: &[u32], chunk: usize, each: &mut dyn FnMut(&Rows) -> Result<()>) -> Result<()> {
-        todo!()
+        self.core.rows(tokens, 0, chunk, &mut |_, rows| each(rows))
     }
 }
 
-/// What to generate.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Token ids, BOS included if the model wants it.
-    pub prompt: Vec<u32>,
-    /// Tokens at most; `None`: until the context is full.
-    pub max_tokens: Option<usize>,
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// Texts that end the answer; they are not part of it.
-    pub stop: Vec<String>,
-    /// Tokens that end the answer; they are not part of the text.
-    pub stop_tokens: Vec<u32>,
-    /// Alternatives reported with each token (0: the token's own log-probability only); `None`: none.
-    pub logprobs: Option<usize>,
-    /// Drop the oldest prompt tokens (BOS kept) instead of refusing a prompt that is too long.
-    pub truncate: bool,
-}
-
-/// The sampler chain, in this order: penalties, temperature, top-k, typical, top-p, min-p, draw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sampling {
-    /// 0: greedy.
-    pub temperature: f32,
-    /// 0: off.
-    pub top_k: usize,
-    /// 1: off.
-    pub top_p: f32,
-    /// 0: off.
-    pub min_p: f32,
-    /// 1: off.
-    pub typical_p: f32,
-    /// 1: off. Divides positive and multiplies negative logits of tokens seen (prompt included).
-    pub repetition_penalty: f32,
-    /// 0: off. Subtracted once from tokens generated.
-    pub presence_penalty: f32,
-    /// 0: off. Subtracted for each time a token was generated.
-    pub frequency_penalty: f32,
-    /// Seed of the draw; the same seed and request give the same tokens.
-    pub seed: u64,
-}
-
-/// A token and its log-probability before temperature and filters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Logprob {
-    /// Token id.
-    pub id: u32,
-    /// Natural logarithm of its probability.
-    pub logprob: f32,
-}
-
-/// What happens while an answer is made.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A token was drawn. `text` may be empty while a character is incomplete.
-    Token {
-        /// Token id.
-        id: u32,
-        /// Text that became final.
-        text: String,
-        /// The token's log-probability and the best alternatives, if asked for.
-        logprobs: Option<(Logprob, Vec<Logprob>)>,
-    },
-    /// The generation ended; nothing follows.
-    Finished {
-        /// Why.
-        reason: FinishReason,
-        /// Text that was held back until now.
-        text: String,
-        /// What it took.
-        usage: Usage,
-    },
-}
-
-/// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// A stop token or a stop string.
-    Stop,
-    /// `max_tokens` or the end of the context.
-    Length,
-}
-
-impl FinishReason {
-    /// "stop" or "length", as OpenAI's API names them.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
+impl Core {
+    /// Logits after every token from the one at `from` on, chunk by chunk, with the index of the chunk's first row.
+    /// Runs on the caller's thread with a cache of its own.
+    fn rows(
+        &self,
+        tokens: &[u32],
+        from: usize,
+        chunk: usize,
+        each: &mut dyn FnMut(usize, &Rows) -> Result<()>,
+    ) -> Result<()> {
+        request::check_tokens(tokens, self.model.config().vocab)?;
+        if tokens.len() > self.context {
+            let (tokens, context) = (tokens.len(), self.context);
+            return Err(Error::Request(format!("{tokens} tokens do not fit into the context of {context}; raise it")));
         }
+        let mut kv = KvCache::new(self.model.config(), tokens.len());
+        let sequence = kv.add();
+        let chunk = chunk.max(1);
+        for (start, part) in (0..).step_by(chunk).zip(tokens.chunks(chunk)) {
+            let reserved = kv.reserve(sequence, start + part.len());
+            assert!(reserved, "the cache was made for these tokens");
+            let mut batch = Batch::default();
+            batch.push(sequence, start, part);
+            batch.outputs = (from.saturating_sub(start)..part.len()).collect();
+            let logits = self.model.forward(&self.cpu, &batch, &mut kv);
+            if !logits.is_empty() {
+                each(start.max(from), &logits)?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Counts and times of one generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// Tokens of the prompt (after truncation).
-    pub prompt_tokens: usize,
-    /// Tokens generated.
-    pub tokens: usize,
-    /// Seconds from the request to the first token.
-    pub prefill_seconds: f64,
-    /// Seconds from the first token to the last.
-    pub decode_seconds: f64,
+/// The context in use: what was asked for, or the model's own within reason.
+fn settle_context(config: &Config, options: &Options) -> Result<usize> {
+    let context = options.context.unwrap_or(config.context.min(DEFAULT_CONTEXT));
+    if (2..=config.context).contains(&context) {
+        return Ok(context);
+    }
+    Err(Error::Request(format!(
+        "a context of {context} tokens was asked for; this model takes 2 to {}",
+        config.context
+    )))
 }
 
-impl Usage {
-    /// Prompt tokens a second.
-    pub fn prefill_tokens_per_s(&self) -> f64 {
-        todo!()
-    }
-    /// Generated tokens a second, the first one not counted; 0 for fewer than two.
-    pub fn decode_tokens_per_s(&self) -> f64 {
-        todo!()
-    }
-}
-
-/// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
-pub struct Generation {}
-
-impl Iterator for Generation {
-    type Item = Result<Event>;
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+/// A kept error, once more.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Malformed { path, place, problem, remedy } => Error::Malformed {
+            path: path.clone(),
+            place: place.clone(),
+            problem: problem.clone(),
+            remedy: remedy.clone(),
+        },
+        Error::Unsupported { path, what, remedy } => {
+            Error::Unsupported { path: path.clone(), what: what.clone(), remedy: remedy.clone() }
+        }
+        Error::Template(problem) => Error::Template(problem.clone()),
+        other => Error::Request(other.to_string()),
     }
 }

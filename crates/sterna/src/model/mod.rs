@@ -7,6 +7,8 @@ mod llama;
 mod onebitllm;
 mod qwen3;
 
+use std::sync::Arc;
+
 use sterna_kernels::{Cpu, Rows};
 
 use crate::Result;
@@ -24,6 +26,21 @@ pub trait Model: Send + Sync {
 
     /// What one decoded token reads of the weights.
     fn weights(&self) -> Weights;
+}
+
+/// A network can be shared: several engines, one set of weights.
+impl<M: Model + ?Sized> Model for Arc<M> {
+    fn config(&self) -> &Config {
+        (**self).config()
+    }
+
+    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+        (**self).forward(cpu, batch, kv)
+    }
+
+    fn weights(&self) -> Weights {
+        (**self).weights()
+    }
 }
 
 /// Weight bytes as they lie in memory.

@@ -1,0 +1,254 @@
+//! `sterna bench`: speed, memory, and how close they are to what this machine can do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use sterna::checkpoint::{Checkpoint, Config, WriteOptions, write_gguf};
+use sterna::engine::{Engine, Event, Options, Request, Usage};
+use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
+use sterna::model::{self, KvCache, Model, Precision};
+
+use crate::{output, shapes};
+
+const HELP: &str = "\
+Examples:
+  sterna bench                                        the embedded model
+  sterna bench --shape bitnet-b1.58-2b-4t             a released model's shape with random weights: no download
+  sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
+  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --arch bitnet-b1.58 --head f16
+                                                      the same model as a file for other engines
+
+The last columns compare what a decoded token must read (weights, head, keys and values, from the layout) with the
+read bandwidth that this machine reached in the same run.";
+
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    #[command(flatten)]
+    model: crate::model::Source,
+    /// A released model's shape, filled with random trits (42 % zeros)
+    #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
+    shape: Option<String>,
+    /// Prompt tokens
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 512)]
+    prompt: usize,
+    /// Generated tokens
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
+    tokens: usize,
+    /// Thread counts to measure, with commas [default: one thread, and all]
+    #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// Runs a thread count; the median is reported
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
+    repeat: usize,
+    /// How the head (and the embedding) of a shape is stored
+    #[arg(long, default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
+    head: String,
+    /// Write the shape's random model as a GGUF file and stop
+    #[arg(long, value_name = "FILE", requires = "shape")]
+    save: Option<PathBuf>,
+    /// Ternary encoding of the file
+    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = ["i2_s", "tq2_0"], requires = "save")]
+    r#type: String,
+    /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
+    #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", requires = "save")]
+    arch: String,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thread count's figures.
+struct Measured {
+    threads: usize,
+    prefill_tokens: usize,
+    decode_tokens: usize,
+    prefill_per_s: f64,
+    decode_per_s: f64,
+    bytes_per_token: f64,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let checkpoint = match &args.shape {
+        Some(name) => {
+            let config: Config = shapes::find(name).context("the names of shapes are checked by the command line")?;
+            Checkpoint::synthetic(config, head(&args.head)?, 1)?
+        }
+        None => args.model.checkpoint()?,
+    };
+    if let Some(file) = &args.save {
+        return save(args, &checkpoint, file);
+    }
+    let name = args.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
+    measure(args, checkpoint, &name)
+}
+
+fn head(name: &str) -> Result<DenseType> {
+    Ok(match name {
+        "bf16" => DenseType::Bf16,
+        "f16" => DenseType::F16,
+        "f32" => DenseType::F32,
+        "q8_0" => DenseType::Q8_0,
+        "q6_k" => DenseType::Q6K,
+        other => bail!("{other} is no head type"),
+    })
+}
+
+fn measure(args: &Args, checkpoint: Checkpoint, name: &str) -> Result<()> {
+    let cores = pool::default_threads();
+    let mut counts = args.threads.clone();
+    if counts.is_empty() {
+        counts = if cores > 1 { vec![1, cores] } else { vec![1] };
+    }
+    if counts.contains(&0) || args.prompt == 0 || args.tokens == 0 || args.repeat == 0 {
+        bail!("threads, prompt, tokens and repeat must be at least 1");
+    }
+    let context = args.prompt + args.tokens;
+    if context > checkpoint.config.context {
+        bail!("-p {} and -n {} exceed the model's context of {}", args.prompt, args.tokens, checkpoint.config.context);
+    }
+    checkpoint.check_memory()?;
+    let progress = output::spinner("loading");
+    let cpu = Cpu::new(0)?;
+    let isa = cpu.set.name;
+    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Precision::Int8)?.into();
+    drop((checkpoint, cpu));
+    let results: Vec<_> = counts.iter().map(|&n| decode(args, &model, n, context, &progress)).collect::<Result<_>>()?;
+    // Read before the buffer for the bandwidth is there.
+    let peak = memory::peak_resident();
+    let (weights, config) = (model.weights(), model.config().clone());
+    drop(model);
+    let bandwidths: Vec<f64> = counts
+        .iter()
+        .map(|&threads| {
+            progress.set_message(format!("reading memory on {threads} threads"));
+            bandwidth::read(&pool::Pool::new(threads), 1 << 30)
+        })
+        .collect();
+    progress.finish_and_clear();
+    let rows: Vec<Value> = results.iter().zip(&bandwidths).map(|(result, &limit)| row(result, limit)).collect();
+    let by_threads = counts.iter().zip(&bandwidths).map(|(n, gb)| (n.to_string(), json!(round(*gb))));
+    let report = json!({
+        "shape": name,
+        "isa": isa,
+        "head": weights.head_type,
+        "kv": "f16",
+        "speculation": "off",
+        "gate_zeros": null,
+        "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
+        "peak_rss_bytes": peak,
+        "weight_bytes": { "body": weights.body_bytes, "head": weights.head_bytes },
+        "kv_bytes_per_position": KvCache::bytes_per_position(&config),
+        "results": rows,
+    });
+    if args.json { output::line(&report.to_string()) } else { output::line(&table(&report)) }
+}
+
+/// Prefill and decode on `threads` threads, the median of the repetitions by decode speed.
+fn decode(
+    args: &Args, model: &Arc<dyn Model>, threads: usize, context: usize, progress: &ProgressBar,
+) -> Result<Measured> {
+    let options = Options { threads, context: Some(context), ..Options::default() };
+    let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
+    let vocab = engine.config().vocab;
+    let mut runs = Vec::new();
+    for i in 0..args.repeat {
+        progress.set_message(format!("{threads} threads, run {} of {}", i + 1, args.repeat));
+        // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
+        let prompt = (0..args.prompt).map(|t| ((t * 7919 + i) % vocab) as u32).collect();
+        let request = Request { max_tokens: Some(args.tokens), ignore_eos: true, ..Request::new(prompt) };
+        runs.push(finish(engine.generate(request)?)?);
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let weights = model.weights();
+    // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
+    let mean_position = args.prompt as f64 + args.tokens as f64 / 2.0;
+    let kv = KvCache::bytes_per_position(model.config()) as f64 * mean_position;
+    Ok(Measured {
+        threads: engine.threads(),
+        prefill_tokens: args.prompt,
+        decode_tokens: args.tokens,
+        prefill_per_s: median(runs.iter().map(Usage::prefill_tokens_per_s).collect()),
+        decode_per_s: median(runs.iter().map(Usage::decode_tokens_per_s).collect()),
+        bytes_per_token: (weights.body_bytes + weights.head_bytes) as f64 + kv,
+    })
+}
+
+fn finish(generation: sterna::engine::Generation) -> Result<Usage> {
+    for event in generation {
+        if let Event::Finished { usage, .. } = event? {
+            return Ok(usage);
+        }
+    }
+    bail!("the generation ended without a result")
+}
+
+fn row(measured: &Measured, limit: f64) -> Value {
+    let achieved = measured.bytes_per_token * measured.decode_per_s / 1e9;
+    json!({
+        "threads": measured.threads,
+        "prefill_tokens": measured.prefill_tokens,
+        "decode_tokens": measured.decode_tokens,
+        "prefill_tokens_per_s": round(measured.prefill_per_s),
+        "decode_tokens_per_s": round(measured.decode_per_s),
+        "bytes_per_decoded_token": measured.bytes_per_token.round(),
+        "achieved_gb_per_s": round(achieved),
+        "fraction_of_read_bandwidth": (achieved / limit * 1e3).round() / 1e3,
+    })
+}
+
+/// Two digits behind the point: more would be noise.
+fn round(x: f64) -> f64 {
+    (x * 100.0).round() / 100.0
+}
+
+fn table(report: &Value) -> String {
+    let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
+    let weights = &report["weight_bytes"];
+    let mut out = format!(
+        "{}   instruction set {}   weights {} + head {} ({})   peak memory {}\n\n\
+         threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
+        report["shape"].as_str().unwrap_or_default(),
+        report["isa"].as_str().unwrap_or_default(),
+        mib(&weights["body"]),
+        mib(&weights["head"]),
+        report["head"].as_str().unwrap_or_default(),
+        mib(&report["peak_rss_bytes"]),
+    );
+    for row in report["results"].as_array().into_iter().flatten() {
+        let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+        let limit = &report["machine"]["read_gb_per_s"][row["threads"].to_string()];
+        out += &format!(
+            "{:>7}   {:>13.1}   {:>12.1}   {:>10.0}   {:>4.1}   {:.0} % of {:.1}\n",
+            row["threads"],
+            number("prefill_tokens_per_s"),
+            number("decode_tokens_per_s"),
+            number("bytes_per_decoded_token") / 1e6,
+            number("achieved_gb_per_s"),
+            number("fraction_of_read_bandwidth") * 100.0,
+            limit.as_f64().unwrap_or(f64::NAN),
+        );
+    }
+    out.trim_end().to_owned()
+}
+
+fn save(args: &Args, checkpoint: &Checkpoint, file: &std::path::Path) -> Result<()> {
+    let options = WriteOptions { encoding: args.r#type.clone(), architecture: args.arch.clone(), synthetic_vocabulary: true };
+    let progress = output::bar("writing", 0);
+    write_gguf(checkpoint, file, &options, &mut |done, total| {
+        progress.set_length(total);
+        progress.set_position(done);
+    })?;
+    progress.finish_and_clear();
+    let bytes = std::fs::metadata(file).with_context(|| format!("{}", file.display()))?.len();
+    if args.json {
+        return output::line(&json!({ "out": file.display().to_string(), "bytes": bytes }).to_string());
+    }
+    output::line(&format!("wrote {} ({:.0} MiB)", file.display(), bytes as f64 / 1048576.0))
+}

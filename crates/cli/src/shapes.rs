@@ -1,0 +1,145 @@
+//! Shapes of released models, so that they can be measured without a download.
+
+use sterna::checkpoint::{Architecture, Config};
+
+/// A released model's dimensions, as its `config.json` gives them.
+struct Shape {
+    name: &'static str,
+    architecture: Architecture,
+    hidden: usize,
+    intermediate: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    vocab: usize,
+    context: usize,
+    rms_eps: f32,
+    rope_theta: f64,
+    tied: bool,
+}
+
+/// Fields left out take Llama 3's values.
+const LLAMA: Shape = Shape {
+    name: "llama3-8b-1.58",
+    architecture: Architecture::Llama,
+    hidden: 4096,
+    intermediate: 14336,
+    layers: 32,
+    heads: 32,
+    kv_heads: 8,
+    head_dim: 128,
+    vocab: 128_256,
+    context: 8192,
+    rms_eps: 1e-5,
+    rope_theta: 500_000.0,
+    tied: false,
+};
+
+/// Falcon3's values.
+const FALCON3: Shape = Shape {
+    name: "falcon3-7b-1.58bit",
+    hidden: 3072,
+    intermediate: 23040,
+    layers: 28,
+    heads: 12,
+    kv_heads: 4,
+    head_dim: 256,
+    vocab: 131_072,
+    context: 32_768,
+    rms_eps: 1e-6,
+    rope_theta: 1_000_042.0,
+    ..LLAMA
+};
+
+/// 1bitLLM's values.
+const ONE_BIT_LLM: Shape = Shape {
+    name: "bitnet_b1_58-large",
+    architecture: Architecture::OneBitLlm,
+    hidden: 1536,
+    intermediate: 4096,
+    layers: 24,
+    heads: 16,
+    kv_heads: 16,
+    head_dim: 96,
+    vocab: 32_002,
+    context: 2048,
+    rope_theta: 10_000.0,
+    tied: true,
+    ..LLAMA
+};
+
+const SHAPES: &[Shape] = &[
+    Shape {
+        name: "bitnet-b1.58-2b-4t",
+        architecture: Architecture::Bitnet,
+        hidden: 2560,
+        intermediate: 6912,
+        layers: 30,
+        heads: 20,
+        kv_heads: 5,
+        context: 4096,
+        tied: true,
+        ..LLAMA
+    },
+    ONE_BIT_LLM,
+    Shape {
+        name: "bitnet_b1_58-3b",
+        hidden: 3200,
+        intermediate: 8640,
+        layers: 26,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 100,
+        ..ONE_BIT_LLM
+    },
+    LLAMA,
+    Shape {
+        name: "falcon3-1b-1.58bit",
+        hidden: 2048,
+        intermediate: 8192,
+        layers: 18,
+        heads: 8,
+        ..FALCON3
+    },
+    Shape { name: "falcon3-3b-1.58bit", intermediate: 9216, layers: 22, ..FALCON3 },
+    FALCON3,
+    Shape { name: "falcon3-10b-1.58bit", layers: 40, ..FALCON3 },
+    Shape {
+        name: "falcon-e-1b",
+        hidden: 2048,
+        intermediate: 9216,
+        layers: 24,
+        heads: 16,
+        kv_heads: 2,
+        vocab: 32_768,
+        context: 32_768,
+        rope_theta: 1_000_000.0,
+        ..LLAMA
+    },
+];
+
+/// Names that [`find`] knows.
+pub fn names() -> Vec<&'static str> {
+    SHAPES.iter().map(|shape| shape.name).collect()
+}
+
+/// The configuration of a shape.
+pub fn find(name: &str) -> Option<Config> {
+    let shape = SHAPES.iter().find(|shape| shape.name == name)?;
+    Some(Config {
+        architecture: shape.architecture,
+        hidden: shape.hidden,
+        intermediate: shape.intermediate,
+        layers: shape.layers,
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        vocab: shape.vocab,
+        context: shape.context,
+        rms_eps: shape.rms_eps,
+        rope_theta: shape.rope_theta,
+        tied: shape.tied,
+        eos: Vec::new(),
+    })
+}

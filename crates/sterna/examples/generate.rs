@@ -1,0 +1,26 @@
+//! Continues a text: `cargo run --example generate -- <model.gguf or directory> "Once upon a time"`
+
+use std::io::Write;
+
+use sterna::engine::{Engine, Event, Options, Request};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(path), Some(prompt)) = (args.next(), args.next()) else {
+        return Err("usage: generate MODEL PROMPT".into());
+    };
+    let engine = Engine::open(path, &Options::default())?;
+    let tokens = engine.tokenizer()?.encode(&prompt, true)?;
+
+    print!("{prompt}");
+    for event in engine.generate(Request { max_tokens: Some(100), ..Request::new(tokens) })? {
+        match event? {
+            Event::Token { text, .. } => print!("{text}"),
+            Event::Finished { text, usage, .. } => {
+                println!("{text}\n\n{} tokens, {:.1} a second", usage.tokens, usage.decode_tokens_per_s());
+            }
+        }
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}

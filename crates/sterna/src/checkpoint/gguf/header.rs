@@ -1,0 +1,356 @@
+//! GGUF's container: keys and tensor descriptions, read without copying.
+//!
+//! ```text
+//! "GGUF" | u32 version | u64 tensors | u64 keys
+//! per key:     string name | u32 type | value            string = u64 length, bytes
+//! per tensor:  string name | u32 n | u64 × n shape, contiguous dimension first | u32 type | u64 offset in the data
+//! padding to `general.alignment` | data
+//! ```
+//!
+//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use sterna_kernels::Bytes;
+
+use crate::checkpoint::{DAMAGED, malformed, unsupported};
+use crate::{Error, Result};
+
+/// Most keys and most tensors in a file.
+const MAX_ENTRIES: u64 = 1 << 16;
+/// Deepest nesting of arrays.
+const MAX_DEPTH: usize = 4;
+
+/// A value as stored; texts and arrays are ranges of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Unsigned integers of any width.
+    Unsigned(u64),
+    /// Signed integers of any width.
+    Signed(i64),
+    /// `f32` and `f64`.
+    Float(f64),
+    /// One byte, 0 or 1.
+    Bool(bool),
+    /// UTF-8.
+    Text(Range<usize>),
+    /// Items of one type (a GGUF type id) one after another.
+    Array {
+        /// Type id of the items.
+        kind: u32,
+        /// Number of items.
+        count: usize,
+        /// Their bytes.
+        items: Range<usize>,
+    },
+}
+
+/// A tensor's description.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// Shape, rows first: the reverse of the stored order.
+    pub shape: Vec<usize>,
+    /// Product of the shape.
+    pub weights: usize,
+    /// ggml's type id.
+    pub kind: u32,
+    /// First byte, from the start of the data.
+    pub offset: u64,
+}
+
+/// The header of a GGUF file.
+#[derive(Clone, Debug)]
+pub struct Header {
+    path: PathBuf,
+    bytes: Bytes,
+    /// 2 or 3, which differ in nothing that matters here.
+    pub version: u32,
+    /// Keys and their values.
+    pub keys: BTreeMap<String, Value>,
+    /// Tensors by the name in the file.
+    pub tensors: BTreeMap<String, Info>,
+    /// What tensors are aligned to.
+    pub alignment: usize,
+    data: usize,
+}
+
+impl Header {
+    /// Whether a file begins like GGUF.
+    pub fn detect(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"GGUF")
+    }
+
+    /// Reads the header of the file `bytes`; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
+        let mut reader = Reader { path, bytes, at: 4 };
+        if !Self::detect(bytes) {
+            return Err(malformed(path, "GGUF header", "the file does not begin with \"GGUF\"", DAMAGED));
+        }
+        let version = reader.u32("version")?;
+        match version {
+            2 | 3 => {}
+            1 => return Err(unsupported(path, "GGUF version 1", "convert it with a newer llama.cpp")),
+            swapped if swapped.swap_bytes() <= 0xffff => {
+                return Err(unsupported(path, "a big-endian GGUF file", "convert it to little endian"));
+            }
+            other => return Err(unsupported(path, format!("GGUF version {other}"), "update Sterna")),
+        }
+        let (tensors, keys) = (reader.count("number of tensors")?, reader.count("number of keys")?);
+        let keys = reader.keys(keys)?;
+        let tensors = reader.tensors(tensors)?;
+        let end = reader.at;
+        let mut header =
+            Self { path: path.into(), bytes: bytes.clone(), version, keys, tensors, alignment: 32, data: 0 };
+        if let Some(alignment) = header.uint("general.alignment")? {
+            header.alignment = match usize::try_from(alignment) {
+                Ok(alignment) if alignment.is_power_of_two() && alignment <= 1 << 16 => alignment,
+                _ => {
+                    return Err(
+                        header.bad("general.alignment", format!("{alignment} is not a power of two up to 65536"))
+                    );
+                }
+            };
+        }
+        header.data = end.next_multiple_of(header.alignment);
+        Ok(header)
+    }
+
+    /// `len` bytes of data at `offset`; `None` if the file does not hold them or the offset is not aligned.
+    pub fn data(&self, offset: u64, len: usize) -> Option<Bytes> {
+        let offset = usize::try_from(offset).ok().filter(|offset| offset.is_multiple_of(self.alignment))?;
+        let start = self.data.checked_add(offset)?;
+        self.bytes.slice(start..start.checked_add(len)?)
+    }
+
+    /// Bytes of data in the file.
+    pub fn data_len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.data)
+    }
+
+    /// The error that something is wrong with the value of `key`.
+    pub fn bad(&self, key: &str, problem: impl Into<String>) -> Error {
+        malformed(&self.path, format!("key `{key}`"), problem, DAMAGED)
+    }
+
+    /// A whole number that is not negative, of any integer type.
+    pub fn uint(&self, key: &str) -> Result<Option<u64>> {
+        let number = match self.keys.get(key) {
+            None => return Ok(None),
+            Some(Value::Unsigned(value)) => Some(*value),
+            Some(Value::Signed(value)) => u64::try_from(*value).ok(),
+            Some(_) => None,
+        };
+        number.map(Some).ok_or_else(|| self.bad(key, "is not a whole number"))
+    }
+
+    /// A number.
+    pub fn float(&self, key: &str) -> Result<Option<f64>> {
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(Value::Float(value)) => Ok(Some(*value)),
+            Some(Value::Unsigned(value)) => Ok(Some(*value as f64)),
+            Some(Value::Signed(value)) => Ok(Some(*value as f64)),
+            Some(_) => Err(self.bad(key, "is not a number")),
+        }
+    }
+
+    /// True or false.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.bad(key, "is not true or false")),
+        }
+    }
+
+    /// A text.
+    pub fn text(&self, key: &str) -> Result<Option<&str>> {
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(Value::Text(range)) => match std::str::from_utf8(&self.bytes[range.clone()]) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) => Err(self.bad(key, error.to_string())),
+            },
+            Some(_) => Err(self.bad(key, "is not a text")),
+        }
+    }
+
+    /// A list of at most `most` texts.
+    pub fn texts(&self, key: &str, most: usize) -> Result<Option<Vec<String>>> {
+        let Some((count, items)) = self.array(key, &[8], "texts", most)? else { return Ok(None) };
+        let mut reader = Reader { path: &self.path, bytes: &self.bytes, at: items.start };
+        (0..count).map(|_| reader.string(key)).collect::<Result<_>>().map(Some)
+    }
+
+    /// A list of at most `most` 32-bit numbers, as their bits; `kinds` are the types allowed.
+    pub fn words(&self, key: &str, kinds: &[u32], most: usize) -> Result<Option<Vec<u32>>> {
+        let Some((_, items)) = self.array(key, kinds, "numbers of 32 bits", most)? else { return Ok(None) };
+        let words = self.bytes[items].chunks_exact(4);
+        Ok(Some(words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
+    }
+
+    fn array(&self, key: &str, kinds: &[u32], what: &str, most: usize) -> Result<Option<(usize, Range<usize>)>> {
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(Value::Array { kind, count, items }) if kinds.contains(kind) && *count <= most => {
+                Ok(Some((*count, items.clone())))
+            }
+            Some(_) => Err(self.bad(key, format!("is not a list of at most {most} {what}"))),
+        }
+    }
+}
+
+/// Reads forward; every length is checked against the bytes that are left before anything is done with it.
+struct Reader<'a> {
+    path: &'a Path,
+    bytes: &'a Bytes,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn bad(&self, what: &str, problem: impl Into<String>) -> Error {
+        malformed(self.path, format!("GGUF header, byte {}, {what}", self.at), problem, DAMAGED)
+    }
+
+    fn take(&mut self, len: u64, what: &str) -> Result<Range<usize>> {
+        let left = self.bytes.len().saturating_sub(self.at);
+        match usize::try_from(len) {
+            Ok(len) if len <= left => {
+                let range = self.at..self.at + len;
+                self.at += len;
+                Ok(range)
+            }
+            _ => Err(self.bad(what, format!("{len} bytes wanted, but only {left} follow"))),
+        }
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
+        let range = self.take(N as u64, what)?;
+        Ok(std::array::from_fn(|i| self.bytes[range.start + i]))
+    }
+
+    fn u32(&mut self, what: &str) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    fn u64(&mut self, what: &str) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array(what)?))
+    }
+
+    fn count(&mut self, what: &str) -> Result<u64> {
+        let count = self.u64(what)?;
+        if count > MAX_ENTRIES {
+            return Err(self.bad(what, format!("{count} is more than {MAX_ENTRIES}")));
+        }
+        Ok(count)
+    }
+
+    fn text(&mut self, what: &str) -> Result<Range<usize>> {
+        let len = self.u64(what)?;
+        self.take(len, what)
+    }
+
+    fn string(&mut self, what: &str) -> Result<String> {
+        let range = self.text(what)?;
+        match std::str::from_utf8(&self.bytes[range]) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(error) => Err(self.bad(what, error.to_string())),
+        }
+    }
+
+    fn keys(&mut self, count: u64) -> Result<BTreeMap<String, Value>> {
+        let mut keys = BTreeMap::new();
+        for i in 0..count {
+            let name = self.string(&format!("name of key {i}"))?;
+            let kind = self.u32(&name)?;
+            let value = self.value(kind, &name)?;
+            if keys.contains_key(&name) {
+                return Err(self.bad(&name, "the key occurs twice"));
+            }
+            keys.insert(name, value);
+        }
+        Ok(keys)
+    }
+
+    fn value(&mut self, kind: u32, key: &str) -> Result<Value> {
+        Ok(match kind {
+            0 => Value::Unsigned(self.array::<1>(key)?[0].into()),
+            1 => Value::Signed(i8::from_le_bytes(self.array(key)?).into()),
+            2 => Value::Unsigned(u16::from_le_bytes(self.array(key)?).into()),
+            3 => Value::Signed(i16::from_le_bytes(self.array(key)?).into()),
+            4 => Value::Unsigned(self.u32(key)?.into()),
+            5 => Value::Signed(i32::from_le_bytes(self.array(key)?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.array(key)?).into()),
+            7 => match self.array(key)? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                [other] => return Err(self.bad(key, format!("{other} is neither true nor false"))),
+            },
+            8 => Value::Text(self.text(key)?),
+            9 => {
+                let (kind, count) = (self.u32(key)?, self.u64(key)?);
+                let start = self.at;
+                self.skip_items(kind, count, key, 1)?;
+                // Items take at least a byte each, so the count fits.
+                Value::Array { kind, count: count as usize, items: start..self.at }
+            }
+            10 => Value::Unsigned(self.u64(key)?),
+            11 => Value::Signed(i64::from_le_bytes(self.array(key)?)),
+            12 => Value::Float(f64::from_le_bytes(self.array(key)?)),
+            other => return Err(self.bad(key, format!("unknown value type {other}"))),
+        })
+    }
+
+    /// Walks over the items of an array without keeping them.
+    fn skip_items(&mut self, kind: u32, count: u64, key: &str, depth: usize) -> Result<()> {
+        let size = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            8 => {
+                for _ in 0..count {
+                    self.text(key)?;
+                }
+                return Ok(());
+            }
+            9 if depth < MAX_DEPTH => {
+                for _ in 0..count {
+                    let (kind, count) = (self.u32(key)?, self.u64(key)?);
+                    self.skip_items(kind, count, key, depth + 1)?;
+                }
+                return Ok(());
+            }
+            9 => return Err(self.bad(key, format!("arrays nested deeper than {MAX_DEPTH}"))),
+            other => return Err(self.bad(key, format!("unknown value type {other}"))),
+        };
+        self.take(count.saturating_mul(size), key)?;
+        Ok(())
+    }
+
+    fn tensors(&mut self, count: u64) -> Result<BTreeMap<String, Info>> {
+        let mut tensors = BTreeMap::new();
+        for i in 0..count {
+            let name = self.string(&format!("name of tensor {i}"))?;
+            let dimensions = self.u32(&name)?;
+            if !(1..=4).contains(&dimensions) {
+                return Err(self.bad(&name, format!("{dimensions} dimensions")));
+            }
+            let mut shape = (0..dimensions).map(|_| self.u64(&name)).collect::<Result<Vec<_>>>()?;
+            shape.reverse();
+            let sizes: Option<Vec<usize>> = shape.iter().map(|n| usize::try_from(*n).ok().filter(|n| *n > 0)).collect();
+            let weights = sizes.as_ref().and_then(|sizes| sizes.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim)));
+            let Some((shape, weights)) = sizes.zip(weights) else {
+                return Err(self.bad(&name, format!("impossible shape {shape:?}")));
+            };
+            let info = Info { shape, weights, kind: self.u32(&name)?, offset: self.u64(&name)? };
+            if tensors.contains_key(&name) {
+                return Err(self.bad(&name, "the tensor is listed twice"));
+            }
+            tensors.insert(name, info);
+        }
+        Ok(tensors)
+    }
+}

@@ -1,0 +1,214 @@
+//! `config.json` and `generation_config.json`: one [`Config`] from the spellings of several transformers versions.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::checkpoint::{Architecture, Config, DAMAGED, malformed, unsupported};
+use crate::{Error, Result};
+
+/// Remedy of everything that does not run.
+pub(in crate::checkpoint) const WHAT_RUNS: &str = "Sterna runs BitNetForCausalLM (BitNet b1.58), BitnetForCausalLM \
+     (1bitLLM), and ternary LlamaForCausalLM and Qwen3ForCausalLM, without biases and with plain rotary embedding";
+
+/// How packed weights get their scale from `weight_scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// A weight is `trit · weight_scale` (`AutoBitLinear`, 2B4T).
+    Multiply,
+    /// A weight is `trit / weight_scale` (`BitLinear`, HF1BitLLM and Falcon).
+    Divide,
+}
+
+/// What the two files say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HfConfig {
+    /// Dimensions and choices.
+    pub config: Config,
+    /// Kind of the packed linear layers, if the file says so.
+    pub packing: Option<Packing>,
+    /// Whether the model is declared to be a BitNet model, so that full-precision weights are rounded to trits.
+    pub quantize: bool,
+}
+
+/// Reads both files' contents; `path` is config.json's, for messages. `generation` may be null.
+pub fn parse(path: &Path, config: &Value, generation: &Value) -> Result<HfConfig> {
+    let json = Json { path, value: config };
+    if !config.is_object() {
+        return Err(malformed(path, "JSON", "is not an object", DAMAGED));
+    }
+    let architecture = architecture(&json)?;
+    refuse_options(&json)?;
+    let bitnet = matches!(architecture, Architecture::Bitnet | Architecture::OneBitLlm);
+    let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
+    let head_dim = match json.optional_size("head_dim")? {
+        Some(head_dim) => head_dim,
+        None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            let problem = format!("missing, and {hidden} features do not split into {heads} heads");
+            return Err(malformed(path, "head_dim", problem, DAMAGED));
+        }
+    };
+    let vocab = json.size("vocab_size")?;
+    let mut eos = token_ids(config, vocab);
+    eos.extend(token_ids(generation, vocab));
+    eos.sort_unstable();
+    eos.dedup();
+    let config = Config {
+        architecture,
+        hidden,
+        intermediate: json.size("intermediate_size")?,
+        layers: json.size("num_hidden_layers")?,
+        heads,
+        kv_heads: json.optional_size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        vocab,
+        context: json.optional_size("max_position_embeddings")?.unwrap_or(2048),
+        rms_eps: json.number("rms_norm_eps")?.unwrap_or(if bitnet { 1e-5 } else { 1e-6 }) as f32,
+        rope_theta: rope_theta(&json)?.unwrap_or(if architecture == Architecture::Bitnet { 5e5 } else { 1e4 }),
+        tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
+        eos,
+    };
+    config.check(path, "JSON")?;
+    let packing = packing(&json)?;
+    // Falcon-E's and 1bitLLM's full-precision checkpoints say it in keys of their own.
+    let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
+    Ok(HfConfig { config, packing, quantize: bitnet || says_so || packing.is_some() })
+}
+
+fn architecture(json: &Json<'_>) -> Result<Architecture> {
+    // `model_type` decides only for want of `architectures`: 1bitLLM's BitnetForCausalLM calls itself a llama.
+    let listed = json.value.get("architectures").and_then(Value::as_array).and_then(|all| all.first());
+    let name = match listed.and_then(Value::as_str).or(json.text("model_type")?) {
+        Some(name) => name,
+        None => return Err(malformed(json.path, "architectures", "missing", DAMAGED)),
+    };
+    let (architecture, default) = match name {
+        "BitNetForCausalLM" | "BitnetForCausalLM" | "bitnet" => (Architecture::Bitnet, "relu2"),
+        "LlamaForCausalLM" | "llama" => (Architecture::Llama, "silu"),
+        "Qwen3ForCausalLM" | "qwen3" => (Architecture::Qwen3, "silu"),
+        _ => return Err(json.refuse(format!("the architecture `{name}`"))),
+    };
+    match (architecture, json.text("hidden_act")?.unwrap_or(default)) {
+        (Architecture::Bitnet, "relu2") => Ok(Architecture::Bitnet),
+        (Architecture::Bitnet, "silu") => Ok(Architecture::OneBitLlm),
+        (Architecture::Llama | Architecture::Qwen3, "silu") => Ok(architecture),
+        (_, other) => Err(json.refuse(format!("hidden_act `{other}` in {name}"))),
+    }
+}
+
+/// Options that change the computation in ways Sterna does not follow.
+fn refuse_options(json: &Json<'_>) -> Result<()> {
+    for key in ["attention_bias", "mlp_bias", "use_sliding_window"] {
+        if json.flag(key)? == Some(true) {
+            return Err(json.refuse(format!("{key} = true")));
+        }
+    }
+    if let Some(factor) = json.number("partial_rotary_factor")?.filter(|factor| *factor != 1.0) {
+        return Err(json.refuse(format!("partial_rotary_factor = {factor}")));
+    }
+    let layer_types = json.value.get("layer_types").and_then(Value::as_array).into_iter().flatten();
+    if let Some(other) = layer_types.filter_map(Value::as_str).find(|kind| *kind != "full_attention") {
+        return Err(json.refuse(format!("the layer type `{other}`")));
+    }
+    Ok(())
+}
+
+/// `rope_theta`, which newer versions keep in `rope_parameters`; only plain rotary embedding is accepted.
+fn rope_theta(json: &Json<'_>) -> Result<Option<f64>> {
+    let mut theta = json.number("rope_theta")?;
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(value) = json.value.get(key).filter(|value| !value.is_null()) else { continue };
+        let inner = Json { path: json.path, value };
+        if !value.is_object() {
+            return Err(malformed(json.path, key, "is not an object", DAMAGED));
+        }
+        // Old name of the type: `type`.
+        let kind = match inner.text("rope_type")? {
+            None => inner.text("type")?,
+            kind => kind,
+        };
+        match kind {
+            None | Some("default") => {}
+            Some(kind) => return Err(json.refuse(format!("{key} of the type `{kind}`"))),
+        }
+        theta = theta.or(inner.number("rope_theta")?);
+    }
+    Ok(theta)
+}
+
+fn packing(json: &Json<'_>) -> Result<Option<Packing>> {
+    let Some(value) = json.value.get("quantization_config").filter(|value| !value.is_null()) else { return Ok(None) };
+    let inner = Json { path: json.path, value };
+    if !value.is_object() {
+        return Err(malformed(json.path, "quantization_config", "is not an object", DAMAGED));
+    }
+    match inner.text("quant_method")? {
+        Some("bitnet") => {}
+        method => return Err(json.refuse(format!("the quantization method `{}`", method.unwrap_or("none")))),
+    }
+    if inner.flag("use_rms_norm")? == Some(true) {
+        return Err(json.refuse("quantization_config.use_rms_norm = true (a norm in every projection)".into()));
+    }
+    if let Some(mode) = inner.text("quantization_mode")?.filter(|mode| !["online", "offline"].contains(mode)) {
+        return Err(json.refuse(format!("the quantization mode `{mode}`")));
+    }
+    match inner.text("linear_class")? {
+        Some("autobitlinear") => Ok(Some(Packing::Multiply)),
+        None | Some("bitlinear") => Ok(Some(Packing::Divide)),
+        Some(other) => Err(json.refuse(format!("the linear class `{other}`"))),
+    }
+}
+
+/// `eos_token_id`: a number, a list, or absent. Ids outside the vocabulary never occur and are dropped.
+fn token_ids(value: &Value, vocab: usize) -> Vec<u32> {
+    let ids = match value.get("eos_token_id") {
+        Some(Value::Array(ids)) => &ids[..],
+        Some(id) => std::slice::from_ref(id),
+        None => &[],
+    };
+    let ids = ids.iter().filter_map(Value::as_u64).filter(|id| *id < vocab as u64);
+    ids.filter_map(|id| u32::try_from(id).ok()).take(256).collect()
+}
+
+/// An object of config.json with typed access; `null` is the same as absent.
+struct Json<'a> {
+    path: &'a Path,
+    value: &'a Value,
+}
+
+impl<'a> Json<'a> {
+    fn typed<T>(&self, key: &str, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        match self.value.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match read(value) {
+                Some(value) => Ok(Some(value)),
+                None => Err(malformed(self.path, key, format!("is not {what}"), DAMAGED)),
+            },
+        }
+    }
+
+    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, "a whole number", |value| usize::try_from(value.as_u64()?).ok())
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        self.optional_size(key)?.ok_or_else(|| malformed(self.path, key, "missing", DAMAGED))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "true or false", Value::as_bool)
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.typed(key, "a text", Value::as_str)
+    }
+
+    fn refuse(&self, what: String) -> Error {
+        unsupported(self.path, what, WHAT_RUNS)
+    }
+}

@@ -1,0 +1,231 @@
+//! Hugging Face directories: `config.json`, safetensors files and the tokenizer's files.
+
+pub mod config;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+use sterna_kernels::math::f16_to_f32;
+use sterna_kernels::{Bytes, DenseType};
+
+use super::encoding::{Trits, hf_packed::HF_PACKED, master};
+use super::names::{self, Kind, Wanted};
+use super::safetensors::{Entry, Header};
+use super::source::Source;
+use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed, unsupported};
+use crate::Result;
+use config::{HfConfig, Packing};
+
+/// Longest JSON file that is read as a whole. Gemma's tokenizer_config.json has 1.2 MB.
+const MAX_JSON: usize = 2 << 20;
+/// Longest `model.safetensors.index.json`.
+const MAX_INDEX: usize = 16 << 20;
+/// Most files of one checkpoint.
+const MAX_SHARDS: usize = 1024;
+
+/// Opens the directory, or the same files in memory.
+pub(super) fn open(source: &Source<'_>) -> Result<Checkpoint> {
+    let path = source.path();
+    let config_path = path.join("config.json");
+    let config = json(source, "config.json")?.ok_or_else(|| {
+        let remedy = "pass a .gguf file, or a Hugging Face directory with config.json and model.safetensors";
+        malformed(path, "config.json", "there is no such file", remedy)
+    })?;
+    let generation = json(source, "generation_config.json")?.unwrap_or(Value::Null);
+    let mut hf = config::parse(&config_path, &config, &generation)?;
+    let tensors = all_tensors(source)?;
+    refuse_other_graphs(path, &tensors)?;
+    hf.config.tied |= !tensors.contains_key(names::HEAD);
+    let tensors = names::collect(path, &hf.config, |wanted| find(path, &tensors, &hf, wanted))?;
+    Ok(Checkpoint { path: path.into(), format: "safetensors", config: hf.config, text: text(source)?, tensors })
+}
+
+/// Reads a small JSON file; a key that occurs twice has its last value.
+fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
+    let Some(bytes) = source.get(name)? else { return Ok(None) };
+    let path = source.path().join(name);
+    if bytes.len() > MAX_JSON {
+        let problem = format!("{} bytes long, more than the {MAX_JSON} that are allowed", bytes.len());
+        return Err(malformed(&path, "the file", problem, DAMAGED));
+    }
+    let value = serde_json::from_slice(&bytes).map_err(|error| malformed(&path, "JSON", error.to_string(), DAMAGED))?;
+    Ok(Some(value))
+}
+
+/// The tensors of `model.safetensors`, or of the files that the index names. Other files in the directory are ignored.
+fn all_tensors(source: &Source<'_>) -> Result<BTreeMap<String, Entry>> {
+    let path = source.path();
+    if let Some(bytes) = source.get("model.safetensors")? {
+        return Ok(Header::parse(&path.join("model.safetensors"), &bytes)?.tensors);
+    }
+    let name = "model.safetensors.index.json";
+    let Some(index) = source.get(name)? else {
+        let remedy = "download the model's safetensors files; other weight formats are not read";
+        return Err(malformed(path, "model.safetensors", "there is neither this file nor an index of several", remedy));
+    };
+    let mut tensors = BTreeMap::new();
+    for shard in shards(&path.join(name), &index)? {
+        let bytes = source.get(&shard)?.ok_or_else(|| {
+            malformed(path, &*shard, format!("{name} names this file, but it is missing"), "download it")
+        })?;
+        for (name, entry) in Header::parse(&path.join(&shard), &bytes)?.tensors {
+            if tensors.contains_key(&name) {
+                return Err(malformed(
+                    &path.join(&shard),
+                    format!("tensor `{name}`"),
+                    "is in another file too",
+                    DAMAGED,
+                ));
+            }
+            tensors.insert(name, entry);
+        }
+    }
+    Ok(tensors)
+}
+
+/// The file names in an index, all of which must be plain names in the same directory.
+fn shards(path: &Path, index: &Bytes) -> Result<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bad = |problem: String| malformed(path, "weight_map", problem, DAMAGED);
+    if index.len() > MAX_INDEX {
+        return Err(bad(format!("the file has {} bytes, more than the {MAX_INDEX} that are allowed", index.len())));
+    }
+    let index: Index = serde_json::from_slice(index).map_err(|error| bad(error.to_string()))?;
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    if shards.len() > MAX_SHARDS {
+        return Err(bad(format!("names {} files, more than {MAX_SHARDS}", shards.len())));
+    }
+    match shards.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        Some(name) => Err(bad(format!("`{name}` is not a file name"))),
+        None => Ok(shards),
+    }
+}
+
+/// Tensors that tell of a graph which Sterna does not compute.
+fn refuse_other_graphs(path: &Path, tensors: &BTreeMap<String, Entry>) -> Result<()> {
+    for name in tensors.keys() {
+        if name.ends_with("_proj.norm.weight") || name.ends_with("_proj.rms_norm.weight") {
+            let what = format!("an embedding model with a norm in every projection (tensor `{name}`)");
+            return Err(unsupported(path, what, "embedding models are not supported yet; use a causal language model"));
+        }
+        if name.ends_with(".bias") {
+            return Err(unsupported(path, format!("a bias (tensor `{name}`)"), config::WHAT_RUNS));
+        }
+    }
+    Ok(())
+}
+
+fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, wanted: &Wanted) -> Result<Option<Tensor>> {
+    let alias = names::alias(&wanted.name);
+    let stored =
+        [Some(&wanted.name), alias.as_ref()].into_iter().flatten().find_map(|name| tensors.get_key_value(name));
+    let Some((name, entry)) = stored else { return Ok(None) };
+    let mut shape = entry.shape.clone();
+    let bytes = entry.bytes.clone();
+    let data = match (wanted.kind, entry.dtype) {
+        (Kind::Ternary { .. }, dtype) => {
+            if let ("U8", Some(rows)) = (dtype, shape.first_mut()) {
+                *rows = rows.saturating_mul(4);
+            }
+            Data::Ternary(ternary(path, tensors, hf, (name, entry), &shape)?)
+        }
+        (_, "F32") => Data::Dense { kind: DenseType::F32, bytes },
+        (_, "F16") => Data::Dense { kind: DenseType::F16, bytes },
+        (_, "BF16") => Data::Dense { kind: DenseType::Bf16, bytes },
+        (_, other) => return Err(wrong_dtype(path, name, other)),
+    };
+    Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
+}
+
+fn wrong_dtype(path: &Path, name: &str, dtype: &str) -> crate::Error {
+    unsupported(
+        path,
+        format!("tensor `{name}` stored as {dtype}"),
+        "convert it to BF16, or linear weights to packed U8",
+    )
+}
+
+fn ternary(
+    path: &Path,
+    tensors: &BTreeMap<String, Entry>,
+    hf: &HfConfig,
+    (name, entry): (&String, &Entry),
+    shape: &[usize],
+) -> Result<Trits> {
+    let &[rows, cols] = shape else {
+        return Err(malformed(path, format!("tensor `{name}`"), format!("shape {shape:?} is not a matrix"), DAMAGED));
+    };
+    let encoding = match entry.dtype {
+        "U8" => &HF_PACKED,
+        "F32" => &master::F32,
+        "F16" => &master::F16,
+        "BF16" => &master::BF16,
+        other => return Err(wrong_dtype(path, name, other)),
+    };
+    let trits = Trits::new(encoding, rows, cols, entry.bytes.clone()).map_err(|problem| problem.at(path, name))?;
+    match entry.dtype {
+        "U8" => Ok(trits.scaled(weight_scale(path, tensors, hf.packing, name)?)),
+        _ if hf.quantize => Ok(trits.quantized_at_load()),
+        _ => Ok(trits),
+    }
+}
+
+/// The factor of a packed matrix, from its `weight_scale`.
+fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<Packing>, name: &str) -> Result<f32> {
+    let name = format!("{name}_scale");
+    let place = format!("tensor `{name}`");
+    let entry = tensors.get(&name).ok_or_else(|| malformed(path, &*place, "is missing", DAMAGED))?;
+    let scale = match (entry.dtype, &entry.bytes[..]) {
+        ("F32", &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+        ("BF16", &[a, b]) => f32::from_bits(u32::from(u16::from_le_bytes([a, b])) << 16),
+        ("F16", &[a, b]) if b & 0x7c != 0x7c => f16_to_f32(u16::from_le_bytes([a, b])),
+        _ => {
+            let what = format!("{place} of {} {:?}", entry.dtype, entry.shape);
+            return Err(unsupported(path, what, "Sterna runs models with one finite scale per tensor"));
+        }
+    };
+    match packing {
+        Some(Packing::Multiply) => Ok(scale),
+        Some(Packing::Divide) if scale != 0.0 => Ok(1.0 / scale),
+        Some(Packing::Divide) => Err(malformed(path, place, "the scale is 0", DAMAGED)),
+        None => {
+            let problem = "missing, but the weights are packed: whether their scale multiplies or divides is not known";
+            Err(malformed(&path.join("config.json"), "quantization_config", problem, DAMAGED))
+        }
+    }
+}
+
+/// The tokenizer's files; what tokenizer_config.json lacks is taken from special_tokens_map.json.
+fn text(source: &Source<'_>) -> Result<TextFiles> {
+    let Some(tokenizer) = source.get("tokenizer.json")? else { return Ok(TextFiles::None) };
+    let object = |name: &str| {
+        Ok(match json(source, name)? {
+            Some(Value::Object(object)) => object,
+            Some(_) => return Err(malformed(&source.path().join(name), "JSON", "is not an object", DAMAGED)),
+            None => serde_json::Map::new(),
+        })
+    };
+    let mut config = object("tokenizer_config.json")?;
+    for (key, value) in object("special_tokens_map.json")? {
+        config.entry(key).or_insert(value);
+    }
+    let chat_template = match source.get("chat_template.jinja")? {
+        Some(bytes) if bytes.len() <= MAX_JSON => match std::str::from_utf8(&bytes) {
+            Ok(text) => Some(text.to_owned()),
+            Err(error) => {
+                let path = source.path().join("chat_template.jinja");
+                return Err(malformed(&path, "the text", error.to_string(), DAMAGED));
+            }
+        },
+        Some(bytes) => {
+            let problem = format!("{} bytes are not a chat template", bytes.len());
+            return Err(malformed(&source.path().join("chat_template.jinja"), "the file", problem, DAMAGED));
+        }
+        None => None,
+    };
+    Ok(TextFiles::HuggingFace { tokenizer, config: Value::Object(config), chat_template })
+}

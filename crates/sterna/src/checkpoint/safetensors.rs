@@ -1,0 +1,179 @@
+//! safetensors files: a bounded reader of the header.
+//!
+//! ```text
+//! u64 header length | JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}, …} | data
+//! ```
+//!
+//! Source: <https://github.com/huggingface/safetensors>, README ("Format").
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use sterna_kernels::Bytes;
+
+use super::{DAMAGED, malformed, unsupported};
+use crate::{Error, Result};
+
+/// Longest header, as in the reference implementation.
+const MAX_HEADER: u64 = 100_000_000;
+/// Most tensors in a file.
+const MAX_TENSORS: usize = 1 << 16;
+/// Most dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
+
+/// Number formats and their bytes.
+const DTYPES: &[(&str, usize)] = &[
+    ("BOOL", 1),
+    ("U8", 1),
+    ("I8", 1),
+    ("F8_E4M3", 1),
+    ("F8_E5M2", 1),
+    ("U16", 2),
+    ("I16", 2),
+    ("F16", 2),
+    ("BF16", 2),
+    ("U32", 4),
+    ("I32", 4),
+    ("F32", 4),
+    ("U64", 8),
+    ("I64", 8),
+    ("F64", 8),
+];
+
+/// A tensor of a safetensors file.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Number format: "BF16", "U8", ….
+    pub dtype: &'static str,
+    /// Shape as stored.
+    pub shape: Vec<usize>,
+    /// The data.
+    pub bytes: Bytes,
+}
+
+/// The tensors of one file by name. Every range is inside the file, has the size of its shape and overlaps no other.
+#[derive(Debug, Default)]
+pub struct Header {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, Entry>,
+}
+
+impl Header {
+    /// Reads the header of the file `bytes`; `path` is for messages.
+    pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
+        let bad = |problem: String| malformed(path, "safetensors header", problem, DAMAGED);
+        let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
+        let length = length.ok_or_else(|| bad(format!("the file has only {} bytes", bytes.len())))?;
+        let rest = bytes.len() as u64 - 8;
+        if length > rest.min(MAX_HEADER) {
+            return Err(bad(format!("its length is {length}, but {rest} bytes follow and {MAX_HEADER} are allowed")));
+        }
+        let start = 8 + length as usize;
+        let raw: RawHeader = serde_json::from_slice(&bytes[8..start]).map_err(|error| bad(error.to_string()))?;
+        let data = bytes.slice(start..bytes.len()).unwrap_or_else(|| Vec::new().into());
+        let mut ranges = Vec::with_capacity(raw.0.len());
+        let mut tensors = BTreeMap::new();
+        for (name, raw) in raw.0 {
+            let entry = entry(path, &name, &raw, &data)?;
+            ranges.push((raw.data_offsets, name.clone()));
+            tensors.insert(name, entry);
+        }
+        ranges.sort();
+        for pair in ranges.windows(2) {
+            let ([_, end], first) = &pair[0];
+            let ([begin, _], second) = &pair[1];
+            if begin < end {
+                return Err(bad(format!("the tensors `{first}` and `{second}` overlap")));
+            }
+        }
+        Ok(Self { tensors })
+    }
+}
+
+fn entry(path: &Path, name: &str, raw: &RawEntry, data: &Bytes) -> Result<Entry> {
+    let bad = |problem: String| -> Error { malformed(path, format!("tensor `{name}`"), problem, DAMAGED) };
+    let Some(&(dtype, size)) = DTYPES.iter().find(|(dtype, _)| *dtype == raw.dtype) else {
+        let remedy = "convert the checkpoint to BF16 or to packed U8 weights";
+        return Err(unsupported(path, format!("tensor `{name}`: the number format `{}`", raw.dtype), remedy));
+    };
+    let [begin, end] = raw.data_offsets;
+    let range = usize::try_from(begin).ok().zip(usize::try_from(end).ok());
+    let bytes = range.and_then(|(begin, end)| data.slice(begin..end)).ok_or_else(|| {
+        bad(format!("its data are bytes {begin} to {end}, but the file holds {} bytes of data", data.len()))
+    })?;
+    let shape: Option<Vec<usize>> = raw.shape.0.iter().map(|dim| usize::try_from(*dim).ok()).collect();
+    let wanted = shape.as_ref().and_then(|shape| shape.iter().try_fold(size, |n, dim| n.checked_mul(*dim)));
+    match shape {
+        Some(shape) if wanted == Some(bytes.len()) => Ok(Entry { dtype, shape, bytes }),
+        _ => Err(bad(format!("{} bytes, which is not what {dtype} {:?} takes", bytes.len(), raw.shape.0))),
+    }
+}
+
+/// The JSON object; its unknown parts are skipped without being kept, so memory stays below a multiple of the entries.
+struct RawHeader(BTreeMap<String, RawEntry>);
+
+#[derive(Deserialize)]
+struct RawEntry {
+    dtype: String,
+    shape: Dimensions,
+    data_offsets: [u64; 2],
+}
+
+struct Dimensions(Vec<u64>);
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawHeader;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    let entry = map.next_value()?;
+                    if entries.contains_key(&name) {
+                        return Err(de::Error::custom(format_args!("the tensor `{name}` is listed twice")));
+                    }
+                    if entries.len() == MAX_TENSORS {
+                        return Err(de::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
+                    }
+                    entries.insert(name, entry);
+                }
+                Ok(RawHeader(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dimensions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Dimensions;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of dimensions")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Dimensions, A::Error> {
+                let mut shape = Vec::new();
+                while let Some(dimension) = seq.next_element()? {
+                    if shape.len() == MAX_DIMENSIONS {
+                        return Err(de::Error::custom(format_args!("more than {MAX_DIMENSIONS} dimensions")));
+                    }
+                    shape.push(dimension);
+                }
+                Ok(Dimensions(shape))
+            }
+        }
+        deserializer.deserialize_seq(Shape)
+    }
+}

@@ -1,0 +1,114 @@
+//! What comes back: events of a running generation.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use super::Logprob;
+use crate::{Error, Result};
+
+/// What happens while an answer is made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A token was drawn. `text` may be empty while a character is incomplete.
+    Token {
+        /// Token id.
+        id: u32,
+        /// Text that became final; always empty if the model has no tokenizer.
+        text: String,
+        /// The token's log-probability and the best alternatives, if asked for.
+        logprobs: Option<(Logprob, Vec<Logprob>)>,
+    },
+    /// The generation ended; nothing follows.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// Text that was held back until now.
+        text: String,
+        /// What it took.
+        usage: Usage,
+    },
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A stop token or a stop string.
+    Stop,
+    /// `max_tokens` or the end of the context.
+    Length,
+}
+
+impl FinishReason {
+    /// "stop" or "length", as OpenAI's API names them.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// Counts and times of one generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Tokens of the prompt (after truncation).
+    pub prompt_tokens: usize,
+    /// Tokens generated: the number of [`Event::Token`]; a stop token is none.
+    pub tokens: usize,
+    /// Seconds from the request to the first token, waiting for other requests included.
+    pub prefill_seconds: f64,
+    /// Seconds from the first token to the last.
+    pub decode_seconds: f64,
+}
+
+impl Usage {
+    /// Prompt tokens a second.
+    pub fn prefill_tokens_per_s(&self) -> f64 {
+        rate(self.prompt_tokens, self.prefill_seconds)
+    }
+
+    /// Generated tokens a second, the first one not counted; 0 for fewer than two.
+    pub fn decode_tokens_per_s(&self) -> f64 {
+        rate(self.tokens.saturating_sub(1), self.decode_seconds)
+    }
+}
+
+/// 0 where a clock did not advance.
+fn rate(count: usize, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+/// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
+///
+/// `next` blocks until something happens. If the engine thread died, the last item is an error.
+#[derive(Debug)]
+pub struct Generation {
+    events: Receiver<Event>,
+    /// The loop holds the weak side: once this is gone, nobody listens.
+    _listening: Arc<()>,
+    ended: bool,
+}
+
+impl Generation {
+    pub(super) fn new(events: Receiver<Event>, listening: Arc<()>) -> Self {
+        Self { events, _listening: listening, ended: false }
+    }
+}
+
+impl Iterator for Generation {
+    type Item = Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let event = self.events.recv().map_err(|_| stopped());
+        self.ended = !matches!(event, Ok(Event::Token { .. }));
+        Some(event)
+    }
+}
+
+/// What callers get when the engine thread is gone.
+pub(super) fn stopped() -> Error {
+    Error::Request("the engine stopped after an internal error, which it wrote to stderr; load the model again".into())
+}

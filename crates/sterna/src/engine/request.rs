@@ -1,0 +1,222 @@
+//! What a caller asks for, and the checks that make it safe to run.
+
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// What to generate.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Token ids, BOS included if the model wants it. Empty: the BOS token alone.
+    pub prompt: Vec<u32>,
+    /// Tokens at most; `None`: until the context is full.
+    pub max_tokens: Option<usize>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end the answer besides the model's own; they are not part of it.
+    pub stop_tokens: Vec<u32>,
+    /// Do not end at the model's own end tokens: for measurements that need a fixed number of tokens.
+    pub ignore_eos: bool,
+    /// Alternatives reported with each token (0: the token's own log-probability only); `None`: none.
+    pub logprobs: Option<usize>,
+    /// Drop the oldest prompt tokens (BOS kept) instead of refusing a prompt that is too long. The answer then has
+    /// room for `max_tokens` up to half of the context, for a quarter of the context without `max_tokens`.
+    pub truncate: bool,
+}
+
+impl Request {
+    /// A greedy answer to `prompt`, until the model ends it or the context is full.
+    pub fn new(prompt: Vec<u32>) -> Self {
+        Self { prompt, ..Self::default() }
+    }
+
+    /// Checks everything that can be checked before the request meets the loop, and settles what was left open:
+    /// afterwards the prompt is not empty, and prompt and `max_tokens` together fit into `context`.
+    pub(super) fn settle(&mut self, context: usize, vocab: usize, tokenizer: Option<&Tokenizer>) -> Result<usize> {
+        self.sampling.check()?;
+        let bos = tokenizer.and_then(Tokenizer::bos);
+        if self.prompt.is_empty() {
+            self.prompt.extend(bos);
+        }
+        if self.prompt.is_empty() {
+            return Err(Error::Request("the prompt is empty, and the model has no BOS token to start from".into()));
+        }
+        check_tokens(&self.prompt, vocab)?;
+        if self.max_tokens == Some(0) {
+            return Err(Error::Request("max_tokens is 0; an answer has at least one token".into()));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::Request("a stop string is empty; leave it out or give it a text".into()));
+        }
+        if tokenizer.is_none() && !self.stop.is_empty() {
+            return Err(Error::Request(
+                "stop strings need a tokenizer, and this model has none; use stop_tokens".into(),
+            ));
+        }
+        let tokens = self.prompt.len();
+        if tokens >= context {
+            if !self.truncate {
+                return Err(Error::PromptTooLong { tokens, context });
+            }
+            self.shorten(context, bos);
+        }
+        let room = context - self.prompt.len();
+        Ok(self.max_tokens.map_or(room, |max| max.min(room)))
+    }
+
+    /// Keeps BOS and the newest tokens, so that the answer has room.
+    fn shorten(&mut self, context: usize, bos: Option<u32>) {
+        let room = self.max_tokens.map_or(context / 4, |max| max.min(context / 2)).max(1);
+        let kept_first = usize::from(self.prompt.first().copied() == bos);
+        let excess = self.prompt.len() + room - context;
+        self.prompt.drain(kept_first..(kept_first + excess).min(self.prompt.len()));
+    }
+}
+
+/// Every id must be a row of the embedding.
+pub(super) fn check_tokens(tokens: &[u32], vocab: usize) -> Result<()> {
+    match tokens.iter().position(|&id| id as usize >= vocab) {
+        None => Ok(()),
+        Some(place) => Err(Error::Request(format!(
+            "token {place} has the id {}, but the model's vocabulary ends at {}",
+            tokens[place],
+            vocab.saturating_sub(1)
+        ))),
+    }
+}
+
+/// The sampler chain, in this order: penalties, temperature, top-k, typical, top-p, min-p, draw.
+///
+/// The default is greedy: temperature 0 and everything else off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0: greedy.
+    pub temperature: f32,
+    /// 0: off.
+    pub top_k: usize,
+    /// 1: off.
+    pub top_p: f32,
+    /// 0: off.
+    pub min_p: f32,
+    /// 1: off.
+    pub typical_p: f32,
+    /// 1: off. Divides positive and multiplies negative logits of tokens seen (prompt included).
+    pub repetition_penalty: f32,
+    /// 0: off. Subtracted once from tokens generated.
+    pub presence_penalty: f32,
+    /// 0: off. Subtracted for each time a token was generated.
+    pub frequency_penalty: f32,
+    /// Seed of the draw; the same seed and request give the same tokens.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Whether every parameter is in its range; the error names the first that is not.
+    pub fn check(&self) -> Result<()> {
+        let finite = f32::is_finite;
+        let ranges = [
+            ("temperature", self.temperature, finite(self.temperature) && self.temperature >= 0.0, "0 or more"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", self.min_p, (0.0..1.0).contains(&self.min_p), "0 or more and below 1"),
+            ("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "above 0 and at most 1"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                finite(self.repetition_penalty) && self.repetition_penalty > 0.0,
+                "above 0",
+            ),
+            ("presence_penalty", self.presence_penalty, finite(self.presence_penalty), "a finite number"),
+            ("frequency_penalty", self.frequency_penalty, finite(self.frequency_penalty), "a finite number"),
+        ];
+        match ranges.iter().find(|(_, _, good, _)| !good) {
+            None => Ok(()),
+            Some((name, value, _, range)) => Err(Error::Request(format!("{name} is {value}; it must be {range}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(request: &mut Request, context: usize) -> Result<usize> {
+        request.settle(context, 100, None)
+    }
+
+    #[test]
+    fn answers_end_with_the_context() {
+        assert_eq!(settle(&mut Request::new(vec![1; 5]), 12).unwrap(), 7);
+        assert_eq!(settle(&mut Request { max_tokens: Some(3), ..Request::new(vec![1; 5]) }, 12).unwrap(), 3);
+        assert_eq!(settle(&mut Request { max_tokens: Some(9), ..Request::new(vec![1; 5]) }, 12).unwrap(), 7);
+        let error = settle(&mut Request::new(vec![1; 12]), 12).unwrap_err();
+        assert!(matches!(error, Error::PromptTooLong { tokens: 12, context: 12 }), "{error}");
+    }
+
+    #[test]
+    fn shortened_prompts_keep_bos_and_the_newest_tokens() {
+        let prompt: Vec<u32> = (1..=20).collect();
+        let shortened = |max_tokens, bos| {
+            let mut request = Request { max_tokens, ..Request::new(prompt.clone()) };
+            request.shorten(8, bos);
+            request.prompt
+        };
+        assert_eq!(shortened(None, None), [15, 16, 17, 18, 19, 20]);
+        assert_eq!(shortened(None, Some(1)), [1, 16, 17, 18, 19, 20]);
+        assert_eq!(shortened(Some(3), Some(9)), [16, 17, 18, 19, 20]);
+        assert_eq!(shortened(Some(100), Some(1)), [1, 18, 19, 20]);
+    }
+
+    #[test]
+    fn shortening_leaves_a_prompt_and_an_answer_in_every_context() {
+        for (context, bos) in (2..9).flat_map(|context| [(context, None), (context, Some(1))]) {
+            for (len, max_tokens) in (context..20).flat_map(|len| [(len, None), (len, Some(1)), (len, Some(7))]) {
+                let mut request = Request { truncate: true, max_tokens, ..Request::new(vec![1; len]) };
+                request.shorten(context, bos);
+                assert!(!request.prompt.is_empty() && request.prompt.len() < context, "{context} {len} {request:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_requests_say_what_is_wrong() {
+        let told = |request: &Request, words: &str| {
+            let error = settle(&mut request.clone(), 64).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        let good = Request::new(vec![1, 2]);
+        told(&Request::new(vec![]), "empty");
+        told(&Request::new(vec![1, 100]), "token 1 has the id 100");
+        told(&Request { max_tokens: Some(0), ..good.clone() }, "max_tokens");
+        told(&Request { stop: vec!["x".into()], ..good.clone() }, "tokenizer");
+        told(&Request { stop: vec!["".into()], ..good.clone() }, "empty");
+        let sampling = |sampling| Request { sampling, ..good.clone() };
+        for temperature in [-0.1, f32::NAN, f32::INFINITY] {
+            told(&sampling(Sampling { temperature, ..Sampling::default() }), "temperature");
+        }
+        for p in [0.0, 1.1, f32::NAN] {
+            told(&sampling(Sampling { top_p: p, ..Sampling::default() }), "top_p");
+            told(&sampling(Sampling { typical_p: p, ..Sampling::default() }), "typical_p");
+        }
+        told(&sampling(Sampling { min_p: 1.0, ..Sampling::default() }), "min_p");
+        told(&sampling(Sampling { repetition_penalty: 0.0, ..Sampling::default() }), "repetition_penalty");
+        told(&sampling(Sampling { presence_penalty: f32::NAN, ..Sampling::default() }), "presence_penalty");
+        told(&sampling(Sampling { frequency_penalty: f32::INFINITY, ..Sampling::default() }), "frequency_penalty");
+    }
+}

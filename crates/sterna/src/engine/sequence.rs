@@ -1,0 +1,125 @@
+//! One running request: its tokens, its sampler, its text, and the channel its events go to.
+
+use std::sync::Weak;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use super::logprob::logprobs;
+use super::sampler::Sampler;
+use super::{Event, FinishReason, Request, Usage};
+use crate::model::SequenceId;
+use crate::text::stream::Piece;
+use crate::text::{TextStream, Tokenizer};
+
+/// A settled request on its way to the loop.
+pub(super) struct Job {
+    /// Prompt not empty; stop tokens complete.
+    pub request: Request,
+    /// Tokens at most; together with the prompt they fit into the context.
+    pub max_tokens: usize,
+    pub submitted: Instant,
+    pub events: Sender<Event>,
+    /// Dead once the caller dropped the generation.
+    pub listening: Weak<()>,
+}
+
+impl Job {
+    /// Positions of the cache that the request takes at worst.
+    pub fn positions(&self) -> usize {
+        self.request.prompt.len() + self.max_tokens
+    }
+
+    pub fn cancelled(&self) -> bool {
+        self.listening.strong_count() == 0
+    }
+}
+
+/// A job that has its place in the cache.
+pub(super) struct Sequence<'a> {
+    job: Job,
+    pub id: SequenceId,
+    /// Prompt and answer.
+    tokens: Vec<u32>,
+    prompt_tokens: usize,
+    /// Tokens whose keys and values are in the cache.
+    computed: usize,
+    sampler: Sampler,
+    /// `None` without a tokenizer, and after a stop string.
+    text: Option<TextStream<'a>>,
+    first_draw: Option<Instant>,
+    last_token: Option<Instant>,
+}
+
+impl<'a> Sequence<'a> {
+    pub fn new(mut job: Job, id: SequenceId, tokenizer: Option<&'a Tokenizer>) -> Self {
+        let tokens = std::mem::take(&mut job.request.prompt);
+        let sampler = Sampler::new(job.request.sampling.clone(), &tokens);
+        let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer, &tokens, &job.request.stop));
+        let prompt_tokens = tokens.len();
+        Self { job, id, tokens, prompt_tokens, computed: 0, sampler, text, first_draw: None, last_token: None }
+    }
+
+    /// Positions of the cache that the sequence takes at worst.
+    pub fn positions(&self) -> usize {
+        self.prompt_tokens + self.job.max_tokens
+    }
+
+    pub fn cancelled(&self) -> bool {
+        self.job.cancelled()
+    }
+
+    /// Tokens the cache does not have yet: the rest of the prompt, or the token drawn last; none between the forward
+    /// pass and the draw.
+    pub fn pending(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// The next `len` pending tokens and the position of the first; they count as computed from here on.
+    pub fn take(&mut self, len: usize) -> (usize, &[u32]) {
+        let start = self.computed;
+        self.computed += len;
+        (start, &self.tokens[start..self.computed])
+    }
+
+    /// Draws a token from the logits of the last one and reports it; `true` if that ended the answer.
+    pub fn advance(&mut self, logits: &[f32]) -> bool {
+        let id = self.sampler.draw(logits);
+        let now = Instant::now();
+        self.first_draw.get_or_insert(now);
+        if self.job.request.stop_tokens.contains(&id) {
+            return self.finish(FinishReason::Stop);
+        }
+        self.last_token = Some(now);
+        self.tokens.push(id);
+        let logprobs = self.job.request.logprobs.map(|alternatives| logprobs(logits, id, alternatives));
+        let (text, stopped) = match self.text.as_mut().map(|text| text.push(id)) {
+            None => (String::new(), false),
+            Some(Piece::Text(text)) => (text, false),
+            Some(Piece::Stop(text)) => (text, true),
+        };
+        self.send(Event::Token { id, text, logprobs });
+        if stopped {
+            self.text = None;
+            return self.finish(FinishReason::Stop);
+        }
+        self.tokens.len() == self.positions() && self.finish(FinishReason::Length)
+    }
+
+    fn finish(&mut self, reason: FinishReason) -> bool {
+        let text = self.text.take().map(TextStream::finish).unwrap_or_default();
+        let seconds = |from: Instant, to: Option<Instant>| to.map_or(0.0, |to| (to - from).as_secs_f64());
+        let usage = Usage {
+            prompt_tokens: self.prompt_tokens,
+            tokens: self.tokens.len() - self.prompt_tokens,
+            prefill_seconds: seconds(self.job.submitted, self.first_draw),
+            decode_seconds: self.first_draw.map_or(0.0, |first| seconds(first, self.last_token)),
+        };
+        self.send(Event::Finished { reason, text, usage });
+        true
+    }
+
+    /// A caller who is gone is noticed at the next step.
+    fn send(&self, event: Event) {
+        let _ = self.job.events.send(event);
+    }
+}

@@ -1,0 +1,438 @@
+//! The engine over a toy network: what comes out must not depend on chunks, batches, queues or who else asks.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+
+use sterna::Error;
+use sterna::checkpoint::{Architecture, Config};
+use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, evaluate};
+use sterna::kernels::{Cpu, Rows};
+use sterna::model::{Batch, KvCache, Model};
+
+const VOCAB: usize = 97;
+const CONTEXT: usize = 256;
+
+/// One attention layer with hashed weights: keys, values and queries are functions of token and position, so logits
+/// depend on the whole history, and only through the cache.
+struct Toy {
+    config: Config,
+    /// Called with every batch before it is computed.
+    watch: Box<dyn Fn(&Batch) + Send + Sync>,
+}
+
+fn hash(parts: [usize; 4]) -> f32 {
+    let mixed = parts.iter().fold(0x9e37_79b9_7f4a_7c15_u64, |h, &part| {
+        let h = (h ^ part as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        h ^ h >> 29
+    });
+    (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+impl Toy {
+    fn new(watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        let config = Config {
+            architecture: Architecture::Bitnet,
+            hidden: 16,
+            intermediate: 16,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 16,
+            vocab: VOCAB,
+            context: CONTEXT,
+            rms_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tied: true,
+            eos: vec![],
+        };
+        Box::new(Self { config, watch: Box::new(watch) })
+    }
+
+    fn rows(&self, kind: usize, batch: &Batch) -> Rows {
+        let mut rows = Rows::zeros(batch.tokens.len(), 16);
+        for (row, (&token, &position)) in batch.tokens.iter().zip(&batch.positions).enumerate() {
+            for (i, x) in rows.row_mut(row).iter_mut().enumerate() {
+                *x = hash([kind, token as usize, position, i]);
+            }
+        }
+        rows
+    }
+}
+
+impl Model for Toy {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+        (self.watch)(batch);
+        kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
+        let attended = kv.attend(cpu, 0, batch, &self.rows(3, batch));
+        let mut logits = Rows::zeros(batch.outputs.len(), self.config.vocab);
+        for (output, &row) in batch.outputs.iter().enumerate() {
+            for (id, logit) in logits.row_mut(output).iter_mut().enumerate() {
+                let features = attended.row(row).iter().enumerate();
+                *logit = features.map(|(i, x)| 4.0 * x * hash([4, id, 0, i])).sum();
+            }
+        }
+        logits
+    }
+
+    fn body_bytes(&self) -> usize {
+        0
+    }
+    fn head_bytes(&self) -> usize {
+        0
+    }
+    fn head_type(&self) -> &'static str {
+        "f32"
+    }
+}
+
+fn options() -> Options {
+    Options { threads: 1, chunk: 16, ..Options::default() }
+}
+
+fn engine(options: &Options) -> Engine {
+    Engine::from_parts(Toy::new(|_| ()), None, None, options).unwrap()
+}
+
+fn prompt(seed: usize, len: usize) -> Vec<u32> {
+    (0..len).map(|i| (hash([9, seed, i, 0]).abs() * VOCAB as f32) as u32 % VOCAB as u32).collect()
+}
+
+fn request(seed: usize, len: usize, max_tokens: usize) -> Request {
+    let sampling = Sampling { temperature: 1.0, seed: seed as u64, ..Sampling::default() };
+    Request { max_tokens: Some(max_tokens), sampling, ..Request::new(prompt(seed, len)) }
+}
+
+#[derive(Debug, PartialEq)]
+struct Answer {
+    ids: Vec<u32>,
+    logprobs: Vec<(Logprob, Vec<Logprob>)>,
+    reason: FinishReason,
+}
+
+fn collect(mut generation: Generation) -> (Answer, Usage) {
+    let (mut ids, mut all) = (Vec::new(), Vec::new());
+    loop {
+        match generation.next().expect("an answer ends with Finished").unwrap() {
+            Event::Token { id, logprobs, text } => {
+                assert_eq!(text, "", "no tokenizer, no text");
+                ids.push(id);
+                all.extend(logprobs);
+            }
+            Event::Finished { reason, usage, .. } => {
+                assert!(generation.next().is_none(), "nothing follows Finished");
+                return (Answer { ids, logprobs: all, reason }, usage);
+            }
+        }
+    }
+}
+
+fn answer(engine: &Engine, request: Request) -> Answer {
+    collect(engine.generate(request).unwrap()).0
+}
+
+/// The loop in its simplest form: the whole history in one forward pass for every token.
+fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
+    let (toy, cpu) = (Toy::new(|_| ()), Cpu::new(1).unwrap());
+    let mut tokens = prompt.to_vec();
+    for _ in 0..count {
+        let mut kv = KvCache::new(toy.config(), tokens.len());
+        let sequence = kv.add();
+        assert!(kv.reserve(sequence, tokens.len()));
+        let mut batch = Batch::default();
+        batch.push(sequence, 0, &tokens);
+        batch.want_last();
+        let logits = toy.forward(&cpu, &batch, &mut kv);
+        let mut best = 0;
+        for (id, logit) in logits.row(0).iter().enumerate() {
+            if *logit > logits.row(0)[best] {
+                best = id;
+            }
+        }
+        tokens.push(best as u32);
+    }
+    tokens.split_off(prompt.len())
+}
+
+#[test]
+fn greedy_answers_are_those_of_the_naive_loop() {
+    let engine = engine(&options());
+    for (seed, len) in [(1, 1), (2, 16), (3, 17), (4, 70)] {
+        let request = Request { max_tokens: Some(40), ..Request::new(prompt(seed, len)) };
+        assert_eq!(answer(&engine, request).ids, naive_greedy(&prompt(seed, len), 40), "prompt of {len}");
+    }
+}
+
+#[test]
+fn seeds_reproduce_and_differ() {
+    let engine = engine(&options());
+    let with = |seed| {
+        let mut request = request(1, 20, 30);
+        request.sampling.seed = seed;
+        answer(&engine, request)
+    };
+    assert_eq!(with(5), with(5));
+    assert_ne!(with(5), with(6));
+}
+
+#[test]
+fn chunks_do_not_change_answers() {
+    let ask = |chunk| {
+        let request = Request { logprobs: Some(3), ..request(1, 75, 30) };
+        answer(&engine(&Options { chunk, ..options() }), request)
+    };
+    let expected = ask(1);
+    assert_eq!(expected.logprobs.len(), 30);
+    for chunk in [0, 7, 32, 1_000] {
+        assert_eq!(ask(chunk), expected, "chunk {chunk}");
+    }
+}
+
+/// An engine whose first forward pass waits until `open` is called, so that everything asked before is in its queue.
+fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Arc<Mutex<Vec<Vec<usize>>>>) {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let widths = Arc::new(Mutex::new(Vec::new()));
+    let seen = widths.clone();
+    let toy = Toy::new(move |batch| {
+        // An error means that the gate stays open: the sender is gone.
+        let _ = gate.lock().unwrap().recv();
+        let mut rows = std::collections::BTreeMap::<_, usize>::new();
+        batch.sequences.iter().for_each(|&sequence| *rows.entry(sequence).or_default() += 1);
+        seen.lock().unwrap().push(rows.into_values().collect());
+    });
+    (Engine::from_parts(toy, None, None, options).unwrap(), open, widths)
+}
+
+#[test]
+fn interleaved_requests_equal_the_same_requests_alone() {
+    let requests: Vec<Request> =
+        (0..5).map(|i| Request { logprobs: Some(1), ..request(i, 5 + 23 * i, 12 + 5 * i) }).collect();
+    let alone = engine(&options());
+    let expected: Vec<Answer> = requests.iter().map(|request| answer(&alone, request.clone())).collect();
+
+    let (engine, open, widths) = gated(&Options { sequences: 5, ..options() });
+    let generations: Vec<Generation> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
+    drop(open);
+    let answers: Vec<Answer> = generations.into_iter().map(|generation| collect(generation).0).collect();
+    assert_eq!(answers, expected);
+    let widths = widths.lock().unwrap();
+    assert!(widths.iter().any(|rows| rows.len() == 5), "the requests never shared a forward pass: {widths:?}");
+    assert!(widths.iter().all(|rows| rows.iter().sum::<usize>() <= 16), "more rows than a chunk: {widths:?}");
+}
+
+#[test]
+fn requests_beyond_the_cache_wait_their_turn() {
+    // 256 positions: each request takes 160, so they run one after another.
+    let (engine, open, widths) = gated(&options());
+    let generations: Vec<Generation> = (0..3).map(|i| engine.generate(request(i, 100, 60)).unwrap()).collect();
+    drop(open);
+    for (i, generation) in generations.into_iter().enumerate() {
+        assert_eq!(collect(generation).0, answer(&engine, request(i, 100, 60)), "request {i}");
+    }
+    assert!(widths.lock().unwrap().iter().all(|rows| rows.len() == 1), "two ran at a time");
+}
+
+#[test]
+fn dropping_a_generation_gives_its_pages_back() {
+    let (engine, open, steps) = gated(&options());
+    // Takes the whole cache and would run for 250 steps.
+    let mut hog = engine.generate(request(1, 6, 250)).unwrap();
+    let waiting = engine.generate(request(2, 6, 250)).unwrap();
+    let last = engine.generate(request(3, 6, 2)).unwrap();
+    open.send(()).unwrap();
+    assert!(matches!(hog.next(), Some(Ok(Event::Token { .. }))));
+    drop(hog);
+    drop(waiting);
+    drop(open);
+    assert_eq!(collect(last).0.ids.len(), 2);
+    // One step of the first request, perhaps one more until its end is noticed, and two of the last.
+    let steps = steps.lock().unwrap().len();
+    assert!(steps <= 4, "{steps} steps: a dropped request went on");
+}
+
+#[test]
+fn stop_tokens_end_answers_and_are_not_part_of_them() {
+    let engine = engine(&options());
+    let free = answer(&engine, request(1, 20, 30)).ids;
+    let stop = free[10];
+    let first = free.iter().position(|&id| id == stop).unwrap();
+    let stopped = answer(&engine, Request { stop_tokens: vec![96, stop], ..request(1, 20, 30) });
+    assert!(!free.contains(&96), "choose another token that is not generated");
+    assert_eq!((stopped.ids.as_slice(), stopped.reason), (&free[..first], FinishReason::Stop));
+}
+
+#[test]
+fn the_models_own_end_tokens_count_unless_ignored() {
+    let free = answer(&engine(&options()), request(1, 20, 30)).ids;
+    let mut toy = Toy::new(|_| ());
+    toy.config.eos = vec![free[4]];
+    let engine = Engine::from_parts(toy, None, None, &options()).unwrap();
+    let first = free.iter().position(|&id| id == free[4]).unwrap();
+    assert_eq!(answer(&engine, request(1, 20, 30)).ids, free[..first]);
+    assert_eq!(answer(&engine, Request { ignore_eos: true, ..request(1, 20, 30) }).ids, free);
+}
+
+#[test]
+fn usage_counts_tokens_and_lengths_end_answers() {
+    let engine = engine(&options());
+    let (limited, usage) = collect(engine.generate(request(1, 20, 7)).unwrap());
+    assert_eq!((limited.ids.len(), limited.reason), (7, FinishReason::Length));
+    assert_eq!((usage.prompt_tokens, usage.tokens), (20, 7));
+    assert!(usage.prefill_tokens_per_s() > 0.0 && usage.decode_tokens_per_s() > 0.0, "{usage:?}");
+
+    let full = answer(&engine, Request { max_tokens: None, ..request(1, 20, 1) });
+    assert_eq!((full.ids.len(), full.reason), (CONTEXT - 20, FinishReason::Length));
+    assert_eq!(answer(&engine, request(1, CONTEXT - 1, 9)).ids.len(), 1);
+    let single = collect(engine.generate(request(1, 20, 1)).unwrap()).1;
+    assert_eq!(single.decode_tokens_per_s(), 0.0);
+}
+
+#[test]
+fn prompts_that_are_too_long_are_refused_or_shortened() {
+    let engine = engine(&Options { context: Some(64), ..options() });
+    let long = request(1, 100, 8);
+    let error = engine.generate(long.clone()).unwrap_err();
+    assert!(matches!(error, Error::PromptTooLong { tokens: 100, context: 64 }), "{error}");
+    let shortened = answer(&engine, Request { truncate: true, ..long.clone() });
+    let newest = Request { prompt: long.prompt[100 - 56..].to_vec(), ..long };
+    assert_eq!(shortened, answer(&engine, newest));
+}
+
+#[test]
+fn impossible_requests_are_refused_before_they_run() {
+    let engine = engine(&options());
+    for bad in [Request::new(vec![]), Request::new(vec![1, VOCAB as u32]), request(1, 20, 0)] {
+        assert!(matches!(engine.generate(bad), Err(Error::Request(_))));
+    }
+    assert!(engine.tokenizer().is_err() && engine.template().is_err());
+    for context in [0, 1, CONTEXT + 1] {
+        let options = Options { context: Some(context), ..options() };
+        let error = Engine::from_parts(Toy::new(|_| ()), None, None, &options).err().unwrap().to_string();
+        assert!(error.contains(&CONTEXT.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn logprobs_are_those_of_the_raw_logits() {
+    let engine = engine(&options());
+    let mut request = Request { logprobs: Some(VOCAB), ..request(1, 20, 5) };
+    request.sampling.top_k = 2;
+    let answer = answer(&engine, request.clone());
+    let mut tokens = request.prompt;
+    for (&id, (own, all)) in answer.ids.iter().zip(&answer.logprobs) {
+        let mut logits = Vec::new();
+        engine.logits(&tokens, 16, &mut |rows| Ok(logits = rows.row(rows.len() - 1).to_vec())).unwrap();
+        let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        assert_eq!((own.id, all.len()), (id, VOCAB));
+        for Logprob { id, logprob } in all.iter().chain([own]) {
+            let exact = f64::from(logits[*id as usize]) - total.ln();
+            assert!((f64::from(*logprob) - exact).abs() < 1e-5, "{id}: {logprob} {exact}");
+        }
+        tokens.push(id);
+    }
+}
+
+#[test]
+fn logits_come_for_every_token_whatever_the_chunk() {
+    let engine = engine(&options());
+    let tokens = prompt(3, 70);
+    let logits = |chunk| {
+        let mut all = Vec::new();
+        let mut each = |rows: &Rows| {
+            assert!(rows.len() <= chunk);
+            all.extend_from_slice(rows.data());
+            Ok(())
+        };
+        engine.logits(&tokens, chunk, &mut each).unwrap();
+        all
+    };
+    let expected = logits(70);
+    assert_eq!(expected.len(), 70 * VOCAB);
+    for chunk in [1, 9, 32] {
+        assert_eq!(logits(chunk), expected, "chunk {chunk}");
+    }
+    let error = engine.logits(&prompt(1, CONTEXT + 1), 16, &mut |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("257"), "{error}");
+}
+
+#[test]
+fn an_error_of_the_caller_ends_the_logits() {
+    let engine = engine(&options());
+    let calls = AtomicUsize::new(0);
+    let result = engine.logits(&prompt(1, 60), 16, &mut |_| {
+        calls.fetch_add(1, Relaxed);
+        Err(Error::Request("enough".into()))
+    });
+    assert_eq!((result.unwrap_err().to_string().as_str(), calls.into_inner()), ("enough", 1));
+}
+
+#[test]
+fn perplexity_is_that_of_the_windows() {
+    let engine = engine(&Options { chunk: 5, ..options() });
+    let tokens = prompt(3, 90);
+    for (context, stride) in [(90, 90), (256, 1), (32, 32), (32, 8), (31, 30), (2, 1)] {
+        let mut nll = Vec::new();
+        let (mut begin, mut scored) = (0, 1);
+        loop {
+            let window = &tokens[begin..tokens.len().min(begin + context)];
+            let mut logits = Vec::new();
+            engine.logits(window, 999, &mut |rows| Ok(logits = rows.data().to_vec())).unwrap();
+            for target in scored.max(begin + 1)..begin + window.len() {
+                let row = &logits[(target - 1 - begin) * VOCAB..][..VOCAB];
+                let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+                nll.push(total.ln() - f64::from(row[tokens[target] as usize]));
+            }
+            scored = begin + window.len();
+            if scored == tokens.len() {
+                break;
+            }
+            begin += stride;
+        }
+        let n = nll.len() as f64;
+        let mean = nll.iter().sum::<f64>() / n;
+        let deviation = (nll.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+
+        let mut reported = 0;
+        let result = evaluate(&engine, &tokens, context, stride, &mut |so_far| reported = so_far.tokens).unwrap();
+        assert_eq!((result.tokens, reported), (nll.len(), nll.len()), "{context} {stride}");
+        assert!((result.nll - mean).abs() < 1e-6, "{} {mean}", result.nll);
+        assert!((result.perplexity - mean.exp()).abs() < 1e-5 * mean.exp());
+        assert!((result.standard_error - mean.exp() * deviation / n.sqrt()).abs() < 1e-5 * mean.exp());
+    }
+}
+
+#[test]
+fn impossible_evaluations_are_refused() {
+    let engine = engine(&options());
+    let refused = |len, context, stride| evaluate(&engine, &prompt(1, len), context, stride, &mut |_| ()).is_err();
+    assert!(refused(1, 32, 16) && refused(50, 1, 1) && refused(50, CONTEXT + 1, 16));
+    assert!(refused(50, 32, 0) && refused(50, 32, 33));
+    assert!(!refused(50, 32, 32));
+}
+
+#[test]
+fn a_panic_of_the_engine_thread_reaches_every_caller() {
+    let toy = Toy::new(|batch| assert!(!batch.tokens.contains(&13), "the toy does not like 13"));
+    let engine = Engine::from_parts(toy, None, None, &options()).unwrap();
+    let mut broken = engine.generate(Request::new(vec![13])).unwrap();
+    assert!(matches!(broken.next(), Some(Err(Error::Request(_)))));
+    assert!(broken.next().is_none());
+    // The loop is gone; later requests learn it either way.
+    match engine.generate(Request::new(vec![1])) {
+        Ok(mut generation) => assert!(matches!(generation.next(), Some(Err(_)))),
+        Err(error) => assert!(error.to_string().contains("stopped"), "{error}"),
+    }
+}
+
+#[test]
+fn answers_outlive_their_engine() {
+    let engine = engine(&options());
+    let expected = answer(&engine, request(1, 20, 30));
+    let generation = engine.generate(request(1, 20, 30)).unwrap();
+    drop(engine);
+    assert_eq!(collect(generation).0, expected);
+}
