@@ -140,7 +140,9 @@ fn measure(args: &Args, checkpoint: Checkpoint, name: &str) -> Result<()> {
         "gate_zeros": null,
         "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
         "peak_rss_bytes": peak,
-        "weight_bytes": { "body": weights.body_bytes, "head": weights.head_bytes },
+        "weight_bytes": weights.body_bytes + weights.head_bytes,
+        "body_bytes": weights.body_bytes,
+        "head_bytes": weights.head_bytes,
         "kv_bytes_per_position": KvCache::bytes_per_position(&config),
         "results": rows,
     });
@@ -210,14 +212,13 @@ fn round(x: f64) -> f64 {
 
 fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
-    let weights = &report["weight_bytes"];
     let mut out = format!(
         "{}   instruction set {}   weights {} + head {} ({})   peak memory {}\n\n\
          threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
         report["shape"].as_str().unwrap_or_default(),
         report["isa"].as_str().unwrap_or_default(),
-        mib(&weights["body"]),
-        mib(&weights["head"]),
+        mib(&report["body_bytes"]),
+        mib(&report["head_bytes"]),
         report["head"].as_str().unwrap_or_default(),
         mib(&report["peak_rss_bytes"]),
     );

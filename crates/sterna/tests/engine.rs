@@ -1,13 +1,15 @@
 //! The engine over a toy network: what comes out must not depend on chunks, batches, queues or who else asks.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::Error;
-use sterna::checkpoint::{Architecture, Config};
+use sterna::checkpoint::{Architecture, Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, evaluate};
 use sterna::kernels::{Cpu, Rows};
-use sterna::model::{Batch, KvCache, Model};
+use sterna::model::{Batch, KvCache, Model, Weights};
+use sterna::text::{Message, Tokenizer};
 
 const VOCAB: usize = 97;
 const CONTEXT: usize = 256;
@@ -78,14 +80,8 @@ impl Model for Toy {
         logits
     }
 
-    fn body_bytes(&self) -> usize {
-        0
-    }
-    fn head_bytes(&self) -> usize {
-        0
-    }
-    fn head_type(&self) -> &'static str {
-        "f32"
+    fn weights(&self) -> Weights {
+        Weights { body_bytes: 0, head_bytes: 0, head_type: "f32" }
     }
 }
 
@@ -191,14 +187,17 @@ fn chunks_do_not_change_answers() {
     }
 }
 
-/// An engine whose first forward pass waits until `open` is called, so that everything asked before is in its queue.
-fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Arc<Mutex<Vec<Vec<usize>>>>) {
+/// Rows of each sequence, forward pass by forward pass.
+type Steps = Arc<Mutex<Vec<Vec<usize>>>>;
+
+/// An engine whose forward passes each wait for a message, until the sender is dropped: everything asked before the
+/// first message is in the queue by then.
+fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let widths = Arc::new(Mutex::new(Vec::new()));
     let seen = widths.clone();
     let toy = Toy::new(move |batch| {
-        // An error means that the gate stays open: the sender is gone.
         let _ = gate.lock().unwrap().recv();
         let mut rows = std::collections::BTreeMap::<_, usize>::new();
         batch.sequences.iter().for_each(|&sequence| *rows.entry(sequence).or_default() += 1);
@@ -324,8 +323,7 @@ fn logprobs_are_those_of_the_raw_logits() {
     let answer = answer(&engine, request.clone());
     let mut tokens = request.prompt;
     for (&id, (own, all)) in answer.ids.iter().zip(&answer.logprobs) {
-        let mut logits = Vec::new();
-        engine.logits(&tokens, 16, &mut |rows| Ok(logits = rows.row(rows.len() - 1).to_vec())).unwrap();
+        let logits = logits(&engine, &tokens, 16).split_off((tokens.len() - 1) * VOCAB);
         let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
         assert_eq!((own.id, all.len()), (id, VOCAB));
         for Logprob { id, logprob } in all.iter().chain([own]) {
@@ -336,24 +334,26 @@ fn logprobs_are_those_of_the_raw_logits() {
     }
 }
 
+/// The logits of all tokens, `(token, vocab)`.
+fn logits(engine: &Engine, tokens: &[u32], chunk: usize) -> Vec<f32> {
+    let mut all = Vec::new();
+    let mut each = |rows: &Rows| {
+        assert!(rows.len() <= chunk);
+        all.extend_from_slice(rows.data());
+        Ok(())
+    };
+    engine.logits(tokens, chunk, &mut each).unwrap();
+    all
+}
+
 #[test]
 fn logits_come_for_every_token_whatever_the_chunk() {
     let engine = engine(&options());
     let tokens = prompt(3, 70);
-    let logits = |chunk| {
-        let mut all = Vec::new();
-        let mut each = |rows: &Rows| {
-            assert!(rows.len() <= chunk);
-            all.extend_from_slice(rows.data());
-            Ok(())
-        };
-        engine.logits(&tokens, chunk, &mut each).unwrap();
-        all
-    };
-    let expected = logits(70);
+    let expected = logits(&engine, &tokens, 70);
     assert_eq!(expected.len(), 70 * VOCAB);
     for chunk in [1, 9, 32] {
-        assert_eq!(logits(chunk), expected, "chunk {chunk}");
+        assert_eq!(logits(&engine, &tokens, chunk), expected, "chunk {chunk}");
     }
     let error = engine.logits(&prompt(1, CONTEXT + 1), 16, &mut |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("257"), "{error}");
@@ -379,8 +379,7 @@ fn perplexity_is_that_of_the_windows() {
         let (mut begin, mut scored) = (0, 1);
         loop {
             let window = &tokens[begin..tokens.len().min(begin + context)];
-            let mut logits = Vec::new();
-            engine.logits(window, 999, &mut |rows| Ok(logits = rows.data().to_vec())).unwrap();
+            let logits = logits(&engine, window, 999);
             for target in scored.max(begin + 1)..begin + window.len() {
                 let row = &logits[(target - 1 - begin) * VOCAB..][..VOCAB];
                 let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
@@ -435,4 +434,84 @@ fn answers_outlive_their_engine() {
     let generation = engine.generate(request(1, 20, 30)).unwrap();
     drop(engine);
     assert_eq!(collect(generation).0, expected);
+}
+
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded");
+
+/// The toy with the vocabulary and the tokenizer of the embedded model.
+fn speaking(options: &Options) -> Engine {
+    let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
+    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
+    let mut toy = Toy::new(|_| ());
+    toy.config.vocab = checkpoint.config.vocab;
+    Engine::from_parts(toy, Some(tokenizer), None, options).unwrap()
+}
+
+/// All text of an answer, its ids, and why it ended.
+fn read(engine: &Engine, request: Request) -> (String, Vec<u32>, FinishReason) {
+    let (mut all, mut ids) = (String::new(), Vec::new());
+    for event in engine.generate(request).unwrap() {
+        match event.unwrap() {
+            Event::Token { id, text, .. } => {
+                ids.push(id);
+                all += &text;
+            }
+            Event::Finished { text, reason, .. } => return (all + &text, ids, reason),
+        }
+    }
+    unreachable!("an answer ends with Finished")
+}
+
+#[test]
+fn streamed_text_is_the_decoded_answer() {
+    let engine = speaking(&options());
+    let prompt = engine.tokenizer().unwrap().encode("Once upon a time", true).unwrap();
+    let (text, ids, reason) = read(&engine, Request { prompt: prompt.clone(), ignore_eos: true, ..request(1, 0, 60) });
+    let whole: Vec<u32> = prompt.iter().chain(&ids).copied().collect();
+    let decoded = |ids| engine.tokenizer().unwrap().decode(ids, true).unwrap();
+    assert_eq!((decoded(&prompt) + &text, reason), (decoded(&whole), FinishReason::Length));
+}
+
+#[test]
+fn stop_strings_end_answers_wherever_tokens_break() {
+    let engine = speaking(&options());
+    let ask = |stop: &str| {
+        let stop = if stop.is_empty() { vec![] } else { vec!["never written".to_owned(), stop.to_owned()] };
+        read(&engine, Request { prompt: vec![7, 8, 9], stop, ignore_eos: true, ..request(1, 0, 60) })
+    };
+    let (free, free_ids, _) = ask("");
+    let characters: Vec<char> = free.chars().collect();
+    for start in [0, 20, 55] {
+        let stop: String = characters[start..start + 9].iter().collect();
+        let (text, ids, reason) = ask(&stop);
+        assert_eq!((text.as_str(), reason), (free.split(&stop).next().unwrap(), FinishReason::Stop));
+        assert!(free_ids.starts_with(&ids) && ids.len() < free_ids.len());
+    }
+}
+
+#[test]
+fn empty_prompts_begin_with_bos_and_shortened_ones_keep_it() {
+    let engine = speaking(&Options { context: Some(64), ..options() });
+    let bos = engine.tokenizer().unwrap().bos().unwrap();
+    let ask = |prompt| read(&engine, Request { prompt, truncate: true, ignore_eos: true, ..request(1, 0, 16) }).1;
+    assert_eq!(ask(vec![]), ask(vec![bos]));
+    let long: Vec<u32> = [bos].into_iter().chain(prompt(1, 99)).collect();
+    let short: Vec<u32> = [bos].into_iter().chain(long[100 - 47..].iter().copied()).collect();
+    assert_eq!(ask(long), ask(short));
+}
+
+#[test]
+fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
+    let ask = |threads, chunk| {
+        let engine = Engine::open(EMBEDDED, &Options { threads, chunk, ..Options::default() }).unwrap();
+        let messages = [Message { role: "user".into(), content: "Who are you?".into() }];
+        let prompt = engine.template().unwrap().encode(engine.tokenizer().unwrap(), &messages).unwrap();
+        let sampling = Sampling { temperature: 0.7, top_p: 0.9, seed: 3, ..Sampling::default() };
+        let answer = read(&engine, Request { max_tokens: Some(40), sampling, ..Request::new(prompt.clone()) });
+        let evaluation = evaluate(&engine, &prompt, 8, 4, &mut |_| ()).unwrap();
+        (answer, evaluation.perplexity.to_bits())
+    };
+    let expected = ask(1, 128);
+    assert!(!expected.0.0.is_empty());
+    assert_eq!(ask(2, 3), expected);
 }

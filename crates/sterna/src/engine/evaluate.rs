@@ -7,7 +7,8 @@
 //!                     stride ►|
 //! ```
 
-use sterna_kernels::Rows;
+use sterna_kernels::math::exp64;
+use sterna_kernels::{Pool, Rows};
 
 use super::Engine;
 use super::logprob::{clean, log_sum_exp};
@@ -78,7 +79,7 @@ struct Scores {
 
 impl Scores {
     /// Scores rows of logits against the tokens that really followed.
-    fn add(&mut self, pool: &sterna_kernels::Pool, logits: &Rows, next: &[u32]) {
+    fn add(&mut self, pool: &Pool, logits: &Rows, next: &[u32]) {
         let mut nll = vec![0.0; logits.len()];
         pool.pieces(&mut nll, 1, |i, nll| {
             let row = logits.row(i);
@@ -95,7 +96,7 @@ impl Scores {
     fn evaluation(&self) -> Evaluation {
         let n = self.count as f64;
         let variance = if self.count > 1 { self.squares / (n - 1.0) } else { 0.0 };
-        let perplexity = self.mean.exp();
+        let perplexity = exp64(self.mean.min(700.0));
         let standard_error = perplexity * (variance / n.max(1.0)).sqrt();
         Evaluation { tokens: self.count, nll: self.mean, perplexity, standard_error }
     }

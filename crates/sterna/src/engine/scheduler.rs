@@ -73,7 +73,7 @@ impl<'a> Scheduler<'a> {
         pages: usize,
         chunk: usize,
     ) -> Self {
-        let kv = KvCache::new(model.config(), pages * PAGE);
+        let kv = KvCache::new(model.config(), pages.saturating_mul(PAGE));
         Self { cpu, model, tokenizer, kv, chunk, queue: VecDeque::new(), running: Vec::new(), pages }
     }
 
@@ -103,6 +103,7 @@ impl<'a> Scheduler<'a> {
             self.running.push(Sequence::new(job, self.kv.add(), self.tokenizer));
         }
         if self.running.is_empty() {
+            assert!(self.queue.is_empty(), "an idle engine has room for every settled request");
             return;
         }
 

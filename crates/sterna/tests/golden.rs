@@ -1,0 +1,257 @@
+//! Every golden checkpoint, from every format, against the logits that Hugging Face transformers computes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use sterna::checkpoint::Checkpoint;
+use sterna::kernels::set::{self, Cpu, PORTABLE};
+use sterna::kernels::{Activations, Rows, ternary};
+use sterna::model::{self, Batch, KvCache, Model, Precision};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
+
+const CHECKPOINTS: [&str; 9] = [
+    "bitnet-bf16-online",
+    "bitnet-packed-offline",
+    "bitnet-headdim96-sharded",
+    "bitnet-1bitllm",
+    "llama-bf16-online",
+    "llama-bitlinear-online",
+    "llama-bitlinear-packed",
+    "llama-headdim256",
+    "qwen3-causal",
+];
+
+/// A reference file: named tensors.
+struct Reference(Vec<u8>);
+
+impl Reference {
+    fn open(path: &Path) -> Self {
+        Self(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        let tensors = SafeTensors::deserialize(&self.0).expect("the reference is well-formed");
+        tensors.tensor(name).unwrap_or_else(|_| panic!("tensor {name}")).data().to_vec()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.0).is_ok_and(|tensors| tensors.tensor(name).is_ok())
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        let bytes = self.bytes(name);
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        let bytes = self.bytes(name);
+        bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect()
+    }
+}
+
+/// The directory itself and the GGUF files made from it.
+fn files(name: &str) -> Vec<PathBuf> {
+    let dir = Path::new(GOLDEN).join(name);
+    let mut files = vec![dir.clone()];
+    if let Ok(entries) = std::fs::read_dir(dir.join("gguf")) {
+        files.extend(entries.map(|entry| entry.expect("a directory entry").path()));
+    }
+    files.sort();
+    files
+}
+
+fn load(path: &Path, cpu: &Cpu) -> Box<dyn Model> {
+    let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+    model::load(&checkpoint, cpu, Precision::Int8).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Logits of all tokens, `chunk` at a time, and the cache behind them.
+fn logits(model: &dyn Model, cpu: &Cpu, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache, Batch) {
+    let mut kv = KvCache::new(model.config(), 128);
+    let sequence = kv.add();
+    let (mut out, mut batch) = (Vec::new(), Batch::default());
+    for (i, part) in tokens.chunks(chunk).enumerate() {
+        assert!(kv.reserve(sequence, i * chunk + part.len()));
+        batch = Batch::default();
+        batch.push(sequence, i * chunk, part);
+        batch.outputs = (0..part.len()).collect();
+        out.extend_from_slice(model.forward(cpu, &batch, &mut kv).data());
+    }
+    (out, kv, batch)
+}
+
+fn argmax(row: &[f32]) -> u32 {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a row is not empty") as u32
+}
+
+#[test]
+fn logits_and_greedy_tokens_equal_the_reference() {
+    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let mut seen = BTreeSet::new();
+    for name in CHECKPOINTS {
+        let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
+        let (ids, expected) = (reference.ids("input_ids"), reference.floats("logits"));
+        for path in files(name) {
+            let what = path.strip_prefix(GOLDEN).expect("a golden").display().to_string();
+            let model = load(&path, &cpu);
+            let vocab = model.config().vocab;
+            let (got, mut kv, batch) = logits(&*model, &cpu, &ids, ids.len());
+            assert_eq!(got.len(), 48 * vocab, "{what}");
+            for (t, (got, expected)) in got.chunks(vocab).zip(expected.chunks(vocab)).enumerate() {
+                assert_eq!(argmax(got), argmax(expected), "{what}: position {t}");
+            }
+            let differences: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
+            let max = differences.iter().copied().fold(0.0, f32::max);
+            let mean = differences.iter().sum::<f32>() / differences.len() as f32;
+            println!("{what}: max {max:.2e}, mean {mean:.2e}");
+            assert!(max < 0.25 && mean < 0.03, "{what}: max {max}, mean {mean}");
+
+            let sequence = batch.sequences[0];
+            let mut next = argmax(&got[47 * vocab..]);
+            for (i, &token) in reference.ids("greedy").iter().enumerate() {
+                assert_eq!(next, token, "{what}: greedy token {i}");
+                assert!(kv.reserve(sequence, 49 + i));
+                let mut batch = Batch::default();
+                batch.push(sequence, 48 + i, &[token]);
+                batch.want_last();
+                next = argmax(model.forward(&cpu, &batch, &mut kv).row(0));
+            }
+            seen.insert(what);
+        }
+    }
+    assert_eq!(seen.len(), 19, "checkpoints and GGUF files: {seen:?}");
+}
+
+/// Errors in the scales of v, gate and up hide behind sub-norms: layer 0 is compared linear by linear.
+#[test]
+fn linears_of_layer_0_equal_the_reference() {
+    let cpu = Cpu::with(set::by_name("").expect("a set"), 1);
+    for name in CHECKPOINTS {
+        let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
+        for path in files(name) {
+            let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
+            // The GGUF's scale is a half in TQ1_0 and TQ2_0.
+            let slack = if path.to_string_lossy().contains("/tq") { 1e-3 } else { 1e-6 };
+            let groups = [("self_attn", "q"), ("self_attn", "o"), ("mlp", "gate"), ("mlp", "down")];
+            for (block, first) in groups {
+                let at = |linear: &str, what: &str| format!("model.layers.0.{block}.{linear}_proj.{what}");
+                let scales = reference.floats(&at(first, "act_scale"));
+                let x = reference.floats(&at(first, "x"));
+                let x = Rows::from_vec(x.len() / scales.len(), x);
+                let q = Activations::quantize(&cpu, &x);
+                let codes = reference.bytes(&at(first, "xq"));
+                for (t, expected) in codes.chunks(x.dim()).enumerate() {
+                    assert!(q.row(t).iter().zip(expected).all(|(a, b)| *a == *b as i8), "{name}: {first} row {t}");
+                    assert!((q.scales()[t] / scales[t] - 1.0).abs() < 1e-6, "{name}: {first} scale {t}");
+                }
+                let linears = match first {
+                    "q" => ["q", "k", "v"].as_slice(),
+                    "gate" => &["gate", "up"],
+                    other => &[other],
+                };
+                for linear in linears {
+                    let expected = reference.floats(&at(linear, "y"));
+                    let rows = expected.len() / scales.len();
+                    let w = checkpoint.ternary(&cpu, &at(linear, "weight"), rows, x.dim());
+                    let w = w.unwrap_or_else(|error| panic!("{error}"));
+                    let y = &ternary::matmul(&cpu, &[&w], &q)[0];
+                    let max = expected.iter().fold(0.0f32, |max, y| max.max(y.abs()));
+                    let worst = y.data().iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+                    assert!(worst <= slack * max, "{}: {linear}_proj is off by {worst} of {max}", path.display());
+                }
+                assert!(!reference.has(&at("k", "x")), "k shares q's input");
+            }
+        }
+    }
+}
+
+/// The invariant: the same bytes on every instruction set, thread count, chunking, and mix of a batch.
+#[test]
+fn logits_are_byte_identical_however_they_are_computed() {
+    for name in ["bitnet-packed-offline", "bitnet-headdim96-sharded", "llama-headdim256", "qwen3-causal"] {
+        let path = Path::new(GOLDEN).join(name);
+        let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
+        let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let portable = Cpu::with(&PORTABLE, 1);
+        let model = load(&path, &portable);
+        let expected = bits(&logits(&*model, &portable, &ids, 48).0);
+        for set in set::available() {
+            for threads in [1, 2, 3] {
+                let cpu = Cpu::with(set, threads);
+                for chunk in [1, 7, 48] {
+                    let got = bits(&logits(&*model, &cpu, &ids, chunk).0);
+                    assert!(got == expected, "{name}: {} on {threads} threads, chunks of {chunk}", set.name);
+                }
+                assert!(bits(&mixed(&*model, &cpu, &ids)) == expected, "{name}: {} in a mixed batch", set.name);
+            }
+        }
+    }
+}
+
+/// The same prompt in two pieces, between rows of another sequence.
+fn mixed(model: &dyn Model, cpu: &Cpu, ids: &[u32]) -> Vec<f32> {
+    let mut kv = KvCache::new(model.config(), 256);
+    let (ours, other) = (kv.add(), kv.add());
+    assert!(kv.reserve(ours, ids.len()) && kv.reserve(other, ids.len()));
+    let mut out = Vec::new();
+    for (start, end) in [(0, 20), (20, ids.len())] {
+        let mut batch = Batch::default();
+        batch.push(other, start, &ids[start..start + 9]);
+        batch.push(ours, start, &ids[start..end]);
+        batch.outputs = (9..9 + end - start).collect();
+        out.extend_from_slice(model.forward(cpu, &batch, &mut kv).data());
+    }
+    out
+}
+
+/// Weight-only arithmetic: close to int8, and the same on every set.
+#[test]
+fn float_activations_agree_with_the_reference_within_quantisation() {
+    let path = Path::new(GOLDEN).join("bitnet-packed-offline");
+    let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
+    let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
+    let run = |cpu: &Cpu, precision| {
+        let model = model::load(&checkpoint, cpu, precision).unwrap_or_else(|error| panic!("{error}"));
+        logits(&*model, cpu, &ids, 48).0
+    };
+    let portable = Cpu::with(&PORTABLE, 1);
+    let expected = run(&portable, Precision::Float32);
+    for set in set::available() {
+        assert!(run(&Cpu::with(set, 2), Precision::Float32) == expected, "{}", set.name);
+    }
+    let int8 = run(&portable, Precision::Int8);
+    let mean = expected.iter().zip(&int8).map(|(a, b)| (a - b).abs()).sum::<f32>() / int8.len() as f32;
+    assert!(mean > 1e-4 && mean < 0.3, "float and int8 activations differ by {mean} on average");
+}
+
+/// The real trained model that the binary carries.
+#[test]
+fn starter_model_equals_the_reference() {
+    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let model = load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded")), &cpu);
+    let json = std::fs::read(Path::new(GOLDEN).join("starter.json")).expect("starter.json");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("starter.json is JSON");
+    let list = |key: &str| -> Vec<u32> { serde_json::from_value(json[key].clone()).expect("a list of ids") };
+    let reference = Reference::open(&Path::new(GOLDEN).join("starter.safetensors"));
+    let (ids, greedy) = (list("input_ids"), list("greedy"));
+    let vocab = model.config().vocab;
+    let (got, mut kv, batch) = logits(&*model, &cpu, &ids, ids.len());
+    let picked: Vec<u32> = got.chunks(vocab).map(argmax).collect();
+    assert_eq!(picked, reference.ids("argmax"));
+    let last = &got[got.len() - vocab..];
+    let worst = last.iter().zip(reference.floats("logits_last")).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 0.25, "logits differ by {worst}");
+    let mut next = argmax(last);
+    for (i, &token) in greedy.iter().enumerate() {
+        if list("clear").contains(&(i as u32)) {
+            assert_eq!(next, token, "greedy token {i}");
+        }
+        assert!(kv.reserve(batch.sequences[0], ids.len() + i + 1));
+        let mut batch1 = Batch::default();
+        batch1.push(batch.sequences[0], ids.len() + i, &[token]);
+        batch1.want_last();
+        next = argmax(model.forward(&cpu, &batch1, &mut kv).row(0));
+    }
+}
