@@ -98,9 +98,12 @@ pub fn available() -> Option<u64> {
     };
     let machine = field(&read("/proc/meminfo")?, "MemAvailable:")?;
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .zip(number("/sys/fs/cgroup/memory.current"))
-        .map(|(max, current)| max.saturating_sub(current));
+    let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current")).map(|(max, used)| {
+        // Cached file pages count as used, but give way when memory is asked for.
+        let stat = read("/sys/fs/cgroup/memory.stat").unwrap_or_default();
+        let cached = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
+        max.saturating_sub(used.saturating_sub(cached.unwrap_or(0)))
+    });
     Some(group.map_or(machine, |group| group.min(machine)))
 }
 

@@ -20,6 +20,8 @@ use crate::set::Cpu;
 
 /// Rows in a tile.
 pub const TILE: usize = 16;
+/// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
+pub const MAX_COLS: usize = 1 << 18;
 /// Bytes in a line: 16 rows × 16 columns × 2 bits.
 pub const LINE: usize = 64;
 
@@ -54,7 +56,7 @@ fn pack_row(codes: &[u8], lane: usize, tile: &mut [Line]) {
 impl TernaryMatrix {
     /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
     ///
-    /// Rows are filled in parallel; the error of the lowest failing tile is returned.
+    /// Rows are filled in parallel; the error of the lowest failing tile is returned. Panics above [`MAX_COLS`].
     pub fn pack<E: Send>(
         pool: &Pool,
         rows: usize,
@@ -62,6 +64,7 @@ impl TernaryMatrix {
         scale: f32,
         fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
+        assert!(cols <= MAX_COLS, "a matrix has at most {MAX_COLS} columns");
         let groups = cols.div_ceil(16);
         let tiles = rows.div_ceil(TILE);
         let mut lines = zeroed_lines(tiles * groups);

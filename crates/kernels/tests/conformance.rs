@@ -115,7 +115,9 @@ fn ternary_matmul_is_exact() {
 /// The largest sums there are: all weights and all activations at one end.
 #[test]
 fn ternary_matmul_does_not_wrap() {
-    for (weight, value, cols) in [(1i8, 1.0f32, 23040), (-1, 1.0, 23040), (1, -1.0, 1 << 17), (-1, -1.0, 1 << 17)] {
+    for (weight, value, cols) in
+        [(1i8, 1.0f32, 23040), (-1, 1.0, 23040), (1, -1.0, ternary::MAX_COLS), (-1, -1.0, ternary::MAX_COLS)]
+    {
         let cpu = Cpu::with(&PORTABLE, 1);
         let w = TernaryMatrix::pack(&cpu.pool, 16, cols, 1.0, |_, row: &mut [i8]| {
             row.fill(weight);

@@ -67,7 +67,8 @@ fn tokens<const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
 }
 
 /// One tile, one token: bound by memory, so the fields are masked but not shifted. Their sums come out 1, 4, 16 and
-/// 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols stays below 2³¹ for cols ≤ 2¹⁷.
+/// 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols / 4 stays
+/// at 2³⁰ for the most columns a matrix may have.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
     let masks = [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)];
