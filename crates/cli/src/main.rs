@@ -1,3 +1,96 @@
-//! `sterna`: ternary language models from the terminal.
+//! `sterna`: ternary language models from the terminal. One file a verb.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod answer;
+mod chat;
+mod eval;
+mod info;
+mod input;
+mod interrupt;
+mod logits;
+mod model;
+mod output;
+mod repl;
+mod run;
+mod sampling;
+mod tokenize;
+
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use sterna::kernels::Cpu;
+
+/// "0.1.0 (avx512)": the instruction set is part of what one reports with a bug.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let isa = instruction_set().unwrap_or("unknown instruction set");
+    format!("{} ({isa})", env!("CARGO_PKG_VERSION"))
+});
+
+const ABOUT: &str = "Run 1-bit and ternary language models (BitNet b1.58 and relatives) on ordinary CPUs.";
+
+const HELP: &str = "\
+MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of this program runs.
+
+Examples:
+  sterna chat                                     talk with the built-in model
+  sterna run 'Once upon a time'                   continue a text
+  sterna chat -m bitnet-2b4t/ 'Why is the sky blue?'
+  cat notes.txt | sterna run -m model.gguf        the prompt comes from a pipe
+  sterna info -m model.gguf                       what is in a file
+  sterna run --help                               options and examples of one command
+
+Environment:
+  STERNA_ISA   instruction set to use: portable, avx2, avx512, …; unset or empty: the best one.
+               Results are the same bytes with all of them.";
+
+#[derive(Parser)]
+#[command(name = "sterna", about = ABOUT, version = VERSION.as_str(), after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(run::Run),
+    Chat(chat::Chat),
+    Info(info::Info),
+    Tokenize(tokenize::Tokenize),
+    Logits(logits::Logits),
+    Eval(eval::Eval),
+}
+
+impl Verb {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Run(verb) => verb.run(),
+            Self::Chat(verb) => verb.run(),
+            Self::Info(verb) => verb.run(),
+            Self::Tokenize(verb) => verb.run(),
+            Self::Logits(verb) => verb.run(),
+            Self::Eval(verb) => verb.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(cli) => instruction_set().map_err(Into::into).and_then(|_| cli.verb.run()),
+        Err(help) if help.kind() == ErrorKind::DisplayVersion => match instruction_set() {
+            Ok(_) => help.exit(),
+            Err(error) => Err(error.into()),
+        },
+        Err(help_or_misuse) => help_or_misuse.exit(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::report(&error),
+    }
+}
+
+/// The instruction set that `STERNA_ISA` or the CPU chooses.
+fn instruction_set() -> sterna::Result<&'static str> {
+    Ok(Cpu::new(1)?.set.name)
+}
