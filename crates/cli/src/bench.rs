@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use sterna::checkpoint::{Checkpoint, Config, WriteOptions, write_gguf};
+use sterna::checkpoint::encoding::{i2_s::I2_S, tq2_0::TQ2_0};
+use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
+use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
 use sterna::model::{self, KvCache, Model, Precision};
 
-use crate::{output, shapes};
+use crate::model::ModelArg;
+use crate::output::Misuse;
+use crate::{interrupt, output, shapes};
 
-const HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   sterna bench                                        the embedded model
   sterna bench --shape bitnet-b1.58-2b-4t             a released model's shape with random weights: no download
@@ -24,11 +28,12 @@ Examples:
 The last columns compare what a decoded token must read (weights, head, keys and values, from the layout) with the
 read bandwidth that this machine reached in the same run.";
 
+/// Measure speed, memory and bandwidth
 #[derive(clap::Args)]
-#[command(after_help = HELP)]
-pub struct Args {
+#[command(after_help = EXAMPLES)]
+pub struct Bench {
     #[command(flatten)]
-    model: crate::model::Source,
+    model: ModelArg,
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
@@ -39,8 +44,8 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
     tokens: usize,
     /// Thread counts to measure, with commas [default: one thread, and all]
-    #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',')]
-    threads: Vec<usize>,
+    #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Vec<u32>,
     /// Runs a thread count; the median is reported
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
     repeat: usize,
@@ -56,7 +61,7 @@ pub struct Args {
     /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
     #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", requires = "save")]
     arch: String,
-    /// One JSON object on stdout
+    /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -71,47 +76,50 @@ struct Measured {
     bytes_per_token: f64,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    let checkpoint = match &args.shape {
-        Some(name) => {
-            let config: Config = shapes::find(name).context("the names of shapes are checked by the command line")?;
-            Checkpoint::synthetic(config, head(&args.head)?, 1)?
-        }
-        None => args.model.checkpoint()?,
-    };
-    if let Some(file) = &args.save {
-        return save(args, &checkpoint, file);
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        interrupt::ends_program(|| {})?;
+        let checkpoint = match &self.shape {
+            Some(name) => {
+                let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
+                if let Some(file) = &self.save {
+                    return save(&self, &config, file);
+                }
+                Checkpoint::synthetic(config, head(&self.head), 1)?
+            }
+            None => self.model.open()?,
+        };
+        let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
+        measure(&self, checkpoint, &name)
     }
-    let name = args.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
-    measure(args, checkpoint, &name)
 }
 
-fn head(name: &str) -> Result<DenseType> {
-    Ok(match name {
-        "bf16" => DenseType::Bf16,
+fn head(name: &str) -> DenseType {
+    match name {
         "f16" => DenseType::F16,
         "f32" => DenseType::F32,
         "q8_0" => DenseType::Q8_0,
         "q6_k" => DenseType::Q6K,
-        other => bail!("{other} is no head type"),
-    })
+        _ => DenseType::Bf16,
+    }
 }
 
-fn measure(args: &Args, checkpoint: Checkpoint, name: &str) -> Result<()> {
+fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let cores = pool::default_threads();
-    let mut counts = args.threads.clone();
+    let mut counts: Vec<usize> = args.threads.iter().map(|&n| n as usize).collect();
     if counts.is_empty() {
         counts = if cores > 1 { vec![1, cores] } else { vec![1] };
     }
-    if counts.contains(&0) || args.prompt == 0 || args.tokens == 0 || args.repeat == 0 {
-        bail!("threads, prompt, tokens and repeat must be at least 1");
+    if args.prompt == 0 || args.tokens == 0 || args.repeat == 0 {
+        bail!(Misuse("-p, -n and -r must be at least 1".into()));
     }
     let context = args.prompt + args.tokens;
     if context > checkpoint.config.context {
-        bail!("-p {} and -n {} exceed the model's context of {}", args.prompt, args.tokens, checkpoint.config.context);
+        let most = checkpoint.config.context;
+        bail!(Misuse(format!("-p {} and -n {} exceed the model's context of {most}", args.prompt, args.tokens)));
     }
     checkpoint.check_memory()?;
-    let progress = output::spinner("loading");
+    let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
     let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Precision::Int8)?.into();
@@ -146,12 +154,16 @@ fn measure(args: &Args, checkpoint: Checkpoint, name: &str) -> Result<()> {
         "kv_bytes_per_position": KvCache::bytes_per_position(&config),
         "results": rows,
     });
-    if args.json { output::line(&report.to_string()) } else { output::line(&table(&report)) }
+    if args.json { output::json(&report) } else { output::text(&table(&report)) }
 }
 
 /// Prefill and decode on `threads` threads, the median of the repetitions by decode speed.
 fn decode(
-    args: &Args, model: &Arc<dyn Model>, threads: usize, context: usize, progress: &ProgressBar,
+    args: &Bench,
+    model: &Arc<dyn Model>,
+    threads: usize,
+    context: usize,
+    progress: &ProgressBar,
 ) -> Result<Measured> {
     let options = Options { threads, context: Some(context), ..Options::default() };
     let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
@@ -236,20 +248,41 @@ fn table(report: &Value) -> String {
             limit.as_f64().unwrap_or(f64::NAN),
         );
     }
-    out.trim_end().to_owned()
+    out
 }
 
-fn save(args: &Args, checkpoint: &Checkpoint, file: &std::path::Path) -> Result<()> {
-    let options = WriteOptions { encoding: args.r#type.clone(), architecture: args.arch.clone(), synthetic_vocabulary: true };
-    let progress = output::bar("writing", 0);
-    write_gguf(checkpoint, file, &options, &mut |done, total| {
-        progress.set_length(total);
-        progress.set_position(done);
-    })?;
-    progress.finish_and_clear();
-    let bytes = std::fs::metadata(file).with_context(|| format!("{}", file.display()))?.len();
+/// Says on a terminal what goes on.
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message("loading");
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
+}
+
+/// Merges that a vocabulary of Llama 3's size comes with; other vocabularies get two for each token.
+const LLAMA3: (usize, usize) = (128_256, 280_147);
+
+fn save(args: &Bench, config: &Config, file: &std::path::Path) -> Result<()> {
+    let encoding = if args.r#type == "tq2_0" { &TQ2_0 } else { &I2_S };
+    let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
+    let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
+    let checkpoint = Checkpoint::synthetic(config.clone(), DenseType::F16, 1)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("writing {bar:30} {bytes}/{total_bytes}  {eta} left")?);
+    let options = WriteOptions {
+        encoding,
+        arch: &args.arch,
+        head: head(&args.head),
+        vocabulary: Some(&vocabulary),
+        progress: &mut |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+    };
+    write_gguf(&checkpoint, &Cpu::new(0)?, file, options)?;
+    bar.finish_and_clear();
+    let bytes = std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
     if args.json {
-        return output::line(&json!({ "out": file.display().to_string(), "bytes": bytes }).to_string());
+        return output::json(&json!({ "out": file.display().to_string(), "bytes": bytes }));
     }
-    output::line(&format!("wrote {} ({:.0} MiB)", file.display(), bytes as f64 / 1048576.0))
+    output::text(&format!("wrote {} ({:.0} MiB)\n", file.display(), bytes as f64 / 1048576.0))
 }

@@ -94,14 +94,7 @@ const SHAPES: &[Shape] = &[
         ..ONE_BIT_LLM
     },
     LLAMA,
-    Shape {
-        name: "falcon3-1b-1.58bit",
-        hidden: 2048,
-        intermediate: 8192,
-        layers: 18,
-        heads: 8,
-        ..FALCON3
-    },
+    Shape { name: "falcon3-1b-1.58bit", hidden: 2048, intermediate: 8192, layers: 18, heads: 8, ..FALCON3 },
     Shape { name: "falcon3-3b-1.58bit", intermediate: 9216, layers: 22, ..FALCON3 },
     FALCON3,
     Shape { name: "falcon3-10b-1.58bit", layers: 40, ..FALCON3 },

@@ -11,7 +11,9 @@ pub mod huggingface;
 mod names;
 pub mod safetensors;
 mod source;
+mod summary;
 mod synthetic;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use sterna_kernels::math::f16_to_f32;
 use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, TernaryMatrix};
 
 pub use config::{Architecture, Config};
+pub use summary::{Group, Summary};
 
 use crate::{Error, Result};
 use source::Source;

@@ -89,6 +89,7 @@ impl Engine {
     /// Loads an opened checkpoint (also an embedded or a synthetic one).
     pub fn load(checkpoint: Checkpoint, options: &Options) -> Result<Self> {
         let start = Instant::now();
+        checkpoint.check_memory()?;
         let context = settle_context(&checkpoint.config, options)?;
         let cpu = Cpu::new(options.threads)?;
         let precision = options.precision.unwrap_or(Precision::Int8);

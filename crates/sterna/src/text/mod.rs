@@ -1,5 +1,17 @@
 //! Text in, token ids out, and back: tokenizer, chat template, streaming.
+//!
+//! ```text
+//! tokenizer.json ─► huggingface ──────┐
+//!                                     ├─► Parts ─► Tokenizer ─► ids ─► TextStream ─► pieces of text
+//! GGUF vocabulary ─► gguf_vocabulary ─┘                ▲
+//! messages ─► ChatTemplate ─► text ────────────────────┘
+//! ```
 
+mod calendar;
+mod gguf_vocabulary;
+mod huggingface;
+mod pre_tokens;
+mod stop;
 pub mod stream;
 pub mod template;
 pub mod tokenizer;

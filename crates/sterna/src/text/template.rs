@@ -1,9 +1,21 @@
 //! Chat templates (Jinja, as Hugging Face renders them).
 
-use crate::Result;
-use crate::checkpoint::{Config, TextFiles};
+use std::io;
 
-use super::Tokenizer;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
+
+use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
+use crate::{Error, Result};
+
+use super::{Tokenizer, calendar, huggingface};
+
+/// Instructions a template may execute, for itself and for every message: real ones need some dozens per message.
+const FUEL: u64 = 100_000;
+const FUEL_PER_MESSAGE: u64 = 10_000;
+/// Bytes a template may add to the messages' own.
+const OUTPUT: usize = 1 << 20;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -15,21 +27,195 @@ pub struct Message {
 }
 
 /// A model's way of writing a conversation.
-pub struct ChatTemplate {}
+///
+/// The template is compiled once. It sees what transformers gives it: `messages`, `add_generation_prompt`, `bos_token`,
+/// `eos_token`, `tools` (none) and `documents` (none), `raise_exception`, `strftime_now` (in UTC) and `tojson` without
+/// HTML escapes. Its instructions and its output are limited, so that a hostile template cannot hang; strings that it
+/// builds in variables and never prints are not.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    special: Vec<(&'static str, String)>,
+}
 
 impl ChatTemplate {
     /// The template of a checkpoint; `None` if it has none.
-    pub fn new(text: &TextFiles, config: &Config) -> Result<Option<Self>> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it is no valid Jinja, or if there are several and none is the default.
+    pub fn new(text: &TextFiles, _config: &Config) -> Result<Option<Self>> {
+        match text {
+            TextFiles::HuggingFace { config, chat_template: Some(source), .. } => {
+                Self::compile(source, special_tokens(config)).map(Some)
+            }
+            TextFiles::HuggingFace { config, .. } => {
+                let source =
+                    config.get("chat_template").filter(|template| !template.is_null()).map(choose).transpose()?;
+                source.map(|source| Self::compile(source, special_tokens(config))).transpose()
+            }
+            TextFiles::Gguf(vocabulary) => {
+                let source = vocabulary.chat_template.as_deref();
+                source.map(|source| Self::compile(source, vocabulary_tokens(vocabulary))).transpose()
+            }
+            TextFiles::None => Ok(None),
+        }
+    }
+
+    fn compile(source: &str, special: Vec<(&'static str, String)>) -> Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(explain)?);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, JinjaError> {
+            Err(JinjaError::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: String| {
+            calendar::now(&format).map_err(|problem| JinjaError::new(ErrorKind::InvalidOperation, problem))
+        });
+        environment.add_filter("tojson", to_json);
+        environment.add_template_owned("chat", without_generation_tags(source)).map_err(explain)?;
+        Ok(Self { environment, special })
     }
 
     /// Renders the conversation, with the opening of the next answer if `add_generation_prompt`.
+    ///
+    /// # Errors
+    /// [`Error::Template`] with the template's own words if it refuses the conversation, or if it does too much.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        todo!()
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * messages.len() as u64));
+        let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let mut output = Limited { text: Vec::new(), left: OUTPUT.saturating_add(bytes.saturating_mul(2)) };
+        let template = environment.get_template("chat").map_err(explain)?;
+        let message = |message: &Message| {
+            Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+        };
+        let context = context! {
+            messages => messages.iter().map(message).collect::<Value>(),
+            add_generation_prompt,
+            tools => Value::from(()),
+            documents => Value::from(()),
+            ..Value::from_pairs(self.special.iter().map(|(name, token)| (*name, token.as_str())))
+        };
+        template.render_captured_to(context, &mut output).map_err(explain)?;
+        String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
     }
 
-    /// Renders and encodes; BOS stands exactly once at the start if the model uses one.
+    /// Renders and encodes; BOS stands exactly once at the start if the model uses one, whether the template prints it or
+    /// not. Special tokens written in the messages are recognised, as Hugging Face does.
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-        todo!()
+        let mut ids = tokenizer.encode(&self.render(messages, true)?, false)?;
+        tokenizer.begin(&mut ids);
+        Ok(ids)
+    }
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate").field("special", &self.special).finish_non_exhaustive()
+    }
+}
+
+/// `chat_template` of `tokenizer_config.json`: a template, or a list of named ones.
+fn choose(templates: &serde_json::Value) -> Result<&str> {
+    if let Some(template) = templates.as_str() {
+        return Ok(template);
+    }
+    let named: Vec<(&str, &str)> = templates
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some((entry.get("name")?.as_str()?, entry.get("template")?.as_str()?)))
+        .collect();
+    let default =
+        named.iter().find(|(name, _)| *name == "default").or(if named.len() == 1 { named.first() } else { None });
+    default.map(|(_, template)| *template).ok_or_else(|| {
+        let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+        Error::Template(format!("tokenizer_config.json has no \"default\" chat_template, only {names:?}"))
+    })
+}
+
+fn special_tokens(settings: &serde_json::Value) -> Vec<(&'static str, String)> {
+    let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
+    names.into_iter().filter_map(|name| Some((name, huggingface::special_token(settings, name)?.to_owned()))).collect()
+}
+
+fn vocabulary_tokens(vocabulary: &GgufVocabulary) -> Vec<(&'static str, String)> {
+    let names = [("bos_token", vocabulary.bos), ("eos_token", vocabulary.eos)];
+    names.into_iter().filter_map(|(name, id)| Some((name, vocabulary.tokens.get(id? as usize)?.clone()))).collect()
+}
+
+/// Turns `{% generation %}` and `{% endgeneration %}`, which mark answers for training, into blocks that do nothing.
+fn without_generation_tags(source: &str) -> String {
+    let mut result = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let Some(length) = rest[open..].find("%}") else { break };
+        let (before, tag) = (&rest[..open + 2], &rest[open + 2..open + length]);
+        result += before;
+        match tag.trim_matches(['-', '+']).trim() {
+            "generation" => result += &tag.replace("generation", "if true"),
+            "endgeneration" => result += &tag.replace("endgeneration", "endif"),
+            _ => result += tag,
+        }
+        rest = &rest[open + length..];
+    }
+    result + rest
+}
+
+/// `tojson` as transformers has it: Python's separators, nothing escaped for HTML or ASCII.
+fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, JinjaError> {
+    let indent = indent.or(options.get("indent")?);
+    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        return Err(JinjaError::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
+    }
+    options.assert_all_used()?;
+    let escaped = minijinja::filters::tojson(value, indent, Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))?;
+    let mut json = String::new();
+    let mut rest = escaped.as_str().unwrap_or_default();
+    // A backslash always escapes what follows, so looking at pairs cannot mistake the text "\\u003c" for an escape.
+    while let Some(at) = rest.find('\\') {
+        json += &rest[..at];
+        let html = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];
+        let found = html.iter().find(|(escape, _)| rest[at..].starts_with(escape));
+        let length = match found {
+            Some((escape, c)) => {
+                json.push(*c);
+                escape.len()
+            }
+            None => {
+                json += &rest[at..at + 2];
+                2
+            }
+        };
+        rest = &rest[at + length..];
+    }
+    Ok(json + rest)
+}
+
+/// The message of an error and its place, without the template's source.
+fn explain(error: JinjaError) -> Error {
+    let place = error.line().map_or(String::new(), |line| format!(" (line {line} of the template)"));
+    let problem = match error.kind() {
+        ErrorKind::OutOfFuel => "it executes too many instructions".to_owned(),
+        ErrorKind::WriteFailure => "it writes too much text".to_owned(),
+        kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
+    };
+    Error::Template(problem + &place)
+}
+
+/// Collects a limited number of bytes.
+struct Limited {
+    text: Vec<u8>,
+    left: usize,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self.left.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use sterna_kernels::Pool;
 use super::{Encoding, Problem, Scale, Trits, plane, unused_code};
 
 /// See the module.
-pub static HF_PACKED: Encoding = Encoding { name: "hf-packed", ggml_type: None, bytes, scale, row };
+pub static HF_PACKED: Encoding = Encoding { name: "hf-packed", ggml_type: None, bytes, scale, row, writer: None };
 
 fn bytes(rows: usize, cols: usize) -> Option<usize> {
     if rows.is_multiple_of(4) { (rows / 4).checked_mul(cols) } else { None }

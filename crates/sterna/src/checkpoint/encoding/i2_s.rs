@@ -10,15 +10,29 @@
 
 use sterna_kernels::Pool;
 
-use super::{Encoding, Problem, Scale, Trits, plane};
+use super::{Encoding, Problem, Scale, Trits, Writer, pack_planes, plane};
 
 /// See the module.
-pub static I2_S: Encoding = Encoding { name: "i2_s", ggml_type: Some(36), bytes, scale, row };
+pub static I2_S: Encoding = Encoding { name: "i2_s", ggml_type: Some(36), bytes, scale, row, writer: Some(WRITER) };
 
 /// Weights of a block.
-pub(crate) const BLOCK: usize = 128;
+const BLOCK: usize = 128;
 /// Bytes after the codes: the scale and padding.
-pub(crate) const TAIL: usize = 32;
+const TAIL: usize = 32;
+
+const WRITER: Writer = Writer {
+    rounded: |scale| scale,
+    blocks: |trits, _, out| {
+        for block in trits.chunks_exact(BLOCK) {
+            pack_planes(BLOCK / 4, |byte, plane| block[32 * (3 - plane) + byte], out);
+        }
+    },
+    tail: |scale| {
+        let mut tail = vec![0; TAIL];
+        tail[..4].copy_from_slice(&scale.to_le_bytes());
+        tail
+    },
+};
 
 fn bytes(rows: usize, cols: usize) -> Option<usize> {
     let weights = rows.checked_mul(cols)?;

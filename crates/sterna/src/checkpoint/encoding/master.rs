@@ -17,7 +17,7 @@ pub static F16: Encoding = encoding::<Half>("f16", 1);
 pub static BF16: Encoding = encoding::<Brain>("bf16", 30);
 
 const fn encoding<N: Number>(name: &'static str, ggml_type: u32) -> Encoding {
-    Encoding { name, ggml_type: Some(ggml_type), bytes: bytes::<N>, scale: scale::<N>, row: row::<N> }
+    Encoding { name, ggml_type: Some(ggml_type), bytes: bytes::<N>, scale: scale::<N>, row: row::<N>, writer: None }
 }
 
 /// A number format; `value` is not finite exactly if the stored number is not.

@@ -29,6 +29,25 @@ pub struct Encoding {
     pub(crate) scale: fn(&Trits, &Pool) -> Result<Scale, Problem>,
     /// Writes row `r` as −1, 0, +1.
     pub(crate) row: fn(&Trits, Scale, usize, &mut [i8]) -> Result<(), Problem>,
+    /// The way back, for encodings that Sterna writes.
+    pub(crate) writer: Option<Writer>,
+}
+
+/// How an encoding is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Writer {
+    /// The scale as it will be read.
+    pub rounded: fn(f32) -> f32,
+    /// Appends the blocks of whole rows of trits.
+    pub blocks: fn(&[i8], f32, &mut Vec<u8>),
+    /// What follows the last row.
+    pub tail: fn(f32) -> Vec<u8>,
+}
+
+/// Appends `len` bytes of four 2-bit codes each; `trit(byte, plane)` is the trit of plane 0 (lowest bits) to 3.
+fn pack_planes(len: usize, trit: impl Fn(usize, usize) -> i8, out: &mut Vec<u8>) {
+    let code = |byte, plane| (trit(byte, plane) + 1).cast_unsigned() << (2 * plane);
+    out.extend((0..len).map(|byte| (0..4).fold(0, |packed, plane| packed | code(byte, plane))));
 }
 
 impl std::fmt::Debug for Encoding {

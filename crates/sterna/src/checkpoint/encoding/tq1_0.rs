@@ -14,7 +14,7 @@ use sterna_kernels::Pool;
 use super::{Encoding, Problem, Scale, Trits, block_scale, block_scale_bits};
 
 /// See the module.
-pub static TQ1_0: Encoding = Encoding { name: "tq1_0", ggml_type: Some(34), bytes, scale, row };
+pub static TQ1_0: Encoding = Encoding { name: "tq1_0", ggml_type: Some(34), bytes, scale, row, writer: None };
 
 const BLOCK: usize = 256;
 const BLOCK_BYTES: usize = 54;

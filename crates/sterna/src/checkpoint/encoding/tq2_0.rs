@@ -9,16 +9,31 @@
 //! Source: llama.cpp, `ggml-quants.c`.
 
 use sterna_kernels::Pool;
+use sterna_kernels::math::{f16_to_f32, f32_to_f16};
 
-use super::{Encoding, Problem, Scale, Trits, block_scale, block_scale_bits, plane, unused_code};
+use super::{Encoding, Problem, Scale, Trits, Writer, block_scale, block_scale_bits, pack_planes, plane, unused_code};
 
 /// See the module.
-pub static TQ2_0: Encoding = Encoding { name: "tq2_0", ggml_type: Some(35), bytes, scale, row };
+pub static TQ2_0: Encoding = Encoding { name: "tq2_0", ggml_type: Some(35), bytes, scale, row, writer: Some(WRITER) };
 
 /// Weights of a block.
-pub(crate) const BLOCK: usize = 256;
+const BLOCK: usize = 256;
 /// Bytes of a block.
-pub(crate) const BLOCK_BYTES: usize = 66;
+const BLOCK_BYTES: usize = 66;
+
+const WRITER: Writer = Writer {
+    rounded: |scale| f16_to_f32(f32_to_f16(scale)),
+    blocks: |trits, scale, out| {
+        for block in trits.chunks_exact(BLOCK) {
+            for half in block.chunks_exact(BLOCK / 2) {
+                pack_planes(32, |byte, plane| half[32 * plane + byte], out);
+            }
+            let zero = block.iter().all(|trit| *trit == 0);
+            out.extend(f32_to_f16(if zero { 0.0 } else { scale }).to_le_bytes());
+        }
+    },
+    tail: |_| Vec::new(),
+};
 
 fn bytes(rows: usize, cols: usize) -> Option<usize> {
     if cols.is_multiple_of(BLOCK) { (cols / BLOCK * BLOCK_BYTES).checked_mul(rows) } else { None }

@@ -20,6 +20,8 @@ use crate::{Error, Result};
 
 /// Most keys and most tensors in a file.
 const MAX_ENTRIES: u64 = 1 << 16;
+/// Alignment of files that do not say another.
+pub(in crate::checkpoint) const ALIGNMENT: usize = 32;
 /// Deepest nesting of arrays.
 const MAX_DEPTH: usize = 4;
 
@@ -102,7 +104,7 @@ impl Header {
         let tensors = reader.tensors(tensors)?;
         let end = reader.at;
         let mut header =
-            Self { path: path.into(), bytes: bytes.clone(), version, keys, tensors, alignment: 32, data: 0 };
+            Self { path: path.into(), bytes: bytes.clone(), version, keys, tensors, alignment: ALIGNMENT, data: 0 };
         if let Some(alignment) = header.uint("general.alignment")? {
             header.alignment = match usize::try_from(alignment) {
                 Ok(alignment) if alignment.is_power_of_two() && alignment <= 1 << 16 => alignment,

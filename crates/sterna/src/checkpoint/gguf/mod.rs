@@ -9,6 +9,7 @@ use std::path::Path;
 
 use sterna_kernels::{Bytes, DenseType};
 
+pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
 pub(super) use types::DENSE;
 
@@ -19,7 +20,7 @@ use crate::Result;
 use types::Type;
 
 /// Architectures by the name in `general.architecture`. The activation function is not stored: the name decides.
-const ARCHITECTURES: &[(&str, Architecture)] = &[
+pub(super) const ARCHITECTURES: &[(&str, Architecture)] = &[
     ("bitnet-b1.58", Architecture::Bitnet),
     ("bitnet-25", Architecture::Bitnet),
     ("bitnet", Architecture::OneBitLlm),

@@ -1,0 +1,88 @@
+//! `sterna eval`: perplexity of a text.
+
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sterna::engine::evaluate;
+
+use crate::model::{ContextArg, Loading, ModelArg};
+use crate::{input, interrupt, output};
+
+const EXAMPLES: &str = "\
+Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only comparable between models with
+the same tokenizer. Windows of --ctx tokens begin every --stride tokens; each token is scored once, in the first window
+that holds it. BOS stands at the start of the text if the model uses one, and is not scored.
+
+Examples:
+  sterna eval --text story.txt
+  sterna eval -m model.gguf --text wiki.test.raw --ctx 2048 --stride 1024
+  sterna eval -m model.gguf --text wiki.test.raw --json | jq .perplexity";
+
+/// Measure the perplexity of a text
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Eval {
+    /// The text to predict; `-`: stdin
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    #[command(flatten)]
+    model: ModelArg,
+    #[command(flatten)]
+    loading: Loading,
+    #[command(flatten)]
+    context: ContextArg,
+    /// Tokens between the starts of two windows [default: half of the context]
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Eval {
+    pub fn run(self) -> anyhow::Result<()> {
+        let text = input::file(&self.text)?;
+        interrupt::ends_program(|| {})?;
+        let engine = self.model.load(&self.loading.options(self.context.ctx))?;
+        let tokenizer = engine.tokenizer()?;
+        let tokens = tokenizer.encode(&text, true)?;
+        let bos = tokenizer.bos().is_some_and(|bos| tokens.first() == Some(&bos));
+        let context = engine.context();
+        let stride = self.stride.unwrap_or(context / 2);
+        let bar = progress_bar(tokens.len().saturating_sub(1) as u64);
+        let result = evaluate(&engine, &tokens, context, stride, &mut |so_far| {
+            bar.set_position(so_far.tokens as u64);
+            bar.set_message(format!("perplexity {:.3}", so_far.perplexity));
+        })?;
+        bar.finish_and_clear();
+        if self.json {
+            return output::json(&json!({
+                "perplexity": result.perplexity,
+                "standard_error": result.standard_error,
+                "nll": result.nll,
+                "tokens": result.tokens,
+                "context": context,
+                "stride": stride,
+                "bos": bos,
+                "isa": engine.isa(),
+                "threads": engine.threads(),
+            }));
+        }
+        output::text(&format!(
+            "perplexity {:.4} ± {:.4} (standard error), {:.4} nats a token\n\
+             {} tokens scored, context {context}, stride {stride}, BOS {}\n",
+            result.perplexity,
+            result.standard_error,
+            result.nll,
+            result.tokens,
+            if bos { "at the start of the text" } else { "not used" },
+        ))
+    }
+}
+
+/// Drawn on stderr if that is a terminal, else silent.
+fn progress_bar(tokens: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens, {eta} left, {msg}");
+    ProgressBar::new(tokens).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,152 @@
+//! Which model, and how it is loaded.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::ValueEnum;
+use sterna::checkpoint::Checkpoint;
+use sterna::engine::{Engine, Options};
+use sterna::kernels::Bytes;
+use sterna::model::Precision;
+
+/// The model that is part of the program, as files of a Hugging Face directory.
+const EMBEDDED: &[(&str, &[u8])] = &[
+    ("config.json", include_bytes!("../embedded/config.json")),
+    ("generation_config.json", include_bytes!("../embedded/generation_config.json")),
+    ("model.safetensors", include_bytes!("../embedded/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../embedded/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../embedded/tokenizer_config.json")),
+];
+
+/// The `-m` option.
+#[derive(clap::Args)]
+pub struct ModelArg {
+    /// A .gguf file or a Hugging Face directory [default: the built-in model]
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+}
+
+/// How a model is loaded.
+#[derive(clap::Args)]
+pub struct Loading {
+    /// Threads [default: as many as this process may use]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// What ternary layers compute with: int8 as BitNet models are trained, f32, or auto to let the model decide
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "auto")]
+    pub activations: Activations,
+}
+
+/// Positions of the context.
+#[derive(clap::Args)]
+pub struct ContextArg {
+    /// Tokens of the context [default: the model's own, at most 4096]
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<usize>,
+}
+
+/// How ternary layers see their input.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    Auto,
+    Int8,
+    F32,
+}
+
+impl Loading {
+    /// The library's options.
+    pub fn options(&self, context: Option<usize>) -> Options {
+        let precision = match self.activations {
+            Activations::Auto => None,
+            Activations::Int8 => Some(Precision::Int8),
+            Activations::F32 => Some(Precision::Float32),
+        };
+        Options { threads: self.threads.unwrap_or(0) as usize, context, precision, ..Options::default() }
+    }
+}
+
+impl ModelArg {
+    /// Opens the checkpoint: headers only.
+    pub fn open(&self) -> anyhow::Result<Checkpoint> {
+        match &self.model {
+            Some(path) => {
+                look_for(path)?;
+                Ok(Checkpoint::open(path)?)
+            }
+            None => Ok(embedded()?),
+        }
+    }
+
+    /// Loads the model.
+    pub fn load(&self, options: &Options) -> anyhow::Result<Engine> {
+        match &self.model {
+            Some(path) => {
+                look_for(path)?;
+                Ok(Engine::open(path, options)?)
+            }
+            None => Ok(Engine::load(embedded()?, options)?),
+        }
+    }
+}
+
+fn embedded() -> sterna::Result<Checkpoint> {
+    let files: Vec<_> = EMBEDDED.iter().map(|&(name, bytes)| (name, Bytes::from(bytes))).collect();
+    Checkpoint::from_files("built-in model", &files)
+}
+
+/// Explains what a person who typed this path can do, where the library can only say that something is missing.
+fn look_for(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    if !path.exists() {
+        if let Some(name) = hub_name(path) {
+            bail!(
+                "{shown}: no such file or directory. It looks like the name of a model on Hugging Face, and \
+                 downloading is not part of sterna yet. Fetch it with\n  \
+                 hf download {shown} --local-dir {name}\nand then pass -m {name}"
+            );
+        }
+        bail!("{shown}: no such file or directory; -m takes a .gguf file or a directory with config.json");
+    }
+    if path.is_dir() && !path.join("config.json").exists() {
+        let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files: Vec<_> = entries.filter(|file| file.extension().is_some_and(|end| end == "gguf")).collect();
+        files.sort();
+        match files.first() {
+            Some(file) => bail!("{shown}: a directory without config.json; pass one file: -m {}", file.display()),
+            None => bail!(
+                "{shown}: a directory without config.json and without .gguf files; -m takes a .gguf file \
+                           or a directory with config.json, model.safetensors and tokenizer.json"
+            ),
+        }
+    }
+    if let (Some("safetensors" | "json"), Some(parent)) = (path.extension().and_then(|end| end.to_str()), path.parent())
+        && parent.join("config.json").exists()
+    {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        bail!("{shown}: one file of a model; pass the directory: -m {}", parent.display());
+    }
+    Ok(())
+}
+
+/// The second half of "organisation/name", if that is what it looks like.
+fn hub_name(path: &Path) -> Option<&str> {
+    let (organisation, name) = path.to_str()?.split_once('/')?;
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    (plain(organisation) && plain(name) && !name.ends_with(".gguf")).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hub_names() {
+        assert_eq!(hub_name(Path::new("microsoft/bitnet-b1.58-2B-4T")), Some("bitnet-b1.58-2B-4T"));
+        for other in ["model.gguf", "./a/b", "a/b/c", "/a/b", "../b", "a/", "models/x.gguf", "~/x"] {
+            assert_eq!(hub_name(Path::new(other)), None, "{other}");
+        }
+    }
+}

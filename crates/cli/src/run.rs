@@ -1,0 +1,47 @@
+//! `sterna run`: continue a text.
+
+use crate::answer::Answer;
+use crate::input::Text;
+use crate::interrupt;
+use crate::model::{ContextArg, Loading, ModelArg};
+use crate::sampling::SamplingArgs;
+
+const EXAMPLES: &str = "\
+The text goes to the model as it is, without a chat template; the model's continuation streams to stdout.
+
+Examples:
+  sterna run 'Once upon a time'
+  sterna run -m model.gguf --temperature 0 -n 64 'The capital of France is'
+  sterna run --stop $'\\n' --seed 7 'My favourite colour is'
+  git diff | sterna run -m bitnet-2b4t/ --truncate
+  sterna run --json --logprobs 5 'Hello' | jq .timings";
+
+/// Continue a text
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, mut_arg("text", |arg| arg.value_name("PROMPT")))]
+pub struct Run {
+    #[command(flatten)]
+    prompt: Text,
+    #[command(flatten)]
+    model: ModelArg,
+    #[command(flatten)]
+    loading: Loading,
+    #[command(flatten)]
+    context: ContextArg,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// Tokens unless asked otherwise: a base model may never end by itself.
+const MAX_TOKENS: usize = 256;
+
+impl Run {
+    pub fn run(self) -> anyhow::Result<()> {
+        let mut request = self.sampling.request(Some(MAX_TOKENS))?;
+        let prompt = self.prompt.prompt()?;
+        interrupt::ends_program(|| {})?;
+        let engine = self.model.load(&self.loading.options(self.context.ctx))?;
+        request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
+        Answer::print(&engine, request, self.sampling.json)
+    }
+}

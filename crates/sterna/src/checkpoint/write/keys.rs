@@ -1,0 +1,134 @@
+//! The header of a GGUF file to be written: keys and tensor descriptions.
+
+use super::{Plan, WriteOptions};
+use crate::checkpoint::encoding::i2_s::I2_S;
+use crate::checkpoint::gguf::ALIGNMENT;
+use crate::checkpoint::{Checkpoint, GgufVocabulary};
+
+/// The whole header, padded to where the data begin.
+pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
+    let mut keys = Keys::default();
+    let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
+    keys.text("general.architecture", options.arch);
+    keys.text("general.name", &name);
+    // bitnet.cpp's number for I2_S, llama.cpp's for TQ2_0.
+    keys.uint("general.file_type", if options.encoding.name == I2_S.name { 40 } else { 37 });
+    keys.uint("general.quantization_version", 2);
+    keys.uint("general.alignment", ALIGNMENT as u32);
+    let config = &checkpoint.config;
+    for (key, value) in [
+        ("vocab_size", config.vocab),
+        ("context_length", config.context),
+        ("embedding_length", config.hidden),
+        ("block_count", config.layers),
+        ("feed_forward_length", config.intermediate),
+        ("rope.dimension_count", config.head_dim),
+        ("attention.head_count", config.heads),
+        ("attention.head_count_kv", config.kv_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
+    ] {
+        keys.uint(&format!("{}.{key}", options.arch), value as u32);
+    }
+    keys.float(&format!("{}.attention.layer_norm_rms_epsilon", options.arch), config.rms_eps);
+    keys.float(&format!("{}.rope.freq_base", options.arch), config.rope_theta as f32);
+    if let Some(vocabulary) = options.vocabulary {
+        keys.vocabulary(vocabulary);
+    }
+    let mut out = b"GGUF".to_vec();
+    out.extend(3u32.to_le_bytes());
+    out.extend((plan.tensors.len() as u64).to_le_bytes());
+    out.extend(keys.count.to_le_bytes());
+    out.extend(keys.bytes);
+    for tensor in &plan.tensors {
+        text(&mut out, &tensor.stored_name);
+        out.extend((tensor.shape.len() as u32).to_le_bytes());
+        tensor.shape.iter().rev().for_each(|n| out.extend((*n as u64).to_le_bytes()));
+        out.extend(tensor.kind.to_le_bytes());
+        out.extend(tensor.offset.to_le_bytes());
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    out
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+#[derive(Default)]
+struct Keys {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Keys {
+    fn key(&mut self, key: &str, kind: u32) {
+        self.count += 1;
+        text(&mut self.bytes, key);
+        self.bytes.extend(kind.to_le_bytes());
+    }
+
+    fn uint(&mut self, key: &str, value: u32) {
+        self.key(key, 4);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn float(&mut self, key: &str, value: f32) {
+        self.key(key, 6);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key, 7);
+        self.bytes.push(value.into());
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key, 8);
+        text(&mut self.bytes, value);
+    }
+
+    fn list(&mut self, key: &str, kind: u32, count: usize) {
+        self.key(key, 9);
+        self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend((count as u64).to_le_bytes());
+    }
+
+    fn texts(&mut self, key: &str, values: &[String]) {
+        self.list(key, 8, values.len());
+        values.iter().for_each(|value| text(&mut self.bytes, value));
+    }
+
+    fn vocabulary(&mut self, vocabulary: &GgufVocabulary) {
+        self.text("tokenizer.ggml.model", &vocabulary.model);
+        if let Some(pre) = &vocabulary.pre {
+            self.text("tokenizer.ggml.pre", pre);
+        }
+        self.texts("tokenizer.ggml.tokens", &vocabulary.tokens);
+        if !vocabulary.scores.is_empty() {
+            self.list("tokenizer.ggml.scores", 6, vocabulary.scores.len());
+            self.bytes.extend(vocabulary.scores.iter().flat_map(|score| score.to_le_bytes()));
+        }
+        if !vocabulary.types.is_empty() {
+            self.list("tokenizer.ggml.token_type", 5, vocabulary.types.len());
+            self.bytes.extend(vocabulary.types.iter().flat_map(|kind| kind.to_le_bytes()));
+        }
+        if !vocabulary.merges.is_empty() {
+            self.texts("tokenizer.ggml.merges", &vocabulary.merges);
+        }
+        for (key, id) in [("bos", vocabulary.bos), ("eos", vocabulary.eos)] {
+            if let Some(id) = id {
+                self.uint(&format!("tokenizer.ggml.{key}_token_id"), id);
+            }
+        }
+        for (key, flag) in [("add_bos_token", vocabulary.add_bos), ("add_space_prefix", vocabulary.add_space_prefix)] {
+            if let Some(flag) = flag {
+                self.flag(&format!("tokenizer.ggml.{key}"), flag);
+            }
+        }
+        if let Some(template) = &vocabulary.chat_template {
+            self.text("tokenizer.chat_template", template);
+        }
+    }
+}

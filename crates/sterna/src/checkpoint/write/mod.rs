@@ -1,0 +1,246 @@
+//! Writes GGUF files: any checkpoint, its ternary layers in another encoding.
+//!
+//! Tensors are written one after another, some rows at a time, into a file beside the target that takes its name only
+//! when it is complete.
+
+mod keys;
+mod q6_k;
+mod vocabulary;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use sterna_kernels::math::f32_to_f16;
+use sterna_kernels::{Cpu, DenseMatrix, DenseType, Rows, TernaryMatrix};
+
+pub use vocabulary::synthetic as synthetic_vocabulary;
+
+use super::encoding::{Encoding, Writer};
+use super::gguf::{ALIGNMENT, ARCHITECTURES, DENSE};
+use super::names::{self, Kind, Wanted};
+use super::{Architecture, Checkpoint, Config, GgufVocabulary};
+use crate::{Error, Result};
+
+/// How to write a checkpoint.
+pub struct WriteOptions<'a> {
+    /// Encoding of the ternary matrices: [`I2_S`](super::encoding::i2_s::I2_S), or
+    /// [`TQ2_0`](super::encoding::tq2_0::TQ2_0), which rounds the scale to a half.
+    pub encoding: &'static Encoding,
+    /// `general.architecture`: "bitnet-b1.58", "bitnet", "llama" or "qwen3". It decides the activation function.
+    pub arch: &'a str,
+    /// How the embedding and the head are written: F32, F16 or Q6K.
+    pub head: DenseType,
+    /// What the tokenizer is made of, if the file shall have one.
+    pub vocabulary: Option<&'a GgufVocabulary>,
+    /// Called with (bytes written, bytes in all) now and then.
+    pub progress: &'a mut dyn FnMut(u64, u64),
+}
+
+/// Rows that are converted at a time. A multiple of 128, so that I2_S blocks end with them whatever the row's length.
+const CHUNK: usize = 128;
+
+/// Writes `checkpoint` to the GGUF file `out`.
+///
+/// Fails with [`Error::Request`] if the options do not fit the model, and with [`Error::Io`] if the file cannot be
+/// written; then no file is left behind, and a file that was there before is as it was.
+pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
+    let plan = Plan::new(checkpoint, &options)?;
+    let header = keys::header(checkpoint, &options, &plan);
+    let mut target = Target::create(out, header.len() as u64 + plan.data, options.progress)?;
+    target.write(&header)?;
+    for tensor in &plan.tensors {
+        let name = &tensor.wanted.name;
+        match tensor.wanted.kind {
+            Kind::Ternary { rows, cols, rotated } => {
+                let matrix = checkpoint.ternary(cpu, name, rows, cols)?;
+                let (scale, rounded) = (matrix.scale(), (plan.writer.rounded)(matrix.scale()));
+                if (scale - rounded).abs() > scale / 1024.0 {
+                    let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");
+                    return Err(Error::Request(problem));
+                }
+                let heads = rotated.filter(|_| plan.interleave);
+                ternary(cpu, &matrix, heads, &plan.writer, &mut target)?;
+            }
+            Kind::Dense { rows, cols } => dense(cpu, &checkpoint.dense(name, rows, cols)?, options.head, &mut target)?,
+            Kind::Vector { len } => {
+                let values = checkpoint.vector(name, len)?;
+                target.write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+            }
+        }
+        target.pad()?;
+    }
+    target.finish()
+}
+
+/// What the file will hold, and where.
+struct Plan {
+    tensors: Vec<Planned>,
+    writer: Writer,
+    interleave: bool,
+    data: u64,
+}
+
+struct Planned {
+    wanted: Wanted,
+    stored_name: String,
+    shape: Vec<usize>,
+    kind: u32,
+    offset: u64,
+}
+
+impl Plan {
+    fn new(checkpoint: &Checkpoint, options: &WriteOptions<'_>) -> Result<Self> {
+        let refuse = |problem: String| Err(Error::Request(problem));
+        let encoding = options.encoding;
+        let Some((writer, ternary)) = encoding.writer.zip(encoding.ggml_type) else {
+            return refuse(format!("GGUF files are written with i2_s or tq2_0 weights, not {}", encoding.name));
+        };
+        let Some((_, architecture)) = ARCHITECTURES.iter().find(|(name, _)| *name == options.arch) else {
+            return refuse(format!("`{}` is not an architecture of GGUF files that Sterna knows", options.arch));
+        };
+        let head = match DENSE.iter().find(|(_, kind)| *kind == options.head) {
+            Some((id, DenseType::F32 | DenseType::F16 | DenseType::Q6K)) => *id,
+            _ => return refuse(format!("the head is written as f32, f16 or q6_k, not {}", options.head.name())),
+        };
+        let config = Config { architecture: *architecture, ..checkpoint.config.clone() };
+        let (mut tensors, mut data) = (Vec::new(), 0u64);
+        for wanted in names::wanted(&config) {
+            if !checkpoint.has(&wanted.name) {
+                return refuse(format!("the model has no `{}`, which `{}` needs", wanted.name, options.arch));
+            }
+            let (shape, kind, size) = match wanted.kind {
+                Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, (encoding.bytes)(rows, cols)),
+                Kind::Dense { rows, cols } => {
+                    let size = options.head.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+                    (vec![rows, cols], head, size)
+                }
+                Kind::Vector { len } => (vec![len], 0, len.checked_mul(4)),
+            };
+            let Some(size) = size else {
+                let (name, head) = (encoding.name, options.head.name());
+                return refuse(format!("`{}` of {shape:?} cannot be stored as {name} or {head}", wanted.name));
+            };
+            let stored_name = names::gguf(&wanted.name);
+            tensors.push(Planned { wanted, stored_name, shape, kind, offset: data });
+            data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
+        }
+        Ok(Self { tensors, writer, interleave: *architecture == Architecture::Llama, data })
+    }
+}
+
+fn ternary(
+    cpu: &Cpu,
+    matrix: &TernaryMatrix,
+    interleaved_heads: Option<usize>,
+    writer: &Writer,
+    target: &mut Target<'_>,
+) -> Result<()> {
+    let (rows, cols, scale) = (matrix.rows(), matrix.cols(), matrix.scale());
+    let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
+    for first in (0..rows).step_by(CHUNK) {
+        let trits = &mut trits[..CHUNK.min(rows - first) * cols];
+        cpu.pool.pieces(trits, cols, |r, out| {
+            out.copy_from_slice(&matrix.trits(interleaved(first + r, rows, interleaved_heads)));
+        });
+        bytes.clear();
+        (writer.blocks)(trits, scale, &mut bytes);
+        target.write(&bytes)?;
+    }
+    target.write(&(writer.tail)(scale))
+}
+
+/// The row that GGUF's `llama` keeps in place `stored`: the halves of a head alternate.
+fn interleaved(stored: usize, rows: usize, heads: Option<usize>) -> usize {
+    let Some(heads) = heads else { return stored };
+    let dim = rows / heads;
+    let (head, within) = (stored / dim, stored % dim);
+    head * dim + within % 2 * (dim / 2) + within / 2
+}
+
+fn dense(cpu: &Cpu, matrix: &DenseMatrix, kind: DenseType, target: &mut Target<'_>) -> Result<()> {
+    let row_bytes = kind.row_bytes(matrix.cols()).unwrap_or(0);
+    let mut bytes = vec![0; CHUNK * row_bytes];
+    for first in (0..matrix.rows()).step_by(CHUNK) {
+        let ids: Vec<u32> = (first..matrix.rows().min(first + CHUNK)).map(|id| id as u32).collect();
+        let values: Rows = matrix.lookup(cpu, &ids);
+        let bytes = &mut bytes[..ids.len() * row_bytes];
+        cpu.pool.pieces(bytes, row_bytes, |r, out| numbers(values.row(r), kind, out));
+        target.write(bytes)?;
+    }
+    Ok(())
+}
+
+/// One row of the embedding or head.
+fn numbers(row: &[f32], kind: DenseType, out: &mut [u8]) {
+    let (weights, bytes) = kind.block();
+    for (values, out) in row.chunks_exact(weights).zip(out.chunks_exact_mut(bytes)) {
+        match kind {
+            DenseType::Q6K => q6_k::encode(values, out),
+            DenseType::F16 => out.copy_from_slice(&f32_to_f16(values[0]).to_le_bytes()),
+            _ => out.copy_from_slice(&values[0].to_le_bytes()),
+        }
+    }
+}
+
+/// The file being written; removed when dropped before `finish`.
+struct Target<'a> {
+    path: PathBuf,
+    partial: PathBuf,
+    file: BufWriter<File>,
+    written: u64,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+    finished: bool,
+}
+
+impl<'a> Target<'a> {
+    fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let partial = path.with_file_name(name);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
+        let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { path: path.into(), partial, file, written: 0, total, progress, finished: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.written += bytes.len() as u64;
+        (self.progress)(self.written, self.total);
+        Ok(())
+    }
+
+    fn pad(&mut self) -> Result<()> {
+        let padding = self.written.next_multiple_of(ALIGNMENT as u64) - self.written;
+        self.write(&[0; ALIGNMENT][..padding as usize])
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(|error| self.failed(error))?;
+        self.file.get_ref().sync_all().map_err(|error| self.failed(error))?;
+        fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error))?;
+        self.finished = true;
+        Ok(())
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        let source = match error.kind() {
+            ErrorKind::StorageFull => {
+                let problem = format!("the disk is full; the file needs {} MiB", self.total.div_ceil(1 << 20));
+                io::Error::new(ErrorKind::StorageFull, problem)
+            }
+            _ => error,
+        };
+        Error::Io { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Encoder of Q6_K blocks: 256 weights in 210 bytes.
+//!
+//! ```text
+//! low nibbles × 128 | high pairs of bits × 64 | scales: i8 × 16 | d: f16      value = d · scale · (q − 32)
+//! ```
+//!
+//! In each half of 128 weights, byte l < 32 of the high bits and bytes l and l + 32 of the low ones hold the weights l,
+//! l + 32, l + 64 and l + 96. Source of the layout: llama.cpp, `ggml-quants.c`.
+
+use sterna_kernels::math::{f16_to_f32, f32_to_f16};
+
+/// Encodes 256 values. Each run of 16 is scaled so that its largest value is −32 steps.
+pub(super) fn encode(values: &[f32], out: &mut [u8]) {
+    out.fill(0);
+    let mut steps = [0f32; 16];
+    for (step, run) in steps.iter_mut().zip(values.chunks_exact(16)) {
+        *step = largest(run) / -32.0;
+    }
+    // The largest step is −128 of the block's units: i8 reaches one further there.
+    let half = f32_to_f16(largest(&steps) / -128.0);
+    let d = f16_to_f32(half);
+    out[208..210].copy_from_slice(&half.to_le_bytes());
+    if d == 0.0 {
+        return;
+    }
+    for (i, (step, run)) in steps.iter().zip(values.chunks_exact(16)).enumerate() {
+        let scale = (step / d).round_ties_even().clamp(-128.0, 127.0) as i8;
+        out[192 + i] = scale.cast_unsigned();
+        let inverse = if scale == 0 { 0.0 } else { 1.0 / (d * f32::from(scale)) };
+        for (j, x) in run.iter().enumerate() {
+            let q = ((x * inverse).round_ties_even().clamp(-32.0, 31.0) + 32.0) as u8;
+            put(out, 16 * i + j, q);
+        }
+    }
+}
+
+/// The value of the largest magnitude, with its sign.
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |max, x| if x.abs() > f32::abs(max) { *x } else { max })
+}
+
+/// Stores the 6 bits of weight `i`.
+fn put(out: &mut [u8], i: usize, q: u8) {
+    let (half, quarter, l) = (i / 128, i % 128 / 32, i % 32);
+    out[64 * half + 32 * (quarter % 2) + l] |= (q & 15) << (4 * (quarter / 2));
+    out[128 + 32 * half + l] |= q >> 4 << (2 * quarter);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_kernels::{Cpu, DenseMatrix, DenseType, set};
+
+    #[test]
+    fn decodes_to_within_a_step() {
+        let values: Vec<f32> = (0..256).map(|i| (i as f32 * 0.7).sin() * (1.0 + i as f32 / 64.0)).collect();
+        let mut block = vec![0; 210];
+        encode(&values, &mut block);
+        let matrix = DenseMatrix::new(DenseType::Q6K, 1, 256, block.into()).expect("one block");
+        let decoded = matrix.lookup(&Cpu::with(&set::PORTABLE, 1), &[0]);
+        for (i, (value, decoded)) in values.iter().zip(decoded.row(0)).enumerate() {
+            let step = largest(&values[i / 16 * 16..i / 16 * 16 + 16]).abs() / 32.0;
+            assert!((value - decoded).abs() <= step * 1.05, "{i}: {value} became {decoded}");
+        }
+        encode(&[0.0; 256], &mut vec![7; 210]);
+    }
+}

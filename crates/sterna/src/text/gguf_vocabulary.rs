@@ -1,0 +1,199 @@
+//! Tokenizers from the vocabulary inside a GGUF file.
+
+use std::path::Path;
+
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper};
+
+use crate::checkpoint::{Architecture, Config, GgufVocabulary};
+use crate::{Error, Result};
+
+use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
+use super::tokenizer::{Parts, malformed};
+
+const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
+/// Longest SentencePiece token that is taken apart to find its merges, in bytes.
+const LONGEST_PIECE: usize = 1024;
+
+/// `tokenizer.ggml.token_type` (source: `llama.h` of llama.cpp).
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const BYTE: i32 = 6;
+
+/// The tokenizer that a GGUF file describes; `path` is for messages.
+pub fn parts(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
+    for (key, id) in [("bos_token_id", gguf.bos), ("eos_token_id", gguf.eos)] {
+        if id.is_some_and(|id| id as usize >= gguf.tokens.len()) {
+            let place = format!("tokenizer.ggml.{key}");
+            return Err(malformed(path, place, format!("there are only {} tokens", gguf.tokens.len())));
+        }
+    }
+    for (key, length) in [("scores", gguf.scores.len()), ("token_type", gguf.types.len())] {
+        if length != 0 && length != gguf.tokens.len() {
+            let problem = format!("{length} entries for {} tokens", gguf.tokens.len());
+            return Err(malformed(path, format!("tokenizer.ggml.{key}"), problem));
+        }
+    }
+    match gguf.model.as_str() {
+        "gpt2" => byte_level(path, gguf, config),
+        "llama" => sentence_piece(path, gguf),
+        other => Err(Error::Unsupported {
+            path: path.to_owned(),
+            what: format!("tokenizer.ggml.model {other:?}"),
+            remedy: "use a model with a \"gpt2\" or \"llama\" vocabulary, or its safetensors with tokenizer.json"
+                .into(),
+        }),
+    }
+}
+
+fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
+    if gguf.merges.is_empty() {
+        return Err(malformed(path, PLACES[1], "missing or empty"));
+    }
+    let merges = gguf.merges.iter().enumerate().map(|(rank, merge)| match merge.split_once(' ') {
+        Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.to_owned(), right.to_owned())),
+        _ => Err(malformed(path, format!("{}[{rank}]", PLACES[1]), format!("{merge:?} is no pair of tokens"))),
+    });
+    let pattern = pattern(path, gguf)?;
+    let llama3 = pattern == LLAMA3;
+    let mut pre_tokens = PreTokens::default();
+    pre_tokens.push_pattern(pattern);
+    pre_tokens.push_bytes();
+    let add_bos = gguf.add_bos.unwrap_or(llama3 || config.architecture == Architecture::Bitnet);
+    let bos = gguf.bos.or_else(|| position(gguf, "<|begin_of_text|>")).filter(|_| add_bos);
+    Ok(Parts {
+        path: path.to_owned(),
+        places: PLACES,
+        vocabulary: vocabulary(gguf),
+        merges: merges.collect::<Result<Merges>>()?,
+        model: BPE::builder().ignore_merges(llama3),
+        unknown: None,
+        added: added(gguf),
+        normalizer: (pattern == QWEN2).then_some(NormalizerWrapper::NFC(NFC)),
+        pre_tokens,
+        decoder: Some(DecoderWrapper::ByteLevel(ByteLevel::default())),
+        prefix: bos.into_iter().collect(),
+        suffix: Vec::new(),
+        bos,
+        eos: gguf.eos,
+    })
+}
+
+/// The words of a byte-level vocabulary, by the name that llama.cpp's converter gives them.
+fn pattern(path: &Path, gguf: &GgufVocabulary) -> Result<&'static str> {
+    // bitnet.cpp's converter writes no name into the official 2B4T file.
+    let looks_like_llama3 = gguf.tokens.len() == 128_256 || position(gguf, "<|begin_of_text|>").is_some();
+    match gguf.pre.as_deref() {
+        None | Some("default") if looks_like_llama3 => Ok(LLAMA3),
+        None | Some("default" | "gpt-2" | "gpt2" | "olmo") => Ok(GPT2),
+        Some("llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-e" | "falcon-h1") => Ok(LLAMA3),
+        Some("qwen2" | "deepseek-r1-qwen") => Ok(QWEN2),
+        Some(other) => Err(Error::Unsupported {
+            path: path.to_owned(),
+            what: format!("tokenizer.ggml.pre {other:?}"),
+            remedy: "use the model's safetensors with tokenizer.json".into(),
+        }),
+    }
+}
+
+fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
+    if gguf.scores.is_empty() {
+        return Err(malformed(path, "tokenizer.ggml.scores", "missing or empty"));
+    }
+    let vocabulary = vocabulary(gguf);
+    let replace = |from: &str, to: &str| {
+        Replace::new(from, to).map_err(|error| malformed(path, "tokenizer.ggml.model", error.to_string()))
+    };
+    let mut normalizers = vec![NormalizerWrapper::Replace(replace(" ", "▁")?)];
+    let mut decoders = vec![
+        DecoderWrapper::Replace(replace("▁", " ")?),
+        DecoderWrapper::ByteFallback(ByteFallback::new()),
+        DecoderWrapper::Fuse(Fuse::new()),
+    ];
+    if gguf.add_space_prefix.unwrap_or(true) {
+        normalizers.insert(0, NormalizerWrapper::Prepend(Prepend::new("▁".into())));
+        decoders.push(DecoderWrapper::Strip(Strip::new(' ', 1, 0)));
+    }
+    let bos = gguf.bos.or_else(|| position(gguf, "<s>")).filter(|_| gguf.add_bos.unwrap_or(true));
+    let unknown = (0..gguf.tokens.len()).find(|&id| kind(gguf, id) == UNKNOWN);
+    Ok(Parts {
+        path: path.to_owned(),
+        places: PLACES,
+        merges: merges(path, gguf, &vocabulary)?,
+        vocabulary,
+        model: BPE::builder().byte_fallback(true).fuse_unk(true),
+        unknown: unknown.map(|id| gguf.tokens[id].clone()),
+        added: added(gguf),
+        normalizer: Some(NormalizerWrapper::Sequence(Normalizers::new(normalizers))),
+        pre_tokens: PreTokens::default(),
+        decoder: Some(DecoderWrapper::Sequence(Decoders::new(decoders))),
+        prefix: bos.into_iter().collect(),
+        suffix: Vec::new(),
+        bos,
+        eos: gguf.eos,
+    })
+}
+
+/// SentencePiece joins the two neighbours whose union has the best score. As merges: every way to make a piece of two
+/// others, best piece first; of one piece, the longest left part first, as Hugging Face's conversion orders them.
+fn merges(path: &Path, gguf: &GgufVocabulary, vocabulary: &Vocab) -> Result<Merges> {
+    let mut found: Vec<(f32, &str, &str)> = Vec::new();
+    let is_piece = |id: usize| !matches!(kind(gguf, id), UNKNOWN | CONTROL | BYTE);
+    let has = |text: &str| vocabulary.get(text).is_some_and(|&id| is_piece(id as usize));
+    for (id, (piece, &score)) in gguf.tokens.iter().zip(&gguf.scores).enumerate() {
+        if !is_piece(id) || kind(gguf, id) == USER_DEFINED {
+            continue;
+        }
+        if piece.len() > LONGEST_PIECE {
+            let place = format!("{}[{id}]", PLACES[0]);
+            return Err(malformed(path, place, format!("a token of {} bytes", piece.len())));
+        }
+        for (at, _) in piece.char_indices().skip(1) {
+            let (left, right) = piece.split_at(at);
+            if has(left) && has(right) {
+                found.push((score, left, right));
+            }
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| b.1.chars().count().cmp(&a.1.chars().count())));
+    Ok(found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect())
+}
+
+/// Ids by text; of tokens with the same text, the first.
+fn vocabulary(gguf: &GgufVocabulary) -> Vocab {
+    let mut vocabulary = Vocab::with_capacity(gguf.tokens.len());
+    for (token, id) in gguf.tokens.iter().zip(0..) {
+        vocabulary.entry(token.clone()).or_insert(id);
+    }
+    vocabulary
+}
+
+fn added(gguf: &GgufVocabulary) -> Vec<AddedToken> {
+    let tokens = gguf.tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
+    let tokens = tokens.filter_map(|(id, token)| match kind(gguf, id) {
+        UNKNOWN | CONTROL => Some(AddedToken::from(token.clone(), true)),
+        USER_DEFINED => Some(AddedToken::from(token.clone(), false).normalized(false)),
+        _ => None,
+    });
+    tokens.collect()
+}
+
+/// The type of a token; without types, what looks like a control token is one.
+fn kind(gguf: &GgufVocabulary, id: usize) -> i32 {
+    let looks_like_control = || {
+        let named = [gguf.bos, gguf.eos].contains(&u32::try_from(id).ok());
+        named || gguf.tokens.get(id).is_some_and(|token| token.starts_with("<|") && token.ends_with("|>"))
+    };
+    gguf.types.get(id).copied().unwrap_or_else(|| if looks_like_control() { CONTROL } else { 1 })
+}
+
+fn position(gguf: &GgufVocabulary, token: &str) -> Option<u32> {
+    gguf.tokens.iter().zip(0..).find(|(text, _)| *text == token).map(|(_, id)| id)
+}

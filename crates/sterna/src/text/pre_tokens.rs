@@ -1,0 +1,210 @@
+//! Splitting text into the words that byte-pair merges never cross.
+
+use regex::Regex;
+use tokenizers::pattern::{Invert, Pattern};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{
+    Offsets, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Result as TokenizersResult, SplitDelimiterBehavior,
+};
+
+/// End of every pattern below: a run of white space leaves its last character to the word that follows.
+const WHITESPACE: &str = r"|\s+(?!\S)|\s+";
+
+/// The words of GPT-2 (source: `encoder.py` of openai/gpt-2).
+pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// The words of Llama 3: up to three digits at once (source: `tokenizer.json` of Llama 3).
+pub const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The words of Qwen 2 and 3: digits one by one (source: `tokenizer.json` of Qwen 2).
+pub const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The pre-tokenizers of a vocabulary, one after the other.
+#[derive(Default)]
+pub struct PreTokens(Vec<Step>);
+
+enum Step {
+    /// One of the known patterns.
+    Known { pattern: Known, behavior: SplitDelimiterBehavior, invert: bool },
+    /// A new word begins at every "▁" after something else.
+    Pieces,
+    /// Anything else.
+    Other(Box<PreTokenizerWrapper>),
+}
+
+impl PreTokens {
+    /// Adds a step as `tokenizer.json` describes it.
+    pub fn push(&mut self, step: PreTokenizerWrapper) {
+        match step {
+            PreTokenizerWrapper::Sequence(steps) => steps.into_iter().for_each(|step| self.push(step)),
+            PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex && !bytes.add_prefix_space => {
+                self.push_pattern(GPT2);
+                self.push(PreTokenizerWrapper::ByteLevel(bytes.use_regex(false)));
+            }
+            PreTokenizerWrapper::Split(split) => self.0.push(Step::split(split)),
+            other => self.0.push(Step::Other(Box::new(other))),
+        }
+    }
+
+    /// Adds one of the patterns of this module.
+    pub fn push_pattern(&mut self, pattern: &str) {
+        if let Some(pattern) = Known::new(pattern) {
+            self.0.push(Step::Known { pattern, behavior: SplitDelimiterBehavior::Isolated, invert: false });
+        }
+    }
+
+    /// Adds the translation of bytes to the alphabet of byte-level vocabularies.
+    pub fn push_bytes(&mut self) {
+        self.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)));
+    }
+
+    /// Cuts SentencePiece text into words; right only if no merge joins something to a "▁" after it.
+    pub fn push_pieces(&mut self) {
+        self.0.push(Step::Pieces);
+    }
+
+    /// Whether nothing is split.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Step {
+    fn split(split: Split) -> Self {
+        let known = match &split.pattern {
+            SplitPattern::Regex(pattern) => Known::new(pattern),
+            SplitPattern::String(_) => None,
+        };
+        match known {
+            Some(pattern) => Self::Known { pattern, behavior: split.behavior, invert: split.invert },
+            None => Self::Other(Box::new(PreTokenizerWrapper::Split(split))),
+        }
+    }
+}
+
+impl PreTokenizer for PreTokens {
+    fn pre_tokenize(&self, text: &mut PreTokenizedString) -> TokenizersResult<()> {
+        for step in &self.0 {
+            match step {
+                Step::Known { pattern, behavior, invert: false } => text.split(|_, s| s.split(pattern, *behavior))?,
+                Step::Known { pattern, behavior, invert: true } => {
+                    text.split(|_, s| s.split(Invert(pattern), *behavior))?;
+                }
+                Step::Pieces => text.split(|_, s| s.split(Pieces, SplitDelimiterBehavior::Isolated))?,
+                Step::Other(other) => other.pre_tokenize(text)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A known pattern without its look-ahead, so that it runs in linear time and constant memory. The backtracking engine
+/// gives up silently after about a million characters of white space, and the rest of the text would become one word.
+struct Known {
+    words: Regex,
+    /// Whether white space that ends in a line break is a word of its own.
+    lines: bool,
+}
+
+impl Known {
+    fn new(pattern: &str) -> Option<Self> {
+        if ![GPT2, LLAMA3, QWEN2].contains(&pattern) {
+            return None;
+        }
+        let words = Regex::new(&format!(r"{}|\s+", pattern.strip_suffix(WHITESPACE)?)).ok()?;
+        Some(Self { words, lines: pattern != GPT2 })
+    }
+
+    /// End of the match `range`, as the look-ahead `\s+(?!\S)` would have it: white space before a word leaves one
+    /// character to it.
+    fn end(&self, text: &str, range: std::ops::Range<usize>) -> usize {
+        let Some(last) = text[range.clone()].chars().next_back() else { return range.end };
+        let whole = !last.is_whitespace() || range.end == text.len() || (self.lines && matches!(last, '\r' | '\n'));
+        let shorter = range.end - last.len_utf8();
+        if whole || shorter == range.start { range.end } else { shorter }
+    }
+}
+
+impl Pattern for &Known {
+    fn find_matches(&self, text: &str) -> TokenizersResult<Vec<(Offsets, bool)>> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        while let Some(word) = self.words.find_at(text, start) {
+            if word.start() > start {
+                found.push(((start, word.start()), false));
+            }
+            let end = self.end(text, word.range());
+            found.push(((word.start(), end), true));
+            start = end;
+        }
+        if start < text.len() || found.is_empty() {
+            found.push(((start, text.len()), false));
+        }
+        Ok(found)
+    }
+}
+
+struct Pieces;
+
+impl Pattern for Pieces {
+    fn find_matches(&self, text: &str) -> TokenizersResult<Vec<(Offsets, bool)>> {
+        let mut found = Vec::new();
+        let (mut start, mut previous) = (0, '▁');
+        for (at, c) in text.char_indices() {
+            if c == '▁' && previous != '▁' {
+                found.push(((start, at), true));
+                start = at;
+            }
+            previous = c;
+        }
+        found.push(((start, text.len()), true));
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(known: &Known, text: &str) -> Vec<String> {
+        let found = known.find_matches(text).expect("splits");
+        found.into_iter().map(|((start, end), _)| text[start..end].to_owned()).collect()
+    }
+
+    /// The same words by the backtracking engine of the tokenizers crate.
+    fn published(split: &Split, text: &str) -> Vec<String> {
+        let mut whole = PreTokenizedString::from(text);
+        split.pre_tokenize(&mut whole).expect("splits");
+        let splits = whole.get_splits(tokenizers::OffsetReferential::Original, tokenizers::OffsetType::Byte);
+        splits.into_iter().map(|(word, _, _)| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn linear_patterns_split_as_published() {
+        let alphabet = ['a', 'É', '你', ' ', ' ', '\n', '\r', '\t', '\u{a0}', '7', '!', '\'', 's', 'ſ', '\u{85}'];
+        for pattern in [GPT2, LLAMA3, QWEN2] {
+            let known = Known::new(pattern).expect("known");
+            let whole = SplitPattern::Regex(pattern.to_owned());
+            let split = Split::new(whole, SplitDelimiterBehavior::Isolated, false).expect("compiles");
+            let mut state = 1_u64;
+            for _ in 0..3000 {
+                let random = |_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    alphabet[(state >> 33) as usize % alphabet.len()]
+                };
+                let text: String = (0..12).map(random).collect();
+                assert_eq!(words(&known, &text), published(&split, &text), "{text:?} by {pattern}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_spaces_are_one_word_and_a_space() {
+        let text = " ".repeat(1_500_000) + "x";
+        for pattern in [GPT2, LLAMA3, QWEN2] {
+            let known = Known::new(pattern).expect("known");
+            let lengths: Vec<usize> = words(&known, &text).iter().map(String::len).collect();
+            assert_eq!(lengths, [1_499_999, 2]);
+        }
+    }
+}

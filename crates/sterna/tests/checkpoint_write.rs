@@ -1,0 +1,191 @@
+//! Written GGUF files load back with the same weights.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
+use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
+use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles};
+use sterna::kernels::{Cpu, DenseType, set};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
+}
+
+fn cpu() -> Cpu {
+    Cpu::with(&set::PORTABLE, 2)
+}
+
+fn write(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    encoding: &'static Encoding,
+    arch: &str,
+    head: DenseType,
+    vocabulary: Option<&GgufVocabulary>,
+) -> sterna::Result<()> {
+    let mut last = (0, 0);
+    let mut progress = |written, total| last = (written, total);
+    write_gguf(checkpoint, &cpu(), out, WriteOptions { encoding, arch, head, vocabulary, progress: &mut progress })?;
+    assert_eq!(last.0, last.1, "the announced size is the size written");
+    assert_eq!(last.0, std::fs::metadata(out).expect("written").len());
+    Ok(())
+}
+
+fn assert_same(a: &Checkpoint, b: &Checkpoint) {
+    let cpu = cpu();
+    assert_eq!(a.tensors.keys().collect::<Vec<_>>(), b.tensors.keys().collect::<Vec<_>>());
+    for (name, tensor) in &a.tensors {
+        match (&tensor.data, &tensor.shape[..]) {
+            (Data::Dense { .. }, &[len]) => {
+                assert_eq!(a.vector(name, len).expect("vector"), b.vector(name, len).expect("vector"), "{name}");
+            }
+            (Data::Dense { .. }, &[rows, cols]) => {
+                let row = |c: &Checkpoint| c.dense(name, rows, cols).expect("dense").lookup(&cpu, &[rows as u32 - 1]);
+                let (a, b) = (row(a), row(b));
+                let largest = a.row(0).iter().fold(0f32, |max, x| max.max(x.abs()));
+                assert!(a.row(0).iter().zip(b.row(0)).all(|(a, b)| (a - b).abs() <= largest / 30.0), "{name}");
+            }
+            (_, shape) => {
+                let (a, b) = [a, b].map(|c| c.ternary(&cpu, name, shape[0], shape[1]).expect("ternary")).into();
+                assert_eq!(a.scale(), b.scale(), "{name}");
+                assert!((0..shape[0]).all(|r| a.trits(r) == b.trits(r)), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn goldens_survive_the_round_trip() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    for (name, arch, head) in [
+        ("bitnet-packed-offline", "bitnet-b1.58", DenseType::F16),
+        ("llama-bitlinear-packed", "llama", DenseType::Q6K),
+        ("bitnet-1bitllm", "bitnet", DenseType::F32),
+    ] {
+        let source = Checkpoint::open(&golden(name)).expect("golden");
+        write(&source, &out, &I2_S, arch, head, None).expect("written");
+        let back = Checkpoint::open(&out).expect("loads");
+        assert_same(&source, &back);
+        assert_eq!(back.config, Config { eos: vec![], ..source.config }, "{name}: eos comes with the vocabulary");
+    }
+    // TQ2_0 goldens have halves for scales already.
+    let source = Checkpoint::open(&golden("llama-bitlinear-packed/gguf/model-tq2_0.gguf")).expect("golden");
+    let TextFiles::Gguf(vocabulary) = &source.text else { panic!("a vocabulary") };
+    write(&source, &out, &TQ2_0, "llama", DenseType::F16, Some(vocabulary)).expect("written");
+    let back = Checkpoint::open(&out).expect("loads");
+    assert_same(&source, &back);
+    assert_eq!(back.config, source.config);
+    let TextFiles::Gguf(found) = &back.text else { panic!("a vocabulary") };
+    assert_eq!((&found.merges, &found.tokens), (&vocabulary.merges, &vocabulary.tokens));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1, "no partial file is left");
+}
+
+/// The encoders give the bytes of the reference ones, blocks of zeros included.
+#[test]
+fn written_blocks_are_the_golden_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    // I2_S ends with 28 bytes of padding, whose content is free.
+    for (name, encoding, padding) in
+        [("gguf/model-i2_s-msconverter.gguf", &I2_S, 28), ("gguf/model-tq2_0.gguf", &TQ2_0, 0)]
+    {
+        let golden = Checkpoint::open(&golden("bitnet-packed-offline").join(name)).expect("golden");
+        write(&golden, &out, encoding, "bitnet-b1.58", DenseType::F16, None).expect("written");
+        let written = Checkpoint::open(&out).expect("loads");
+        let mut compared = 0;
+        for (name, tensor) in &golden.tensors {
+            if let (Data::Ternary(a), Data::Ternary(b)) = (&tensor.data, &written.tensors[name].data) {
+                let len = a.bytes().len() - padding;
+                assert!(a.bytes()[..len] == b.bytes()[..len], "{name}");
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, 28);
+    }
+}
+
+#[test]
+fn synthetic_models_can_be_written() {
+    let config = Config {
+        architecture: Architecture::Bitnet,
+        hidden: 256,
+        intermediate: 768,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        vocab: 1024,
+        context: 128,
+        rms_eps: 1e-5,
+        rope_theta: 500_000.0,
+        tied: true,
+        eos: vec![],
+    };
+    let source = Checkpoint::synthetic(config, DenseType::F16, 3).expect("possible");
+    let vocabulary = synthetic_vocabulary(1024, 900).expect("possible");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    for (encoding, head) in [(&I2_S, DenseType::F16), (&TQ2_0, DenseType::Q6K)] {
+        write(&source, &out, encoding, "bitnet-b1.58", head, Some(&vocabulary)).expect("written");
+        let back = Checkpoint::open(&out).expect("loads");
+        assert_same(&source, &back);
+        assert_eq!(back.config.eos, [769]);
+        let summary = back.summary();
+        assert_eq!(summary.parameters, source.summary().parameters);
+        let ternary = summary.groups.iter().find(|group| group.encoding == encoding.name).expect("trits");
+        assert_eq!(ternary.tensors, 14);
+        assert!(back.check_memory().is_ok());
+    }
+}
+
+#[test]
+fn impossible_wishes_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    let source = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
+    for (encoding, arch, head, message) in [
+        (&I2_S, "bitnet", DenseType::F16, "attn_sub_norm"),
+        (&I2_S, "gpt2", DenseType::F16, "`gpt2` is not an architecture"),
+        (&master::F16, "llama", DenseType::F16, "i2_s or tq2_0"),
+        (&I2_S, "llama", DenseType::Q4K, "q6_k, not q4_k"),
+    ] {
+        let error = write(&source, &out, encoding, arch, head, None).expect_err(message).to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let nowhere = folder.path().join("missing/model.gguf");
+    let error = write(&source, &nowhere, &I2_S, "llama", DenseType::F16, None).expect_err("no folder").to_string();
+    assert!(error.contains("missing/model.gguf"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn vocabularies_have_well_formed_merges() {
+    for (tokens, merges) in [(512, 200), (1024, 900), (32_000, 60_000), (128_256, 280_147)] {
+        let vocabulary = synthetic_vocabulary(tokens, merges).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            (vocabulary.tokens.len(), vocabulary.types.len(), vocabulary.merges.len()),
+            (tokens, tokens, merges)
+        );
+        let known: HashSet<&str> = vocabulary.tokens.iter().map(String::as_str).collect();
+        assert_eq!(known.len(), tokens, "tokens are unique");
+        let pairs: HashSet<&str> = vocabulary.merges.iter().map(String::as_str).collect();
+        assert_eq!(pairs.len(), merges, "merges are unique");
+        let mut made = HashSet::new();
+        for merge in &vocabulary.merges {
+            let (left, right) = merge.split_once(' ').expect("two parts");
+            assert!(known.contains(left) && known.contains(right), "{merge}");
+            made.insert(format!("{left}{right}"));
+        }
+        assert!(made.iter().all(|token| known.contains(&**token)));
+        assert_eq!(made.len(), tokens - 256 - vocabulary.types.iter().filter(|kind| **kind == 3).count());
+    }
+    let vocabulary = synthetic_vocabulary(128_256, 280_147).expect("possible");
+    assert_eq!(vocabulary.tokens[128_000], "<|begin_of_text|>");
+    assert_eq!(vocabulary.tokens[128_009], "<|eot_id|>");
+    assert_eq!((vocabulary.bos, vocabulary.eos), (Some(128_000), Some(128_001)));
+    assert!(synthetic_vocabulary(100, 10).is_err());
+    assert!(synthetic_vocabulary(1024, 10).is_err());
+    assert!(synthetic_vocabulary(1024, 100_000).is_err());
+}
