@@ -7,7 +7,7 @@ use sterna::engine::{Engine, Request};
 use sterna::text::Message;
 
 use crate::answer::Answer;
-use crate::model::{ContextArg, Loading, ModelArg};
+use crate::model::{ContextArg, Loading, Source};
 use crate::output::Misuse;
 use crate::repl::Repl;
 use crate::sampling::SamplingArgs;
@@ -31,7 +31,7 @@ pub struct Chat {
     /// The message to answer; `-`: read it from stdin
     message: Option<String>,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sterna::engine::evaluate;
 
-use crate::model::{ContextArg, Loading, ModelArg};
+use crate::model::{ContextArg, Loading, Source};
 use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
@@ -27,7 +26,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     #[command(flatten)]
     loading: Loading,
     #[command(flatten)]
@@ -50,7 +49,7 @@ impl Eval {
         let bos = tokenizer.bos().is_some_and(|bos| tokens.first() == Some(&bos));
         let context = engine.context();
         let stride = self.stride.unwrap_or(context / 2);
-        let bar = progress_bar(tokens.len().saturating_sub(1) as u64);
+        let bar = output::bar("scoring", tokens.len().saturating_sub(1) as u64);
         let result = evaluate(&engine, &tokens, context, stride, &mut |so_far| {
             bar.set_position(so_far.tokens as u64);
             bar.set_message(format!("perplexity {:.3}", so_far.perplexity));
@@ -79,10 +78,4 @@ impl Eval {
             if bos { "at the start of the text" } else { "not used" },
         ))
     }
-}
-
-/// Drawn on stderr if that is a terminal, else silent.
-fn progress_bar(tokens: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} tokens, {eta} left, {msg}");
-    ProgressBar::new(tokens).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

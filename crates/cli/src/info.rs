@@ -10,7 +10,7 @@ use sterna::kernels::{Cpu, ternary};
 use sterna::model::KvCache;
 use sterna::text::{ChatTemplate, Tokenizer};
 
-use crate::model::ModelArg;
+use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -29,7 +29,7 @@ pub struct Info {
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     path: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -37,8 +37,8 @@ pub struct Info {
 
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
-        let model = ModelArg { model: self.path.or(self.model.model) };
-        let facts = facts(&model.open()?)?;
+        let model = Source { model: self.path.or(self.model.model) };
+        let facts = facts(&model.checkpoint()?)?;
         if self.json { output::json(&facts) } else { output::text(&output::printable(&page(&facts))) }
     }
 }

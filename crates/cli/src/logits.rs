@@ -9,7 +9,7 @@ use serde_json::json;
 use sterna::kernels::Rows;
 
 use crate::interrupt;
-use crate::model::{Loading, ModelArg};
+use crate::model::{Loading, Source};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ pub struct Logits {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     #[command(flatten)]
     loading: Loading,
     /// Tokens that one forward pass takes

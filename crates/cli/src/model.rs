@@ -9,6 +9,8 @@ use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
 use sterna::model::Precision;
 
+use crate::output;
+
 /// The model that is part of the program, as files of a Hugging Face directory.
 const EMBEDDED: &[(&str, &[u8])] = &[
     ("config.json", include_bytes!("../embedded/config.json")),
@@ -18,9 +20,9 @@ const EMBEDDED: &[(&str, &[u8])] = &[
     ("tokenizer_config.json", include_bytes!("../embedded/tokenizer_config.json")),
 ];
 
-/// The `-m` option.
+/// Which model: the `-m` option.
 #[derive(clap::Args)]
-pub struct ModelArg {
+pub struct Source {
     /// A .gguf file or a Hugging Face directory [default: the built-in model]
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
@@ -65,9 +67,9 @@ impl Loading {
     }
 }
 
-impl ModelArg {
+impl Source {
     /// Opens the checkpoint: headers only.
-    pub fn open(&self) -> anyhow::Result<Checkpoint> {
+    pub fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
         match &self.model {
             Some(path) => {
                 look_for(path)?;
@@ -79,13 +81,16 @@ impl ModelArg {
 
     /// Loads the model.
     pub fn load(&self, options: &Options) -> anyhow::Result<Engine> {
-        match &self.model {
+        let spinner = output::spinner("loading");
+        let engine = match &self.model {
             Some(path) => {
                 look_for(path)?;
-                Ok(Engine::open(path, options)?)
+                Engine::open(path, options)?
             }
-            None => Ok(Engine::load(embedded()?, options)?),
-        }
+            None => Engine::load(embedded()?, options)?,
+        };
+        spinner.finish_and_clear();
+        Ok(engine)
     }
 }
 

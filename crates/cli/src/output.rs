@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 /// A command line that parses but asks for nothing possible; exit code 2, as for other misuse.
@@ -35,9 +37,28 @@ pub fn text(text: &str) -> anyhow::Result<()> {
     Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Stdout)?)
 }
 
-/// Writes one JSON object and a line break to stdout.
+/// Writes a line to stdout.
+pub fn line(line: &str) -> anyhow::Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Writes one JSON object to stdout, as a line.
 pub fn json(value: &Value) -> anyhow::Result<()> {
-    text(&format!("{value}\n"))
+    line(&value.to_string())
+}
+
+/// A bar over `length` steps: on stderr, and only if it is a terminal.
+pub fn bar(what: &str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}, {eta} left, {msg}");
+    let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_message(what.to_owned())
+}
+
+/// A sign that something takes a while: on stderr, and only if it is a terminal.
+pub fn spinner(what: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
 }
 
 /// A remark to people: on stderr, and only if it is a terminal.
@@ -58,8 +79,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<Stdout>().is_some_and(|stdout| stdout.0.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    let _ = writeln!(io::stderr(), "error: {}", printable(&format!("{error:#}")));
+    let _ = writeln!(io::stderr(), "error: {}", printable(&message(error)));
     ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
+}
+
+/// An error in words. The library's errors say everything themselves, others in a chain.
+pub fn message(error: &anyhow::Error) -> String {
+    error.downcast_ref::<sterna::Error>().map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
 /// Messages quote names from files: control characters must not reach the terminal.

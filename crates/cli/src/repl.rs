@@ -82,7 +82,7 @@ impl Repl {
             self.remember(&line);
             match entry(&line) {
                 Entry::Nothing => {}
-                Entry::Help => output::text(&format!("{HELP}\n"))?,
+                Entry::Help => output::line(HELP)?,
                 Entry::Save(path) => self.save(&path),
                 Entry::Clear => self.conversation.clear(),
                 Entry::System(text) => self.conversation.instruct(text),
@@ -108,7 +108,7 @@ impl Repl {
             // The program is of no use without stdout; any other problem is about this message only.
             Err(error) if output::is_stdout(&error) => return Err(error),
             Err(error) => {
-                output::note(&format!("error: {error:#}"));
+                output::note(&format!("error: {}", output::message(&error)));
                 self.conversation.take_back();
             }
         }

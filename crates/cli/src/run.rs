@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::input::Text;
 use crate::interrupt;
-use crate::model::{ContextArg, Loading, ModelArg};
+use crate::model::{ContextArg, Loading, Source};
 use crate::sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
@@ -23,7 +23,7 @@ pub struct Run {
     #[command(flatten)]
     prompt: Text,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     #[command(flatten)]
     loading: Loading,
     #[command(flatten)]

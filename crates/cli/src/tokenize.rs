@@ -4,7 +4,7 @@ use serde_json::json;
 use sterna::text::Tokenizer;
 
 use crate::input::Text;
-use crate::model::ModelArg;
+use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ pub struct Tokenize {
     #[command(flatten)]
     text: Text,
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     /// Print JSON; this command always does
     #[arg(long)]
     json: bool,
@@ -31,7 +31,7 @@ pub struct Tokenize {
 impl Tokenize {
     pub fn run(self) -> anyhow::Result<()> {
         let text = self.text.exact()?;
-        let checkpoint = self.model.open()?;
+        let checkpoint = self.model.checkpoint()?;
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
         output::json(&json!({ "tokens": tokenizer.encode(&text, true)? }))
     }

@@ -76,7 +76,7 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, queries: &[Query<'_>], q
     let (dim, padded) = (layout.head_dim, layout.padded_dim());
     let group = q.dim() / dim / layout.kv_heads;
     assert_eq!(group * layout.kv_heads * dim, q.dim(), "query heads divide by key/value heads");
-    let mut out = Rows::zeros(q.len(), q.dim());
+    let mut out = Rows::unwritten(q.len(), q.dim());
     cpu.pool.pieces(out.data_mut(), group * dim, |task, out| {
         let (row, head) = (task / layout.kv_heads, task % layout.kv_heads);
         let Query { pages, position } = queries[row];

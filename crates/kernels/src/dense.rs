@@ -108,7 +108,7 @@ impl DenseMatrix {
 
     /// Rows `ids` as `f32`: an embedding lookup.
     pub fn lookup(&self, cpu: &Cpu, ids: &[u32]) -> Rows {
-        let mut out = Rows::zeros(ids.len(), self.cols);
+        let mut out = Rows::unwritten(ids.len(), self.cols);
         cpu.pool.pieces(out.data_mut(), self.cols, |i, out| {
             cpu.set.dense_row(self.kind, self.stored(ids[i] as usize, 1), out);
         });
@@ -121,7 +121,7 @@ impl DenseMatrix {
         const CHUNK: usize = 64;
         assert_eq!(x.dim(), self.cols, "matrix and activations have the same input width");
         let (m, rows) = (x.len(), self.rows);
-        let mut out = Rows::zeros(m, rows);
+        let mut out = Rows::unwritten(m, rows);
         let base = SendPtr(out.data_mut().as_mut_ptr());
         cpu.pool.run(rows.div_ceil(CHUNK), |chunk| {
             let first = chunk * CHUNK;

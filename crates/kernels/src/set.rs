@@ -194,7 +194,7 @@ impl Cpu {
     /// `out = w · (x / sqrt(mean(x²) + eps))`, row by row.
     pub fn rms_norm(&self, x: &crate::Rows, weight: &[f32], eps: f32) -> crate::Rows {
         assert_eq!(x.dim(), weight.len(), "one weight a feature");
-        let mut out = crate::Rows::zeros(x.len(), x.dim());
+        let mut out = crate::Rows::unwritten(x.len(), x.dim());
         self.pool.pieces(out.data_mut(), weight.len(), |i, out| self.set.rms_norm(x.row(i), weight, eps, out));
         out
     }

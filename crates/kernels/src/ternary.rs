@@ -168,30 +168,30 @@ fn chunks(matrices: &[&TernaryMatrix]) -> Vec<Chunk> {
     matrices.iter().enumerate().flat_map(of).collect()
 }
 
-/// Runs `dot(matrix, codes, acc, scatter)` over all chunks; `acc` is `(m, count · 16)` scratch.
+/// Runs `dot(matrix, codes, sums)` over all chunks, `sums` being `(m, rows of the chunk)`, and hands the sums of each
+/// token to `finish(matrix, token, sums, out)`.
 fn run<T: Copy + Default + Send>(
     cpu: &Cpu,
     matrices: &[&TernaryMatrix],
     m: usize,
     dot: impl Fn(&TernaryMatrix, &[u8], &mut [T]) + Sync,
-    finish: impl Fn(&TernaryMatrix, usize, T) -> f32 + Sync,
+    finish: impl Fn(&TernaryMatrix, usize, &[T], &mut [f32]) + Sync,
 ) -> Vec<Rows> {
-    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::zeros(m, w.rows)).collect();
+    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.rows)).collect();
     let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
     let chunks = chunks(matrices);
     cpu.pool.run(chunks.len(), |i| {
         let Chunk { matrix, first, count } = chunks[i];
         let (w, out) = (matrices[matrix], pointers[matrix].get());
         let width = count * TILE;
-        let mut acc = vec![T::default(); m * width];
-        dot(w, w.tiles(first, count), &mut acc);
+        let mut sums = vec![T::default(); m * width];
+        dot(w, w.tiles(first, count), &mut sums);
         let kept = width.min(w.rows - first * TILE);
-        for (t, acc) in acc.chunks_exact(width).enumerate() {
-            for (r, &acc) in acc[..kept].iter().enumerate() {
-                // SAFETY: row t < m and column first·16 + r < rows of this matrix's own output; the chunks of a
-                // matrix are disjoint ranges of columns.
-                unsafe { *out.add(t * w.rows + first * TILE + r) = finish(w, t, acc) };
-            }
+        for (t, sums) in sums.chunks_exact(width).enumerate() {
+            // SAFETY: row t < m and columns first · 16 .. + kept ≤ rows of this matrix's own output; the chunks of a
+            // matrix are disjoint ranges of columns.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * w.rows + first * TILE), kept) };
+            finish(w, t, sums, out);
         }
     });
     outs
@@ -207,7 +207,12 @@ pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Ro
         matrices,
         x.rows(),
         |w, codes, acc: &mut [i32]| cpu.set.ternary_dot(codes, w.groups(), &codes_of_x, acc),
-        |w, t, acc| (acc - x.sums()[t]) as f32 * (w.scale / x.scales()[t]),
+        |w, t, sums, out| {
+            let (sum, scale) = (x.sums()[t], w.scale / x.scales()[t]);
+            for (out, dot) in out.iter_mut().zip(sums) {
+                *out = (dot - sum) as f32 * scale;
+            }
+        },
     )
 }
 
@@ -219,6 +224,10 @@ pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows>
         matrices,
         x.len(),
         |w, codes, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, w.groups(), x.data(), w.cols, acc),
-        |w, _, acc| acc * w.scale,
+        |w, _, sums, out| {
+            for (out, dot) in out.iter_mut().zip(sums) {
+                *out = dot * w.scale;
+            }
+        },
     )
 }

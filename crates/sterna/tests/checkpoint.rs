@@ -54,8 +54,8 @@ fn assert_same_vectors(a: &Checkpoint, b: &Checkpoint) {
 const BITNET: Config = Config {
     architecture: Architecture::Bitnet,
     hidden: 256,
-    intermediate: 512,
-    layers: 4,
+    intermediate: 256,
+    layers: 2,
     heads: 4,
     kv_heads: 2,
     head_dim: 64,
@@ -67,84 +67,104 @@ const BITNET: Config = Config {
     eos: Vec::new(),
 };
 
-#[test]
-fn configurations_of_all_goldens() {
-    let bitnet = Config { eos: vec![510], ..BITNET };
-    let llama = Config {
-        architecture: Architecture::Llama,
-        rms_eps: 1e-6,
-        rope_theta: 1_000_042.0,
-        tied: false,
-        ..bitnet.clone()
-    };
-    let one_bit = Config {
-        architecture: Architecture::OneBitLlm,
-        kv_heads: 4,
-        rope_theta: 10_000.0,
-        eos: vec![2],
-        ..bitnet.clone()
-    };
-    for (name, format, config) in [
-        ("bitnet-bf16-online", "safetensors", &bitnet),
-        ("bitnet-packed-offline", "safetensors", &bitnet),
-        ("bitnet-packed-offline/gguf/model-i2_s-msconverter.gguf", "gguf v3", &bitnet),
-        ("bitnet-packed-offline/gguf/model-tq1_0-q8_0embd.gguf", "gguf v3", &bitnet),
-        ("bitnet-packed-offline/gguf/model-tq2_0.gguf", "gguf v3", &bitnet),
-        ("llama-bf16-online", "safetensors", &llama),
-        ("llama-bitlinear-packed", "safetensors", &llama),
-        ("llama-bitlinear-packed/gguf/model-i2_s-own.gguf", "gguf v3", &llama),
-        ("llama-bitlinear-packed/gguf/model-tq2_0.gguf", "gguf v3", &llama),
-        ("bitnet-1bitllm", "safetensors", &one_bit),
-        ("bitnet-1bitllm/gguf/model-i2_s-own.gguf", "gguf v3", &one_bit),
-    ] {
-        let checkpoint = open(name);
-        assert_eq!(checkpoint.format, format, "{name}");
-        assert_eq!(checkpoint.config, *config, "{name}");
-        let tokenizer = match checkpoint.text {
-            TextFiles::HuggingFace { config, .. } => config["tokenizer_class"].is_string() as usize * 512,
-            TextFiles::Gguf(vocabulary) => vocabulary.tokens.len(),
-            TextFiles::None => 0,
-        };
-        assert_eq!(tokenizer, 512, "{name}");
+/// Opens the checkpoint and its GGUF files, which must say the same.
+fn assert_config(name: &str, ggufs: &[&str], config: Config) {
+    let directory = open(name);
+    assert_eq!((directory.format, &directory.config), ("safetensors", &config), "{name}");
+    let TextFiles::HuggingFace { config: text, .. } = directory.text else { panic!("{name} has a tokenizer") };
+    assert!(text["eos_token"].is_string() || text["eos_token"].is_object(), "{name}");
+    for gguf in ggufs {
+        let gguf = open(&format!("{name}/gguf/{gguf}.gguf"));
+        let TextFiles::Gguf(vocabulary) = gguf.text else { panic!("{name} has a vocabulary") };
+        assert_eq!(vocabulary.tokens.len(), 512, "{name}");
+        // The file names one of the tokens that end an answer.
+        assert_eq!((gguf.format, vocabulary.eos), ("gguf v3", gguf.config.eos.first().copied()), "{name}");
+        assert_eq!(Config { eos: config.eos.clone(), ..gguf.config }, config, "{name}");
     }
 }
 
 #[test]
-fn bitnet_weights_are_the_same_in_every_format() {
-    let packed = open("bitnet-packed-offline");
-    let i2_s = open("bitnet-packed-offline/gguf/model-i2_s-msconverter.gguf");
-    assert_same_trits(&i2_s, &packed, 0.0);
-    assert_same_vectors(&i2_s, &packed);
-    // Halves and bfloat16 round the scale.
-    assert_same_trits(&open("bitnet-packed-offline/gguf/model-tq1_0-q8_0embd.gguf"), &packed, 1.0 / 2048.0);
-    assert_same_trits(&open("bitnet-packed-offline/gguf/model-tq2_0.gguf"), &packed, 1.0 / 2048.0);
-    assert_same_trits(&open("bitnet-bf16-online"), &packed, 1.0 / 256.0);
+fn configurations_of_bitnet_goldens() {
+    let small = Config { hidden: 128, intermediate: 128, heads: 2, kv_heads: 1, ..BITNET };
+    assert_config("bitnet-bf16-online", &["i2_s"], Config { eos: vec![510], ..small.clone() });
+    let ggufs = ["i2_s", "tq2_0-q8_0", "tq1_0-q8_0"];
+    assert_config("bitnet-packed-offline", &ggufs, Config { eos: vec![510, 511], ..BITNET });
+    let sharded =
+        Config { hidden: 192, intermediate: 192, head_dim: 96, rope_theta: 1e4, eos: vec![510], ..small.clone() };
+    assert_config("bitnet-headdim96-sharded", &["i2_s-q8_0"], sharded);
+    let one_bit = Config {
+        architecture: Architecture::OneBitLlm,
+        layers: 1,
+        kv_heads: 2,
+        rope_theta: 1e4,
+        eos: vec![2],
+        ..small
+    };
+    assert_config("bitnet-1bitllm", &["i2_s"], one_bit);
 }
 
 #[test]
-fn llama_rows_come_back_into_order() {
-    let packed = open("llama-bitlinear-packed");
-    let i2_s = open("llama-bitlinear-packed/gguf/model-i2_s-own.gguf");
-    assert_eq!(i2_s.tensors["model.layers.0.self_attn.k_proj.weight"].interleaved_heads, Some(2));
-    assert_same_trits(&i2_s, &packed, 1e-6);
-    assert_same_vectors(&i2_s, &packed);
-    assert_same_trits(&open("llama-bitlinear-packed/gguf/model-tq2_0.gguf"), &packed, 1.0 / 2048.0);
-    assert_same_trits(&open("llama-bf16-online"), &packed, 1.0 / 256.0);
+fn configurations_of_llama_and_qwen_goldens() {
+    let llama = Config { architecture: Architecture::Llama, rms_eps: 1e-6, eos: vec![511], ..BITNET };
+    let small = Config { hidden: 128, intermediate: 128, heads: 2, kv_heads: 1, tied: false, ..llama.clone() };
+    assert_config("llama-bf16-online", &[], Config { layers: 1, rope_theta: 1_000_042.0, ..small.clone() });
+    let online = Config { layers: 1, kv_heads: 2, rope_theta: 1e6, rms_eps: 1e-5, ..small.clone() };
+    assert_config("llama-bitlinear-online", &[], online);
+    assert_config("llama-bitlinear-packed", &["i2_s-q8_0", "tq1_0-q8_0"], llama);
+    let wide = Config { intermediate: 256, head_dim: 256, rope_theta: 1_000_042.0, ..small.clone() };
+    assert_config("llama-headdim256", &["i2_s-q8_0"], wide);
+    let qwen3 = Config {
+        architecture: Architecture::Qwen3,
+        intermediate: 256,
+        heads: 4,
+        kv_heads: 2,
+        rope_theta: 1e6,
+        tied: true,
+        eos: open("qwen3-causal").config.eos,
+        ..small
+    };
+    assert!(qwen3.eos.contains(&511));
+    assert_config("qwen3-causal", &["i2_s-q8_0"], qwen3);
 }
 
+/// The trits of every GGUF file are those of the directory; halves and bfloat16 round the scale.
 #[test]
-fn one_bit_llm_names_are_mapped() {
-    let master = open("bitnet-1bitllm");
-    assert_same_trits(&open("bitnet-1bitllm/gguf/model-i2_s-own.gguf"), &master, 1e-6);
-    assert!(master.vector("model.layers.3.mlp.ffn_sub_norm.weight", 512).is_ok());
-    assert!(master.vector("model.layers.3.self_attn.attn_sub_norm.weight", 256).is_ok());
+fn weights_are_the_same_in_every_format() {
+    for (name, gguf, tolerance) in [
+        ("bitnet-bf16-online", "i2_s", 1e-6),
+        ("bitnet-packed-offline", "i2_s", 0.0),
+        ("bitnet-packed-offline", "tq2_0-q8_0", 1.0 / 2048.0),
+        ("bitnet-packed-offline", "tq1_0-q8_0", 1.0 / 2048.0),
+        ("bitnet-headdim96-sharded", "i2_s-q8_0", 0.0),
+        ("bitnet-1bitllm", "i2_s", 1e-6),
+        ("llama-bitlinear-packed", "i2_s-q8_0", 1e-6),
+        ("llama-bitlinear-packed", "tq1_0-q8_0", 1.0 / 2048.0),
+        ("llama-headdim256", "i2_s-q8_0", 1e-6),
+        ("qwen3-causal", "i2_s-q8_0", 0.0),
+    ] {
+        let (directory, gguf) = (open(name), open(&format!("{name}/gguf/{gguf}.gguf")));
+        assert_same_trits(&gguf, &directory, tolerance);
+        assert_same_vectors(&gguf, &directory);
+        let key = &gguf.tensors["model.layers.0.self_attn.k_proj.weight"];
+        let llama = gguf.config.architecture == Architecture::Llama;
+        assert_eq!(key.interleaved_heads, llama.then_some(gguf.config.kv_heads), "{name}");
+    }
+}
+
+/// The last `quantization_config` of the file says divide; the first one, multiply.
+#[test]
+fn the_last_of_two_equal_keys_counts() {
+    let checkpoint = open("llama-headdim256");
+    for (name, matrix) in matrices(&checkpoint, &cpu()) {
+        assert!(matrix.scale() < 1.0, "{name}: {}", matrix.scale());
+    }
 }
 
 #[test]
 fn embeddings_are_kept_as_stored_and_padding_is_cut() {
     let cpu = cpu();
     let packed = open("bitnet-packed-offline");
-    let blocks = open("bitnet-packed-offline/gguf/model-tq1_0-q8_0embd.gguf");
+    let blocks = open("bitnet-packed-offline/gguf/tq1_0-q8_0.gguf");
     let embedding = |checkpoint: &Checkpoint| checkpoint.dense("model.embed_tokens.weight", 512, 256).expect("dense");
     let (a, b) = (embedding(&packed), embedding(&blocks));
     assert_eq!((a.kind(), b.kind()), (DenseType::Bf16, DenseType::Q8_0));
@@ -153,7 +173,7 @@ fn embeddings_are_kept_as_stored_and_padding_is_cut() {
     assert!(a.row(0).iter().zip(b.row(0)).all(|(a, b)| (a - b).abs() <= largest / 127.0));
     assert_eq!(packed.dense("model.embed_tokens.weight", 500, 256).expect("cut").rows(), 500);
     assert!(packed.dense("model.embed_tokens.weight", 513, 256).is_err());
-    assert!(open("llama-bitlinear-packed").dense("lm_head.weight", 512, 256).is_ok());
+    assert!(open("llama-headdim256").dense("lm_head.weight", 512, 128).is_ok());
     assert!(!packed.has("lm_head.weight"));
 }
 
@@ -166,15 +186,15 @@ fn files_in_memory_open_like_a_directory() {
     let files: Vec<(&str, Bytes)> = names.iter().map(|name| (*name, read(name))).collect();
     let memory = Checkpoint::from_files("embedded", &files).expect("opens");
     assert_same_trits(&memory, &open("bitnet-packed-offline"), 0.0);
-    let gguf = std::fs::read(golden("bitnet-packed-offline/gguf/model-tq2_0.gguf")).expect("golden");
+    let gguf = std::fs::read(golden("bitnet-packed-offline/gguf/tq2_0-q8_0.gguf")).expect("golden");
     let gguf = Checkpoint::from_files("embedded", &[("model.gguf", gguf.into())]).expect("opens");
-    assert_eq!((gguf.format, &gguf.config), ("gguf v3", &memory.config));
+    assert_eq!((gguf.format, &gguf.config), ("gguf v3", &Config { eos: vec![510], ..memory.config }));
 }
 
 /// One matrix in every encoding; row 7 and a block of row 5 are all zero.
 #[test]
 fn stored_blocks_decode_to_the_golden_trits() {
-    let path = golden("blocks/blocks.safetensors");
+    let path = golden("blocks.safetensors");
     let header = safetensors::Header::parse(&path, &Bytes::map(&path).expect("golden")).expect("header");
     let cpu = cpu();
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
@@ -203,7 +223,7 @@ fn stored_blocks_decode_to_the_golden_trits() {
 /// Rows of 96 start inside the blocks of 128.
 #[test]
 fn i2_s_rows_may_straddle_blocks() {
-    let path = golden("blocks/blocks.safetensors");
+    let path = golden("blocks.safetensors");
     let header = safetensors::Header::parse(&path, &Bytes::map(&path).expect("golden")).expect("header");
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().take(4032).map(|byte| *byte as i8).collect();
     let encoding = encoding::by_ggml_type(36).expect("I2_S");
@@ -267,9 +287,9 @@ fn synthetic_models_have_every_tensor() {
     }
     let model = Checkpoint::synthetic(BITNET, DenseType::F16, 1).expect("a possible configuration");
     let all = matrices(&model, &cpu);
-    assert_eq!(all.len(), 28);
-    let zeros = (0..512).flat_map(|r| all[1].1.trits(r)).filter(|trit| *trit == 0).count();
-    let share = zeros as f64 / (512.0 * 256.0);
+    assert_eq!(all.len(), 14);
+    let zeros = (0..256).flat_map(|r| all[1].1.trits(r)).filter(|trit| *trit == 0).count();
+    let share = zeros as f64 / (256.0 * 256.0);
     assert!((share - 0.42).abs() < 0.01, "{share}");
     assert_ne!(all[0].1.trits(0), all[0].1.trits(1));
     assert_eq!(all[0].1.trits(5), matrices(&model, &cpu)[0].1.trits(5));

@@ -47,7 +47,7 @@ fn digits(bytes: &[u8], out: &mut [i8]) {
     let mut power = 1u8;
     for out in out.chunks_exact_mut(bytes.len()) {
         for (out, byte) in out.iter_mut().zip(bytes) {
-            let code = u16::from(byte.wrapping_mul(power)) * 3 >> 8;
+            let code = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
             *out = code as i8 - 1;
         }
         power = power.wrapping_mul(3);

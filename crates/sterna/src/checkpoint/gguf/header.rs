@@ -116,13 +116,17 @@ impl Header {
             };
         }
         header.data = end.next_multiple_of(header.alignment);
+        let aligned = |info: &Info| info.offset.is_multiple_of(header.alignment as u64);
+        if let Some((name, info)) = header.tensors.iter().find(|(_, info)| !aligned(info)) {
+            let problem = format!("its offset {} is not a multiple of {}", info.offset, header.alignment);
+            return Err(malformed(path, format!("tensor `{name}`"), problem, DAMAGED));
+        }
         Ok(header)
     }
 
-    /// `len` bytes of data at `offset`; `None` if the file does not hold them or the offset is not aligned.
+    /// `len` bytes of data at `offset`; `None` if the file does not hold them.
     pub fn data(&self, offset: u64, len: usize) -> Option<Bytes> {
-        let offset = usize::try_from(offset).ok().filter(|offset| offset.is_multiple_of(self.alignment))?;
-        let start = self.data.checked_add(offset)?;
+        let start = self.data.checked_add(usize::try_from(offset).ok()?)?;
         self.bytes.slice(start..start.checked_add(len)?)
     }
 

@@ -28,7 +28,8 @@ pub(super) const ARCHITECTURES: &[(&str, Architecture)] = &[
     ("qwen3", Architecture::Qwen3),
 ];
 
-const WHAT_RUNS: &str = "Sterna runs bitnet-b1.58, bitnet-25, bitnet, and ternary llama and qwen3 models";
+const WHAT_RUNS: &str = "Sterna runs bitnet-b1.58, bitnet-25, bitnet, and ternary llama and qwen3 models, without biases and with \
+     plain rotary embedding";
 
 /// Opens the file.
 pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<Checkpoint> {

@@ -1,0 +1,68 @@
+# make check runs everything that can be run on one machine; .ci/run does the same from a bare Debian.
+
+CARGO ?= cargo
+SECONDS_PER_TARGET ?= 600
+TARGETS = aarch64-unknown-linux-gnu x86_64-pc-windows-gnu wasm32-unknown-unknown
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
+SYSROOT = $(abspath $(or $(CARGO_TARGET_DIR),target))/nehalem
+
+.PHONY: check lint format clippy doc targets test setup qemu qemu-x86 qemu-arm fuzz package goldens
+
+check: lint test
+
+lint: format clippy doc targets
+
+format:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+test:
+	$(CARGO) test --workspace
+
+doc:
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+
+# The standard libraries of the targets below.
+setup:
+	rustup target add $(TARGETS)
+
+# The library builds for wasm; where its random numbers come from there is for the program around it to say.
+targets:
+	$(CARGO) check --workspace --target aarch64-unknown-linux-gnu
+	$(CARGO) check --workspace --target x86_64-pc-windows-gnu
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS='--cfg getrandom_backend="unsupported"' \
+		$(CARGO) check -p sterna --target wasm32-unknown-unknown
+
+# Debian: apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+qemu: qemu-x86 qemu-arm
+
+# A CPU of 2008, without AVX: kernels, and whole models against the reference.
+qemu-x86: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER = qemu-x86_64-static -L $(SYSROOT) -cpu Nehalem
+qemu-x86:
+	test $(HOST) = x86_64-unknown-linux-gnu
+	mkdir -p $(SYSROOT)/proc
+	echo 'flags : fpu sse sse2 ssse3 sse4_1 sse4_2 popcnt' > $(SYSROOT)/proc/cpuinfo
+	$(CARGO) test -p sterna-kernels --test conformance -- --nocapture
+	$(CARGO) test -p sterna --test golden
+
+qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
+qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64-static -L /usr/aarch64-linux-gnu
+qemu-arm:
+	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels --test conformance -- --nocapture
+	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna --test golden
+
+# Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
+fuzz:
+	set -e; for target in $$($(CARGO) fuzz list); do \
+		$(CARGO) fuzz run -s none $$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
+	done
+
+package:
+	$(CARGO) package --workspace --allow-dirty
+
+# Needs the Python packages that testdata/golden/README.md names.
+goldens:
+	python3 scripts/golden.py testdata/golden

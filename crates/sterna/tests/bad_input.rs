@@ -1,0 +1,646 @@
+//! Hostile and damaged files: every one gives an error that names the file and the place, and none a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sterna::checkpoint::encoding::i2_s::I2_S;
+use sterna::checkpoint::write::{WriteOptions, write_gguf};
+use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf, safetensors};
+use sterna::kernels::{Bytes, Cpu, DenseType, set};
+
+const TINY: Config = Config {
+    architecture: Architecture::Bitnet,
+    hidden: 32,
+    intermediate: 32,
+    layers: 1,
+    heads: 2,
+    kv_heads: 1,
+    head_dim: 16,
+    vocab: 8,
+    context: 64,
+    rms_eps: 1e-5,
+    rope_theta: 10_000.0,
+    tied: true,
+    eos: Vec::new(),
+};
+
+fn cpu() -> Cpu {
+    Cpu::with(&set::PORTABLE, 1)
+}
+
+fn tiny_gguf(arch: &str) -> Vec<u8> {
+    let vocabulary = GgufVocabulary {
+        model: "gpt2".into(),
+        tokens: "a b c d ab cd abcd e".split(' ').map(String::from).collect(),
+        types: vec![1; 8],
+        scores: vec![0.5; 8],
+        merges: vec!["a b".into(), "c d".into(), "ab cd".into()],
+        add_bos: Some(true),
+        bos: Some(0),
+        eos: Some(7),
+        chat_template: Some("{{ messages }}\n\nBITNETAssistant: ".into()),
+        ..GgufVocabulary::default()
+    };
+    let architecture = if arch == "llama" { Architecture::Llama } else { Architecture::Bitnet };
+    let model = Checkpoint::synthetic(Config { architecture, ..TINY }, DenseType::F16, 1).expect("possible");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("tiny.gguf");
+    let options = WriteOptions {
+        encoding: &I2_S,
+        arch,
+        head: DenseType::F16,
+        vocabulary: Some(&vocabulary),
+        progress: &mut |_, _| {},
+    };
+    write_gguf(&model, &cpu(), &out, options).expect("written");
+    std::fs::read(out).expect("written")
+}
+
+fn open_gguf(bytes: Vec<u8>) -> sterna::Result<Checkpoint> {
+    Checkpoint::from_files("tiny.gguf", &[("tiny.gguf", bytes.into())])
+}
+
+/// Replaces the only occurrence of `from` by `to`, which is as long.
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = position(bytes, from);
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+fn position(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|window| window == part).expect("it occurs")
+}
+
+/// The value of the key or the description of the tensor `name` begins after it.
+fn after(bytes: &[u8], name: &str) -> usize {
+    let text = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes()].concat();
+    position(bytes, &text) + text.len()
+}
+
+fn patch(bytes: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
+    [&bytes[..at], with, &bytes[at + with.len()..]].concat()
+}
+
+/// Opening or reading some tensor fails, and the message has all the parts.
+#[track_caller]
+fn assert_refused(result: sterna::Result<Checkpoint>, parts: &[&str]) {
+    let error = result.and_then(|checkpoint| read_all(&checkpoint)).expect_err("refused").to_string();
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+fn read_all(checkpoint: &Checkpoint) -> sterna::Result<()> {
+    let cpu = cpu();
+    for (name, tensor) in &checkpoint.tensors {
+        match (&tensor.data, &tensor.shape[..]) {
+            (Data::Dense { .. }, &[len]) => drop(checkpoint.vector(name, len)?),
+            (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)?.lookup(&cpu, &[0])),
+            (_, shape) => drop(checkpoint.ternary(&cpu, name, shape[0], shape[1])?),
+        }
+    }
+    checkpoint.summary();
+    Ok(())
+}
+
+#[test]
+fn the_tiny_file_is_good() {
+    let checkpoint = open_gguf(tiny_gguf("bitnet-b1.58")).expect("opens");
+    read_all(&checkpoint).expect("reads");
+    assert_eq!(checkpoint.config, Config { eos: vec![7], ..TINY });
+    let TextFiles::Gguf(vocabulary) = checkpoint.text else { panic!("a vocabulary") };
+    assert_eq!(vocabulary.merges.len(), 3);
+    let template = vocabulary.chat_template.expect("a template");
+    assert!(template.contains("<|eot_id|>") && !template.contains("BITNETAssistant"), "{template}");
+    let llama = open_gguf(tiny_gguf("llama")).expect("opens").text;
+    let TextFiles::Gguf(vocabulary) = llama else { panic!("a vocabulary") };
+    assert!(vocabulary.chat_template.is_some_and(|template| template.contains("BITNETAssistant")), "not 2B4T");
+}
+
+#[test]
+fn every_truncation_of_a_gguf_file_is_refused() {
+    let good = tiny_gguf("bitnet-b1.58");
+    for len in 0..good.len() - 31 {
+        // The last bytes are padding.
+        let error = open_gguf(good[..len].to_vec()).expect_err("refused").to_string();
+        assert!(error.starts_with("tiny.gguf: "), "{error}");
+    }
+}
+
+#[test]
+fn gguf_counts_lengths_and_offsets_that_lie() {
+    let good = tiny_gguf("bitnet-b1.58");
+    let huge = u64::MAX.to_le_bytes();
+    assert_refused(open_gguf(patch(&good, 8, &huge)), &["number of tensors", "more than 65536", "download"]);
+    assert_refused(open_gguf(patch(&good, 16, &huge)), &["number of keys", "more than 65536"]);
+    assert_refused(open_gguf(patch(&good, 24, &huge)), &["name of key 0", "only", "follow"]);
+    assert_refused(open_gguf(patch(&good, 24, &(1u64 << 40).to_le_bytes())), &["bytes wanted"]);
+    let tokens = after(&good, "tokenizer.ggml.tokens");
+    assert_refused(open_gguf(patch(&good, tokens + 8, &huge)), &["tokenizer.ggml.tokens", "bytes wanted"]);
+    let scores = after(&good, "tokenizer.ggml.scores");
+    assert_refused(open_gguf(patch(&good, scores + 8, &huge)), &["tokenizer.ggml.scores", "bytes wanted"]);
+    assert_refused(open_gguf(patch(&good, scores, &[77])), &["tokenizer.ggml.scores", "unknown value type 77"]);
+    let tensor = after(&good, "blk.0.attn_q.weight");
+    assert_refused(open_gguf(patch(&good, tensor, &[9])), &["blk.0.attn_q.weight", "9 dimensions"]);
+    assert_refused(open_gguf(patch(&good, tensor + 4, &huge)), &["blk.0.attn_q.weight", "impossible shape"]);
+    assert_refused(open_gguf(patch(&good, tensor + 4, &[0])), &["blk.0.attn_q.weight", "impossible shape"]);
+    assert_refused(open_gguf(patch(&good, tensor + 4, &[33])), &["blk.0.attn_q.weight", "cannot be stored as i2_s"]);
+    assert_refused(open_gguf(patch(&good, tensor + 4, &[64])), &["blk.0.attn_q.weight", "offset"]);
+    assert_refused(open_gguf(patch(&good, tensor + 24, &huge)), &["blk.0.attn_q.weight", "offset"]);
+    assert_refused(open_gguf(patch(&good, tensor + 24, &[1])), &["blk.0.attn_q.weight", "offset", "multiple of 32"]);
+    // On top of the embedding, which then has less room than it needs.
+    assert_refused(
+        open_gguf(patch(&good, tensor + 24, &[32, 0, 0, 0, 0, 0, 0, 0])),
+        &["token_embd.weight", "there are 32"],
+    );
+}
+
+#[test]
+fn gguf_keys_that_are_wrong() {
+    let good = tiny_gguf("bitnet-b1.58");
+    let key = |name: &str, value: &[u8]| open_gguf(patch(&good, after(&good, name) + 4, value));
+    assert_refused(key("general.alignment", &[33]), &["general.alignment", "power of two"]);
+    assert_refused(key("bitnet-b1.58.attention.head_count", &[0]), &["number of heads is 0"]);
+    assert_refused(key("bitnet-b1.58.attention.head_count_kv", &[3]), &["2 heads cannot share 3"]);
+    assert_refused(
+        key("bitnet-b1.58.block_count", &[2]),
+        &["missing: `model.layers.1.input_layernorm.weight`", "more"],
+    );
+    assert_refused(key("bitnet-b1.58.block_count", &[0xff; 4]), &["number of layers"]);
+    assert_refused(key("bitnet-b1.58.vocab_size", &[9]), &["token_embd.weight", "[8, 32]", "at least [9, 32]"]);
+    assert_refused(key("bitnet-b1.58.embedding_length", &[64]), &["token_embd.weight", "[8, 64]"]);
+    assert_refused(key("bitnet-b1.58.rope.dimension_count", &[8]), &["rope.dimension_count"]);
+    assert_refused(key("bitnet-b1.58.rope.freq_base", &f32::NAN.to_le_bytes()), &["rotary embedding is NaN"]);
+    assert_refused(key("bitnet-b1.58.attention.layer_norm_rms_epsilon", &[0; 4]), &["epsilon is 0"]);
+    assert_refused(key("tokenizer.ggml.add_bos_token", &[2]), &["tokenizer.ggml.add_bos_token", "2 is neither"]);
+    let types = after(&good, "tokenizer.ggml.token_type");
+    assert_refused(open_gguf(patch(&good, types, &[8])), &["tokenizer.ggml.token_type"]);
+    assert_refused(
+        open_gguf(replace(&good, b"general.alignment", b"general.file_type")),
+        &["general.file_type", "twice"],
+    );
+    assert_refused(open_gguf(replace(&good, b"blk.0.attn_q.w", b"blk.0.attn_k.w")), &["blk.0.attn_k.weight", "twice"]);
+    assert_refused(open_gguf(replace(&good, b"blk.0.attn_q.w", b"blk.0.attn_x.w")), &["missing", "q_proj.weight`;"]);
+    assert_refused(open_gguf(replace(&good, b"blk.0.ffn_up.weight", b"blk.0.ffn_up.w\xff\xffght")), &["utf-8"]);
+    assert_refused(
+        open_gguf(replace(&good, b"blk.0.ffn_up.weight", b"blk.0.ffn_up_v.bias")),
+        &["a bias", "without biases"],
+    );
+}
+
+/// Text keys are replaced by others of the same length.
+#[test]
+fn gguf_files_of_other_kinds_are_refused_by_name() {
+    let good = tiny_gguf("bitnet-b1.58");
+    let version = |version: u32| open_gguf(patch(&good, 4, &version.to_le_bytes()));
+    assert!(version(2).is_ok_and(|checkpoint| checkpoint.format == "gguf v2"));
+    assert_refused(version(1), &["GGUF version 1", "newer llama.cpp"]);
+    assert_refused(version(3 << 24), &["big-endian"]);
+    assert_refused(version(4), &["GGUF version 4", "update Sterna"]);
+    assert_refused(open_gguf(patch(&good, 0, b"ggjt")), &["pass a .gguf file"]);
+    let value = after(&good, "general.architecture") + 12;
+    assert_refused(
+        open_gguf(patch(&good, value, b"falcon-hybrid"[..12].into())),
+        &["`falcon-hybri`", "Sterna runs bitnet"],
+    );
+    for (name, kind, value, what) in [
+        ("prism.hadamard.version", 4u32, &2u32.to_le_bytes()[..], "Hadamard"),
+        ("bitnet-b1.58.expert_count", 4, &8u32.to_le_bytes(), "expert_count = 8"),
+        ("split.count", 4, &2u32.to_le_bytes(), "several parts"),
+        ("bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0yarn", "scaling of the type `yarn`"),
+    ] {
+        assert_refused(open_gguf(with_key(&good, name, kind, value)), &[what]);
+    }
+    let plain = with_key(&good, "bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0none");
+    assert!(open_gguf(plain).is_ok());
+    for (id, size, parts) in [
+        (38u32, None, ["TL1", "I2_S or TQ2_0"]),
+        (39, None, ["TL2", "I2_S or TQ2_0"]),
+        (42, None, ["TL2", "I2_S or TQ2_0"]),
+        (42, Some(18), ["Q2_0 (groups of 64)", "one scale per tensor"]),
+        (41, None, ["Q1_0", "one scale per tensor"]),
+        (142, None, ["PQ2_0", "are planned"]),
+        (143, None, ["PTQ1_0", "are planned"]),
+        (135, None, ["IQ2_BN", "I2_S or TQ2_0"]),
+        (8, None, ["linear weights stored as Q8_0", "ternary model"]),
+        (10, None, ["Q2_K", "re-convert"]),
+        (999, None, ["unknown tensor type 999", "re-convert"]),
+    ] {
+        let tensor = after(&good, "blk.0.attn_q.weight");
+        let mut bytes = patch(&good, tensor + 20, &id.to_le_bytes());
+        if size.is_some() {
+            // 32 × 32 weights in groups of 64 take 288 bytes, as many as I2_S takes.
+            assert_eq!(32 * 32 / 64 * 18, 32 * 32 / 4 + 32);
+        } else if id == 42 {
+            // As the last tensor it has much more room than any Q2_0.
+            let end = (bytes.len() - data_start(&good)) as u64;
+            bytes.extend([0; 4096]);
+            bytes = patch(&bytes, tensor + 24, &end.next_multiple_of(32).to_le_bytes());
+        }
+        assert_refused(open_gguf(bytes), &parts);
+    }
+    let embedding = after(&good, "token_embd.weight");
+    assert_refused(open_gguf(patch(&good, embedding + 20, &[35])), &["token_embd.weight", "TQ2_0", "F16 embeddings"]);
+}
+
+fn data_start(bytes: &[u8]) -> usize {
+    header_len(bytes).next_multiple_of(32)
+}
+
+/// The last tensor's description ends the header.
+fn header_len(bytes: &[u8]) -> usize {
+    after(bytes, "output_norm.weight") + 4 + 8 + 4 + 8
+}
+
+/// The file with one more key.
+fn with_key(good: &[u8], name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
+    let keys = u64::from_le_bytes(*good[16..].first_chunk().expect("8 bytes")) + 1;
+    let key = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes(), &kind.to_le_bytes(), value].concat();
+    let mut bytes = [&good[..16], &keys.to_le_bytes(), &key, &good[24..header_len(good)]].concat();
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(&good[data_start(good)..]);
+    bytes
+}
+
+#[test]
+fn nested_arrays_are_bounded() {
+    let nested = |depth: usize| {
+        let mut bytes = [&b"GGUF"[..], &3u32.to_le_bytes(), &0u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(b"k");
+        bytes.extend(9u32.to_le_bytes());
+        for _ in 1..depth {
+            bytes.extend(9u32.to_le_bytes());
+            bytes.extend(1u64.to_le_bytes());
+        }
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend(2u64.to_le_bytes());
+        bytes.extend([1, 2]);
+        gguf::Header::parse(Path::new("nested.gguf"), &bytes.into())
+    };
+    assert!(nested(4).is_ok());
+    let error = nested(100_000).expect_err("refused").to_string();
+    assert!(error.contains("nested deeper"), "{error}");
+}
+
+/// I2_S's scale is a bare `f32`.
+#[test]
+fn scales_that_are_no_scales() {
+    let good = tiny_gguf("bitnet-b1.58");
+    let offset = after(&good, "blk.0.attn_q.weight") + 24;
+    let offset = u64::from_le_bytes(*good[offset..].first_chunk().expect("8 bytes")) as usize;
+    let scale = data_start(&good) + offset + 32 * 32 / 4;
+    for bad in [f32::NAN, f32::INFINITY, 0.0, -1.0, 1e-40] {
+        let bytes = patch(&good, scale, &bad.to_le_bytes());
+        assert_refused(open_gguf(bytes), &["blk.0.attn_q.weight", "normal positive number"]);
+    }
+    assert!(read_all(&open_gguf(patch(&good, scale, &0.5f32.to_le_bytes())).expect("opens")).is_ok());
+    let norm = after(&good, "output_norm.weight") + 16;
+    let norm = u64::from_le_bytes(*good[norm..].first_chunk().expect("8 bytes")) as usize + data_start(&good) + 4;
+    assert_refused(
+        open_gguf(patch(&good, norm, &f32::NAN.to_le_bytes())),
+        &["output_norm.weight", "value 1 is not finite"],
+    );
+}
+
+// ---- Hugging Face directories -------------------------------------------------------------------------------------
+
+/// Tensors of the tiny model: name, shape, number format; all bytes are 0x11 (trits 0 and small numbers).
+fn tiny_tensors() -> Vec<(String, Vec<usize>, &'static str)> {
+    let mut all = vec![("model.embed_tokens.weight".into(), vec![8, 32], "BF16")];
+    let layer = |part: &str| format!("model.layers.0.{part}.weight");
+    for (part, len) in [
+        ("input_layernorm", 32),
+        ("post_attention_layernorm", 32),
+        ("self_attn.attn_sub_norm", 32),
+        ("mlp.ffn_sub_norm", 32),
+    ] {
+        all.push((layer(part), vec![len], "BF16"));
+    }
+    for (part, rows) in [("q", 32), ("k", 16), ("v", 16), ("o", 32)] {
+        all.push((layer(&format!("self_attn.{part}_proj")), vec![rows / 4, 32], "U8"));
+        all.push((layer(&format!("self_attn.{part}_proj")) + "_scale", vec![1], "BF16"));
+    }
+    for part in ["gate", "up", "down"] {
+        all.push((layer(&format!("mlp.{part}_proj")), vec![8, 32], "U8"));
+        all.push((layer(&format!("mlp.{part}_proj")) + "_scale", vec![1], "BF16"));
+    }
+    all.push(("model.norm.weight".into(), vec![32], "BF16"));
+    all
+}
+
+/// A safetensors file; `edit` may change the header.
+fn safetensors_file(tensors: &[(String, Vec<usize>, &'static str)], edit: impl Fn(&mut Value)) -> Vec<u8> {
+    let (mut header, mut at) = (serde_json::Map::new(), 0);
+    for (name, shape, dtype) in tensors {
+        let size = shape.iter().product::<usize>() * if *dtype == "U8" { 1 } else { 2 };
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}));
+        at += size;
+    }
+    let mut header = Value::Object(header);
+    edit(&mut header);
+    raw_safetensors(header.to_string().as_bytes(), at)
+}
+
+fn raw_safetensors(header: &[u8], data: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes()[..], header, &vec![0x11; data]].concat()
+}
+
+fn tiny_config() -> Value {
+    json!({
+        "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_act": "relu2", "hidden_size": 32,
+        "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "vocab_size": 8, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "tie_word_embeddings": true, "eos_token_id": [7, -1, 99],
+        "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+    })
+}
+
+fn open_hf(config: &[u8], weights: Vec<u8>) -> sterna::Result<Checkpoint> {
+    let files = [("config.json", config.to_vec().into()), ("model.safetensors", Bytes::from(weights))];
+    Checkpoint::from_files("tiny", &files)
+}
+
+/// The tiny directory with a key of config.json set (to nothing if null).
+fn with_config(key: &str, value: Value) -> sterna::Result<Checkpoint> {
+    let mut config = tiny_config();
+    config[key] = value;
+    open_hf(config.to_string().as_bytes(), safetensors_file(&tiny_tensors(), |_| ()))
+}
+
+fn with_header(edit: impl Fn(&mut Value)) -> sterna::Result<Checkpoint> {
+    open_hf(tiny_config().to_string().as_bytes(), safetensors_file(&tiny_tensors(), edit))
+}
+
+#[test]
+fn the_tiny_directory_is_good() {
+    let checkpoint = with_config("unknown", Value::Null).expect("opens");
+    read_all(&checkpoint).expect("reads");
+    assert_eq!(checkpoint.config, Config { eos: vec![7], ..TINY });
+    // Spellings of other versions.
+    let mut config = tiny_config();
+    config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 10000});
+    config["rope_theta"] = Value::Null;
+    config["rope_scaling"] = Value::Null;
+    config["num_key_value_heads"] = json!(1);
+    config["eos_token_id"] = json!(7);
+    let text = config.to_string().replacen('{', "{\"hidden_size\": 1,", 1);
+    let other = open_hf(text.as_bytes(), safetensors_file(&tiny_tensors(), |_| ())).expect("opens");
+    assert_eq!(other.config, checkpoint.config);
+    // Without a head of its own the model is tied, whatever its configuration says.
+    assert!(with_config("tie_word_embeddings", json!(false)).is_ok_and(|checkpoint| checkpoint.config.tied));
+}
+
+#[test]
+fn configurations_that_do_not_run_are_refused_by_name() {
+    for (key, value, parts) in [
+        ("architectures", json!(["MambaForCausalLM"]), ["`MambaForCausalLM`", "Sterna runs BitNetForCausalLM"]),
+        ("architectures", json!(["Qwen3Model"]), ["`Qwen3Model`", "Qwen3ForCausalLM"]),
+        ("hidden_act", json!("gelu"), ["hidden_act `gelu`", "Sterna runs"]),
+        (
+            "rope_scaling",
+            json!({"rope_type": "yarn", "factor": 2.0}),
+            ["rope_scaling of the type `yarn`", "plain rotary"],
+        ),
+        ("rope_scaling", json!({"type": "linear"}), ["`linear`", "config.json"]),
+        ("rope_parameters", json!({"rope_type": "llama3"}), ["rope_parameters of the type `llama3`", "plain rotary"]),
+        ("attention_bias", json!(true), ["attention_bias = true", "without biases"]),
+        ("mlp_bias", json!(true), ["mlp_bias = true", "without biases"]),
+        ("quantization_config", json!({"quant_method": "gptq"}), ["quantization method `gptq`", "config.json"]),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitnet", "linear_class": "x"}),
+            ["linear class `x`", "config.json"],
+        ),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitnet", "use_rms_norm": true}),
+            ["use_rms_norm", "projection"],
+        ),
+        ("quantization_config", Value::Null, ["quantization_config", "multiplies or divides"]),
+    ] {
+        assert_refused(with_config(key, value), &parts);
+    }
+    let text = tiny_config().to_string();
+    assert_refused(open_hf(b"{", Vec::new()), &["tiny/config.json", "EOF"]);
+    assert_refused(open_hf(b"[]", Vec::new()), &["tiny/config.json", "not an object"]);
+    assert_refused(open_hf(&[b'['; 100_000], Vec::new()), &["tiny/config.json", "recursion"]);
+    assert_refused(open_hf(&vec![b' '; 3 << 20], Vec::new()), &["tiny/config.json", "bytes long"]);
+    assert_refused(
+        Checkpoint::from_files("tiny", &[("x", Vec::new().into()), ("y", Vec::new().into())]),
+        &["config.json", "no such"],
+    );
+    let only_config = [("config.json", text.into_bytes().into()), ("x", Vec::new().into())];
+    assert_refused(Checkpoint::from_files("tiny", &only_config), &["model.safetensors", "neither"]);
+}
+
+#[test]
+fn impossible_dimensions_are_refused() {
+    for (key, value, parts) in [
+        ("hidden_size", json!(0), ["hidden size is 0", "config.json"]),
+        ("hidden_size", json!("many"), ["hidden_size", "not a whole number"]),
+        ("hidden_size", json!(1u64 << 60), ["hidden size", "from 1 to"]),
+        ("hidden_size", Value::Null, ["hidden_size", "missing"]),
+        ("hidden_size", json!(33), ["head_dim", "33 features"]),
+        ("num_attention_heads", json!(0), ["head_dim", "0 heads"]),
+        ("num_key_value_heads", json!(3), ["2 heads", "3 key/value heads"]),
+        ("head_dim", json!(15), ["head size 15", "odd"]),
+        ("head_dim", json!(258), ["head size is 258", "256"]),
+        ("num_hidden_layers", json!(1_000_000_000), ["number of layers", "1000"]),
+        ("num_hidden_layers", json!(1000), ["missing", "model.layers.1."]),
+        ("vocab_size", json!(9), ["model.embed_tokens.weight", "at least [9, 32]"]),
+        ("rms_norm_eps", json!(-1), ["epsilon is -1", "config.json"]),
+        ("rope_theta", json!(0), ["rotary", "is 0"]),
+        ("intermediate_size", json!(64), ["mlp.", "[64, 32]"]),
+    ] {
+        assert_refused(with_config(key, value), &parts);
+    }
+}
+
+#[test]
+fn safetensors_headers_that_lie() {
+    let q = "model.layers.0.self_attn.q_proj.weight";
+    assert_refused(
+        with_header(|header| header[q]["data_offsets"] = json!([0, 1u64 << 60])),
+        &[q, "but the file holds"],
+    );
+    assert_refused(with_header(|header| header[q]["data_offsets"] = json!([9, 8])), &[q, "bytes 9 to 8"]);
+    assert_refused(with_header(|header| header[q]["data_offsets"] = json!([0, 256])), &["overlap", q]);
+    assert_refused(with_header(|header| header[q]["data_offsets"] = json!([0, 255])), &[q, "255 bytes"]);
+    assert_refused(with_header(|header| header[q]["shape"] = json!([u64::MAX, u64::MAX])), &[q, "takes"]);
+    assert_refused(with_header(|header| header[q]["shape"] = json!([16, 16])), &[q, "[64, 16]", "[32, 32]"]);
+    assert_refused(with_header(|header| header[q]["shape"] = json!([256])), &[q, "not a matrix"]);
+    assert_refused(with_header(|header| header[q]["shape"] = json!([1, 1, 1, 1, 1, 1, 1, 1, 256])), &["dimensions"]);
+    assert_refused(with_header(|header| header[q]["shape"] = json!([-8, 32])), &["safetensors header", "-8"]);
+    assert_refused(with_header(|header| header[q]["dtype"] = json!("F8_E8M0")), &[q, "`F8_E8M0`", "BF16"]);
+    assert_refused(with_header(|header| header[q]["dtype"] = json!("I8")), &[q, "stored as I8"]);
+    assert_refused(with_header(|header| header[q] = json!(3)), &["safetensors header"]);
+    assert_refused(with_header(|header| *header = json!([])), &["an object of tensors"]);
+    let remove =
+        |name: &'static str| with_header(|header| drop(header.as_object_mut().map(|header| header.remove(name))));
+    assert_refused(remove("model.norm.weight"), &["missing: `model.norm.weight`", "download"]);
+    assert_refused(remove("model.layers.0.mlp.up_proj.weight_scale"), &["up_proj.weight_scale", "is missing"]);
+    let config = tiny_config().to_string();
+    let raw = |header: &[u8]| open_hf(config.as_bytes(), raw_safetensors(header, 64));
+    let entry = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+    assert_refused(raw(format!(r#"{{"a":{entry},"a":{entry}}}"#).as_bytes()), &["`a` is listed twice"]);
+    assert_refused(raw(&[b'['; 4096]), &["safetensors header"]);
+    let deep = format!(r#"{{"__metadata__":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
+    assert!(safetensors::Header::parse(Path::new("x"), &raw_safetensors(deep.as_bytes(), 0).into()).is_ok());
+    assert_refused(open_hf(config.as_bytes(), u64::MAX.to_le_bytes().to_vec()), &["its length is"]);
+    assert_refused(open_hf(config.as_bytes(), vec![1, 2, 3]), &["only 3 bytes"]);
+}
+
+#[test]
+fn other_graphs_and_bad_values_are_refused() {
+    let weights = |extra: &str| {
+        let mut tensors = tiny_tensors();
+        tensors.push((extra.into(), vec![32], "BF16"));
+        open_hf(tiny_config().to_string().as_bytes(), safetensors_file(&tensors, |_| ()))
+    };
+    assert_refused(weights("model.layers.0.self_attn.q_proj.bias"), &["a bias", "q_proj.bias"]);
+    assert_refused(weights("model.layers.0.mlp.up_proj.norm.weight"), &["embedding model", "not supported"]);
+    assert!(weights("model.layers.0.self_attn.rotary_emb.inv_freq").is_ok());
+    let good = safetensors_file(&tiny_tensors(), |_| ());
+    let header: Value = serde_json::from_slice(&good[8..8 + good[0] as usize + 256 * good[1] as usize]).expect("JSON");
+    let start = 8 + good[0] as usize + 256 * good[1] as usize;
+    let at = |name: &str| start + header[name]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    let config = tiny_config().to_string();
+    let patched = |name: &str, bytes: &[u8]| open_hf(config.as_bytes(), patch(&good, at(name), bytes));
+    for bad in [[0xc0, 0x7f], [0x80, 0x7f], [0, 0], [0x80, 0xbf]] {
+        let result = patched("model.layers.0.self_attn.q_proj.weight_scale", &bad);
+        assert_refused(result, &["q_proj.weight", "normal positive number"]);
+    }
+    assert_refused(patched("model.layers.0.self_attn.q_proj.weight", &[0xff]), &["q_proj.weight", "none of"]);
+    assert_refused(patched("model.norm.weight", &[0x80, 0x7f]), &["model.norm.weight", "value 0 is not finite"]);
+}
+
+#[test]
+fn indexes_and_shards() {
+    let config = tiny_config().to_string();
+    let weights = safetensors_file(&tiny_tensors(), |_| ());
+    let open = |index: Value, shards: &[&str]| {
+        let mut files = vec![
+            ("config.json", Bytes::from(config.clone().into_bytes())),
+            ("model.safetensors.index.json", index.to_string().into_bytes().into()),
+        ];
+        files.extend(shards.iter().map(|name| (*name, Bytes::from(weights.clone()))));
+        Checkpoint::from_files("tiny", &files)
+    };
+    let map = |names: &[&str]| {
+        let entries = names.iter().enumerate().map(|(i, name)| (format!("t{i}"), json!(name)));
+        json!({"metadata": {"total_size": 1}, "weight_map": entries.collect::<serde_json::Map<_, _>>()})
+    };
+    assert!(open(map(&["a.safetensors"]), &["a.safetensors"]).is_ok());
+    assert_refused(open(map(&["a.safetensors", "b.safetensors"]), &["a.safetensors"]), &["b.safetensors", "missing"]);
+    let both = ["a.safetensors", "b.safetensors"];
+    assert_refused(open(map(&both), &both), &["b.safetensors", "in another file too"]);
+    for outside in ["../a.safetensors", "/etc/passwd", "x/../a", "", ".."] {
+        assert_refused(open(map(&[outside]), &["a.safetensors"]), &["weight_map", "is not a file name"]);
+    }
+    assert_refused(open(json!({"weight_map": 3}), &[]), &["weight_map"]);
+}
+
+#[test]
+fn paths_that_are_no_checkpoints() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let message = |name: &str| Checkpoint::open(&path(name)).expect_err("refused").to_string();
+    assert!(message("absent").contains("absent: "), "{}", message("absent"));
+    std::fs::write(path("model.safetensors"), "x").expect("written");
+    let error = message("model.safetensors");
+    assert!(error.contains("GGUF") && error.contains("directory that holds config.json"), "{error}");
+    std::fs::write(path("empty.gguf"), "").expect("written");
+    assert!(message("empty.gguf").contains("does not begin with"), "{}", message("empty.gguf"));
+    std::fs::create_dir(path("folder")).expect("created");
+    assert!(message("folder").contains("there is no such file"), "{}", message("folder"));
+    // The magic counts, not the name.
+    std::fs::write(path("model.bin"), tiny_gguf("bitnet-b1.58")).expect("written");
+    assert!(Checkpoint::open(&path("model.bin")).is_ok());
+}
+
+// ---- Mutations ----------------------------------------------------------------------------------------------------
+
+/// SplitMix64: the same mutations in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// One to four edits in the first `len` bytes, or the end cut off.
+    fn mutate(&mut self, bytes: &mut Vec<u8>, len: usize) {
+        const WORDS: [u64; 8] = [0, 1, 0xff, 1 << 31, 1 << 32, 1 << 63, u64::MAX, u64::MAX - 7];
+        for _ in 0..=self.below(4) {
+            let len = len.min(bytes.len());
+            if len < 16 {
+                return;
+            }
+            let at = self.below(len - 8);
+            match self.below(8) {
+                0 => bytes.truncate(at),
+                1 => bytes[at..at + 8].copy_from_slice(&WORDS[self.below(8)].to_le_bytes()),
+                2 => bytes[at..at + 4].copy_from_slice(&(self.next() as u32 % 64).to_le_bytes()),
+                3 => drop(bytes.drain(at..at + 1 + self.below(7))),
+                4 => bytes.insert(at, self.next() as u8),
+                5 => bytes[at] = b"0123456789-\"[]{},:.enull"[self.below(24)],
+                _ => bytes[at] ^= 1 << self.below(8),
+            }
+        }
+    }
+}
+
+fn survives(what: &str, seed: u64, open: impl Fn() -> sterna::Result<Checkpoint>) {
+    let result = catch_unwind(AssertUnwindSafe(|| open().and_then(|checkpoint| read_all(&checkpoint))));
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => assert!(error.to_string().contains("tiny"), "{what} {seed}: {error}"),
+        Err(_) => panic!("{what}, mutation {seed} panicked"),
+    }
+}
+
+#[test]
+fn mutated_gguf_files_never_panic() {
+    for (i, arch) in ["bitnet-b1.58", "llama"].iter().enumerate() {
+        let good = tiny_gguf(arch);
+        let header = header_len(&good);
+        for seed in 0..6_000 {
+            let mut random = Random(seed << 1 | i as u64);
+            let mut bytes = good.clone();
+            let len = if seed % 8 == 0 { bytes.len() } else { header };
+            random.mutate(&mut bytes, len);
+            survives(arch, seed, || open_gguf(bytes.clone()));
+        }
+    }
+}
+
+#[test]
+fn mutated_directories_never_panic() {
+    let weights = safetensors_file(&tiny_tensors(), |_| ());
+    let config = tiny_config().to_string().into_bytes();
+    for seed in 0..8_000 {
+        let mut random = Random(seed);
+        let (mut weights, mut config) = (weights.clone(), config.clone());
+        match seed % 4 {
+            0 => {
+                let len = config.len();
+                random.mutate(&mut config, len);
+            }
+            1 => {
+                let len = weights.len();
+                random.mutate(&mut weights, len);
+            }
+            _ => random.mutate(&mut weights, 2600),
+        }
+        survives("directory", seed, || open_hf(&config, weights.clone()));
+    }
+}
