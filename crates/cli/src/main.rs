@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod bench;
 mod chat;
 mod eval;
 mod info;
@@ -13,6 +14,7 @@ mod output;
 mod repl;
 mod run;
 mod sampling;
+mod shapes;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ Examples:
   sterna chat -m bitnet-2b4t/ 'Why is the sky blue?'
   cat notes.txt | sterna run -m model.gguf        the prompt comes from a pipe
   sterna info -m model.gguf                       what is in a file
+  sterna bench --shape bitnet-b1.58-2b-4t         how fast this machine runs a released model; no download
   sterna run --help                               options and examples of one command
 
 Environment:
@@ -60,6 +63,7 @@ enum Verb {
     Tokenize(tokenize::Tokenize),
     Logits(logits::Logits),
     Eval(eval::Eval),
+    Bench(bench::Bench),
 }
 
 impl Verb {
@@ -71,6 +75,7 @@ impl Verb {
             Self::Tokenize(verb) => verb.run(),
             Self::Logits(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
+            Self::Bench(verb) => verb.run(),
         }
     }
 }

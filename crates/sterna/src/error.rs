@@ -69,6 +69,6 @@ pub enum Error {
     #[error("{0}")]
     Request(String),
     /// `STERNA_ISA` names no usable instruction set.
-    #[error("STERNA_ISA")]
+    #[error("STERNA_ISA: {0}")]
     InstructionSet(#[from] sterna_kernels::set::UnknownSet),
 }
