@@ -13,7 +13,7 @@ use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
 use sterna::model::{self, KvCache, Model, Precision};
 
-use crate::model::ModelArg;
+use crate::model::Source;
 use crate::output::Misuse;
 use crate::{interrupt, output, shapes};
 
@@ -33,7 +33,7 @@ read bandwidth that this machine reached in the same run.";
 #[command(after_help = EXAMPLES)]
 pub struct Bench {
     #[command(flatten)]
-    model: ModelArg,
+    model: Source,
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
@@ -87,7 +87,7 @@ impl Bench {
                 }
                 Checkpoint::synthetic(config, head(&self.head), 1)?
             }
-            None => self.model.open()?,
+            None => self.model.checkpoint()?,
         };
         let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
         measure(&self, checkpoint, &name)
