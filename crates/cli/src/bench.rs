@@ -37,12 +37,12 @@ pub struct Bench {
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
-    /// Prompt tokens
-    #[arg(short = 'p', long, value_name = "N", default_value_t = 512)]
-    prompt: usize,
-    /// Generated tokens
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
-    tokens: usize,
+    /// Prompt tokens [default: 512, or what fits the model's context]
+    #[arg(short = 'p', long, value_name = "N")]
+    prompt: Option<usize>,
+    /// Generated tokens [default: 128, or what fits the model's context]
+    #[arg(short = 'n', long, value_name = "N")]
+    tokens: Option<usize>,
     /// Thread counts to measure, with commas [default: one thread, and all]
     #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Vec<u32>,
@@ -64,6 +64,13 @@ pub struct Bench {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What each thread count runs.
+struct Work {
+    prompt: usize,
+    tokens: usize,
+    repeat: usize,
 }
 
 /// One thread count's figures.
@@ -110,21 +117,23 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     if counts.is_empty() {
         counts = if cores > 1 { vec![1, cores] } else { vec![1] };
     }
-    if args.prompt == 0 || args.tokens == 0 || args.repeat == 0 {
-        bail!(Misuse("-p, -n and -r must be at least 1".into()));
+    let most = checkpoint.config.context;
+    let prompt = args.prompt.unwrap_or(512.min(most - most / 5));
+    let tokens = args.tokens.unwrap_or(128.min(most.saturating_sub(prompt)));
+    if prompt == 0 || tokens == 0 || args.repeat == 0 {
+        bail!(Misuse("-p, -n and -r must be at least 1, and leave room for each other in the context".into()));
     }
-    let context = args.prompt + args.tokens;
-    if context > checkpoint.config.context {
-        let most = checkpoint.config.context;
-        bail!(Misuse(format!("-p {} and -n {} exceed the model's context of {most}", args.prompt, args.tokens)));
+    if prompt + tokens > most {
+        bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {most}")));
     }
+    let work = Work { prompt, tokens, repeat: args.repeat };
     checkpoint.check_memory()?;
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
     let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Precision::Int8)?.into();
     drop((checkpoint, cpu));
-    let results: Vec<_> = counts.iter().map(|&n| decode(args, &model, n, context, &progress)).collect::<Result<_>>()?;
+    let results: Vec<_> = counts.iter().map(|&n| decode(&work, &model, n, &progress)).collect::<Result<_>>()?;
     // Read before the buffer for the bandwidth is there.
     let peak = memory::peak_resident();
     let (weights, config) = (model.weights(), model.config().clone());
@@ -158,22 +167,16 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
 }
 
 /// Prefill and decode on `threads` threads, the median of the repetitions by decode speed.
-fn decode(
-    args: &Bench,
-    model: &Arc<dyn Model>,
-    threads: usize,
-    context: usize,
-    progress: &ProgressBar,
-) -> Result<Measured> {
-    let options = Options { threads, context: Some(context), ..Options::default() };
+fn decode(work: &Work, model: &Arc<dyn Model>, threads: usize, progress: &ProgressBar) -> Result<Measured> {
+    let options = Options { threads, context: Some(work.prompt + work.tokens), ..Options::default() };
     let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
     let vocab = engine.config().vocab;
     let mut runs = Vec::new();
-    for i in 0..args.repeat {
-        progress.set_message(format!("{threads} threads, run {} of {}", i + 1, args.repeat));
+    for i in 0..work.repeat {
+        progress.set_message(format!("{threads} threads, run {} of {}", i + 1, work.repeat));
         // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
-        let prompt = (0..args.prompt).map(|t| ((t * 7919 + i) % vocab) as u32).collect();
-        let request = Request { max_tokens: Some(args.tokens), ignore_eos: true, ..Request::new(prompt) };
+        let prompt = (0..work.prompt).map(|t| ((t * 7919 + i) % vocab) as u32).collect();
+        let request = Request { max_tokens: Some(work.tokens), ignore_eos: true, ..Request::new(prompt) };
         runs.push(finish(engine.generate(request)?)?);
     }
     let median = |mut values: Vec<f64>| {
@@ -182,12 +185,12 @@ fn decode(
     };
     let weights = model.weights();
     // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
-    let mean_position = args.prompt as f64 + args.tokens as f64 / 2.0;
+    let mean_position = work.prompt as f64 + work.tokens as f64 / 2.0;
     let kv = KvCache::bytes_per_position(model.config()) as f64 * mean_position;
     Ok(Measured {
         threads: engine.threads(),
-        prefill_tokens: args.prompt,
-        decode_tokens: args.tokens,
+        prefill_tokens: work.prompt,
+        decode_tokens: work.tokens,
         prefill_per_s: median(runs.iter().map(Usage::prefill_tokens_per_s).collect()),
         decode_per_s: median(runs.iter().map(Usage::decode_tokens_per_s).collect()),
         bytes_per_token: (weights.body_bytes + weights.head_bytes) as f64 + kv,

@@ -149,6 +149,10 @@ fn gguf_counts_lengths_and_offsets_that_lie() {
     assert_refused(open_gguf(patch(&good, tensor + 4, &[64])), &["blk.0.attn_q.weight", "offset"]);
     assert_refused(open_gguf(patch(&good, tensor + 24, &huge)), &["blk.0.attn_q.weight", "offset"]);
     assert_refused(open_gguf(patch(&good, tensor + 24, &[1])), &["blk.0.attn_q.weight", "offset", "multiple of 32"]);
+    assert_refused(
+        open_gguf(patch(&good, tensor + 24, &[0; 8])),
+        &["`blk.0.attn_q.weight` and `token_embd.weight` overlap"],
+    );
     // On top of the embedding, which then has less room than it needs.
     assert_refused(
         open_gguf(patch(&good, tensor + 24, &[32, 0, 0, 0, 0, 0, 0, 0])),
@@ -261,6 +265,45 @@ fn with_key(good: &[u8], name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
     bytes.resize(bytes.len().next_multiple_of(32), 0);
     bytes.extend(&good[data_start(good)..]);
     bytes
+}
+
+/// The file with one more tensor, a vector of `F32`.
+fn with_tensor(good: &[u8], name: &str, values: &[f32]) -> Vec<u8> {
+    let tensors = u64::from_le_bytes(*good[8..].first_chunk().expect("8 bytes")) + 1;
+    let offset = (good.len() - data_start(good)).next_multiple_of(32);
+    let mut info = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes(), &1u32.to_le_bytes()].concat();
+    info.extend((values.len() as u64).to_le_bytes());
+    info.extend(0u32.to_le_bytes());
+    info.extend((offset as u64).to_le_bytes());
+    let mut bytes = [&good[..8], &tensors.to_le_bytes(), &good[16..header_len(good)], &info].concat();
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(&good[data_start(good)..]);
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn gguf_tensors_that_change_the_graph() {
+    let good = tiny_gguf("bitnet-b1.58");
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    let scale = |bytes: Vec<u8>| open_gguf(bytes).expect("opens").ternary(&cpu(), name, 32, 32).map(|q| q.scale());
+    let plain = scale(good.clone()).expect("reads");
+    assert_eq!(scale(with_tensor(&good, "blk.0.attn_q.scale", &[2.0])).expect("reads"), 2.0 * plain);
+    assert_refused(
+        open_gguf(with_tensor(&good, "blk.0.attn_q.scale", &[2.0, 1.0])),
+        &["attn_q.scale", "several scales"],
+    );
+    assert_refused(
+        open_gguf(with_tensor(&good, "blk.0.attn_q.scale", &[f32::NAN])),
+        &["attn_q.weight", "scale is NaN"],
+    );
+    assert_refused(
+        open_gguf(with_tensor(&good, "blk.0.attn_q_norm_in.weight", &[1.0])),
+        &["embedding model", "_norm_in"],
+    );
+    assert_refused(open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.0])), &["rope_freqs.weight", "plain"]);
+    assert!(open_gguf(with_tensor(&good, "something.else", &[1.0])).is_ok());
 }
 
 #[test]
@@ -419,6 +462,12 @@ fn configurations_that_do_not_run_are_refused_by_name() {
             ["use_rms_norm", "projection"],
         ),
         ("quantization_config", Value::Null, ["quantization_config", "multiplies or divides"]),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitnet", "modules_to_not_convert": ["lm_head", "model.layers.0"]}),
+            ["full precision in `model.layers.0`", "config.json"],
+        ),
+        ("architectures", json!(["\u{1b}[2J".repeat(1000)]), ["the architecture `\u{fffd}[2J", "Sterna runs"]),
     ] {
         assert_refused(with_config(key, value), &parts);
     }
@@ -555,6 +604,8 @@ fn paths_that_are_no_checkpoints() {
     assert!(message("empty.gguf").contains("does not begin with"), "{}", message("empty.gguf"));
     std::fs::create_dir(path("folder")).expect("created");
     assert!(message("folder").contains("there is no such file"), "{}", message("folder"));
+    std::fs::write(path("folder/inside.gguf"), "GGUF").expect("written");
+    assert!(message("folder").contains("folder/inside.gguf"), "{}", message("folder"));
     // The magic counts, not the name.
     std::fs::write(path("model.bin"), tiny_gguf("bitnet-b1.58")).expect("written");
     assert!(Checkpoint::open(&path("model.bin")).is_ok());

@@ -46,11 +46,21 @@ static FORMATS: &[Format] = &[
 const DAMAGED: &str = "the file is damaged or incomplete: download or convert it again";
 
 fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
-    Error::Malformed { path: path.into(), place: place.into(), problem: problem.into(), remedy: remedy.into() }
+    let (place, problem) = (printable(place.into()), printable(problem.into()));
+    Error::Malformed { path: path.into(), place, problem, remedy: remedy.into() }
 }
 
 fn unsupported(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
-    Error::Unsupported { path: path.into(), what: what.into(), remedy: remedy.into() }
+    Error::Unsupported { path: path.into(), what: printable(what.into()), remedy: remedy.into() }
+}
+
+/// Names from files go into messages: without control characters, which a terminal would obey, and not endless.
+fn printable(text: String) -> String {
+    const MOST: usize = 400;
+    if text.len() <= MOST && !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().take(MOST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// An opened checkpoint. Nothing big has been read yet: tensors are ranges of mapped files.

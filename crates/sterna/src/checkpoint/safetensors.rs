@@ -74,22 +74,17 @@ impl Header {
         let start = 8 + length as usize;
         let raw: RawHeader = serde_json::from_slice(&bytes[8..start]).map_err(|error| bad(error.to_string()))?;
         let data = bytes.slice(start..bytes.len()).unwrap_or_else(|| Vec::new().into());
-        let mut ranges = Vec::with_capacity(raw.0.len());
-        let mut tensors = BTreeMap::new();
-        for (name, raw) in raw.0 {
-            let entry = entry(path, &name, &raw, &data)?;
-            ranges.push((raw.data_offsets, name.clone()));
-            tensors.insert(name, entry);
-        }
+        let entries = raw.0.iter().map(|(name, raw)| entry(path, name, raw, &data)).collect::<Result<Vec<_>>>()?;
+        let mut ranges: Vec<_> = raw.0.iter().map(|(name, raw)| (raw.data_offsets, name)).collect();
         ranges.sort();
         for pair in ranges.windows(2) {
-            let ([_, end], first) = &pair[0];
-            let ([begin, _], second) = &pair[1];
+            let ([_, end], first) = pair[0];
+            let ([begin, _], second) = pair[1];
             if begin < end {
                 return Err(bad(format!("the tensors `{first}` and `{second}` overlap")));
             }
         }
-        Ok(Self { tensors })
+        Ok(Self { tensors: raw.0.into_keys().zip(entries).collect() })
     }
 }
 

@@ -44,6 +44,13 @@ impl Source<'_> {
         }
     }
 
+    /// Some GGUF file of the directory, for a message.
+    pub fn gguf_inside(&self) -> Option<std::ffi::OsString> {
+        let Self::Directory { path } = self else { return None };
+        let mut names = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+        names.find(|name| Path::new(name).extension().is_some_and(|extension| extension == "gguf"))
+    }
+
     /// The file `name` of the directory, if it exists.
     pub fn get(&self, name: &str) -> Result<Option<Bytes>> {
         match self {

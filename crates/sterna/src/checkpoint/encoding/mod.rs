@@ -201,7 +201,7 @@ fn plane_at<const SHIFT: usize>(bytes: &[u8], out: &mut [i8]) -> bool {
 /// The scale of layouts whose blocks of `block` bytes end with an f16 scale: the same in all blocks but all-zero ones.
 fn block_scale(trits: &Trits, pool: &Pool, block: usize) -> Result<Scale, Problem> {
     let of_row = |r: usize| {
-        let scales = trits.stored_row(r).chunks_exact(block).map(|block| block_scale_bits(block));
+        let scales = trits.stored_row(r).chunks_exact(block).map(block_scale_bits);
         let mut nonzero = scales.filter(|bits| bits & 0x7fff != 0);
         let first = nonzero.next().unwrap_or(0);
         (first, nonzero.all(|bits| bits == first))

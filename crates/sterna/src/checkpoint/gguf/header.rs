@@ -22,6 +22,8 @@ use crate::{Error, Result};
 const MAX_ENTRIES: u64 = 1 << 16;
 /// Alignment of files that do not say another.
 pub(in crate::checkpoint) const ALIGNMENT: usize = 32;
+/// Longest name of a key or tensor, as GGUF's description says of keys.
+const MAX_NAME: usize = (1 << 16) - 1;
 /// Deepest nesting of arrays.
 const MAX_DEPTH: usize = 4;
 
@@ -266,10 +268,15 @@ impl Reader<'_> {
         }
     }
 
+    fn name(&mut self, what: &str) -> Result<String> {
+        let name = self.string(what)?;
+        if name.len() > MAX_NAME { Err(self.bad(what, format!("{} bytes long", name.len()))) } else { Ok(name) }
+    }
+
     fn keys(&mut self, count: u64) -> Result<BTreeMap<String, Value>> {
         let mut keys = BTreeMap::new();
         for i in 0..count {
-            let name = self.string(&format!("name of key {i}"))?;
+            let name = self.name(&format!("name of key {i}"))?;
             let kind = self.u32(&name)?;
             let value = self.value(kind, &name)?;
             if keys.contains_key(&name) {
@@ -339,7 +346,7 @@ impl Reader<'_> {
     fn tensors(&mut self, count: u64) -> Result<BTreeMap<String, Info>> {
         let mut tensors = BTreeMap::new();
         for i in 0..count {
-            let name = self.string(&format!("name of tensor {i}"))?;
+            let name = self.name(&format!("name of tensor {i}"))?;
             let dimensions = self.u32(&name)?;
             if !(1..=4).contains(&dimensions) {
                 return Err(self.bad(&name, format!("{dimensions} dimensions")));

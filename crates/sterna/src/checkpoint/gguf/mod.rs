@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<Checkpoint> {
     let (name, architecture) = architecture(path, &header)?;
     refuse_other_graphs(path, &header, name)?;
     let config = config(path, &header, name, architecture)?;
-    let file = File { path, header: &header, architecture, spans: spans(&header) };
+    let file = File { path, header: &header, architecture, spans: spans(path, &header)? };
     let tensors = names::collect(path, &config, |wanted| file.find(wanted))?;
     let text = vocabulary::read(&header, architecture == Architecture::Bitnet)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
@@ -141,12 +141,15 @@ fn config(path: &Path, header: &Header, name: &str, architecture: Architecture) 
 }
 
 /// Room of each tensor up to the next one, by offset.
-fn spans(header: &Header) -> BTreeMap<u64, usize> {
-    let mut offsets: Vec<u64> = header.tensors.values().map(|info| info.offset).collect();
+fn spans(path: &Path, header: &Header) -> Result<BTreeMap<u64, usize>> {
+    let mut offsets: Vec<_> = header.tensors.iter().map(|(name, info)| (info.offset, name)).collect();
     offsets.sort_unstable();
-    offsets.dedup();
-    let ends = offsets.iter().skip(1).copied().chain([header.data_len() as u64]);
-    offsets.iter().zip(ends).map(|(start, end)| (*start, end.saturating_sub(*start) as usize)).collect()
+    if let Some(pair) = offsets.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let problem = format!("the tensors `{}` and `{}` overlap", pair[0].1, pair[1].1);
+        return Err(malformed(path, format!("offset {}", pair[0].0), problem, DAMAGED));
+    }
+    let ends = offsets.iter().skip(1).map(|(offset, _)| *offset).chain([header.data_len() as u64]);
+    Ok(offsets.iter().zip(ends).map(|((start, _), end)| (*start, end.saturating_sub(*start) as usize)).collect())
 }
 
 struct File<'a> {

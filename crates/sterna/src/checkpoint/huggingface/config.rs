@@ -43,6 +43,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value) -> Result<HfConfig
     let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
     let head_dim = match json.optional_size("head_dim")? {
         Some(head_dim) => head_dim,
+        None if architecture == Architecture::Qwen3 => 128,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             let problem = format!("missing, and {hidden} features do not split into {heads} heads");
@@ -152,6 +153,10 @@ fn packing(json: &Json<'_>) -> Result<Option<Packing>> {
     }
     if let Some(mode) = inner.text("quantization_mode")?.filter(|mode| !["online", "offline"].contains(mode)) {
         return Err(json.refuse(format!("the quantization mode `{mode}`")));
+    }
+    let whole = inner.value.get("modules_to_not_convert").and_then(Value::as_array).into_iter().flatten();
+    if let Some(other) = whole.filter_map(Value::as_str).find(|name| !["lm_head", "embed_tokens"].contains(name)) {
+        return Err(json.refuse(format!("full precision in `{other}` (modules_to_not_convert)")));
     }
     match inner.text("linear_class")? {
         Some("autobitlinear") => Ok(Some(Packing::Multiply)),

@@ -1,0 +1,53 @@
+//! `sterna bench`: figures that fit each other, and nothing else on stdout.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    let binary = env!("CARGO_BIN_EXE_sterna");
+    Command::new(binary).arg("bench").args(arguments).output().expect("the program starts")
+}
+
+#[test]
+fn the_report_names_and_relates_its_figures() {
+    let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    for key in ["shape", "isa", "head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes", "weight_bytes"] {
+        assert!(report.get(key).is_some(), "{key} in {report}");
+    }
+    // 6 layers of 256 wide linears at 2 bits, and 4096 rows of 256 bfloat16.
+    let body = 6 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
+    assert_eq!(report["weight_bytes"], body + 4096 * 256 * 2);
+    assert_eq!(report["speculation"], "off");
+    let results = report["results"].as_array().expect("a list");
+    assert_eq!(results.iter().map(|row| row["threads"].clone()).collect::<Vec<_>>(), [1, 2]);
+    for row in results {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
+        // Keys and values: 6 layers × 2 × 2 heads of 64 halves, at the 28 positions before a token on average.
+        assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 4096 * 256 * 2 + 28 * 6 * 2 * 2 * 64 * 2));
+        let achieved = number("bytes_per_decoded_token") * number("decode_tokens_per_s") / 1e9;
+        assert!((achieved - number("achieved_gb_per_s")).abs() < 0.02, "{row}");
+        let limit = report["machine"]["read_gb_per_s"][row["threads"].to_string()].as_f64().expect("a bandwidth");
+        assert!((achieved / limit - number("fraction_of_read_bandwidth")).abs() < 0.02, "{row}");
+        assert!(number("prefill_tokens_per_s") > 0.0);
+    }
+}
+
+#[test]
+fn misuse_is_explained() {
+    for (arguments, expected) in [
+        (&["-p", "200", "-n", "100"][..], "exceed the model's context of 256"),
+        (&["--shape", "gpt-5"], "bitnet-b1.58-2b-4t"),
+        (&["--save", "x.gguf"], "--shape"),
+        (&["-t", "0"], "0"),
+        (&["-n", "0"], "at least 1"),
+    ] {
+        let output = bench(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty());
+    }
+}

@@ -1,0 +1,65 @@
+//! What the fuzzers call with arbitrary bytes. `crates/sterna/tests/seeds.rs` calls the same with the seeds, so that a
+//! finding kept as a seed stays fixed without a fuzzer at hand.
+//!
+//! Every function only has to return: errors are expected, panics and endless work are findings.
+#![allow(dead_code, reason = "each fuzz target calls one of these")]
+
+use std::path::Path;
+
+use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
+use sterna::kernels::{Bytes, Cpu, set};
+use sterna::text::Tokenizer;
+
+/// Bytes as a GGUF file; a model that opens is read as a whole.
+pub fn gguf_header(bytes: &[u8]) {
+    let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) else { return };
+    let cpu = Cpu::with(&set::PORTABLE, 1);
+    for (name, tensor) in &checkpoint.tensors {
+        // Each tensor is a result of its own.
+        match (&tensor.data, &tensor.shape[..]) {
+            (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),
+            (_, &[rows, cols]) => drop(checkpoint.ternary(&cpu, name, rows, cols)),
+            (_, shape) => drop(checkpoint.vector(name, shape.first().copied().unwrap_or(0))),
+        }
+    }
+    checkpoint.summary();
+}
+
+/// Bytes as a safetensors file.
+pub fn safetensors_header(bytes: &[u8]) {
+    let _ = safetensors::Header::parse(Path::new("fuzz.safetensors"), &bytes.to_vec().into());
+}
+
+/// Bytes as tokenizer.json; a tokenizer that is built encodes and decodes a line.
+pub fn tokenizer_json(bytes: &[u8]) {
+    let config = Config {
+        architecture: Architecture::Bitnet,
+        hidden: 32,
+        intermediate: 32,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        vocab: 512,
+        context: 64,
+        rms_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tied: true,
+        eos: Vec::new(),
+    };
+    let text = TextFiles::HuggingFace {
+        tokenizer: bytes.to_vec().into(),
+        config: serde_json::json!({"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}),
+        chat_template: None,
+    };
+    let Ok(tokenizer) = Tokenizer::new(Path::new("fuzz"), &text, &config) else { return };
+    if let Ok(ids) = tokenizer.encode("Hello, <|eot_id|> Wörld 123\n", true) {
+        let _ = tokenizer.decode(&ids, false);
+    }
+}
+
+/// Bytes as config.json and as generation_config.json.
+pub fn config_json(bytes: &[u8]) {
+    let bytes = Bytes::from(bytes.to_vec());
+    let _ = Checkpoint::from_files("fuzz", &[("config.json", bytes.clone()), ("generation_config.json", bytes)]);
+}
