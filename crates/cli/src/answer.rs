@@ -1,9 +1,14 @@
 //! One answer: streamed to stdout, and collected for JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Request, Usage};
 
 use crate::output;
+
+/// How often an answer in the making looks whether it is still wanted.
+const LISTEN: Duration = Duration::from_millis(50);
 
 /// What a generation gave.
 pub struct Answer {
@@ -20,13 +25,21 @@ pub struct Answer {
 impl Answer {
     /// Runs a generation to its end, or until `interrupted`; shows pieces of text as they become final.
     pub fn collect(
-        generation: Generation,
+        mut generation: Generation,
         mut show: impl FnMut(&str) -> anyhow::Result<()>,
         interrupted: impl Fn() -> bool,
     ) -> anyhow::Result<Self> {
         let mut answer =
             Self { tokens: vec![], text: String::new(), reason: None, usage: Usage::default(), logprobs: vec![] };
-        for event in generation {
+        loop {
+            // A long prompt takes long before its first token: Ctrl-C must be heard meanwhile.
+            if interrupted() {
+                break;
+            }
+            if !generation.ready(LISTEN) {
+                continue;
+            }
+            let Some(event) = generation.next() else { break };
             let piece = match event? {
                 Event::Token { id, text, logprobs } => {
                     answer.tokens.push(id);
@@ -41,9 +54,6 @@ impl Answer {
             if !piece.is_empty() {
                 show(&piece)?;
                 answer.text.push_str(&piece);
-            }
-            if interrupted() {
-                break;
             }
         }
         Ok(answer)
@@ -67,6 +77,9 @@ impl Answer {
 
     /// One line about what it took.
     pub fn speed(&self, engine: &Engine) -> String {
+        if self.reason.is_none() {
+            return format!("(stopped after {} tokens)", self.tokens.len());
+        }
         format!(
             "{} tokens, {:.1}/s · prompt {} tokens, {:.1}/s · {}, {} threads",
             self.tokens.len(),

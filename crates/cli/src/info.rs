@@ -1,12 +1,11 @@
 //! `sterna info`: what is in a model, without loading it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::{Architecture, Checkpoint, Data, Tensor};
-use sterna::kernels::{Cpu, ternary};
+use sterna::kernels::Cpu;
 use sterna::model::KvCache;
 use sterna::text::{ChatTemplate, Tokenizer};
 
@@ -19,7 +18,7 @@ Reads the headers only: nothing is loaded.
 Examples:
   sterna info
   sterna info model.gguf
-  sterna info bitnet-2b4t/ --json | jq .memory";
+  sterna info bitnet-2b4t/ --json | jq .memory_bytes";
 
 /// Show what is in a model
 #[derive(clap::Args)]
@@ -43,39 +42,19 @@ impl Info {
     }
 }
 
-/// Tensors stored the same way.
-#[derive(Default)]
-struct Stored {
-    tensors: usize,
-    values: u64,
-    bytes: u64,
-}
-
 fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
     let config = &checkpoint.config;
-    let mut encodings: BTreeMap<&str, Stored> = BTreeMap::new();
-    for tensor in checkpoint.tensors.values() {
-        let (name, bytes) = stored_as(tensor);
-        let stored = encodings.entry(name).or_default();
-        stored.tensors += 1;
-        stored.values += tensor.shape.iter().map(|&n| n as u64).product::<u64>();
-        stored.bytes += bytes;
-    }
-    let parameters: u64 = encodings.values().map(|stored| stored.values).sum();
-    let weights: u64 = checkpoint.tensors.values().map(loaded_bytes).sum();
-    let context = config.context.min(DEFAULT_CONTEXT);
-    let cache = KvCache::bytes_per_position(config) as u64 * context as u64;
+    let summary = checkpoint.summary();
     let (activations, problem) = activations(checkpoint)?;
-    let encodings: Value = encodings
-        .iter()
-        .map(|(&name, stored)| (name.to_owned(), json!({ "tensors": stored.tensors, "bytes": stored.bytes })))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let encodings = summary.groups.iter().map(|group| {
+        let facts = json!({ "tensors": group.tensors, "parameters": group.parameters, "bytes": group.bytes });
+        (group.encoding.to_owned(), facts)
+    });
     Ok(json!({
         "path": checkpoint.path.display().to_string(),
         "format": checkpoint.format,
         "architecture": architecture(config.architecture),
-        "parameters": parameters,
+        "parameters": summary.parameters,
         "layers": config.layers,
         "hidden": config.hidden,
         "intermediate": config.intermediate,
@@ -85,20 +64,18 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "vocab": config.vocab,
         "context": config.context,
         "rope_theta": config.rope_theta,
-        "rms_eps": config.rms_eps,
+        "rms_eps": config.rms_eps.to_string().parse::<f64>().ok(),
         "tied": config.tied,
         "eos": config.eos,
-        "encodings": encodings,
+        "encodings": encodings.collect::<serde_json::Map<_, _>>(),
         "activations": activations,
         "problem": problem,
         "tokenizer": tokenizer(checkpoint),
         "chat_template": chat_template(checkpoint),
-        "memory": { "weights_bytes": weights, "kv_context": context, "kv_bytes": cache, "total_bytes": weights + cache },
+        "kv_bytes_per_token": KvCache::bytes_per_position(config),
+        "memory_bytes": checkpoint.memory_needed(),
     }))
 }
-
-/// The context of a model that is loaded without `--ctx`, if it was made for more.
-const DEFAULT_CONTEXT: usize = 4096;
 
 fn architecture(architecture: Architecture) -> &'static str {
     match architecture {
@@ -106,24 +83,6 @@ fn architecture(architecture: Architecture) -> &'static str {
         Architecture::OneBitLlm => "bitnet (1bitLLM)",
         Architecture::Llama => "llama",
         Architecture::Qwen3 => "qwen3",
-    }
-}
-
-/// Name of the encoding, and the bytes in the file.
-fn stored_as(tensor: &Tensor) -> (&'static str, u64) {
-    match &tensor.data {
-        Data::Ternary(trits) => (trits.encoding().name, trits.bytes().len() as u64),
-        Data::Dense { kind, bytes } => (kind.name(), bytes.len() as u64),
-        Data::Synthetic { .. } => ("synthetic", 0),
-    }
-}
-
-/// Bytes in memory once loaded: trits packed in tiles, everything else as stored.
-fn loaded_bytes(tensor: &Tensor) -> u64 {
-    match (&tensor.data, &tensor.shape[..]) {
-        (Data::Dense { bytes, .. }, _) => bytes.len() as u64,
-        (_, &[rows, cols]) => (rows.div_ceil(ternary::TILE) * cols.div_ceil(16) * ternary::LINE) as u64,
-        _ => 0,
     }
 }
 
@@ -189,14 +148,8 @@ fn page(facts: &Value) -> String {
         None => line("tokenizer", format!("{} tokens", facts["tokenizer"]["tokens"])),
     }
     line("chat template", if facts["chat_template"] == true { "yes" } else { "no" }.into());
-    let memory = |name: &str| mib(facts["memory"][name].as_u64().unwrap_or(0));
-    let parts = format!(
-        "weights {}, cache of {} tokens {}",
-        memory("weights_bytes"),
-        facts["memory"]["kv_context"],
-        memory("kv_bytes")
-    );
-    line("memory", format!("{}: {parts}", memory("total_bytes")));
+    line("cache", format!("{:.1} KiB a token", number("kv_bytes_per_token") as f64 / 1024.0));
+    line("memory", format!("about {}, a cache of up to 2048 tokens included", mib(number("memory_bytes"))));
     page
 }
 

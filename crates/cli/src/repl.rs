@@ -104,7 +104,10 @@ impl Repl {
                 output::note(&answer.speed(&self.engine));
                 self.conversation.say("assistant", answer.text);
             }
-            Ok(_) => self.conversation.take_back(),
+            Ok(_) => {
+                output::note("(stopped; your message is forgotten)");
+                self.conversation.take_back();
+            }
             // The program is of no use without stdout; any other problem is about this message only.
             Err(error) if output::is_stdout(&error) => return Err(error),
             Err(error) => {

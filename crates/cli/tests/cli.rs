@@ -284,10 +284,13 @@ fn info_has_stable_names() {
         "problem",
         "tokenizer",
         "chat_template",
-        "memory",
+        "kv_bytes_per_token",
+        "memory_bytes",
     ];
     assert_eq!(keys(&info), names);
-    assert_eq!(keys(&info["memory"]), ["weights_bytes", "kv_context", "kv_bytes", "total_bytes"]);
+    assert_eq!(info["rms_eps"], 1e-5);
+    assert_eq!(keys(&info["encodings"]["hf-packed"]), ["tensors", "parameters", "bytes"]);
+    assert!(info["memory_bytes"].as_u64() > info["kv_bytes_per_token"].as_u64());
     assert_eq!((&info["architecture"], &info["layers"], &info["vocab"]), (&"bitnet".into(), &6.into(), &4096.into()));
     assert_eq!((&info["activations"], &info["chat_template"]), (&"int8".into(), &true.into()));
     let gguf = format!("{GOLDEN}/bitnet-packed-offline/gguf/tq2_0-q8_0.gguf");
@@ -410,7 +413,7 @@ fn the_version_names_the_instruction_set() {
 
 #[test]
 fn help_teaches_with_examples() {
-    let verbs = ["run", "chat", "info", "tokenize", "logits", "eval"];
+    let verbs = ["run", "chat", "info", "tokenize", "logits", "eval", "bench"];
     let help = stdout(&["--help"]);
     assert!(help.contains("Examples:") && help.contains("STERNA_ISA"));
     for verb in verbs {

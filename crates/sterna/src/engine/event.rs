@@ -1,7 +1,8 @@
 //! What comes back: events of a running generation.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use super::Logprob;
 use crate::{Error, Result};
@@ -86,12 +87,27 @@ pub struct Generation {
     events: Receiver<Event>,
     /// The loop holds the weak side: once this is gone, nobody listens.
     _listening: Arc<()>,
+    /// What [`Generation::ready`] has taken before anybody asked for it.
+    next: Option<Result<Event>>,
     ended: bool,
 }
 
 impl Generation {
     pub(super) fn new(events: Receiver<Event>, listening: Arc<()>) -> Self {
-        Self { events, _listening: listening, ended: false }
+        Self { events, _listening: listening, next: None, ended: false }
+    }
+
+    /// Waits until the next item is there, at most for `patience`; `false`: [`Iterator::next`] would still block. For
+    /// callers that must also listen to somebody who wants to cancel.
+    pub fn ready(&mut self, patience: Duration) -> bool {
+        if self.next.is_none() && !self.ended {
+            self.next = match self.events.recv_timeout(patience) {
+                Ok(event) => Some(Ok(event)),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => Some(Err(stopped())),
+            };
+        }
+        true
     }
 }
 
@@ -102,7 +118,7 @@ impl Iterator for Generation {
         if self.ended {
             return None;
         }
-        let event = self.events.recv().map_err(|_| stopped());
+        let event = self.next.take().unwrap_or_else(|| self.events.recv().map_err(|_| stopped()));
         self.ended = !matches!(event, Ok(Event::Token { .. }));
         Some(event)
     }
