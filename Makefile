@@ -7,7 +7,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(or $(CARGO_TARGET_DIR),target))/nehalem
 
-.PHONY: check lint format clippy doc targets test setup qemu qemu-x86 qemu-arm fuzz package goldens
+.PHONY: check lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom fuzz package goldens
 
 check: lint test
 
@@ -53,6 +53,10 @@ qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64-st
 qemu-arm:
 	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels --test conformance -- --nocapture
 	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna --test golden
+
+# The thread pool under every interleaving (up to three preemptions) of loom's memory model.
+loom:
+	RUSTFLAGS='--cfg loom' $(CARGO) test --release -p sterna-kernels --test pool_loom --target-dir target/loom
 
 # Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
 fuzz:

@@ -14,7 +14,8 @@ fn the_report_names_and_relates_its_figures() {
     let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
-    for key in ["shape", "isa", "head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes", "weight_bytes"] {
+    for key in ["shape", "isa", "head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes", "weight_bytes"]
+    {
         assert!(report.get(key).is_some(), "{key} in {report}");
     }
     // 6 layers of 256 wide linears at 2 bits, and 4096 rows of 256 bfloat16.

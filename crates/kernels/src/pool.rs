@@ -11,15 +11,31 @@
 //! ```
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::atomic::Ordering::*;
+
+// `make loom` runs the pool on loom's model of memory and threads (`tests/pool_loom.rs`).
+#[cfg(loom)]
+use loom::{
+    hint,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    sync::{Arc, Mutex},
+    thread,
+    thread::{JoinHandle, Thread},
+};
+#[cfg(not(loom))]
+use std::{
+    hint,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    sync::{Arc, Mutex},
+    thread,
+    thread::{JoinHandle, Thread},
+};
 
 const OPEN: u64 = 1 << 31;
 const JOINED: u64 = OPEN - 1;
 /// How often a worker looks for the next job before it sleeps; about 50 µs, longer than the gap between two jobs of a
 /// forward pass, shorter than anything a user notices on a battery.
-const SPINS: u32 = 2_000;
+const SPINS: u32 = if cfg!(loom) { 1 } else { 2_000 };
 
 type Job = *const (dyn Fn(usize) + Sync);
 
@@ -50,7 +66,7 @@ pub struct Pool {
 
 /// Threads to use when the user asks for none: the CPUs this process may run on, cgroup quotas respected.
 pub fn default_threads() -> usize {
-    thread::available_parallelism().map_or(1, |n| n.get())
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 impl Pool {
@@ -148,14 +164,14 @@ struct Close<'a>(&'a Shared);
 impl Drop for Close<'_> {
     fn drop(&mut self) {
         // After a panic in the caller's own chunk the rest is not worth running.
-        if thread::panicking() {
+        if std::thread::panicking() {
             self.0.cursor.store(usize::MAX / 2, Relaxed);
         }
         let joined = self.0.state.fetch_and(!OPEN, AcqRel) & JOINED;
         let mut spins = 0u32;
         while self.0.finished.load(Acquire) != joined {
             spins += 1;
-            if spins.is_multiple_of(256) { thread::yield_now() } else { std::hint::spin_loop() }
+            if cfg!(loom) || spins.is_multiple_of(256) { thread::yield_now() } else { hint::spin_loop() }
         }
     }
 }
@@ -204,7 +220,7 @@ fn next_job(shared: &Shared, seen: u64) -> Option<u64> {
             if shared.stop.load(Relaxed) {
                 return None;
             }
-            if spin % 64 == 63 { thread::yield_now() } else { std::hint::spin_loop() }
+            if cfg!(loom) || spin % 64 == 63 { thread::yield_now() } else { hint::spin_loop() }
         }
         shared.sleepers.fetch_add(1, SeqCst);
         // Looked again after being counted as a sleeper: either the caller sees the sleeper and wakes it, or the
