@@ -61,7 +61,8 @@ loom:
 # Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
 fuzz:
 	set -e; for target in $$($(CARGO) fuzz list); do \
-		$(CARGO) fuzz run -s none $$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
+		mkdir -p fuzz/corpus/$$target; \
+		$(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
 	done
 
 package:

@@ -127,7 +127,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
         bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {most}")));
     }
     let work = Work { prompt, tokens, repeat: args.repeat };
-    checkpoint.check_memory()?;
+    checkpoint.check_memory(prompt + tokens)?;
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::{Architecture, Checkpoint, Data, Tensor};
+use sterna::engine::DEFAULT_CONTEXT;
 use sterna::kernels::Cpu;
 use sterna::model::KvCache;
 use sterna::text::{ChatTemplate, Tokenizer};
@@ -73,7 +74,7 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "tokenizer": tokenizer(checkpoint),
         "chat_template": chat_template(checkpoint),
         "kv_bytes_per_token": KvCache::bytes_per_position(config),
-        "memory_bytes": checkpoint.memory_needed(),
+        "memory_bytes": checkpoint.memory_needed(checkpoint.config.context.min(DEFAULT_CONTEXT)),
     }))
 }
 
@@ -149,7 +150,14 @@ fn page(facts: &Value) -> String {
     }
     line("chat template", if facts["chat_template"] == true { "yes" } else { "no" }.into());
     line("cache", format!("{:.1} KiB a token", number("kv_bytes_per_token") as f64 / 1024.0));
-    line("memory", format!("about {}, a cache of up to 2048 tokens included", mib(number("memory_bytes"))));
+    line(
+        "memory",
+        format!(
+            "about {}, a cache of {} tokens included",
+            mib(number("memory_bytes")),
+            number("context").min(DEFAULT_CONTEXT as u64),
+        ),
+    );
     page
 }
 

@@ -134,7 +134,7 @@ fn synthetic_models_can_be_written() {
         assert_eq!(summary.parameters, source.summary().parameters);
         let ternary = summary.groups.iter().find(|group| group.encoding == encoding.name).expect("trits");
         assert_eq!(ternary.tensors, 14);
-        assert!(back.check_memory().is_ok());
+        assert!(back.check_memory(128).is_ok());
     }
 }
 

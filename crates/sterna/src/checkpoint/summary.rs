@@ -28,10 +28,10 @@ pub struct Group {
     pub bytes: u64,
 }
 
-/// Positions of the key/value cache that loading should leave room for.
-const POSITIONS: usize = 2048;
-/// Room for activations, tokenizer and the program itself.
-const PROGRAM: u64 = 128 << 20;
+/// Room for a token of the vocabulary in the tokenizer, its merges included.
+const TOKEN: u64 = 640;
+/// Room for activations and the program itself.
+const PROGRAM: u64 = 16 << 20;
 
 impl Checkpoint {
     /// Counts what the checkpoint holds.
@@ -61,8 +61,9 @@ impl Checkpoint {
         Summary { parameters: groups.iter().map(|group| group.parameters).sum(), groups, activations }
     }
 
-    /// Bytes that running the model takes: packed weights, embeddings and head, a cache of up to 2048 positions.
-    pub fn memory_needed(&self) -> u64 {
+    /// Bytes that running the model takes, about: packed weights, embeddings and head, tokenizer, and a key/value cache
+    /// of `positions`.
+    pub fn memory_needed(&self, positions: usize) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
             // Packed at 2 bits a weight, in tiles of 16 × 16.
             (Data::Ternary(_) | Data::Synthetic { .. }, [rows, cols]) => {
@@ -73,19 +74,19 @@ impl Checkpoint {
             (Data::Dense { bytes, .. }, _) => bytes.len() as u64,
             _ => 0,
         });
-        let cache = KvCache::bytes_per_position(&self.config) * self.config.context.min(POSITIONS);
-        tensors.sum::<u64>() + cache as u64 + PROGRAM
+        let cache = (KvCache::bytes_per_position(&self.config) as u64).saturating_mul(positions as u64);
+        (tensors.sum::<u64>() + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
     }
 
     /// Refuses a model that cannot fit into the memory that is available now, before hours of swapping show it.
-    pub fn check_memory(&self) -> Result<()> {
-        let need = self.memory_needed();
+    pub fn check_memory(&self, positions: usize) -> Result<()> {
+        let need = self.memory_needed(positions);
         match sterna_kernels::memory::available() {
             Some(available) if available < need => Err(Error::OutOfMemory {
                 path: self.path.clone(),
                 need_mib: need >> 20,
                 available_mib: available >> 20,
-                remedy: "close other programs, or use a smaller model".into(),
+                remedy: "close other programs, ask for a shorter context, or use a smaller model".into(),
             }),
             _ => Ok(()),
         }

@@ -32,8 +32,8 @@ use crate::{Error, Result};
 use scheduler::Scheduler;
 use sequence::Job;
 
-/// Positions of the context unless asked otherwise.
-const DEFAULT_CONTEXT: usize = 4096;
+/// Positions of the context unless asked otherwise, if the model takes as many.
+pub const DEFAULT_CONTEXT: usize = 4096;
 
 /// How to load and run a model.
 #[derive(Clone, Debug)]
@@ -89,8 +89,8 @@ impl Engine {
     /// Loads an opened checkpoint (also an embedded or a synthetic one).
     pub fn load(checkpoint: Checkpoint, options: &Options) -> Result<Self> {
         let start = Instant::now();
-        checkpoint.check_memory()?;
         let context = settle_context(&checkpoint.config, options)?;
+        checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)))?;
         let cpu = Cpu::new(options.threads)?;
         let precision = options.precision.unwrap_or(Precision::Int8);
         let model = model::load(&checkpoint, &cpu, precision)?;
