@@ -18,15 +18,15 @@ use crate::output::Misuse;
 use crate::{interrupt, output, shapes};
 
 const EXAMPLES: &str = "\
-Examples:
-  sterna bench                                        the embedded model
-  sterna bench --shape bitnet-b1.58-2b-4t             a released model's shape with random weights: no download
-  sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
-  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --arch bitnet-b1.58 --head f16
-                                                      the same model as a file for other engines
+The last columns compare what a decoded token must read (weights, head, keys and values, from
+their layout) with the read bandwidth that this machine reached in the same run.
 
-The last columns compare what a decoded token must read (weights, head, keys and values, from the layout) with the
-read bandwidth that this machine reached in the same run.";
+Examples:
+  sterna bench                               the built-in model
+  sterna bench --shape bitnet-b1.58-2b-4t    a released model's shape, random weights: no download
+  sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
+  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --head f16
+                                             the same model as a file for other engines";
 
 /// Measure speed, memory and bandwidth
 #[derive(clap::Args)]

@@ -9,9 +9,10 @@ use crate::model::{ContextArg, Loading, Source};
 use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
-Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only comparable between models with
-the same tokenizer. Windows of --ctx tokens begin every --stride tokens; each token is scored once, in the first window
-that holds it. BOS stands at the start of the text if the model uses one, and is not scored.
+Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only
+comparable between models with the same tokenizer. Windows of --ctx tokens begin every --stride
+tokens; each token is scored once, in the first window that holds it. BOS stands at the start of
+the text if the model uses one, and is not scored.
 
 Examples:
   sterna eval --text story.txt

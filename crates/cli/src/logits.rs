@@ -13,8 +13,8 @@ use crate::model::{Loading, Source};
 use crate::output;
 
 const EXAMPLES: &str = "\
-The ids are taken as given: no BOS is added. The file holds one tensor, `logits`, f32 of shape [tokens, vocabulary]; its
-bytes do not depend on --threads, --chunk or the instruction set.
+The ids are taken as given: no BOS is added. The file holds one tensor, `logits`, f32 of shape
+[tokens, vocabulary]; its bytes do not depend on --threads, --chunk or the instruction set.
 
 Examples:
   sterna logits --tokens 4093,12,87 --out logits.safetensors

@@ -30,10 +30,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} ({isa})", env!("CARGO_PKG_VERSION"))
 });
 
-const ABOUT: &str = "Run 1-bit and ternary language models (BitNet b1.58 and relatives) on ordinary CPUs.";
+const ABOUT: &str = "Run 1-bit and ternary language models (BitNet b1.58 and its kind) on ordinary CPUs.";
 
 const HELP: &str = "\
-MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of this program runs.
+MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of
+this program runs.
 
 Examples:
   sterna chat                                     talk with the built-in model

@@ -23,7 +23,8 @@ const HELP: &str = r#"/help          this text
 /system TEXT   give the model instructions from now on; without a text: none
 /exit          leave (or Ctrl-D)
 
-Ctrl-C stops an answer. A line that ends with \ goes on in the next one; so does everything between """ and """."#;
+Ctrl-C stops an answer. A line that ends with \ goes on in the next one; so does everything
+between """ and """."#;
 
 /// A conversation at a terminal.
 pub struct Repl {

@@ -7,7 +7,8 @@ use crate::model::{ContextArg, Loading, Source};
 use crate::sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
-The text goes to the model as it is, without a chat template; the model's continuation streams to stdout.
+The text goes to the model as it is, without a chat template; the model's continuation streams
+to stdout.
 
 Examples:
   sterna run 'Once upon a time'

@@ -8,8 +8,8 @@ use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
-Prints {\"tokens\": [...]}. The ids begin with BOS if the model adds it to a prompt. The text is taken exactly, with
-the line break at the end of a file or a pipe.
+Prints {\"tokens\": [...]}. The ids begin with BOS if the model adds it to a prompt. The text is
+taken exactly, with the line break at the end of a file or a pipe.
 
 Examples:
   sterna tokenize 'Hello, 世界'
