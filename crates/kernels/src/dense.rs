@@ -196,6 +196,17 @@ pub(crate) fn dot<T: Plain, V: Vector>(rows: &[u8], cols: usize, x: &[f32], out:
     }
 }
 
+/// `acc[r][t] += w[r] · x[t]`. A function, not a closure: intrinsics are inlined only where their features are enabled,
+/// and nothing forces a closure to be inlined there.
+#[inline(always)]
+fn add_products<V: Vector, const R: usize, const M: usize>(acc: &mut [[V; M]; R], w: &[V; R], x: &[V; M]) {
+    for t in 0..M {
+        for r in 0..R {
+            acc[r][t] = acc[r][t].add_product(w[r], x[t]);
+        }
+    }
+}
+
 /// `R` rows × `M` tokens; `out[t · stride + r]`.
 #[inline(always)]
 fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
@@ -208,13 +219,6 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
     let row_bytes = cols * T::BYTES;
     let whole = cols / LANES * LANES;
     let mut acc = [[V::splat(0.0); M]; R];
-    let mut add = |w: [V; R], x: [V; M]| {
-        for t in 0..M {
-            for r in 0..R {
-                acc[r][t] = acc[r][t].add_product(w[r], x[t]);
-            }
-        }
-    };
     let mut k = 0;
     while k < whole {
         let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
@@ -224,7 +228,7 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
         for t in 0..M {
             v[t] = V::load(&x[t * cols + k..]);
         }
-        add(w, v);
+        add_products(&mut acc, &w, &v);
         k += LANES;
     }
     if whole < cols {
@@ -238,7 +242,7 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
         for t in 0..M {
             v[t] = V::load(&lanes(&x[t * cols + whole..(t + 1) * cols]));
         }
-        add(w, v);
+        add_products(&mut acc, &w, &v);
     }
     for r in 0..R {
         for t in 0..M {
@@ -247,20 +251,31 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
     }
 }
 
-/// Block formats: each row is decoded once to `f32`, then multiplied with every token in the same order.
+/// Block formats: rows are decoded to `f32`, then multiplied with every token in the same order.
 #[inline(always)]
 pub(crate) fn dot_blocks<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+    /// Rows decoded at a time: independent chains of adds, and they stay in the first-level cache.
+    const R: usize = 2;
     let Some(row_bytes) = kind.row_bytes(cols) else { return };
     let count = rows.len() / row_bytes;
-    let mut decoded = vec![0.0; cols];
-    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-        decode(kind, row, &mut decoded);
+    let mut decoded = vec![0.0; R * cols];
+    for (i, rows) in rows.chunks(R * row_bytes).enumerate() {
+        for (row, decoded) in rows.chunks_exact(row_bytes).zip(decoded.chunks_exact_mut(cols)) {
+            decode(kind, row, decoded);
+        }
         for (t, x) in x.chunks_exact(cols).enumerate() {
-            let mut acc = V::splat(0.0);
-            for (w, x) in decoded.chunks_exact(LANES).zip(x.chunks_exact(LANES)) {
-                acc = acc.add_product(V::load(w), V::load(x));
+            let mut acc = [[V::splat(0.0); 1]; R];
+            // Blocks are 32 or 256 weights, so there is no tail.
+            for k in (0..cols).step_by(LANES) {
+                let mut w = [V::splat(0.0); R];
+                for r in 0..R {
+                    w[r] = V::load(&decoded[r * cols + k..]);
+                }
+                add_products(&mut acc, &w, &[V::load(&x[k..])]);
             }
-            out[t * count + r] = fold(acc.lanes());
+            for r in 0..R.min(count - i * R) {
+                out[t * count + i * R + r] = fold(acc[r][0].lanes());
+            }
         }
     }
 }
@@ -346,17 +361,23 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 #[inline(always)]
 fn decode_q6_k(block: &[u8], out: &mut [f32]) {
     let d = half(&block[208..]);
-    for run in 0..16 {
-        let (part, quarter, side) = (run / 8, run / 2 % 4, run % 2);
-        let low: [u8; 16] = array(&block[64 * part + 32 * (quarter % 2) + 16 * side..]);
-        let high: [u8; 16] = array(&block[128 + 32 * part + 16 * side..]);
+    for run in 0..8 {
+        let (part, quarter) = (run / 4, run % 4);
+        let low: [u8; 32] = array(&block[64 * part + 32 * (quarter % 2)..]);
+        let high: [u8; 32] = array(&block[128 + 32 * part..]);
         let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
-        let scale = d * f32::from(block[192 + run] as i8);
-        let mut values = [0.0; 16];
-        for l in 0..16 {
-            let q = u32::from(low[l]) >> low_shift & 15 | (u32::from(high[l]) >> high_shift & 3) << 4;
-            values[l] = scale * (q as i32 - 32) as f32;
+        // In bytes first: a vector holds four times as many of them.
+        let mut quants = [0u8; 32];
+        for l in 0..32 {
+            quants[l] = low[l] >> low_shift & 15 | (high[l] >> high_shift & 3) << 4;
         }
-        out[16 * run..16 * (run + 1)].copy_from_slice(&values);
+        let mut values = [0.0; 32];
+        for side in 0..2 {
+            let scale = d * f32::from(block[192 + 8 * part + 2 * quarter + side] as i8);
+            for l in 16 * side..16 * (side + 1) {
+                values[l] = scale * (i32::from(quants[l]) - 32) as f32;
+            }
+        }
+        out[32 * run..32 * (run + 1)].copy_from_slice(&values);
     }
 }
