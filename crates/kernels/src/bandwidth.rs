@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use crate::memory::prefetch;
 use crate::pool::Pool;
 
 /// Bytes that one chunk of work reads.
@@ -38,23 +39,11 @@ fn pass<const S: usize>(chunk: &[u8]) -> u64 {
     for at in (0..part).step_by(LINE) {
         for (s, sums) in sums.iter_mut().enumerate() {
             let line = &chunk[s * part + at..][..LINE];
-            prefetch(line);
+            prefetch(line, AHEAD);
             for (sum, bytes) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
                 *sum ^= u64::from_le_bytes(*bytes);
             }
         }
     }
     sums.iter().flatten().fold(0, |a, b| a ^ b)
-}
-
-#[inline(always)]
-fn prefetch(line: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: part of every x86-64; a prefetch may point anywhere.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (line, AHEAD);
 }

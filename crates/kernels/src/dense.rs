@@ -3,7 +3,7 @@
 //! Block layouts follow ggml's (`ggml-quants`): a block of 32 or 256 weights with its scales, little endian.
 
 use crate::math::f16_to_f32;
-use crate::memory::Bytes;
+use crate::memory::{Bytes, prefetch};
 use crate::pool::SendPtr;
 use crate::portable::{LANES, fold, lanes};
 use crate::rows::Rows;
@@ -223,7 +223,10 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
     while k < whole {
         let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
         for r in 0..R {
-            w[r] = T::load(&rows[r * row_bytes + k * T::BYTES..]);
+            let stored = &rows[r * row_bytes + k * T::BYTES..];
+            // The same place in the next group of rows: each row is a stream too short for the hardware to learn.
+            prefetch(stored, R * row_bytes);
+            w[r] = T::load(stored);
         }
         for t in 0..M {
             v[t] = V::load(&x[t * cols + k..]);
