@@ -7,9 +7,9 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(or $(CARGO_TARGET_DIR),target))/nehalem
 
-.PHONY: check lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom fuzz package goldens
+.PHONY: check examples lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom fuzz package goldens
 
-check: lint test
+check: lint test examples
 
 lint: format clippy doc targets
 
@@ -24,6 +24,12 @@ test:
 
 doc:
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+
+# The examples of the library, with the model that the binary carries.
+examples:
+	$(CARGO) run -q -p sterna --example generate -- crates/cli/embedded 'Once upon a time'
+	$(CARGO) run -q -p sterna --example chat -- crates/cli/embedded 'Who are you?'
+	$(CARGO) run -q -p sterna --example logits -- crates/cli/embedded 'Once upon a time'
 
 # The standard libraries of the targets below.
 setup:

@@ -218,11 +218,15 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
     }
     let plain = with_key(&good, "bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0none");
     assert!(open_gguf(plain).is_ok());
-    for (id, size, parts) in [
+    // The room a tensor has tells apart what forks gave the same id; 32 × 32 weights here.
+    for (id, room, parts) in [
         (38u32, None, ["TL1", "I2_S or TQ2_0"]),
         (39, None, ["TL2", "I2_S or TQ2_0"]),
-        (42, None, ["TL2", "I2_S or TQ2_0"]),
-        (42, Some(18), ["Q2_0 (groups of 64)", "one scale per tensor"]),
+        (39, Some(32 * 17), ["MXFP4", "re-convert the model"]),
+        (36, Some(32 * 18), ["IQ4_NL_4_4", "re-convert the model"]),
+        (42, Some(4096), ["TL2", "I2_S or TQ2_0"]),
+        (42, Some(16 * 18), ["Q2_0 (groups of 64)", "one scale per tensor"]),
+        (42, Some(8 * 34), ["Q2_0 (groups of 128", "one scale per tensor"]),
         (41, None, ["Q1_0", "one scale per tensor"]),
         (142, None, ["PQ2_0", "are planned"]),
         (143, None, ["PTQ1_0", "are planned"]),
@@ -233,14 +237,11 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
     ] {
         let tensor = after(&good, "blk.0.attn_q.weight");
         let mut bytes = patch(&good, tensor + 20, &id.to_le_bytes());
-        if size.is_some() {
-            // 32 × 32 weights in groups of 64 take 288 bytes, as many as I2_S takes.
-            assert_eq!(32 * 32 / 64 * 18, 32 * 32 / 4 + 32);
-        } else if id == 42 {
-            // As the last tensor it has much more room than any Q2_0.
-            let end = (bytes.len() - data_start(&good)) as u64;
-            bytes.extend([0; 4096]);
-            bytes = patch(&bytes, tensor + 24, &end.next_multiple_of(32).to_le_bytes());
+        if let Some(room) = room {
+            // At the end of the file, where nothing follows.
+            let end = (bytes.len() - data_start(&good)).next_multiple_of(32);
+            bytes.resize(data_start(&good) + end + room, 0);
+            bytes = patch(&bytes, tensor + 24, &(end as u64).to_le_bytes());
         }
         assert_refused(open_gguf(bytes), &parts);
     }
