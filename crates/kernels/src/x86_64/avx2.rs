@@ -22,7 +22,7 @@ pub(crate) static SET: KernelSet = KernelSet {
 const TOKENS: usize = 4;
 
 /// How far ahead of the loads a stream is prefetched, in bytes.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 1024;
 
 /// Lines whose products fit a 16-bit sum: 16 lines · 4 fields · (2 · 2 · −128) = −2¹⁵.
 const LINES: usize = 16;

@@ -28,7 +28,7 @@ pub(crate) static SET: KernelSet = KernelSet {
 const TOKENS: usize = 8;
 
 /// How far ahead of the loads a stream is prefetched, in bytes.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
