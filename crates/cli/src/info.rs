@@ -112,7 +112,7 @@ fn tokenizer(checkpoint: &Checkpoint) -> Value {
 }
 
 fn chat_template(checkpoint: &Checkpoint) -> bool {
-    matches!(ChatTemplate::new(&checkpoint.text, &checkpoint.config), Ok(Some(_)))
+    matches!(ChatTemplate::new(&checkpoint.text), Ok(Some(_)))
 }
 
 /// The facts for people.

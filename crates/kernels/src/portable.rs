@@ -39,17 +39,10 @@ pub(crate) fn lanes(x: &[f32]) -> Lanes {
     out
 }
 
-/// `acc[i] += a[i] * b[i]`
-#[inline(always)]
-pub(crate) fn multiply_add(acc: &mut Lanes, a: &Lanes, b: &Lanes) {
-    for i in 0..LANES {
-        acc[i] += a[i] * b[i];
-    }
-}
-
 /// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 rows, in tiles of 16 rows (layout: [`crate::ternary`]).
 ///
-/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, `KernelSet::tokens` interleaved; `acc[t][row]`: the sum of code · x, exact.
+/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, `KernelSet::tokens` interleaved;
+/// `acc[t][row]`: the sum of code · x, exact.
 #[inline(always)]
 pub(crate) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let (depth, tiles) = (groups * 16, codes.len() / (groups * 64));
@@ -121,10 +114,10 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let mut blocks = x.chunks_exact(LANES);
     for block in blocks.by_ref() {
         let block = lanes(block);
-        multiply_add(&mut acc, &block, &block);
+        acc = acc.add_product(block, block);
     }
     let tail = lanes(blocks.remainder());
-    multiply_add(&mut acc, &tail, &tail);
+    acc = acc.add_product(tail, tail);
     let scale = 1.0 / (fold(acc) / x.len() as f32 + eps).sqrt();
     for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
         *out = w * (x * scale);

@@ -42,7 +42,7 @@ impl Case {
     fn open(directory: &str, file: &str) -> Self {
         let checkpoint = Checkpoint::open(&golden(directory).join(file)).expect("opens");
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).expect("tokenizer");
-        let template = ChatTemplate::new(&checkpoint.text, &checkpoint.config).expect("template");
+        let template = ChatTemplate::new(&checkpoint.text).expect("template");
         let golden = read_json(&golden(directory).join("tokenizer_golden.json"));
         Self { name: format!("{directory}/{file}"), tokenizer, template, golden }
     }
@@ -186,7 +186,7 @@ fn with_template(template: &Value, bos: &Value, eos: &Value) -> TextFiles {
 }
 
 fn compile(files: &TextFiles) -> Result<Option<ChatTemplate>> {
-    ChatTemplate::new(files, &config(1))
+    ChatTemplate::new(files)
 }
 
 fn render(template: &str, content: &str) -> Result<String> {

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::memory::prefetch;
 use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{LINE, TILE};
@@ -54,12 +55,10 @@ fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], w
         let mut narrow = [[_mm256_setzero_si256(); 2]; M];
         for (g, line) in lines.chunks_exact(LINE).enumerate() {
             let mut codes = [_mm256_setzero_si256(); 2];
+            prefetch(line, AHEAD);
             for half in 0..2 {
-                // SAFETY: `line` has 64 bytes; a prefetch may point anywhere.
-                codes[half] = unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
-                    _mm256_loadu_si256(line.as_ptr().add(32 * half).cast())
-                };
+                // SAFETY: `line` has 64 bytes.
+                codes[half] = unsafe { _mm256_loadu_si256(line.as_ptr().add(32 * half).cast()) };
             }
             for f in 0..4 {
                 let mut field = [_mm256_setzero_si256(); 2];

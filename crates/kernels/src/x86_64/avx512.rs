@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::memory::prefetch;
 use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{LINE, TILE};
@@ -74,11 +75,9 @@ fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
     let masks = [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)];
     let mut sums = [_mm512_setzero_si512(); 4];
     for (line, x) in tile.chunks_exact(LINE).zip(x.chunks_exact(16)) {
-        // SAFETY: `line` has 64 bytes; a prefetch may point anywhere.
-        let codes = unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
-            _mm512_loadu_si512(line.as_ptr().cast())
-        };
+        prefetch(line, AHEAD);
+        // SAFETY: `line` has 64 bytes.
+        let codes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
         for f in 0..4 {
             sums[f] = _mm512_dpbusd_epi32(sums[f], _mm512_and_si512(codes, masks[f]), dword(&x[4 * f..]));
         }

@@ -95,7 +95,7 @@ impl Engine {
         let precision = options.precision.unwrap_or(Precision::Int8);
         let model = model::load(&checkpoint, &cpu, precision)?;
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
-        let template = ChatTemplate::new(&checkpoint.text, &checkpoint.config);
+        let template = ChatTemplate::new(&checkpoint.text);
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
         let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1) };

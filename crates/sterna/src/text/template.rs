@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
 
-use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
+use crate::checkpoint::{GgufVocabulary, TextFiles};
 use crate::{Error, Result};
 
 use super::{Tokenizer, calendar, huggingface};
@@ -42,7 +42,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`Error::Template`] if it is no valid Jinja, or if there are several and none is the default.
-    pub fn new(text: &TextFiles, _config: &Config) -> Result<Option<Self>> {
+    pub fn new(text: &TextFiles) -> Result<Option<Self>> {
         match text {
             TextFiles::HuggingFace { config, chat_template: Some(source), .. } => {
                 Self::compile(source, special_tokens(config)).map(Some)
