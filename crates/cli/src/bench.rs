@@ -11,7 +11,7 @@ use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
-use sterna::model::{self, KvCache, Model, Precision};
+use sterna::model::{self, KvCache, Model, Settings};
 
 use crate::model::Source;
 use crate::output::Misuse;
@@ -131,7 +131,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
-    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Precision::Int8)?.into();
+    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Settings::default())?.into();
     drop((checkpoint, cpu));
     let results: Vec<_> = counts.iter().map(|&n| decode(&work, &model, n, &progress)).collect::<Result<_>>()?;
     // Read before the buffer for the bandwidth is there.

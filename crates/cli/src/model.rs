@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
-use sterna::model::Precision;
+use sterna::model::{Precision, Settings};
 
 use crate::output;
 
@@ -59,11 +59,11 @@ impl Loading {
     /// The library's options.
     pub fn options(&self, context: Option<usize>) -> Options {
         let precision = match self.activations {
-            Activations::Auto => None,
-            Activations::Int8 => Some(Precision::Int8),
-            Activations::F32 => Some(Precision::Float32),
+            Activations::Auto | Activations::Int8 => Precision::Int8,
+            Activations::F32 => Precision::Float32,
         };
-        Options { threads: self.threads.unwrap_or(0) as usize, context, precision, ..Options::default() }
+        let settings = Settings { precision };
+        Options { threads: self.threads.unwrap_or(0) as usize, context, settings, ..Options::default() }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use sterna::Error;
 use sterna::checkpoint::{Architecture, Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, evaluate};
-use sterna::kernels::{Cpu, Rows};
-use sterna::model::{Batch, KvCache, Model, Weights};
+use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
+use sterna::model::{Batch, Head, KvCache, Model, Weights};
 use sterna::text::{Message, Tokenizer};
 
 const VOCAB: usize = 97;
@@ -18,6 +18,7 @@ const CONTEXT: usize = 256;
 /// depend on the whole history, and only through the cache.
 struct Toy {
     config: Config,
+    head: Head,
     /// Called with every batch before it is computed.
     watch: Box<dyn Fn(&Batch) + Send + Sync>,
 }
@@ -32,6 +33,10 @@ fn hash(parts: [usize; 4]) -> f32 {
 
 impl Toy {
     fn new(watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        Self::with_vocab(VOCAB, watch)
+    }
+
+    fn with_vocab(vocab: usize, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
         let config = Config {
             architecture: Architecture::Bitnet,
             hidden: 16,
@@ -40,14 +45,16 @@ impl Toy {
             heads: 1,
             kv_heads: 1,
             head_dim: 16,
-            vocab: VOCAB,
+            vocab,
             context: CONTEXT,
             rms_eps: 1e-5,
             rope_theta: 10_000.0,
             tied: true,
             eos: vec![],
         };
-        Box::new(Self { config, watch: Box::new(watch) })
+        let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
+        let rows = DenseMatrix::new(DenseType::F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
+        Box::new(Self { config, head: Head::new(rows), watch: Box::new(watch) })
     }
 
     fn rows(&self, kind: usize, batch: &Batch) -> Rows {
@@ -70,14 +77,11 @@ impl Model for Toy {
         (self.watch)(batch);
         kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
         let attended = kv.attend(cpu, 0, batch, &self.rows(3, batch));
-        let mut logits = Rows::zeros(batch.outputs.len(), self.config.vocab);
-        for (output, &row) in batch.outputs.iter().enumerate() {
-            for (id, logit) in logits.row_mut(output).iter_mut().enumerate() {
-                let features = attended.row(row).iter().enumerate();
-                *logit = features.map(|(i, x)| 4.0 * x * hash([4, id, 0, i])).sum();
-            }
-        }
-        logits
+        attended.select(&batch.outputs)
+    }
+
+    fn head(&self) -> &Head {
+        &self.head
     }
 
     fn weights(&self) -> Weights {
@@ -141,7 +145,7 @@ fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
         let mut batch = Batch::default();
         batch.push(sequence, 0, &tokens);
         batch.want_last();
-        let logits = toy.forward(&cpu, &batch, &mut kv);
+        let logits = toy.head().logits(&cpu, &toy.forward(&cpu, &batch, &mut kv));
         let mut best = 0;
         for (id, logit) in logits.row(0).iter().enumerate() {
             if *logit > logits.row(0)[best] {
@@ -442,8 +446,7 @@ const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded");
 fn speaking(options: &Options) -> Engine {
     let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
     let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
-    let mut toy = Toy::new(|_| ());
-    toy.config.vocab = checkpoint.config.vocab;
+    let toy = Toy::with_vocab(checkpoint.config.vocab, |_| ());
     Engine::from_parts(toy, Some(tokenizer), None, options).unwrap()
 }
 

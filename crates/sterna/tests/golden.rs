@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
 use sterna::kernels::set::{self, Cpu, PORTABLE};
 use sterna::kernels::{Activations, Rows, ternary};
-use sterna::model::{self, Batch, KvCache, Model, Precision};
+use sterna::model::{self, Batch, KvCache, Model, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
@@ -64,7 +64,12 @@ fn files(name: &str) -> Vec<PathBuf> {
 
 fn load(path: &Path, cpu: &Cpu) -> Box<dyn Model> {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
-    model::load(&checkpoint, cpu, Precision::Int8).unwrap_or_else(|error| panic!("{error}"))
+    model::load(&checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The logits a batch asks for.
+fn step(model: &dyn Model, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+    model.head().logits(cpu, &model.forward(cpu, batch, kv))
 }
 
 /// Logits of all tokens, `chunk` at a time, and the cache behind them.
@@ -77,7 +82,7 @@ fn logits(model: &dyn Model, cpu: &Cpu, tokens: &[u32], chunk: usize) -> (Vec<f3
         batch = Batch::default();
         batch.push(sequence, i * chunk, part);
         batch.outputs = (0..part.len()).collect();
-        out.extend_from_slice(model.forward(cpu, &batch, &mut kv).data());
+        out.extend_from_slice(step(model, cpu, &batch, &mut kv).data());
     }
     (out, kv, batch)
 }
@@ -116,7 +121,7 @@ fn logits_and_greedy_tokens_equal_the_reference() {
                 let mut batch = Batch::default();
                 batch.push(sequence, 48 + i, &[token]);
                 batch.want_last();
-                next = argmax(model.forward(&cpu, &batch, &mut kv).row(0));
+                next = argmax(step(&*model, &cpu, &batch, &mut kv).row(0));
             }
             seen.insert(what);
         }
@@ -201,7 +206,7 @@ fn mixed(model: &dyn Model, cpu: &Cpu, ids: &[u32]) -> Vec<f32> {
         batch.push(other, start, &ids[start..start + 9]);
         batch.push(ours, start, &ids[start..end]);
         batch.outputs = (9..9 + end - start).collect();
-        out.extend_from_slice(model.forward(cpu, &batch, &mut kv).data());
+        out.extend_from_slice(step(model, cpu, &batch, &mut kv).data());
     }
     out
 }
@@ -213,7 +218,7 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
     let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
     let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
     let run = |cpu: &Cpu, precision| {
-        let model = model::load(&checkpoint, cpu, precision).unwrap_or_else(|error| panic!("{error}"));
+        let model = model::load(&checkpoint, cpu, Settings { precision }).unwrap_or_else(|error| panic!("{error}"));
         logits(&*model, cpu, &ids, 48).0
     };
     let portable = Cpu::with(&PORTABLE, 1);
@@ -252,6 +257,6 @@ fn starter_model_equals_the_reference() {
         let mut batch1 = Batch::default();
         batch1.push(batch.sequences[0], ids.len() + i, &[token]);
         batch1.want_last();
-        next = argmax(model.forward(&cpu, &batch1, &mut kv).row(0));
+        next = argmax(step(&*model, &cpu, &batch1, &mut kv).row(0));
     }
 }

@@ -26,7 +26,7 @@ pub use request::{Request, Sampling};
 
 use crate::checkpoint::{Checkpoint, Config};
 use crate::model::kv::PAGE;
-use crate::model::{self, Batch, KvCache, Model, Precision};
+use crate::model::{self, Batch, KvCache, Model, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 use scheduler::Scheduler;
@@ -46,13 +46,13 @@ pub struct Options {
     pub chunk: usize,
     /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
     pub sequences: usize,
-    /// How ternary layers see their input; `None`: as the model was trained.
-    pub precision: Option<Precision>,
+    /// How the network computes.
+    pub settings: Settings,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 0, context: None, chunk: 128, sequences: 1, precision: None }
+        Self { threads: 0, context: None, chunk: 128, sequences: 1, settings: Settings::default() }
     }
 }
 
@@ -92,8 +92,7 @@ impl Engine {
         let context = settle_context(&checkpoint.config, options)?;
         checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)))?;
         let cpu = Cpu::new(options.threads)?;
-        let precision = options.precision.unwrap_or(Precision::Int8);
-        let model = model::load(&checkpoint, &cpu, precision)?;
+        let model = model::load(&checkpoint, &cpu, options.settings)?;
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
         let template = ChatTemplate::new(&checkpoint.text);
         // The weights are packed; the pages of the mapped files are not needed any more.
@@ -224,7 +223,8 @@ impl Core {
             let mut batch = Batch::default();
             batch.push(sequence, start, part);
             batch.outputs = (from.saturating_sub(start)..part.len()).collect();
-            let logits = self.model.forward(&self.cpu, &batch, &mut kv);
+            let hidden = self.model.forward(&self.cpu, &batch, &mut kv);
+            let logits = self.model.head().logits(&self.cpu, &hidden);
             if !logits.is_empty() {
                 each(start.max(from), &logits)?;
             }

@@ -108,7 +108,8 @@ impl<'a> Scheduler<'a> {
         }
 
         let batch = self.batch(&plan.rows);
-        let logits = self.model.forward(self.cpu, &batch, &mut self.kv);
+        let hidden = self.model.forward(self.cpu, &batch, &mut self.kv);
+        let logits = self.model.head().logits(self.cpu, &hidden);
         let mut logits = (0..logits.len()).map(|output| logits.row(output));
         self.retire(|sequence| sequence.pending() == 0 && logits.next().is_some_and(|row| sequence.advance(row)));
     }

@@ -5,7 +5,7 @@
 use sterna_kernels::{Cpu, Rows};
 
 use super::layers::{Frame, Linears, Loader, Norm};
-use super::{Batch, KvCache, Model, Weights};
+use super::{Batch, Head, KvCache, Model, Weights};
 use crate::Result;
 use crate::checkpoint::Config;
 
@@ -77,11 +77,15 @@ impl Model for Bitnet {
             let [f] = layer.down.forward(cpu, &f);
             cpu.add(&mut h, &f);
         }
-        self.frame.logits(cpu, batch, &h)
+        self.frame.outputs(cpu, batch, &h)
     }
 
     fn config(&self) -> &Config {
         &self.frame.config
+    }
+
+    fn head(&self) -> &Head {
+        &self.frame.head
     }
 
     fn weights(&self) -> Weights {

@@ -2,7 +2,7 @@
 
 use sterna_kernels::{Activations, Cpu, DenseMatrix, Rows, TernaryMatrix, math, ternary};
 
-use super::{Batch, Precision, Weights};
+use super::{Batch, Head, Precision, Settings, Weights};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Config};
 
@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, Config};
 pub(super) struct Loader<'a> {
     pub checkpoint: &'a Checkpoint,
     pub cpu: &'a Cpu,
-    pub precision: Precision,
+    pub settings: Settings,
 }
 
 impl Loader<'_> {
@@ -26,7 +26,7 @@ impl Loader<'_> {
             .iter()
             .zip(rows)
             .map(|(name, rows)| self.checkpoint.ternary(self.cpu, &format!("{prefix}.{name}.weight"), rows, cols));
-        Ok(Linears { matrices: matrices.collect::<Result<_>>()?, precision: self.precision })
+        Ok(Linears { matrices: matrices.collect::<Result<_>>()?, precision: self.settings.precision })
     }
 
     /// The weights of an RMS norm.
@@ -46,7 +46,7 @@ impl Loader<'_> {
         };
         let norm = self.norm("model.norm", config.hidden)?;
         let rope = Rope::new(config.head_dim, config.rope_theta);
-        Ok(Frame { config: config.clone(), embedding, rope, norm, head })
+        Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(head) })
     }
 }
 
@@ -136,17 +136,17 @@ pub(super) struct Frame {
     pub embedding: DenseMatrix,
     pub rope: Rope,
     norm: Norm,
-    head: DenseMatrix,
+    pub head: Head,
 }
 
 impl Frame {
-    /// Logits of the rows the batch asks for.
-    pub fn logits(&self, cpu: &Cpu, batch: &Batch, h: &Rows) -> Rows {
-        self.head.matmul(cpu, &self.norm.forward(cpu, &h.select(&batch.outputs)))
+    /// What the head reads of the rows the batch asks for: their final norm.
+    pub fn outputs(&self, cpu: &Cpu, batch: &Batch, h: &Rows) -> Rows {
+        self.norm.forward(cpu, &h.select(&batch.outputs))
     }
 
     /// Weight bytes with a body of `body_bytes`.
     pub fn weights(&self, body_bytes: usize) -> Weights {
-        Weights { body_bytes, head_bytes: self.head.bytes(), head_type: self.head.kind().name() }
+        Weights { body_bytes, head_bytes: self.head.bytes(), head_type: self.head.stored_type() }
     }
 }

@@ -1,6 +1,7 @@
-//! Networks: a batch of tokens in, logits out. One file an architecture.
+//! Networks: a batch of tokens in, what the head reads out. One file an architecture.
 
 mod bitnet;
+mod head;
 pub mod kv;
 mod layers;
 mod llama;
@@ -13,6 +14,7 @@ use sterna_kernels::{Cpu, Rows};
 
 use crate::Result;
 use crate::checkpoint::{Architecture, Checkpoint, Config};
+pub use head::Head;
 pub use kv::{KvCache, SequenceId};
 
 /// A network with its weights.
@@ -20,9 +22,12 @@ pub trait Model: Send + Sync {
     /// Dimensions and choices.
     fn config(&self) -> &Config;
 
-    /// Runs the tokens of `batch`, stores their keys and values in `kv`, and returns the logits of the rows
-    /// `batch.outputs`: `(output, vocab)`. Every row's logits are the same whatever else is in the batch.
+    /// Runs the tokens of `batch`, stores their keys and values in `kv`, and returns the final hidden states of the
+    /// rows `batch.outputs`, normed: `(output, hidden)`. Every row is the same whatever else is in the batch.
     fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows;
+
+    /// Turns hidden states into logits.
+    fn head(&self) -> &Head;
 
     /// What one decoded token reads of the weights.
     fn weights(&self) -> Weights;
@@ -36,6 +41,10 @@ impl<M: Model + ?Sized> Model for Arc<M> {
 
     fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
         (**self).forward(cpu, batch, kv)
+    }
+
+    fn head(&self) -> &Head {
+        (**self).head()
     }
 
     fn weights(&self) -> Weights {
@@ -55,9 +64,10 @@ pub struct Weights {
 }
 
 /// How ternary layers see their input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// int8 with one scale a token: as BitNet models are trained.
+    #[default]
     Int8,
     /// `f32`: weight-only models.
     Float32,
@@ -93,9 +103,16 @@ impl Batch {
     }
 }
 
+/// How a network computes; settled when it is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How ternary layers see their input.
+    pub precision: Precision,
+}
+
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
-pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, precision: Precision) -> Result<Box<dyn Model>> {
-    let loader = layers::Loader { checkpoint, cpu, precision };
+pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Model>> {
+    let loader = layers::Loader { checkpoint, cpu, settings };
     match checkpoint.config.architecture {
         Architecture::Bitnet => bitnet::load(&loader),
         Architecture::OneBitLlm => onebitllm::load(&loader),
