@@ -16,6 +16,7 @@ pub mod activations;
 pub mod attention;
 pub mod bandwidth;
 pub mod dense;
+mod lines;
 pub mod math;
 pub mod memory;
 pub mod pool;

@@ -14,6 +14,7 @@
 //! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
 
 use crate::activations::Activations;
+use crate::lines::{LINE, Line, Lines};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::Cpu;
@@ -22,19 +23,13 @@ use crate::set::Cpu;
 pub const TILE: usize = 16;
 /// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
 pub const MAX_COLS: usize = 1 << 18;
-/// Bytes in a line: 16 rows × 16 columns × 2 bits.
-pub const LINE: usize = 64;
-
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Line([u8; LINE]);
 
 /// A `(rows, cols)` matrix of −1, 0, +1 with one scale, packed.
 pub struct TernaryMatrix {
     rows: usize,
     cols: usize,
     scale: f32,
-    lines: Vec<Line>,
+    lines: Lines,
 }
 
 /// The code of (row, column k) in a tile; the definition of the layout.
@@ -45,11 +40,12 @@ pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
 
 /// Packs one row of codes (0, 1, 2; padded to whole lines) into its lane of a tile.
 fn pack_row(codes: &[u8], lane: usize, tile: &mut [Line]) {
-    for (line, codes) in tile.iter_mut().zip(codes.chunks_exact(16)) {
-        let field = |f: usize| u32::from_le_bytes([codes[4 * f], codes[4 * f + 1], codes[4 * f + 2], codes[4 * f + 3]]);
-        // Codes are below 4, so shifting a dword of them never crosses a byte.
-        let word = field(0) | field(1) << 2 | field(2) << 4 | field(3) << 6;
-        line.0[4 * lane..4 * lane + 4].copy_from_slice(&word.to_le_bytes());
+    for (line, codes) in tile.iter_mut().zip(codes.as_chunks::<16>().0) {
+        let codes = u128::from_le_bytes(*codes);
+        // Field f is dword f. Codes are below 4, so shifting a dword of them never crosses a byte.
+        let (low, high) = (codes as u64, (codes >> 64) as u64);
+        let word = low | low >> 30 | (high | high >> 30) << 4;
+        line.0[4 * lane..4 * lane + 4].copy_from_slice(&(word as u32).to_le_bytes());
     }
 }
 
@@ -67,7 +63,7 @@ impl TernaryMatrix {
         assert!(cols <= MAX_COLS, "a matrix has at most {MAX_COLS} columns");
         let groups = cols.div_ceil(16);
         let tiles = rows.div_ceil(TILE);
-        let mut lines = zeroed_lines(tiles * groups);
+        let mut lines = Lines::zeroed(tiles * groups);
         let failure = std::sync::Mutex::new(None::<(usize, E)>);
         pool.pieces(&mut lines, groups.max(1), |tile, lines| {
             let mut trits = vec![0i8; groups * 16];
@@ -127,26 +123,8 @@ impl TernaryMatrix {
     }
 
     fn tiles(&self, first: usize, count: usize) -> &[u8] {
-        let lines = &self.lines[first * self.groups()..(first + count) * self.groups()];
-        // SAFETY: `Line` is 64 plain bytes without padding, so the slice's bytes are all initialised.
-        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
-    }
-}
-
-/// `n` lines of zeros straight from the system: pages not written yet cost nothing.
-fn zeroed_lines(n: usize) -> Vec<Line> {
-    if n == 0 {
-        return Vec::new();
-    }
-    let layout = std::alloc::Layout::array::<Line>(n).expect("a matrix fits the address space");
-    // SAFETY: the layout is not empty; zero bytes are valid lines; the Vec gets the pointer, length and capacity of
-    // exactly this allocation, with `Line`'s own alignment.
-    unsafe {
-        let lines = std::alloc::alloc_zeroed(layout).cast::<Line>();
-        if lines.is_null() {
-            std::alloc::handle_alloc_error(layout);
-        }
-        Vec::from_raw_parts(lines, n, n)
+        let tile = self.groups() * LINE;
+        &self.lines.bytes()[first * tile..(first + count) * tile]
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
-use crate::ternary::{LINE, TILE};
+use crate::ternary::TILE;
 use crate::vector::Vector;
 
 float_kernels! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }

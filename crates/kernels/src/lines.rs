@@ -1,0 +1,140 @@
+//! Memory for packed weights: 64-byte lines, in huge pages where the system has them.
+//!
+//! A decoded token reads every weight once, so with 4 KiB pages it also walks the page table for every 64 lines, and
+//! loading pays a fault for each of them. Matrices are smaller than huge pages are apart, so they share blocks:
+//!
+//! ```text
+//! block, 32 MiB or one larger matrix:   | matrix | matrix | matrix | …untouched, not resident |
+//! ```
+//!
+//! A block is freed with the last matrix in it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Bytes in a line.
+pub const LINE: usize = 64;
+
+/// One line of packed weights.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line(pub [u8; LINE]);
+
+/// A number of lines of its own, zeros at first.
+pub struct Lines {
+    block: Arc<Block>,
+    first: usize,
+    len: usize,
+}
+
+/// Memory from the system, all zeros, not yet resident.
+struct Block {
+    base: *mut Line,
+    /// Keeps the memory at `base`.
+    _owner: Owner,
+}
+
+enum Owner {
+    Mapped {
+        _map: memmap2::MmapMut,
+    },
+    /// Where there is no anonymous mapping (WebAssembly).
+    Heap {
+        _lines: Vec<Line>,
+    },
+}
+
+// SAFETY: `base` points into memory that `_owner` keeps; each `Lines` reads and writes its own range of it only.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+/// Lines of a shared block.
+const BLOCK: usize = (32 << 20) / LINE;
+
+/// The block that the next matrices go into, and its lines already taken.
+static CURRENT: Mutex<(Weak<Block>, usize)> = Mutex::new((Weak::new(), 0));
+
+impl Block {
+    fn new(lines: usize) -> Self {
+        match memmap2::MmapMut::map_anon(lines * LINE) {
+            Ok(mut map) => {
+                // Refused where there are no huge pages; ordinary ones do as well.
+                #[cfg(target_os = "linux")]
+                let _ = map.advise(memmap2::Advice::HugePage);
+                Self { base: map.as_mut_ptr().cast(), _owner: Owner::Mapped { _map: map } }
+            }
+            Err(_) => {
+                let mut lines = vec![Line([0; LINE]); lines];
+                Self { base: lines.as_mut_ptr(), _owner: Owner::Heap { _lines: lines } }
+            }
+        }
+    }
+}
+
+impl Lines {
+    /// `len` lines of zeros. Pages that are never written are not resident.
+    pub fn zeroed(len: usize) -> Self {
+        if len > BLOCK / 2 {
+            return Self { block: Arc::new(Block::new(len)), first: 0, len };
+        }
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let (block, taken) = match current.0.upgrade() {
+            Some(block) if current.1 + len <= BLOCK => (block, current.1),
+            _ => (Arc::new(Block::new(BLOCK)), 0),
+        };
+        *current = (Arc::downgrade(&block), taken + len);
+        Self { block, first: taken, len }
+    }
+
+    /// The lines as plain bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `Line` is 64 plain bytes without padding, so the slice's bytes are all initialised.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * LINE) }
+    }
+}
+
+impl Deref for Lines {
+    type Target = [Line];
+    fn deref(&self) -> &[Line] {
+        // SAFETY: first .. first + len lies inside the block, is initialised (zeros at least), and belongs to this
+        // value alone: `zeroed` hands out every line of a block once.
+        unsafe { std::slice::from_raw_parts(self.block.base.add(self.first), self.len) }
+    }
+}
+
+impl DerefMut for Lines {
+    fn deref_mut(&mut self) -> &mut [Line] {
+        // SAFETY: as above; `&mut self` makes it the only reference.
+        unsafe { std::slice::from_raw_parts_mut(self.block.base.add(self.first), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_in_one_block_do_not_touch_each_other() {
+        let sizes = [3, BLOCK / 2, 0, 1, BLOCK / 2 - 1, BLOCK, 7];
+        let mut all: Vec<Lines> = sizes.iter().map(|&len| Lines::zeroed(len)).collect();
+        assert!(all.iter().flat_map(|lines| lines.iter()).all(|line| line.0 == [0; LINE]));
+        for (i, lines) in all.iter_mut().enumerate() {
+            lines.fill(Line([i as u8 + 1; LINE]));
+        }
+        for (i, lines) in all.iter().enumerate() {
+            assert_eq!(lines.len(), sizes[i]);
+            assert!(lines.bytes().iter().all(|&byte| byte == i as u8 + 1), "matrix {i}");
+            assert!(lines.as_ptr().cast::<u8>().addr().is_multiple_of(LINE));
+        }
+    }
+
+    #[test]
+    fn lines_of_a_dropped_block_are_zeros_again() {
+        for _ in 0..4 {
+            let mut lines = Lines::zeroed(BLOCK / 3);
+            assert!(lines.iter().all(|line| line.0 == [0; LINE]));
+            lines.fill(Line([255; LINE]));
+        }
+    }
+}
