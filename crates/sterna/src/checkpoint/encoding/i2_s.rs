@@ -10,7 +10,7 @@
 
 use sterna_kernels::Pool;
 
-use super::{Encoding, Problem, Scale, Trits, Writer, pack_planes, plane};
+use super::{Encoding, Problem, Scale, Trits, Writer, pack_planes, plane, planes};
 
 /// See the module.
 pub static I2_S: Encoding = Encoding { name: "i2_s", ggml_type: Some(36), bytes, scale, row, writer: Some(WRITER) };
@@ -46,10 +46,17 @@ fn scale(trits: &Trits, _: &Pool) -> Result<Scale, Problem> {
 
 fn row(trits: &Trits, _: Scale, r: usize, mut out: &mut [i8]) -> Result<(), Problem> {
     let mut at = r * trits.cols;
+    if trits.cols.is_multiple_of(BLOCK) {
+        let blocks = trits.bytes[at / 4..].as_chunks::<{ BLOCK / 4 }>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
+            // Code 3 does not occur; bitnet.cpp's readers take it for 0 too.
+            let _ = planes::<false>(block, out);
+        }
+        return Ok(());
+    }
     while !out.is_empty() {
         let (block, group, first) = (at / BLOCK, at % BLOCK / 32, at % 32);
         let (run, rest) = out.split_at_mut(out.len().min(32 - first));
-        // Code 3 does not occur; bitnet.cpp's readers take it for 0 too.
         let _ = plane(6 - 2 * group, &trits.bytes[32 * block + first..][..run.len()], run);
         at += run.len();
         out = rest;

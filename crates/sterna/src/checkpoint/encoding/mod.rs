@@ -198,6 +198,16 @@ fn plane_at<const SHIFT: usize>(bytes: &[u8], out: &mut [i8]) -> bool {
     unused != 0
 }
 
+/// Decodes the four planes of 32 bytes, one behind the other, the lowest bits first or last; as [`plane`], but with
+/// its length known a block is a few vector instructions.
+#[must_use]
+#[inline(always)]
+fn planes<const LOWEST_FIRST: bool>(bytes: &[u8; 32], out: &mut [i8; 128]) -> bool {
+    let [a, b, c, d] = out.as_chunks_mut::<32>().0 else { return false };
+    let [a, b, c, d] = if LOWEST_FIRST { [a, b, c, d] } else { [d, c, b, a] };
+    plane_at::<0>(bytes, a) | plane_at::<2>(bytes, b) | plane_at::<4>(bytes, c) | plane_at::<6>(bytes, d)
+}
+
 /// The scale of layouts whose blocks of `block` bytes end with an f16 scale: the same in all blocks but all-zero ones.
 fn block_scale(trits: &Trits, pool: &Pool, block: usize) -> Result<Scale, Problem> {
     let of_row = |r: usize| {

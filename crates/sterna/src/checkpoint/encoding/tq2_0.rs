@@ -11,7 +11,7 @@
 use sterna_kernels::Pool;
 use sterna_kernels::math::{f16_to_f32, f32_to_f16};
 
-use super::{Encoding, Problem, Scale, Trits, Writer, block_scale, block_scale_bits, pack_planes, plane, unused_code};
+use super::{Encoding, Problem, Scale, Trits, Writer, block_scale, block_scale_bits, pack_planes, planes, unused_code};
 
 /// See the module.
 pub static TQ2_0: Encoding = Encoding { name: "tq2_0", ggml_type: Some(35), bytes, scale, row, writer: Some(WRITER) };
@@ -50,8 +50,8 @@ fn row(trits: &Trits, _: Scale, r: usize, out: &mut [i8]) -> Result<(), Problem>
             out.fill(0);
             continue;
         }
-        for (run, out) in out.chunks_exact_mut(32).enumerate() {
-            unused |= plane(2 * (run % 4), &block[run / 4 * 32..][..32], out);
+        for (half, out) in block.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<128>().0) {
+            unused |= planes::<true>(half, out);
         }
     }
     if unused { Err(unused_code(r)) } else { Ok(()) }
