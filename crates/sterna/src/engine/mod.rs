@@ -92,9 +92,22 @@ impl Engine {
         let context = settle_context(&checkpoint.config, options)?;
         checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)))?;
         let cpu = Cpu::new(options.threads)?;
-        let model = model::load(&checkpoint, &cpu, options.settings)?;
-        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
-        let template = ChatTemplate::new(&checkpoint.text);
+        let (model, tokenizer, template) = thread::scope(|scope| {
+            // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
+            let text = || {
+                let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
+                (tokenizer, ChatTemplate::new(&checkpoint.text))
+            };
+            let beside = thread::Builder::new().name("sterna-text".into()).spawn_scoped(scope, text);
+            let model = model::load(&checkpoint, &cpu, options.settings);
+            let (tokenizer, template) = match beside {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // No thread to be had.
+                Err(_) => text(),
+            };
+            (model, tokenizer, template)
+        });
+        let model = model?;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
         let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1) };
