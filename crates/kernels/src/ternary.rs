@@ -128,8 +128,15 @@ impl TernaryMatrix {
     }
 }
 
-/// Tiles of one chunk of work: about 80 KiB of weights, so that the chunks of a matrix balance over the threads.
+/// Tiles of one chunk of work for several tokens: about 80 KiB of weights, which then stay in the cache.
 const CHUNK_TILES: usize = 8;
+
+/// Tiles of one chunk: for one token, whose weights are read once, the fewer and longer the runs of memory the better,
+/// but enough chunks that a thread put aside does not hold up the others.
+fn chunk_tiles(matrices: &[&TernaryMatrix], m: usize, threads: usize) -> usize {
+    let tiles: usize = matrices.iter().map(|w| w.tile_count()).sum();
+    if m == 1 { (tiles / (4 * threads)).max(CHUNK_TILES) } else { CHUNK_TILES }
+}
 
 /// A piece of work: some tiles of one matrix.
 struct Chunk {
@@ -138,10 +145,10 @@ struct Chunk {
     count: usize,
 }
 
-fn chunks(matrices: &[&TernaryMatrix]) -> Vec<Chunk> {
+fn chunks(matrices: &[&TernaryMatrix], size: usize) -> Vec<Chunk> {
     let of = |(matrix, m): (usize, &&TernaryMatrix)| {
         let tiles = m.tile_count();
-        (0..tiles).step_by(CHUNK_TILES).map(move |first| Chunk { matrix, first, count: CHUNK_TILES.min(tiles - first) })
+        (0..tiles).step_by(size).map(move |first| Chunk { matrix, first, count: size.min(tiles - first) })
     };
     matrices.iter().enumerate().flat_map(of).collect()
 }
@@ -157,7 +164,7 @@ fn run<T: Copy + Default + Send>(
 ) -> Vec<Rows> {
     let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.rows)).collect();
     let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
-    let chunks = chunks(matrices);
+    let chunks = chunks(matrices, chunk_tiles(matrices, m, cpu.pool.threads()));
     cpu.pool.run(chunks.len(), |i| {
         let Chunk { matrix, first, count } = chunks[i];
         let (w, out) = (matrices[matrix], pointers[matrix].get());

@@ -8,6 +8,7 @@ use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
 use crate::vector::Vector;
+use crate::x86_64::STREAMS;
 
 float_kernels! { F32x16, #[target_feature(enable = "avx2")] }
 
@@ -51,12 +52,15 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
 fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], width: usize) {
     assert!(x.len() == M * depth && tile.len() == depth / 16 * LINE);
     let (two_bits, ones) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1));
+    let ahead = *STREAMS > 1;
     let mut sums = [[_mm256_setzero_si256(); 2]; M];
     for (part, lines) in tile.chunks(LINES * LINE).enumerate() {
         let mut narrow = [[_mm256_setzero_si256(); 2]; M];
         for (g, line) in lines.chunks_exact(LINE).enumerate() {
             let mut codes = [_mm256_setzero_si256(); 2];
-            prefetch(line, AHEAD);
+            if ahead {
+                prefetch(line, AHEAD);
+            }
             for half in 0..2 {
                 // SAFETY: `line` has 64 bytes.
                 codes[half] = unsafe { _mm256_loadu_si256(line.as_ptr().add(32 * half).cast()) };

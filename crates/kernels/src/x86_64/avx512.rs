@@ -8,6 +8,7 @@ use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
 use crate::vector::Vector;
+use crate::x86_64::STREAMS;
 
 float_kernels! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
 
@@ -37,8 +38,14 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let depth = groups * 16;
     let width = codes.len() / (groups * LINE) * TILE;
     if x.len() == depth {
-        for (tile, acc) in codes.chunks_exact(groups * LINE).zip(acc.chunks_exact_mut(TILE)) {
-            one_token(tile, x, acc);
+        let several = if *STREAMS > 1 { codes.len() / LINE / groups / 4 * 4 } else { 0 };
+        let (in_streams, rest) = codes.split_at(several * groups * LINE);
+        let (acc, acc_rest) = acc.split_at_mut(several * TILE);
+        for (tiles, acc) in in_streams.chunks_exact(4 * groups * LINE).zip(acc.chunks_exact_mut(4 * TILE)) {
+            one_token::<4>(tiles, x, acc);
+        }
+        for (tile, acc) in rest.chunks_exact(groups * LINE).zip(acc_rest.chunks_exact_mut(TILE)) {
+            one_token::<1>(tile, x, acc);
         }
         return;
     }
@@ -68,24 +75,34 @@ fn tokens<const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
     }
 }
 
-/// One tile, one token: bound by memory, so the fields are masked but not shifted. Their sums come out 1, 4, 16 and
+/// `T` tiles, one token: bound by memory, so the fields are masked but not shifted. Their sums come out 1, 4, 16 and
 /// 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols / 4 stays
 /// at 2³⁰ for the most columns a matrix may have.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn one_token(tile: &[u8], x: &[i8], acc: &mut [i32]) {
+fn one_token<const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32]) {
+    let depth = 4 * x.len();
+    assert!(tiles.len() == T * depth && depth.is_multiple_of(LINE));
     let masks = [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)];
-    let mut sums = [_mm512_setzero_si512(); 4];
-    for (line, x) in tile.chunks_exact(LINE).zip(x.chunks_exact(16)) {
-        prefetch(line, AHEAD);
-        // SAFETY: `line` has 64 bytes.
-        let codes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
-        for f in 0..4 {
-            sums[f] = _mm512_dpbusd_epi32(sums[f], _mm512_and_si512(codes, masks[f]), dword(&x[4 * f..]));
+    let mut sums = [[_mm512_setzero_si512(); 4]; T];
+    for (g, x) in x.chunks_exact(16).enumerate() {
+        for i in 0..T {
+            let line = &tiles[i * depth + g * LINE..];
+            if T > 1 {
+                prefetch(line, AHEAD);
+            }
+            // SAFETY: line g of tile i lies inside `tiles`.
+            let codes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+            for f in 0..4 {
+                let field = _mm512_and_si512(codes, masks[f]);
+                sums[i][f] = _mm512_dpbusd_epi32(sums[i][f], field, dword(&x[4 * f..]));
+            }
         }
     }
-    let low = _mm512_add_epi32(sums[0], _mm512_srai_epi32::<2>(sums[1]));
-    let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(sums[2]), _mm512_srai_epi32::<6>(sums[3]));
-    store(_mm512_add_epi32(low, high), acc);
+    for (sums, acc) in sums.iter().zip(acc.chunks_exact_mut(TILE)) {
+        let low = _mm512_add_epi32(sums[0], _mm512_srai_epi32::<2>(sums[1]));
+        let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(sums[2]), _mm512_srai_epi32::<6>(sums[3]));
+        store(_mm512_add_epi32(low, high), acc);
+    }
 }
 
 /// `M` interleaved tokens × `T` tiles. Row t of the result lies at `acc[t · width ..]`.
@@ -200,5 +217,31 @@ impl Vector for F32x16 {
         // SAFETY: see above; `out` has 16 places.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), self.0) };
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_give_the_sums_of_one_tile_at_a_time() {
+        if !(SET.supported)() {
+            return;
+        }
+        let byte = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
+        // No field is 3.
+        let tiles: Vec<u8> = (0..4 * 5 * LINE).map(|i| byte(i) & !((byte(i) & byte(i) >> 1 & 0x55) << 1)).collect();
+        let x: Vec<i8> = (0..5 * 16).map(|i| byte(i + 9999) as i8).collect();
+        let (mut together, mut alone) = ([0; 4 * TILE], [0; 4 * TILE]);
+        // SAFETY: the set is supported.
+        unsafe {
+            one_token::<4>(&tiles, &x, &mut together);
+            for (tile, acc) in tiles.chunks_exact(5 * LINE).zip(alone.chunks_exact_mut(TILE)) {
+                one_token::<1>(tile, &x, acc);
+            }
+        }
+        assert_eq!(together, alone);
+        assert!(alone.iter().any(|sum| *sum != 0));
     }
 }
