@@ -11,9 +11,9 @@ use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
-use sterna::model::{self, KvCache, Model, Settings};
+use sterna::model::{self, HeadMode, KvCache, Model, Settings};
 
-use crate::model::Source;
+use crate::model::{Source, head_mode};
 use crate::output::Misuse;
 use crate::{interrupt, output, shapes};
 
@@ -25,7 +25,7 @@ Examples:
   sterna bench                               the built-in model
   sterna bench --shape bitnet-b1.58-2b-4t    a released model's shape, random weights: no download
   sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
-  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --head f16
+  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --stored-head f16
                                              the same model as a file for other engines";
 
 /// Measure speed, memory and bandwidth
@@ -49,9 +49,12 @@ pub struct Bench {
     /// Runs a thread count; the median is reported
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
     repeat: usize,
+    /// How logits are computed
+    #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
+    head: HeadMode,
     /// How the head (and the embedding) of a shape is stored
-    #[arg(long, default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
-    head: String,
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
+    stored_head: String,
     /// Write the shape's random model as a GGUF file and stop
     #[arg(long, value_name = "FILE", requires = "shape")]
     save: Option<PathBuf>,
@@ -92,7 +95,7 @@ impl Bench {
                 if let Some(file) = &self.save {
                     return save(&self, &config, file);
                 }
-                Checkpoint::synthetic(config, head(&self.head), 1)?
+                Checkpoint::synthetic(config, stored_head(&self.stored_head), 1)?
             }
             None => self.model.checkpoint()?,
         };
@@ -101,7 +104,7 @@ impl Bench {
     }
 }
 
-fn head(name: &str) -> DenseType {
+fn stored_head(name: &str) -> DenseType {
     match name {
         "f16" => DenseType::F16,
         "f32" => DenseType::F32,
@@ -131,12 +134,14 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
-    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, Settings::default())?.into();
+    let model: Arc<dyn Model> =
+        model::load(&checkpoint, &cpu, Settings { head: args.head, ..Settings::default() })?.into();
     drop((checkpoint, cpu));
     let results: Vec<_> = counts.iter().map(|&n| decode(&work, &model, n, &progress)).collect::<Result<_>>()?;
     // Read before the buffer for the bandwidth is there.
     let peak = memory::peak_resident();
     let (weights, config) = (model.weights(), model.config().clone());
+    let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
     drop(model);
     let bandwidths: Vec<f64> = counts
         .iter()
@@ -151,15 +156,17 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let report = json!({
         "shape": name,
         "isa": isa,
-        "head": weights.head_type,
+        "head": args.head.name(),
+        "stored_head": stored_head,
         "kv": "f16",
         "speculation": "off",
         "gate_zeros": null,
         "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
         "peak_rss_bytes": peak,
-        "weight_bytes": weights.body_bytes + weights.head_bytes,
+        "weight_bytes": weights.body_bytes + stored_bytes,
         "body_bytes": weights.body_bytes,
-        "head_bytes": weights.head_bytes,
+        "head_bytes": stored_bytes,
+        "head_bytes_per_token": weights.head_bytes,
         "kv_bytes_per_position": KvCache::bytes_per_position(&config),
         "results": rows,
     });
@@ -228,13 +235,15 @@ fn round(x: f64) -> f64 {
 fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
     let mut out = format!(
-        "{}   instruction set {}   weights {} + head {} ({})   peak memory {}\n\n\
+        "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   peak memory {}\n\n\
          threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
         report["shape"].as_str().unwrap_or_default(),
         report["isa"].as_str().unwrap_or_default(),
         mib(&report["body_bytes"]),
         mib(&report["head_bytes"]),
+        report["stored_head"].as_str().unwrap_or_default(),
         report["head"].as_str().unwrap_or_default(),
+        mib(&report["head_bytes_per_token"]),
         mib(&report["peak_rss_bytes"]),
     );
     for row in report["results"].as_array().into_iter().flatten() {
@@ -274,7 +283,7 @@ fn save(args: &Bench, config: &Config, file: &std::path::Path) -> Result<()> {
     let options = WriteOptions {
         encoding,
         arch: &args.arch,
-        head: head(&args.head),
+        head: stored_head(&args.stored_head),
         vocabulary: Some(&vocabulary),
         progress: &mut |done, total| {
             bar.set_length(total);

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use sterna::engine::evaluate;
+use sterna::engine::compare_heads;
+use sterna::model::HeadMode;
 
 use crate::model::{ContextArg, Loading, Source};
 use crate::{input, interrupt, output};
@@ -12,7 +13,8 @@ const EXAMPLES: &str = "\
 Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only
 comparable between models with the same tokenizer. Windows of --ctx tokens begin every --stride
 tokens; each token is scored once, in the first window that holds it. BOS stands at the start of
-the text if the model uses one, and is not scored.
+the text if the model uses one, and is not scored. --head chooses the mode that the first line is about;
+the others follow, with the positions where the likeliest token is not that of the exact head.
 
 Examples:
   sterna eval --text story.txt
@@ -51,12 +53,22 @@ impl Eval {
         let context = engine.context();
         let stride = self.stride.unwrap_or(context / 2);
         let bar = output::bar("scoring", tokens.len().saturating_sub(1) as u64);
-        let result = evaluate(&engine, &tokens, context, stride, &mut |so_far| {
-            bar.set_position(so_far.tokens as u64);
-            bar.set_message(format!("perplexity {:.3}", so_far.perplexity));
+        // Exact is the full product by construction, so mode f16 is the same logits.
+        let modes = [HeadMode::Exact, HeadMode::TwoPlane, HeadMode::Int8];
+        let own = modes.iter().position(|mode| *mode == self.loading.head).unwrap_or(0);
+        let others = modes.map(|mode| (mode != modes[own]).then(|| engine.head(mode)));
+        let heads: Vec<_> = others.iter().map(|head| head.as_ref().unwrap_or(engine.model().head())).collect();
+        let results = compare_heads(&engine, &heads, &tokens, context, stride, &mut |so_far| {
+            bar.set_position(so_far[own].tokens as u64);
+            bar.set_message(format!("perplexity {:.3}", so_far[own].perplexity));
         })?;
         bar.finish_and_clear();
+        let result = &results[own];
         if self.json {
+            let by_mode = modes.iter().zip(&results).map(|(mode, result)| {
+                let figures = json!({ "perplexity": result.perplexity, "disagreements": result.disagreements });
+                (mode.name().to_owned(), figures)
+            });
             return output::json(&json!({
                 "perplexity": result.perplexity,
                 "standard_error": result.standard_error,
@@ -65,18 +77,26 @@ impl Eval {
                 "context": context,
                 "stride": stride,
                 "bos": bos,
+                "head": self.loading.head.name(),
+                "heads": by_mode.collect::<serde_json::Map<_, _>>(),
                 "isa": engine.isa(),
                 "threads": engine.threads(),
             }));
         }
+        let by_mode = modes.iter().zip(&results).map(|(mode, result)| {
+            let name = if *mode == HeadMode::Exact { "exact, f16" } else { mode.name() };
+            format!("{name:<12} {:>12.4}   {:>16}\n", result.perplexity, result.disagreements)
+        });
         output::text(&format!(
             "perplexity {:.4} ± {:.4} (standard error), {:.4} nats a token\n\
-             {} tokens scored, context {context}, stride {stride}, BOS {}\n",
+             {} tokens scored, context {context}, stride {stride}, BOS {}\n\n\
+             head           perplexity   other likeliest\n{}",
             result.perplexity,
             result.standard_error,
             result.nll,
             result.tokens,
             if bos { "at the start of the text" } else { "not used" },
+            by_mode.collect::<String>(),
         ))
     }
 }

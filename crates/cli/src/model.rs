@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
-use sterna::model::{Precision, Settings};
+use sterna::model::{HeadMode, Precision, Settings};
 
 use crate::output;
 
@@ -37,6 +38,16 @@ pub struct Loading {
     /// What ternary layers compute with: int8 as BitNet models are trained, f32, or auto to let the model decide
     #[arg(long, value_enum, value_name = "TYPE", default_value = "auto")]
     pub activations: Activations,
+    /// How logits are computed: exact skips only rows that provably cannot be drawn, two-plane also rows that are very
+    /// unlikely to matter, int8 rounds all rows to 8 bits, f16 reads all rows as stored
+    #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
+    pub head: HeadMode,
+}
+
+/// Parses the name of a mode, and shows all names.
+pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
+    let named = |name: &str| HeadMode::ALL.into_iter().find(|mode| mode.name() == name);
+    PossibleValuesParser::new(HeadMode::ALL.map(HeadMode::name)).map(move |name| named(&name).unwrap_or_default())
 }
 
 /// Positions of the context.
@@ -62,7 +73,7 @@ impl Loading {
             Activations::Auto | Activations::Int8 => Precision::Int8,
             Activations::F32 => Precision::Float32,
         };
-        let settings = Settings { precision };
+        let settings = Settings { precision, head: self.head };
         Options { threads: self.threads.unwrap_or(0) as usize, context, settings, ..Options::default() }
     }
 }

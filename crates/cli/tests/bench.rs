@@ -14,20 +14,24 @@ fn the_report_names_and_relates_its_figures() {
     let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
-    for key in ["shape", "isa", "head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes", "weight_bytes"]
-    {
+    let keys = ["shape", "isa", "head", "stored_head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes"];
+    for key in keys {
         assert!(report.get(key).is_some(), "{key} in {report}");
     }
     // 6 layers of 256 wide linears at 2 bits, and 4096 rows of 256 bfloat16.
     let body = 6 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
     assert_eq!(report["weight_bytes"], body + 4096 * 256 * 2);
+    assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"bf16".into()));
     assert_eq!(report["speculation"], "off");
+    // The exact head reads 8-bit codes, and three numbers of every row.
+    let head = f64::from(4096 * 256 + 4096 * 3 * 4);
+    assert_eq!(report["head_bytes_per_token"], head as u64);
     let results = report["results"].as_array().expect("a list");
     assert_eq!(results.iter().map(|row| row["threads"].clone()).collect::<Vec<_>>(), [1, 2]);
     for row in results {
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
         // Keys and values: 6 layers × 2 × 2 heads of 64 halves, at the 28 positions before a token on average.
-        assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 4096 * 256 * 2 + 28 * 6 * 2 * 2 * 64 * 2));
+        assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 28 * 6 * 2 * 2 * 64 * 2) + head);
         let achieved = number("bytes_per_decoded_token") * number("decode_tokens_per_s") / 1e9;
         assert!((achieved - number("achieved_gb_per_s")).abs() < 0.02, "{row}");
         let limit = report["machine"]["read_gb_per_s"][row["threads"].to_string()].as_f64().expect("a bandwidth");

@@ -245,8 +245,8 @@ fn eval_states_what_it_measured() {
     fs::write(&file, "Once upon a time there was a little bird. It lived in a tree by the sea.\n".repeat(8)).unwrap();
     let file = file.to_str().unwrap();
     let eval = json(&["eval", "--text", file, "--json", "--ctx", "64"]);
-    let names = ["perplexity", "standard_error", "nll", "tokens", "context", "stride", "bos", "isa", "threads"];
-    assert_eq!(keys(&eval), names);
+    let names = ["perplexity", "standard_error", "nll", "tokens", "context", "stride", "bos", "head", "heads"];
+    assert_eq!(keys(&eval), [&names[..], &["isa", "threads"]].concat());
     assert_eq!((&eval["context"], &eval["stride"], &eval["bos"]), (&64.into(), &32.into(), &true.into()));
     let scored = ids(&json(&["tokenize", "--file", file])["tokens"]).len() - 1;
     assert_eq!(eval["tokens"], scored);
@@ -257,6 +257,12 @@ fn eval_states_what_it_measured() {
     let text = stdout(&["eval", "--text", file, "--ctx", "64", "--threads", "1"]);
     assert!(text.starts_with(&format!("perplexity {perplexity:.4} ± ")), "{text}");
     assert!(text.contains("context 64, stride 32, BOS at the start"), "{text}");
+    assert_eq!(keys(&eval["heads"]), ["exact", "two-plane", "int8"]);
+    assert_eq!((&eval["head"], &eval["heads"]["exact"]["perplexity"]), (&"exact".into(), &eval["perplexity"]));
+    assert_eq!(eval["heads"]["exact"]["disagreements"], 0);
+    assert!(text.contains(&format!("\nexact, f16   {perplexity:>12.4}")) && text.contains("\ntwo-plane "), "{text}");
+    let int8 = json(&["eval", "--text", file, "--json", "--ctx", "64", "--head", "int8"]);
+    assert_eq!((&int8["heads"], &int8["perplexity"]), (&eval["heads"], &eval["heads"]["int8"]["perplexity"]));
 }
 
 #[test]
@@ -339,6 +345,7 @@ fn errors_say_what_to_do() {
         (&["run", "x", "--logprobs", "1"], 2, "--json"),
         (&["run", "x", "--file", "y"], 2, "--file"),
         (&["logits", "--tokens", "1,a", "--out", "x"], 2, "`a` is not a token id"),
+        (&["run", "x", "--head", "int3"], 2, "two-plane"),
         (&["fly"], 2, "fly"),
     ] {
         for json in [&[][..], &["--json"]] {

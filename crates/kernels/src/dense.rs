@@ -106,6 +106,19 @@ impl DenseMatrix {
         &self.bytes[first * self.row_bytes()..][..count * self.row_bytes()]
     }
 
+    /// Decodes row `r`.
+    pub(crate) fn decode_row(&self, cpu: &Cpu, r: usize, out: &mut [f32]) {
+        cpu.set.dense_row(self.kind, self.stored(r, 1), out);
+    }
+
+    /// Tells the system that these rows are not needed soon (see [`Bytes::release`]).
+    pub(crate) fn release(&self, first: usize, count: usize) {
+        let bytes = first * self.row_bytes()..(first + count) * self.row_bytes();
+        if let Some(bytes) = self.bytes.slice(bytes) {
+            bytes.release();
+        }
+    }
+
     /// Rows `ids` as `f32`: an embedding lookup.
     pub fn lookup(&self, cpu: &Cpu, ids: &[u32]) -> Rows {
         let mut out = Rows::unwritten(ids.len(), self.cols);
@@ -132,6 +145,23 @@ impl DenseMatrix {
                 // SAFETY: row t < m, columns first .. first + count ≤ rows; the chunks are disjoint columns.
                 unsafe { std::slice::from_raw_parts_mut(base.get().add(t * rows + first), count) }.copy_from_slice(acc);
             }
+        });
+        out
+    }
+
+    /// The products of one token with rows `ids`: the bytes that [`DenseMatrix::matmul`] gives for them.
+    pub fn products(&self, cpu: &Cpu, x: &[f32], ids: &[u32]) -> Vec<f32> {
+        /// Rows of one chunk of work.
+        const CHUNK: usize = 16;
+        assert_eq!(x.len(), self.cols, "matrix and activations have the same input width");
+        let mut out = vec![0.0; ids.len()];
+        cpu.pool.pieces(&mut out, CHUNK, |chunk, out| {
+            // Gathered, because a kernel multiplies several neighbours faster than single rows.
+            let mut rows = Vec::with_capacity(out.len() * self.row_bytes());
+            for &id in &ids[chunk * CHUNK..][..out.len()] {
+                rows.extend_from_slice(self.stored(id as usize, 1));
+            }
+            cpu.set.dense_dot(self.kind, &rows, self.cols, x, out);
         });
         out
     }
@@ -292,12 +322,28 @@ fn half(bytes: &[u8]) -> f32 {
 #[inline(always)]
 pub(crate) fn decode(kind: DenseType, row: &[u8], out: &mut [f32]) {
     let (weights, bytes) = kind.block();
-    // A plain loop: a closure handed to an iterator may be compiled without the instruction set's features.
+    // Plain loops: a closure handed to an iterator may be compiled without the instruction set's features.
+    match kind {
+        DenseType::F32 => {
+            for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
+                *out = f32::from_le_bytes(*stored);
+            }
+        }
+        DenseType::F16 => {
+            for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
+                *out = f16_to_f32(u16::from_le_bytes(*stored));
+            }
+        }
+        DenseType::Bf16 => {
+            for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
+                *out = f32::from_bits(u32::from(u16::from_le_bytes(*stored)) << 16);
+            }
+        }
+        _ => {}
+    }
     for (block, out) in row.chunks_exact(bytes).zip(out.chunks_exact_mut(weights)) {
         match kind {
-            DenseType::F32 => out[0] = f32::from_le_bytes(array(block)),
-            DenseType::F16 => out[0] = half(block),
-            DenseType::Bf16 => out[0] = f32::from_le_bytes([0, 0, block[0], block[1]]),
+            DenseType::F32 | DenseType::F16 | DenseType::Bf16 => return,
             DenseType::Q8_0 => decode_q8_0(block, out),
             DenseType::Q4_0 => decode_q4_0(block, out),
             DenseType::Q4K => decode_q4_k(block, out),

@@ -8,6 +8,7 @@
 use crate::attention::Span;
 use crate::dense::{self, DenseType};
 use crate::math::{self, ROUND};
+pub(crate) use crate::screen::{bound, coded_dot};
 use crate::vector::Vector;
 
 /// Lanes of every float reduction.

@@ -3,6 +3,7 @@
 use crate::attention::Span;
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
+use crate::screen::{Bits, Fit, Token};
 
 /// Every set that this build knows, best first. A new one is a file and a line here.
 pub const ALL: &[&KernelSet] = &[
@@ -24,6 +25,7 @@ pub struct KernelSet {
     /// Tokens whose activations lie interleaved (see `Activations::interleaved`).
     pub(crate) tokens: usize,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
+    pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) floats: Floats,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Floats {
     pub(crate) to_f16: unsafe fn(&[f32], &mut [u16]),
     pub(crate) dense_dot: unsafe fn(DenseType, &[u8], usize, &[f32], &mut [f32]),
     pub(crate) dense_row: unsafe fn(DenseType, &[u8], &mut [f32]),
+    pub(crate) fit: unsafe fn(Bits, &[f32], &mut [u8]) -> Fit,
+    pub(crate) bound: unsafe fn(&Token, &[i32], [&[f32]; 3], &mut [f32], &mut [f32]),
     pub(crate) attend: unsafe fn(&Span<'_>, &[f32], &mut [f32], &mut [f32]),
 }
 
@@ -55,10 +59,17 @@ macro_rules! float_kernels {
             add(x: &mut [f32], y: &[f32]);
             to_f16(x: &[f32], out: &mut [u16]);
             dense_row(kind: crate::DenseType, row: &[u8], out: &mut [f32]);
+            bound(
+                token: &crate::screen::Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]
+            );
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
             crate::portable::dense_dot::<$vector>(kind, rows, cols, x, out)
+        }
+        $(#[$feature])*
+        fn fit(bits: crate::screen::Bits, w: &[f32], codes: &mut [u8]) -> crate::screen::Fit {
+            crate::screen::fit::<$vector>(bits, w, codes)
         }
         $(#[$feature])*
         fn attend(span: &crate::attention::Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
@@ -67,7 +78,7 @@ macro_rules! float_kernels {
     };
     (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
         $(float_kernels! { @one $features $name($($arg: $type),*) $(-> $ret)? })*
-        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, attend, $($name),* };
+        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, fit, attend, $($name),* };
     };
     (@one [$(#[$feature:meta])*] $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
         $(#[$feature])*
@@ -84,6 +95,9 @@ mod baseline {
     pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
         crate::portable::ternary_dot(codes, groups, x, acc);
     }
+    pub(super) fn coded_dot(bits: crate::screen::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+        crate::portable::coded_dot(bits, codes, depth, x, sums);
+    }
 }
 
 /// The definition of correct, for any CPU.
@@ -92,6 +106,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     supported: || true,
     tokens: 1,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
+    coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     floats: baseline::FLOATS,
 };
 
@@ -120,6 +135,8 @@ methods! {
     to_f16(x: &[f32], out: &mut [u16]);
     dense_dot(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
     dense_row(kind: DenseType, row: &[u8], out: &mut [f32]);
+    fit(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit;
+    bound(token: &Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]);
     attend(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]);
 }
 
@@ -131,6 +148,16 @@ impl KernelSet {
         assert_eq!(acc.len() * groups * 16, x.len() * tiles * 16, "one sum a row and token");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.ternary_dot)(codes, groups, x, acc) }
+    }
+
+    pub(crate) fn coded_dot(&self, bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+        debug_assert!((self.supported)());
+        let tile_bytes = bits.tile_bytes(depth);
+        let tiles = codes.len() / tile_bytes.max(1);
+        assert!(depth.is_multiple_of(8) && codes.len() == tiles * tile_bytes, "whole tiles");
+        assert_eq!(sums.len() * depth * 2, x.len() * tiles * 16, "one sum a row and token");
+        // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
+        unsafe { (self.coded_dot)(bits, codes, depth, x, sums) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every instruction set × every operation × a grid of shapes equals `portable`, byte for byte.
 
 use sterna_kernels::attention::{self, Layout, Query};
+use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Rows, TernaryMatrix, ternary};
 
@@ -204,6 +205,92 @@ fn dense_matrices() {
                 against_portable(&format!("lookup {kind:?}"), |cpu| bits(&[w.lookup(cpu, &ids)]));
             }
         }
+    }
+}
+
+fn f32_matrix(rows: &Rows) -> DenseMatrix {
+    let bytes: Vec<u8> = rows.data().iter().flat_map(|x| x.to_le_bytes()).collect();
+    DenseMatrix::new(DenseType::F32, rows.len(), rows.dim(), Bytes::from(bytes)).expect("the size fits")
+}
+
+/// Values and margins of a screen, built and asked on every set.
+fn estimates_agree(what: &str, w: &DenseMatrix, x: &Rows) {
+    for bits in [Bits::Four, Bits::Eight] {
+        for margin in [Margin::Proven, Margin::Sigmas(4.0)] {
+            against_portable(&format!("{what}, {bits:?}, {margin:?}"), |cpu| {
+                let estimates = Screen::build(cpu, w, bits).expect("few columns").estimate(cpu, x, margin);
+                // What kind of NaN a machine makes is its own business.
+                let clean = |x: u32| if f32::from_bits(x).is_nan() { f32::NAN.to_bits() } else { x };
+                bits_of(&estimates).into_iter().map(clean).collect::<Vec<_>>()
+            });
+        }
+    }
+}
+
+fn bits_of(estimates: &screen::Estimates) -> Vec<u32> {
+    bits(&[estimates.values.clone(), estimates.margins.clone()])
+}
+
+#[test]
+fn screens() {
+    let mut random = Random(6);
+    for (rows, cols) in SHAPES {
+        let mut w = random.rows(rows, cols);
+        if rows > 3 {
+            (w.row_mut(1)[0], w.row_mut(2)[cols - 1]) = (f32::NAN, f32::INFINITY);
+            w.row_mut(3).fill(1e-38);
+        }
+        for m in [1, 2, 5, 8, 9, 16] {
+            let mut x = random.rows(m, cols);
+            x.row_mut(m / 2)[cols / 2] = if m == 5 { f32::NAN } else { 1e20 };
+            estimates_agree(&format!("screen {rows}x{cols}, {m} tokens"), &f32_matrix(&w), &x);
+        }
+    }
+}
+
+/// The largest sums there are: all codes and all integers at one end.
+#[test]
+fn screens_do_not_wrap() {
+    for cols in [2560, 23040, screen::MAX_COLS] {
+        for (weight, value) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+            let w = f32_matrix(&Rows::from_vec(cols, vec![weight; cols]));
+            for set in set::available() {
+                let cpu = Cpu::with(set, 1);
+                let estimate = |bits, m| {
+                    let x = Rows::from_vec(cols, vec![value; m * cols]);
+                    Screen::build(&cpu, &w, bits).expect("few columns").estimate(&cpu, &x, Margin::Proven)
+                };
+                for (bits, m) in [(Bits::Eight, 1), (Bits::Eight, 2), (Bits::Four, 1), (Bits::Four, 2)] {
+                    let (product, got) = (cols as f32 * weight * value, estimate(bits, m));
+                    assert!(
+                        got.values.data().iter().all(|v| (v / product - 1.0).abs() < 1e-5),
+                        "{} {bits:?}",
+                        set.name
+                    );
+                }
+            }
+        }
+    }
+    let wide = f32_matrix(&Rows::zeros(1, screen::MAX_COLS + 1));
+    assert!(Screen::build(&Cpu::with(&PORTABLE, 1), &wide, Bits::Eight).is_none());
+}
+
+#[test]
+fn single_rows_have_the_products_of_the_whole() {
+    let mut random = Random(7);
+    for (kind, cols) in [(DenseType::F16, 257), (DenseType::Q8_0, 96), (DenseType::Q6K, 768)] {
+        let (values, block) = kind.block();
+        let bytes: Vec<u8> = (0..77 * cols / values * block).map(|_| random.next() as u8).collect();
+        let w = DenseMatrix::new(kind, 77, cols, Bytes::from(bytes)).expect("the size fits");
+        let x = random.rows(1, cols);
+        let ids: Vec<u32> = (0..100).map(|_| (random.next() % 77) as u32).collect();
+        against_portable(&format!("products {kind:?}"), |cpu| {
+            let (all, some) = (w.matmul(cpu, &x), w.products(cpu, x.row(0), &ids));
+            for (id, product) in ids.iter().zip(&some) {
+                assert_eq!(product.to_bits(), all.row(0)[*id as usize].to_bits(), "{kind:?}, row {id}");
+            }
+            some.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        });
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::Error;
 use sterna::checkpoint::{Architecture, Checkpoint, Config};
-use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, evaluate};
+use sterna::engine::{
+    Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, compare_heads, evaluate,
+};
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
-use sterna::model::{Batch, Head, KvCache, Model, Weights};
+use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Settings, Weights};
 use sterna::text::{Message, Tokenizer};
 
 const VOCAB: usize = 97;
@@ -37,6 +39,10 @@ impl Toy {
     }
 
     fn with_vocab(vocab: usize, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        Self::with_head(vocab, HeadMode::Exact, watch)
+    }
+
+    fn with_head(vocab: usize, mode: HeadMode, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
         let config = Config {
             architecture: Architecture::Bitnet,
             hidden: 16,
@@ -54,7 +60,7 @@ impl Toy {
         };
         let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
         let rows = DenseMatrix::new(DenseType::F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
-        Box::new(Self { config, head: Head::new(rows), watch: Box::new(watch) })
+        Box::new(Self { config, head: Head::new(&Cpu::new(1).unwrap(), rows, mode), watch: Box::new(watch) })
     }
 
     fn rows(&self, kind: usize, batch: &Batch) -> Rows {
@@ -85,7 +91,7 @@ impl Model for Toy {
     }
 
     fn weights(&self) -> Weights {
-        Weights { body_bytes: 0, head_bytes: 0, head_type: "f32" }
+        Weights { body_bytes: 0, head_bytes: 0 }
     }
 }
 
@@ -176,6 +182,46 @@ fn seeds_reproduce_and_differ() {
     };
     assert_eq!(with(5), with(5));
     assert_ne!(with(5), with(6));
+}
+
+/// Samplings that each make the head leave out other rows.
+fn samplings() -> Vec<Sampling> {
+    let warm = Sampling { temperature: 0.8, ..Sampling::default() };
+    let penalties = Sampling { repetition_penalty: 1.3, presence_penalty: 0.4, frequency_penalty: 0.2, ..warm.clone() };
+    vec![
+        Sampling::default(),
+        warm.clone(),
+        Sampling { temperature: 0.0, ..penalties.clone() },
+        Sampling { temperature: 0.0, repetition_penalty: 0.7, ..warm.clone() },
+        Sampling { temperature: 0.0, presence_penalty: -0.5, ..warm.clone() },
+        Sampling { top_k: 1, ..warm.clone() },
+        Sampling { top_k: 40, ..warm.clone() },
+        Sampling { top_k: 40, top_p: 0.9, min_p: 0.05, typical_p: 0.9, ..penalties.clone() },
+        Sampling { top_k: 1_000_000, top_p: 0.5, ..warm.clone() },
+        Sampling { top_p: 0.9, ..warm.clone() },
+        Sampling { top_p: 0.9, temperature: 3.0, ..warm.clone() },
+        Sampling { top_p: 0.9999, temperature: 0.2, ..warm.clone() },
+        Sampling { top_p: 0.95, min_p: 0.1, ..penalties.clone() },
+        Sampling { min_p: 0.02, ..warm.clone() },
+        Sampling { min_p: 0.9, temperature: 2.0, ..penalties },
+        Sampling { typical_p: 0.5, ..warm },
+    ]
+}
+
+#[test]
+fn a_screened_head_draws_what_the_full_product_draws() {
+    let engine = |mode| Engine::from_parts(Toy::with_head(3_000, mode, |_| ()), None, None, &options()).unwrap();
+    let (exact, full, two_plane) = (engine(HeadMode::Exact), engine(HeadMode::F16), engine(HeadMode::TwoPlane));
+    for (seed, sampling) in samplings().into_iter().enumerate() {
+        let sampling = Sampling { seed: seed as u64, ..sampling };
+        let request = Request { max_tokens: Some(60), sampling: sampling.clone(), ..Request::new(prompt(seed, 30)) };
+        let expected = answer(&full, request.clone());
+        assert_eq!(answer(&exact, request.clone()), expected, "{sampling:?}");
+        // Not proven, but no row of 16 weights comes near its margin.
+        if sampling.temperature == 0.0 {
+            assert_eq!(answer(&two_plane, request), expected, "two-plane, {sampling:?}");
+        }
+    }
 }
 
 #[test]
@@ -517,4 +563,25 @@ fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
     let expected = ask(1, 128);
     assert!(!expected.0.0.is_empty());
     assert_eq!(ask(2, 3), expected);
+}
+
+#[test]
+fn the_embedded_model_speaks_the_same_with_a_screened_head() {
+    let engine = |head| {
+        let settings = Settings { head, ..Settings::default() };
+        Engine::open(EMBEDDED, &Options { settings, ..Options::default() }).unwrap()
+    };
+    let (exact, full) = (engine(HeadMode::Exact), engine(HeadMode::F16));
+    let prompt = full.tokenizer().unwrap().encode("Once upon a time there was", true).unwrap();
+    for (seed, sampling) in samplings().into_iter().enumerate() {
+        let sampling = Sampling { seed: seed as u64, ..sampling };
+        let request = Request { max_tokens: Some(24), sampling, ignore_eos: true, ..Request::new(prompt.clone()) };
+        assert_eq!(read(&exact, request.clone()), read(&full, request.clone()), "{:?}", request.sampling);
+    }
+    let heads: Vec<_> = HeadMode::ALL.map(|mode| full.head(mode)).into_iter().collect();
+    let results = compare_heads(&full, &heads.iter().collect::<Vec<_>>(), &prompt, 64, 32, &mut |_| ()).unwrap();
+    assert_eq!(results[0], results[3], "exact and f16 are the same logits");
+    let [exact, two_plane, int8] = [0, 1, 2].map(|i| results[i].perplexity);
+    assert!((two_plane / exact - 1.0).abs() < 0.2 && (int8 / exact - 1.0).abs() < 0.01, "{exact} {two_plane} {int8}");
+    assert!(int8 != exact && two_plane != exact);
 }

@@ -218,7 +218,8 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
     let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
     let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
     let run = |cpu: &Cpu, precision| {
-        let model = model::load(&checkpoint, cpu, Settings { precision }).unwrap_or_else(|error| panic!("{error}"));
+        let model = model::load(&checkpoint, cpu, Settings { precision, ..Settings::default() })
+            .unwrap_or_else(|error| panic!("{error}"));
         logits(&*model, cpu, &ids, 48).0
     };
     let portable = Cpu::with(&PORTABLE, 1);

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
+use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
 use crate::vector::Vector;
@@ -18,6 +19,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     supported: || is_x86_feature_detected!("avx2"),
     tokens: TOKENS,
     ternary_dot,
+    coded_dot,
     floats: FLOATS,
 };
 
@@ -95,6 +97,90 @@ fn block<const M: usize>(tile: &[u8], depth: usize, x: &[i8], acc: &mut [i32], w
         for (half, acc) in acc.chunks_exact_mut(8).enumerate() {
             // SAFETY: `acc` has room for 8 sums.
             unsafe { _mm256_storeu_si256(acc.as_mut_ptr().cast(), sums[t][half]) };
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    match bits {
+        Bits::Four => coded::<4>(codes, depth, x, sums),
+        Bits::Eight => coded::<8>(codes, depth, x, sums),
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    let tile_bytes = depth * 2 * BITS;
+    let width = codes.len() / tile_bytes * TILE;
+    for (i, tile) in codes.chunks_exact(tile_bytes).enumerate() {
+        for (x, sums) in x.chunks(BLOCK * depth * 2).zip(sums.chunks_mut(BLOCK * width)) {
+            let m = x.len() / (depth * 2);
+            let mut t = 0;
+            while t + 1 < m {
+                coded_block::<BITS, 2>(tile, depth, x, m, t, &mut sums[t * width + i * TILE..], width);
+                t += 2;
+            }
+            if t < m {
+                coded_block::<BITS, 1>(tile, depth, x, m, t, &mut sums[t * width + i * TILE..], width);
+            }
+        }
+    }
+}
+
+/// One tile × tokens `first` … `first + M` of the `m` that lie interleaved. Row t of the result lies at
+/// `sums[t · width ..]`.
+///
+/// Pairs of products fit 16 bits without saturating: 2 · 255 · 31 of the low parts, which leaves room for one sum, and
+/// 2 · 255 · −64 of the high ones, which does not.
+#[target_feature(enable = "avx2")]
+fn coded_block<const BITS: usize, const M: usize>(
+    tile: &[u8],
+    depth: usize,
+    x: &[i8],
+    m: usize,
+    first: usize,
+    sums: &mut [i32],
+    width: usize,
+) {
+    assert!(x.len() == m * depth * 2 && first + M <= m && tile.len() == depth * 2 * BITS);
+    let (nibble, ones, highs) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1), _mm256_set1_epi16(1 << LOW_BITS));
+    let ahead = *STREAMS > 1;
+    let mut acc = [[_mm256_setzero_si256(); 2]; M];
+    for (g, step) in tile.chunks_exact(16 * BITS).enumerate() {
+        for i in 0..BITS / 4 {
+            if ahead {
+                prefetch(&step[i * LINE..], AHEAD);
+            }
+        }
+        for half in 0..2 {
+            let mut codes = [_mm256_setzero_si256(); 2];
+            for i in 0..BITS / 4 {
+                // SAFETY: a step is 8 columns: one line of nibbles, or two of bytes.
+                codes[i] = unsafe { _mm256_loadu_si256(step.as_ptr().add(i * LINE + half * 32).cast()) };
+            }
+            if BITS == 4 {
+                let high = _mm256_srli_epi32::<4>(codes[0]);
+                codes = [_mm256_and_si256(codes[0], nibble), _mm256_and_si256(high, nibble)];
+            }
+            for t in 0..M {
+                let (mut low, mut wide) = (_mm256_setzero_si256(), acc[t][half]);
+                for f in 0..2 {
+                    let dwords = ((2 * g + f) * m + first + t) * 2;
+                    // SAFETY: both dwords of a token below m, of columns below depth; `x` holds m · depth / 2 dwords.
+                    let [h, l] = unsafe { x.as_ptr().cast::<[i32; 2]>().byte_add(4 * dwords).read_unaligned() };
+                    let high = _mm256_maddubs_epi16(codes[f], _mm256_set1_epi32(h));
+                    wide = _mm256_add_epi32(wide, _mm256_madd_epi16(high, highs));
+                    low = _mm256_add_epi16(low, _mm256_maddubs_epi16(codes[f], _mm256_set1_epi32(l)));
+                }
+                acc[t][half] = _mm256_add_epi32(wide, _mm256_madd_epi16(low, ones));
+            }
+        }
+    }
+    for t in 0..M {
+        for (half, sums) in sums[t * width..][..TILE].chunks_exact_mut(8).enumerate() {
+            // SAFETY: `sums` has room for 8 sums.
+            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc[t][half]) };
         }
     }
 }

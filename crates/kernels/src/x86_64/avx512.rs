@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
+use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
 use crate::vector::Vector;
@@ -24,6 +25,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     },
     tokens: TOKENS,
     ternary_dot,
+    coded_dot,
     floats: FLOATS,
 };
 
@@ -140,6 +142,94 @@ fn block<const M: usize, const T: usize>(tiles: &[u8], groups: usize, x: &[i8], 
     }
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    match bits {
+        Bits::Four => coded::<4>(codes, depth, x, sums),
+        Bits::Eight => coded::<8>(codes, depth, x, sums),
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    let tile_bytes = depth * 2 * BITS;
+    let width = codes.len() / tile_bytes * TILE;
+    let several = if *STREAMS > 1 && x.len() == depth * 2 { codes.len() / tile_bytes / 4 * 4 } else { 0 };
+    let (in_streams, rest) = codes.split_at(several * tile_bytes);
+    for (tiles, sums) in in_streams.chunks_exact(4 * tile_bytes).zip(sums.chunks_exact_mut(4 * TILE)) {
+        coded_block::<BITS, 4, 1, 2>(tiles, depth, x, sums, width);
+    }
+    for (i, tile) in (several..).zip(rest.chunks_exact(tile_bytes)) {
+        for (x, sums) in x.chunks(BLOCK * depth * 2).zip(sums.chunks_mut(BLOCK * width)) {
+            let sums = &mut sums[i * TILE..];
+            match x.len() / (depth * 2) {
+                1 => coded_block::<BITS, 1, 1, 2>(tile, depth, x, sums, width),
+                2 => coded_block::<BITS, 1, 2, 2>(tile, depth, x, sums, width),
+                3 => coded_block::<BITS, 1, 3, 2>(tile, depth, x, sums, width),
+                4 => coded_block::<BITS, 1, 4, 2>(tile, depth, x, sums, width),
+                5 => coded_block::<BITS, 1, 5, 1>(tile, depth, x, sums, width),
+                6 => coded_block::<BITS, 1, 6, 1>(tile, depth, x, sums, width),
+                7 => coded_block::<BITS, 1, 7, 1>(tile, depth, x, sums, width),
+                _ => coded_block::<BITS, 1, BLOCK, 1>(tile, depth, x, sums, width),
+            }
+        }
+    }
+}
+
+/// `T` tiles × `M` tokens, with `F` separate sums for the two dwords of a step: few tokens are short of independent
+/// chains. Row t of the result lies at `sums[t · width ..]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize>(
+    tiles: &[u8],
+    depth: usize,
+    x: &[i8],
+    sums: &mut [i32],
+    width: usize,
+) {
+    let tile_bytes = depth * 2 * BITS;
+    assert!(x.len() == M * depth * 2 && tiles.len() == T * tile_bytes && depth.is_multiple_of(8));
+    let nibble = _mm512_set1_epi8(15);
+    let mut acc = [[[[_mm512_setzero_si512(); 2]; F]; M]; T];
+    for g in 0..depth / 8 {
+        for i in 0..T {
+            let mut codes = [_mm512_setzero_si512(); 2];
+            for half in 0..BITS / 4 {
+                let line = &tiles[i * tile_bytes + g * 16 * BITS + half * LINE..];
+                if T > 1 {
+                    prefetch(line, AHEAD);
+                }
+                // SAFETY: a step of a tile is 8 columns: one line of nibbles, or two of bytes.
+                codes[half] = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+            }
+            if BITS == 4 {
+                let high = _mm512_srli_epi32::<4>(codes[0]);
+                codes = [_mm512_and_si512(codes[0], nibble), _mm512_and_si512(high, nibble)];
+            }
+            for f in 0..2 {
+                for t in 0..M {
+                    for part in 0..2 {
+                        let at = ((2 * g + f) * M + t) * 2 + part;
+                        // SAFETY: one part of token t < M, columns 8 g + 4 f …; `x` holds M · depth / 2 dwords.
+                        let x = unsafe { x.as_ptr().cast::<i32>().add(at).read_unaligned() };
+                        let sum = &mut acc[i][t][f % F][part];
+                        *sum = _mm512_dpbusd_epi32(*sum, codes[f], _mm512_set1_epi32(x));
+                    }
+                }
+            }
+        }
+    }
+    for i in 0..T {
+        for t in 0..M {
+            let [mut high, mut low] = acc[i][t][0];
+            for f in 1..F {
+                (high, low) = (_mm512_add_epi32(high, acc[i][t][f][0]), _mm512_add_epi32(low, acc[i][t][f][1]));
+            }
+            let sum = _mm512_add_epi32(_mm512_slli_epi32::<LOW_BITS>(high), low);
+            store(sum, &mut sums[t * width + i * TILE..][..TILE]);
+        }
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn dword(x: &[i8]) -> __m512i {
@@ -243,5 +333,13 @@ mod tests {
         }
         assert_eq!(together, alone);
         assert!(alone.iter().any(|sum| *sum != 0));
+        // SAFETY: the set is supported.
+        unsafe {
+            coded_block::<8, 4, 1, 2>(&tiles[..4 * 4 * LINE], 16, &x[..32], &mut together, 0);
+            for (tile, sums) in tiles.chunks_exact(4 * LINE).zip(alone.chunks_exact_mut(TILE)) {
+                coded_block::<8, 1, 1, 2>(tile, 16, &x[..32], sums, 0);
+            }
+        }
+        assert_eq!(together, alone);
     }
 }

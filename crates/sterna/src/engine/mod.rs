@@ -19,14 +19,14 @@ use std::time::Instant;
 
 use sterna_kernels::{Cpu, Rows};
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, compare_heads, evaluate};
 pub use event::{Event, FinishReason, Generation, Usage};
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 
 use crate::checkpoint::{Checkpoint, Config};
 use crate::model::kv::PAGE;
-use crate::model::{self, Batch, KvCache, Model, Settings};
+use crate::model::{self, Batch, Head, HeadMode, KvCache, Model, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 use scheduler::Scheduler;
@@ -208,14 +208,20 @@ impl Engine {
 
     /// Logits after every token: `(token, vocab)`, handed on in chunks of at most `chunk` tokens.
     pub fn logits(&self, tokens: &[u32], chunk: usize, each: &mut dyn FnMut(&Rows) -> Result<()>) -> Result<()> {
-        self.core.rows(tokens, 0, chunk, &mut |_, rows| each(rows))
+        let (cpu, head) = (&self.core.cpu, self.core.model.head());
+        self.core.hidden(tokens, 0, chunk, &mut |_, hidden| each(&head.logits(cpu, hidden)))
+    }
+
+    /// The model's head in another mode.
+    pub fn head(&self, mode: HeadMode) -> Head {
+        self.core.model.head().with_mode(&self.core.cpu, mode)
     }
 }
 
 impl Core {
-    /// Logits after every token from the one at `from` on, chunk by chunk, with the index of the chunk's first row.
+    /// What the head reads after every token from the one at `from` on, by chunk, with the index of the chunk's first row.
     /// Runs on the caller's thread with a cache of its own.
-    fn rows(
+    fn hidden(
         &self,
         tokens: &[u32],
         from: usize,
@@ -237,9 +243,8 @@ impl Core {
             batch.push(sequence, start, part);
             batch.outputs = (from.saturating_sub(start)..part.len()).collect();
             let hidden = self.model.forward(&self.cpu, &batch, &mut kv);
-            let logits = self.model.head().logits(&self.cpu, &hidden);
-            if !logits.is_empty() {
-                each(start.max(from), &logits)?;
+            if !hidden.is_empty() {
+                each(start.max(from), &hidden)?;
             }
         }
         Ok(())

@@ -3,6 +3,9 @@
 //! Every filter sees the softmax of what the filter before it left, and leaves its survivors in the order of their
 //! ids, so that sums and draws have one order on every machine. Number `n` of a request is a function of its seed and
 //! `n` alone: what else is in the batch does not matter.
+//!
+//! A draw sees the tokens that can matter to it ([`Sampler::wanted`]) and gives what the whole vocabulary would give, or
+//! says that it cannot tell.
 
 use std::collections::HashMap;
 
@@ -10,6 +13,7 @@ use sterna_kernels::math::{exp, ln64};
 
 use super::Sampling;
 use super::logprob::{clean, greatest};
+use crate::model::{Candidates, Need, Wanted};
 
 /// Draws the tokens of one request.
 pub(super) struct Sampler {
@@ -20,9 +24,11 @@ pub(super) struct Sampler {
     logits: Vec<f32>,
 }
 
+/// A token that can be drawn.
 #[derive(Clone, Copy)]
-struct Candidate {
-    id: u32,
+struct Choice {
+    /// Index among the candidates, which are in the order of their ids.
+    place: u32,
     /// (logit − greatest logit) / temperature, at most 0.
     delta: f32,
     /// e^delta, above 0.
@@ -36,42 +42,76 @@ impl Sampler {
         Self { sampling, seen, drawn: 0, logits: Vec::new() }
     }
 
-    /// Draws the next token from the logits of the whole vocabulary.
-    pub fn draw(&mut self, logits: &[f32]) -> u32 {
-        self.logits.clear();
-        self.logits.extend(logits.iter().map(|&logit| clean(logit)));
-        self.penalise();
-        let id = if self.sampling.temperature == 0.0 {
-            argmax(&self.logits)
+    /// What the next draw needs of a vocabulary of `vocab` tokens.
+    pub fn wanted(&self, vocab: usize) -> Wanted {
+        let Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = self.sampling;
+        let need = if temperature == 0.0 {
+            Need::Best(1)
+        } else if (1..vocab).contains(&top_k) {
+            Need::Best(top_k)
+        } else if typical_p < 1.0 {
+            Need::All
+        } else if top_p < 1.0 {
+            // The less is left out, the rarer it decides the cut, and the more rows are read.
+            Need::Mass { temperature, rest: (f64::from(1.0 - top_p) / 16.0).min(1e-4) }
+        } else if min_p > 0.0 {
+            // Weights are rounded by less than a hundredth of an exponent.
+            Need::Within((temperature * (0.01 - ln64(f64::from(min_p)) as f32)).max(f32::MIN_POSITIVE))
         } else {
-            let candidates = filter(&self.logits, &self.sampling);
-            pick(&candidates, uniform(self.sampling.seed, self.drawn))
+            Need::All
         };
-        *self.seen.entry(id).or_default() += 1;
-        self.drawn += 1;
-        id
+        let also = if need == Need::All { Vec::new() } else { self.penalised().map(|(&id, _)| id).collect() };
+        Wanted { need, also }
     }
 
-    fn penalise(&mut self) {
+    /// Draws the next token; `None`, and nothing happens, if the tokens left out could decide it.
+    pub fn draw(&mut self, candidates: &Candidates) -> Option<u32> {
+        self.logits.clear();
+        self.logits.extend(candidates.logits.iter().map(|&logit| clean(logit)));
+        self.penalise(&candidates.ids);
+        let place = if self.sampling.temperature == 0.0 {
+            argmax(&self.logits)
+        } else {
+            let choices = filter(&self.logits, &self.sampling, candidates)?;
+            pick(&choices, uniform(self.sampling.seed, self.drawn)) as usize
+        };
+        let id = candidates.ids[place];
+        *self.seen.entry(id).or_default() += 1;
+        self.drawn += 1;
+        Some(id)
+    }
+
+    /// The tokens that a penalty changes, with the times each was generated.
+    fn penalised(&self) -> impl Iterator<Item = (&u32, &u32)> {
         let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
-        for (&id, &count) in &self.seen {
-            let logit = &mut self.logits[id as usize];
+        let again = presence_penalty != 0.0 || frequency_penalty != 0.0;
+        self.seen.iter().filter(move |(_, count)| repetition_penalty != 1.0 || again && **count > 0)
+    }
+
+    /// Changes `self.logits`, which are those of `ids`.
+    fn penalise(&mut self, ids: &[u32]) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let mut logits = std::mem::take(&mut self.logits);
+        for (id, &count) in self.penalised() {
+            let Ok(place) = ids.binary_search(id) else { continue };
+            let logit = &mut logits[place];
             *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
             if count > 0 {
                 *logit -= presence_penalty + frequency_penalty * count as f32;
             }
             *logit = clean(*logit);
         }
+        self.logits = logits;
     }
 }
 
-/// The greatest logit's id, the lowest of equal ones; 0 if no logit is a number.
-pub(super) fn argmax(logits: &[f32]) -> u32 {
+/// The place of the greatest logit, the first of equal ones; 0 if no logit is a number.
+pub(super) fn argmax(logits: &[f32]) -> usize {
     let greatest = greatest(logits);
-    logits.iter().position(|&logit| logit >= greatest).unwrap_or(0) as u32
+    logits.iter().position(|&logit| logit >= greatest).unwrap_or(0)
 }
 
-/// The ids of the `count` greatest logits, best first, equal ones by id. Costs one pass and a selection, not a sort.
+/// The places of the `count` greatest logits, best first, equal ones in order. Costs one pass and a selection, not a sort.
 pub(super) fn best(logits: &[f32], count: usize) -> Vec<u32> {
     if count == 0 {
         return Vec::new();
@@ -92,57 +132,68 @@ fn key(value: f32, id: u32) -> u64 {
     u64::from(sortable) << 32 | u64::from(id)
 }
 
-/// What temperature and filters leave of the vocabulary, by id; never nothing.
-fn filter(logits: &[f32], sampling: &Sampling) -> Vec<Candidate> {
+/// What temperature and filters leave of the candidates, whose penalised logits are `logits`, in their order; never
+/// nothing. `None` if it depends on the tokens that are no candidates.
+fn filter(logits: &[f32], sampling: &Sampling, candidates: &Candidates) -> Option<Vec<Choice>> {
     let greatest = greatest(logits);
-    let candidate = |id: u32| {
-        let delta = (logits[id as usize] - greatest) / sampling.temperature;
-        Candidate { id, delta, weight: if delta < -87.0 { 0.0 } else { exp(delta) } }
+    let choice = |place: u32| {
+        let delta = (logits[place as usize] - greatest) / sampling.temperature;
+        Choice { place, delta, weight: if delta < -87.0 { 0.0 } else { exp(delta) } }
     };
-    let mut candidates: Vec<Candidate> = if (1..logits.len()).contains(&sampling.top_k) {
-        let mut ids = best(logits, sampling.top_k);
-        ids.sort_unstable();
-        ids.into_iter().map(candidate).collect()
+    let mut others = (candidates.rest, candidates.floor);
+    let mut choices: Vec<Choice> = if (1..logits.len()).contains(&sampling.top_k) {
+        others = (0.0, f32::NEG_INFINITY);
+        let mut places = best(logits, sampling.top_k);
+        places.sort_unstable();
+        places.into_iter().map(choice).collect()
     } else {
-        (0..logits.len() as u32).map(candidate).collect()
+        (0..logits.len() as u32).map(choice).collect()
     };
-    candidates.retain(|candidate| candidate.weight > 0.0);
+    choices.retain(|choice| choice.weight > 0.0);
     if sampling.typical_p < 1.0 {
-        typical(&mut candidates, sampling.typical_p);
+        typical(&mut choices, sampling.typical_p);
     }
     if sampling.top_p < 1.0 {
-        nucleus(&mut candidates, sampling.top_p, |candidate| -candidate.delta);
+        nucleus(&mut choices, sampling.top_p, others.0, |choice| -choice.delta)?;
+        // A candidate below the floor may have others above it.
+        if choices.iter().any(|choice| logits[choice.place as usize] < others.1) {
+            return None;
+        }
     }
     if sampling.min_p > 0.0 {
-        let heaviest = candidates.iter().map(|candidate| candidate.weight).fold(0.0, f32::max);
-        candidates.retain(|candidate| candidate.weight >= sampling.min_p * heaviest);
+        let heaviest = choices.iter().map(|choice| choice.weight).fold(0.0, f32::max);
+        choices.retain(|choice| choice.weight >= sampling.min_p * heaviest);
     }
-    candidates
+    Some(choices)
 }
 
-fn total(candidates: &[Candidate]) -> f64 {
-    candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
+fn total(choices: &[Choice]) -> f64 {
+    choices.iter().map(|choice| f64::from(choice.weight)).sum()
 }
 
 /// Locally typical sampling (Meister et al., arXiv:2202.00666): the tokens whose surprise is nearest to the entropy.
-fn typical(candidates: &mut Vec<Candidate>, mass: f32) {
-    let total = total(candidates);
+fn typical(choices: &mut Vec<Choice>, mass: f32) {
+    let total = total(choices);
     let log_total = ln64(total);
-    let surprise = |candidate: &Candidate| log_total - f64::from(candidate.delta);
-    let entropy: f64 = candidates.iter().map(|c| f64::from(c.weight) / total * surprise(c)).sum();
-    nucleus(candidates, mass, |candidate| (surprise(candidate) - entropy).abs() as f32);
+    let surprise = |choice: &Choice| log_total - f64::from(choice.delta);
+    let entropy: f64 = choices.iter().map(|c| f64::from(c.weight) / total * surprise(c)).sum();
+    nucleus(choices, mass, 0.0, |choice| (surprise(choice) - entropy).abs() as f32);
 }
 
-/// Keeps the candidates of lowest `rank` whose weights reach the share `mass`; equal ranks by id.
+/// Keeps the choices of lowest `rank` whose weights reach the share `mass`; equal ranks in order. `None` if that depends
+/// on how much of `rest`, the most that weights of other tokens add up to, is there.
 ///
 /// Sorts block by block, each four times the one before: a nucleus is rarely large, a vocabulary is.
-fn nucleus(candidates: &mut Vec<Candidate>, mass: f32, rank: impl Fn(&Candidate) -> f32) {
-    let goal = f64::from(mass) * total(candidates);
-    let order = |candidate: &Candidate| key(rank(candidate), candidate.id);
+fn nucleus(choices: &mut Vec<Choice>, mass: f32, rest: f64, rank: impl Fn(&Choice) -> f32) -> Option<()> {
+    // Sums of other tokens or in another order round differently.
+    let slack = if rest > 0.0 { 1e-9 } else { 0.0 };
+    let total = total(choices);
+    let (least, most) = (f64::from(mass) * total * (1.0 - slack), f64::from(mass) * (total + rest) * (1.0 + slack));
+    let order = |choice: &Choice| key(rank(choice), choice.place);
     let (mut kept, mut covered, mut sorted) = (0, 0.0, 0);
-    while kept < candidates.len() && covered < goal {
+    while kept < choices.len() && covered < least {
         if kept == sorted {
-            let rest = &mut candidates[sorted..];
+            let rest = &mut choices[sorted..];
             let block = rest.len().min((3 * sorted).max(64));
             if block < rest.len() {
                 rest.select_nth_unstable_by_key(block - 1, order);
@@ -150,23 +201,24 @@ fn nucleus(candidates: &mut Vec<Candidate>, mass: f32, rank: impl Fn(&Candidate)
             rest[..block].sort_unstable_by_key(order);
             sorted += block;
         }
-        covered += f64::from(candidates[kept].weight);
+        covered += f64::from(choices[kept].weight);
         kept += 1;
     }
-    candidates.truncate(kept);
-    candidates.sort_unstable_by_key(|candidate| candidate.id);
+    choices.truncate(kept);
+    choices.sort_unstable_by_key(|choice| choice.place);
+    (rest == 0.0 || covered >= most).then_some(())
 }
 
-/// The candidate at `share` (0..1) of the summed weights.
-fn pick(candidates: &[Candidate], share: f64) -> u32 {
-    let mut left = share * total(candidates);
-    for candidate in candidates {
-        left -= f64::from(candidate.weight);
+/// The place of the choice at `share` (0..1) of the summed weights.
+fn pick(choices: &[Choice], share: f64) -> u32 {
+    let mut left = share * total(choices);
+    for choice in choices {
+        left -= f64::from(choice.weight);
         if left < 0.0 {
-            return candidate.id;
+            return choice.place;
         }
     }
-    candidates.last().map_or(0, |candidate| candidate.id)
+    choices.last().map_or(0, |choice| choice.place)
 }
 
 /// Number `n` of the stream of `seed`, uniform in 0..1: SplitMix64 (Steele, Lea, Flood 2014) from a mixed seed.
@@ -193,6 +245,10 @@ mod tests {
         let mut sampling = Sampling { temperature: 1.0, ..Sampling::default() };
         change(&mut sampling);
         sampling
+    }
+
+    fn draw(sampler: &mut Sampler, logits: &[f32]) -> u32 {
+        sampler.draw(&Candidates::all(logits)).expect("the whole vocabulary decides")
     }
 
     /// (id, probability), best first.
@@ -233,13 +289,13 @@ mod tests {
     }
 
     fn assert_like_reference(logits: &[f32], sampling: &Sampling) {
-        let candidates = filter(logits, sampling);
-        let total = total(&candidates);
+        let choices = filter(logits, sampling, &Candidates::all(logits)).unwrap();
+        let total = total(&choices);
         let expected = reference(logits, sampling);
-        let ids: Vec<u32> = candidates.iter().map(|c| c.id).collect();
+        let ids: Vec<u32> = choices.iter().map(|c| c.place).collect();
         assert!(ids.iter().eq(expected.iter().map(|(id, _)| id)), "{} of {}, {sampling:?}", ids.len(), expected.len());
-        for (candidate, (id, p)) in candidates.iter().zip(expected) {
-            assert!((f64::from(candidate.weight) / total - p).abs() < 1e-6, "{id} {p} {sampling:?}");
+        for (choice, (id, p)) in choices.iter().zip(expected) {
+            assert!((f64::from(choice.weight) / total - p).abs() < 1e-6, "{id} {p} {sampling:?}");
         }
     }
 
@@ -267,7 +323,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_lowest_of_equal_maxima() {
-        let draw = |logits: &[f32]| Sampler::new(Sampling::default(), &[]).draw(logits);
+        let draw = |logits: &[f32]| draw(&mut Sampler::new(Sampling::default(), &[]), logits);
         assert_eq!(draw(&[1.0, 3.0, 3.0, 2.0]), 1);
         assert_eq!(draw(&[-0.0, 0.0]), 0);
         assert_eq!(draw(&[f32::NAN, -5.0, f32::NAN]), 1);
@@ -280,10 +336,10 @@ mod tests {
     fn broken_logits_still_draw_a_token_of_the_vocabulary() {
         let all = sampling(|s| (s.top_k, s.typical_p, s.top_p, s.min_p) = (3, 0.5, 0.5, 0.5));
         for logits in [[f32::NAN; 9], [f32::NEG_INFINITY; 9], [f32::INFINITY; 9], [f32::MAX; 9]] {
-            assert!(Sampler::new(all.clone(), &[]).draw(&logits) < 9, "{logits:?}");
+            assert!(draw(&mut Sampler::new(all.clone(), &[]), &logits) < 9, "{logits:?}");
         }
         let tiny = sampling(|s| s.temperature = f32::MIN_POSITIVE);
-        assert_eq!(Sampler::new(tiny, &[]).draw(&[1.0, 2.0, f32::NAN]), 1);
+        assert_eq!(draw(&mut Sampler::new(tiny, &[]), &[1.0, 2.0, f32::NAN]), 1);
     }
 
     #[test]
@@ -293,7 +349,7 @@ mod tests {
         let mut sampler = Sampler::new(s, &[0, 1]);
         sampler.seen.extend([(2, 1), (3, 2)]);
         sampler.logits = vec![3.0, -3.0, 3.0, 3.0, 3.0];
-        sampler.penalise();
+        sampler.penalise(&[0, 1, 2, 3, 4]);
         assert_eq!(sampler.logits, [1.5, -6.0, 1.5 - 0.75, 1.5 - 1.0, 3.0]);
     }
 
@@ -301,7 +357,7 @@ mod tests {
     fn penalties_see_what_was_drawn() {
         let s = Sampling { presence_penalty: 1.0, ..Sampling::default() };
         let mut sampler = Sampler::new(s, &[2]);
-        let drawn: Vec<u32> = (0..4).map(|_| sampler.draw(&[2.9, 2.5, 3.0, 0.0])).collect();
+        let drawn: Vec<u32> = (0..4).map(|_| draw(&mut sampler, &[2.9, 2.5, 3.0, 0.0])).collect();
         assert_eq!(drawn, [2, 0, 1, 2]);
     }
 
@@ -310,10 +366,68 @@ mod tests {
         let logits = [1.0f32, 0.0, 2.0, -1.0];
         let mut sampler = Sampler::new(sampling(|s| s.seed = 7), &[]);
         let mut counts = [0.0; 4];
-        (0..20_000).for_each(|_| counts[sampler.draw(&logits) as usize] += 1.0);
+        (0..20_000).for_each(|_| counts[draw(&mut sampler, &logits) as usize] += 1.0);
         for (id, p) in reference(&logits, &sampling(|_| ())) {
             assert!((counts[id as usize] / 20_000.0 - p).abs() < 0.01, "{id}: {counts:?} {p}");
         }
+    }
+
+    /// Candidates as a head with margins up to `margin` might find them.
+    fn screened(logits: &[f32], wanted: &Wanted, margin: f64, seed: u64) -> Candidates {
+        let greatest = (0..).zip(logits).filter(|(id, _)| !wanted.also.contains(id)).map(|(_, &x)| x);
+        let mut sorted: Vec<f32> = greatest.collect();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let (floor, rest) = match wanted.need {
+            Need::All => (f32::MIN, 0.0),
+            Need::Best(count) => (sorted[count.min(sorted.len()) - 1] - margin as f32, 0.0),
+            Need::Within(distance) => (sorted[0] - distance - margin as f32, 0.0),
+            Need::Mass { temperature, rest } => {
+                let (mut floor, mut sum) = (f32::MIN, 0.0);
+                for &x in sorted.iter().rev() {
+                    let more = (f64::from(x - sorted[0]) / f64::from(temperature)).exp();
+                    if sum + more > rest {
+                        break;
+                    }
+                    (floor, sum) = (x + 1e-5, sum + more);
+                }
+                (floor, sum * 1.1)
+            }
+        };
+        // Some that are below the floor come along.
+        let kept = |id: u32| logits[id as usize] >= floor || uniform(seed, u64::from(id)) < 0.1;
+        let ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| wanted.also.contains(&id) || kept(id)).collect();
+        Candidates { logits: ids.iter().map(|&id| logits[id as usize]).collect(), ids, floor, rest }
+    }
+
+    #[test]
+    fn candidates_draw_what_the_whole_vocabulary_draws() {
+        let (mut undecided, mut draws) = (0, 0);
+        for seed in 0..300u64 {
+            let random = |n: u64| uniform(seed, 1_000_000 + n);
+            let s = Sampling {
+                temperature: [0.0, 0.3, 1.0, 2.0][(random(0) * 4.0) as usize],
+                top_k: [0, 0, 0, 1, 7, 100][(random(1) * 6.0) as usize],
+                top_p: [1.0, 0.5, 0.9, 0.99][(random(2) * 4.0) as usize],
+                min_p: [0.0, 0.05, 0.5][(random(3) * 3.0) as usize],
+                typical_p: [1.0, 1.0, 0.9][(random(4) * 3.0) as usize],
+                repetition_penalty: [1.0, 1.2, 0.8][(random(5) * 3.0) as usize],
+                presence_penalty: [0.0, 0.5, -0.5][(random(6) * 3.0) as usize],
+                frequency_penalty: [0.0, 0.3][(random(7) * 2.0) as usize],
+                seed,
+            };
+            let (mut whole, mut part) = (Sampler::new(s.clone(), &[1, 2, 3]), Sampler::new(s.clone(), &[1, 2, 3]));
+            for step in 0..20 {
+                let mut logits = random_logits(seed * 100 + step, 400);
+                logits[17] = logits[399];
+                let all = Candidates::all(&logits);
+                let expected = whole.draw(&all);
+                let got = part.draw(&screened(&logits, &part.wanted(400), random(8) * 3.0, seed));
+                undecided += usize::from(got.is_none());
+                draws += 1;
+                assert_eq!(got.or_else(|| part.draw(&all)), expected, "{s:?}, draw {step}");
+            }
+        }
+        assert!(undecided > 0 && undecided < draws / 20, "{undecided} of {draws}");
     }
 
     #[test]

@@ -109,9 +109,16 @@ impl<'a> Scheduler<'a> {
 
         let batch = self.batch(&plan.rows);
         let hidden = self.model.forward(self.cpu, &batch, &mut self.kv);
-        let logits = self.model.head().logits(self.cpu, &hidden);
-        let mut logits = (0..logits.len()).map(|output| logits.row(output));
-        self.retire(|sequence| sequence.pending() == 0 && logits.next().is_some_and(|row| sequence.advance(row)));
+        let (cpu, head, vocab) = (self.cpu, self.model.head(), self.model.config().vocab);
+        let drawing = self.running.iter().filter(|sequence| sequence.pending() == 0);
+        let wanted: Vec<_> = drawing.map(|sequence| sequence.wanted(vocab)).collect();
+        let mut found = (0..).zip(head.candidates(cpu, &hidden, &wanted));
+        self.retire(|sequence| {
+            sequence.pending() == 0
+                && found.next().is_some_and(|(row, candidates)| {
+                    sequence.advance(candidates, || head.all(cpu, &hidden.select(&[row])))
+                })
+        });
     }
 
     /// The rows of a plan; outputs are the rows of sequences that then have nothing pending.

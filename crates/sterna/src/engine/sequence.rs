@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::logprob::logprobs;
 use super::sampler::Sampler;
 use super::{Event, FinishReason, Request, Usage};
-use crate::model::SequenceId;
+use crate::model::{Candidates, Need, SequenceId, Wanted};
 use crate::text::stream::Piece;
 use crate::text::{TextStream, Tokenizer};
 
@@ -81,9 +81,20 @@ impl<'a> Sequence<'a> {
         (start, &self.tokens[start..self.computed])
     }
 
-    /// Draws a token from the logits of the last one and reports it; `true` if that ended the answer.
-    pub fn advance(&mut self, logits: &[f32]) -> bool {
-        let id = self.sampler.draw(logits);
+    /// What the next draw needs of a vocabulary of `vocab` tokens.
+    pub fn wanted(&self, vocab: usize) -> Wanted {
+        match self.job.request.logprobs {
+            Some(_) => Wanted { need: Need::All, also: Vec::new() },
+            None => self.sampler.wanted(vocab),
+        }
+    }
+
+    /// Draws a token from what the last one [`wanted`](Self::wanted), or from `all` if that does not decide, and reports
+    /// it; `true` if that ended the answer.
+    pub fn advance(&mut self, candidates: Candidates, all: impl FnOnce() -> Vec<Candidates>) -> bool {
+        let drawn = self.sampler.draw(&candidates);
+        let id = drawn.or_else(|| all().iter().find_map(|all| self.sampler.draw(all)));
+        let id = id.expect("the whole vocabulary decides");
         let now = Instant::now();
         self.first_draw.get_or_insert(now);
         if self.job.request.stop_tokens.contains(&id) {
@@ -91,7 +102,7 @@ impl<'a> Sequence<'a> {
         }
         self.last_token = Some(now);
         self.tokens.push(id);
-        let logprobs = self.job.request.logprobs.map(|alternatives| logprobs(logits, id, alternatives));
+        let logprobs = self.job.request.logprobs.map(|alternatives| logprobs(&candidates.logits, id, alternatives));
         let (text, stopped) = match self.text.as_mut().map(|text| text.push(id)) {
             None => (String::new(), false),
             Some(Piece::Text(text)) => (text, false),

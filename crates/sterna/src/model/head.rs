@@ -1,30 +1,305 @@
 //! The head: hidden states in, logits out.
+//!
+//! ```text
+//! hidden state ──► screen: every row, from small codes ──► logit ± margin ──► rows that can still matter
+//!                                                                                  │ read as stored
+//!                                                                 ids + logits ◄───┘
+//! ```
+//! A head is a large part of what a token reads, and nearly all of its rows cannot be drawn. [`HeadMode::Exact`] skips
+//! those that provably cannot: the logits it does give, and every token drawn from them, are those of the full product.
 
-use sterna_kernels::{Cpu, DenseMatrix, Rows};
+use sterna_kernels::screen::{Bits, Estimates, Margin};
+use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
+
+/// How logits are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadMode {
+    /// Rows screened with 8-bit codes and proven margins; what can matter is read as stored. Nothing changes.
+    #[default]
+    Exact,
+    /// Rows screened with 4-bit codes and a margin of [`SIGMAS`] standard deviations. Half the bytes; a token might
+    /// differ from the exact one's, which is counted in docs/benchmarks.md.
+    TwoPlane,
+    /// The products of 8-bit codes, as they are.
+    Int8,
+    /// Every row as stored, every time.
+    F16,
+}
+
+impl HeadMode {
+    /// All modes.
+    pub const ALL: [Self; 4] = [Self::Exact, Self::TwoPlane, Self::Int8, Self::F16];
+
+    /// Name as `--head` and reports use it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::TwoPlane => "two-plane",
+            Self::Int8 => "int8",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// Margin of a 4-bit screen, in standard deviations of its error if the errors of a row's codes were random.
+///
+/// A row is lost when its error and that of the row it competes with differ by two margins, which is 8 · √2 = 11
+/// standard deviations of their difference. That leaves room for errors that are not random: only a few rows in a
+/// thousand are within the margin anyway, and reading them costs less than the codes do.
+pub const SIGMAS: f64 = 8.0;
+
+/// Which logits a draw needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Need {
+    /// All of them.
+    All,
+    /// The greatest ones, so many.
+    Best(usize),
+    /// Those at most so far below the greatest.
+    Within(f32),
+    /// All but tokens whose e^((logit − greatest) / `temperature`) add up to `rest` at most.
+    Mass {
+        /// Above 0.
+        temperature: f32,
+        /// Above 0.
+        rest: f64,
+    },
+}
+
+/// What one row of a step asks of the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Which of the tokens that are not in `also`.
+    pub need: Need,
+    /// Tokens whose logits are wanted whatever they are: those that a penalty may change.
+    pub also: Vec<u32>,
+}
+
+/// Tokens and their logits; the others cannot matter to the [`Need`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidates {
+    /// Token ids, ascending.
+    pub ids: Vec<u32>,
+    /// Their logits.
+    pub logits: Vec<f32>,
+    /// Every other token's logit is below.
+    pub floor: f32,
+    /// For [`Need::Mass`]: the sum over the other tokens is at most this.
+    pub rest: f64,
+}
+
+impl Candidates {
+    /// The whole vocabulary.
+    pub(crate) fn all(logits: &[f32]) -> Self {
+        Self { ids: (0..logits.len() as u32).collect(), logits: logits.to_vec(), floor: f32::NEG_INFINITY, rest: 0.0 }
+    }
+}
 
 /// The output projection of a network.
 pub struct Head {
     stored: DenseMatrix,
+    mode: HeadMode,
+    /// `None` in mode `f16`, and for rows longer than codes are made for: then all rows are read as stored.
+    screen: Option<Screen>,
 }
 
 impl Head {
     /// A head over the rows of a checkpoint, `(vocab, hidden)`.
-    pub fn new(stored: DenseMatrix) -> Self {
-        Self { stored }
+    pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
+        let bits = match mode {
+            HeadMode::Exact | HeadMode::Int8 => Some(Bits::Eight),
+            HeadMode::TwoPlane => Some(Bits::Four),
+            HeadMode::F16 => None,
+        };
+        let screen = bits.and_then(|bits| Screen::build(cpu, &stored, bits));
+        Self { stored, mode, screen }
+    }
+
+    /// The same rows in another mode.
+    pub fn with_mode(&self, cpu: &Cpu, mode: HeadMode) -> Self {
+        Self::new(cpu, self.stored.clone(), mode)
+    }
+
+    /// How logits are computed.
+    pub fn mode(&self) -> HeadMode {
+        self.mode
     }
 
     /// The logits of every token of the vocabulary: `(hidden state, vocab)`.
+    ///
+    /// In mode `two-plane` they are the codes' estimates, but for the tokens that can be the greatest.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
-        self.stored.matmul(cpu, hidden)
+        match (self.mode, &self.screen) {
+            (HeadMode::Int8, Some(screen)) => screen.estimate(cpu, hidden, Margin::Proven).values,
+            (HeadMode::TwoPlane, Some(screen)) => {
+                let mut estimates = screen.estimate(cpu, hidden, self.margin());
+                for i in 0..hidden.len() {
+                    let (ids, ..) = survivors(estimates.values.row(i), estimates.margins.row(i), Need::Best(1));
+                    let logits = self.stored.products(cpu, hidden.row(i), &ids);
+                    for (&id, logit) in ids.iter().zip(logits) {
+                        estimates.values.row_mut(i)[id as usize] = logit;
+                    }
+                }
+                estimates.values
+            }
+            _ => self.stored.matmul(cpu, hidden),
+        }
     }
 
-    /// Bytes that one product reads.
-    pub fn bytes(&self) -> usize {
+    /// For each hidden state the tokens that its need is about, with their logits.
+    pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, wanted: &[Wanted]) -> Vec<Candidates> {
+        let mut found: Vec<Option<Candidates>> = wanted.iter().map(|_| None).collect();
+        let (whole, mut left): (Vec<usize>, Vec<usize>) = (0..wanted.len()).partition(|&i| wanted[i].need == Need::All);
+        if !whole.is_empty() {
+            let logits = self.logits(cpu, &hidden.select(&whole));
+            for (row, &i) in whole.iter().enumerate() {
+                found[i] = Some(Candidates::all(logits.row(row)));
+            }
+        }
+        if let (HeadMode::Exact | HeadMode::TwoPlane, Some(screen), false) = (self.mode, &self.screen, left.is_empty())
+        {
+            let mut estimates = screen.estimate(cpu, &hidden.select(&left), self.margin());
+            let picked = pick(cpu, &mut estimates, left.iter().map(|&i| &wanted[i]).collect());
+            for (&i, (ids, floor, rest)) in left.iter().zip(picked) {
+                // Of so many, a product of all rows is faster than one of single rows.
+                if ids.len() <= self.stored.rows() / 4 {
+                    let logits = self.stored.products(cpu, hidden.row(i), &ids);
+                    found[i] = Some(Candidates { ids, logits, floor, rest });
+                }
+            }
+            left.retain(|&i| found[i].is_none());
+        }
+        for (row, &i) in self.all(cpu, &hidden.select(&left)).into_iter().zip(&left) {
+            found[i] = Some(row);
+        }
+        found.into_iter().flatten().collect()
+    }
+
+    /// Every token for every hidden state, from rows read in full (but in mode `int8`).
+    pub fn all(&self, cpu: &Cpu, hidden: &Rows) -> Vec<Candidates> {
+        if hidden.is_empty() {
+            return Vec::new();
+        }
+        let logits = match (self.mode, &self.screen) {
+            (HeadMode::Int8, Some(_)) => self.logits(cpu, hidden),
+            _ => self.stored.matmul(cpu, hidden),
+        };
+        (0..logits.len()).map(|i| Candidates::all(logits.row(i))).collect()
+    }
+
+    fn margin(&self) -> Margin {
+        if self.mode == HeadMode::TwoPlane { Margin::Sigmas(SIGMAS) } else { Margin::Proven }
+    }
+
+    /// Bytes as stored.
+    pub fn stored_bytes(&self) -> usize {
         self.stored.bytes()
+    }
+
+    /// Bytes that the product of one hidden state reads, not counting the few rows that a screen leaves.
+    pub fn bytes(&self) -> usize {
+        self.screen.as_ref().map_or(self.stored.bytes(), Screen::bytes)
     }
 
     /// How the rows are stored ("bf16", "q6_k", …).
     pub fn stored_type(&self) -> &'static str {
         self.stored.kind().name()
     }
+}
+
+/// The rows that remain of a screen, their floor, and the mass of the others.
+type Picked = (Vec<u32>, f32, f64);
+
+/// What each row of estimates leaves of the vocabulary; rows are shared among the threads.
+fn pick(cpu: &Cpu, estimates: &mut Estimates, wanted: Vec<&Wanted>) -> Vec<Picked> {
+    for (i, wanted) in wanted.iter().enumerate() {
+        for &id in &wanted.also {
+            // Neither counts as great, nor is left out.
+            estimates.margins.row_mut(i)[id as usize] = f32::INFINITY;
+        }
+    }
+    let mut picked: Vec<Picked> = wanted.iter().map(|_| Picked::default()).collect();
+    cpu.pool.pieces(&mut picked, 1, |i, picked| {
+        picked[0] = survivors(estimates.values.row(i), estimates.margins.row(i), wanted[i].need);
+    });
+    picked
+}
+
+/// The ids whose logits may be what `need` is about, if each lies within its margin.
+///
+/// At least as many logits as asked for are above the threshold of [`Need::Best`], since their lower ends are. So each
+/// of the greatest is, and so is its upper end, equal logits included.
+fn survivors(values: &[f32], margins: &[f32], need: Need) -> Picked {
+    let (floor, rest) = match need {
+        Need::All => (f32::NEG_INFINITY, 0.0),
+        Need::Best(count) => (greatest_lower(values, margins, count), 0.0),
+        Need::Within(distance) => (greatest_lower(values, margins, 1) - distance, 0.0),
+        Need::Mass { temperature, rest } => mass_floor(values, margins, f64::from(temperature), rest),
+    };
+    // Also where a margin is not a number, or the floor.
+    (places(values, margins, |value, margin| !(value + margin < floor)), floor, rest)
+}
+
+/// The ids that `keep`; few, so that most blocks are only looked at as a whole.
+fn places(values: &[f32], margins: &[f32], keep: impl Fn(f32, f32) -> bool) -> Vec<u32> {
+    const BLOCK: usize = 64;
+    let mut ids = Vec::new();
+    for (block, (values, margins)) in values.chunks(BLOCK).zip(margins.chunks(BLOCK)).enumerate() {
+        let mut kept = 0;
+        for (value, margin) in values.iter().zip(margins) {
+            kept += u32::from(keep(*value, *margin));
+        }
+        if kept > 0 {
+            let ends = values.iter().zip(margins).enumerate();
+            ids.extend(ends.filter(|(_, (v, m))| keep(**v, **m)).map(|(i, _)| (block * BLOCK + i) as u32));
+        }
+    }
+    ids
+}
+
+/// The lower end that `count` tokens have at least; −∞ if there are not as many.
+fn greatest_lower(values: &[f32], margins: &[f32], count: usize) -> f32 {
+    /// The greatest of every so many tokens: nearly the greatest of all, without sorting them.
+    const GROUPS: usize = 1024;
+    let mut groups = [f32::NEG_INFINITY; GROUPS];
+    for (values, margins) in values.chunks(GROUPS).zip(margins.chunks(GROUPS)) {
+        for ((group, value), margin) in groups.iter_mut().zip(values).zip(margins) {
+            let lower = value - margin;
+            *group = if lower > *group { lower } else { *group };
+        }
+    }
+    let nth = |ends: &mut [f32]| match count <= ends.len() {
+        true => *ends.select_nth_unstable_by(count.max(1) - 1, |a, b| b.total_cmp(a)).1,
+        false => f32::NEG_INFINITY,
+    };
+    let least = nth(&mut groups);
+    let best = places(values, margins, |value, margin| value - margin >= least);
+    nth(&mut best.into_iter().map(|id| values[id as usize] - margins[id as usize]).collect::<Vec<_>>())
+}
+
+/// A floor below which e^((logit − greatest) / temperature) adds up to `most` at most, and what it does add up to.
+fn mass_floor(values: &[f32], margins: &[f32], temperature: f64, most: f64) -> (f32, f64) {
+    /// Steps of the exponent, and of 1: tokens are counted by the step that their upper end is in.
+    const STEPS: usize = 400;
+    const STEP: f64 = 0.25;
+    let greatest = f64::from(greatest_lower(values, margins, 1));
+    if !greatest.is_finite() {
+        return (f32::NEG_INFINITY, 0.0);
+    }
+    let mut counts = [0u32; STEPS + 1];
+    for (value, margin) in values.iter().zip(margins) {
+        // Saturates: unknown and greater ones count as step 0.
+        let below = ((greatest - f64::from(value + margin)) / temperature / STEP) as usize;
+        counts[below.min(STEPS)] += 1;
+    }
+    let (mut step, mut rest) = (STEPS + 1, 0.0);
+    while step > 0 {
+        // A thousandth more for the roundings of the exponential function where the sum is used.
+        let more = f64::from(counts[step - 1]) * 1.001 * sterna_kernels::math::exp64(-STEP * (step - 1) as f64);
+        if rest + more > most {
+            break;
+        }
+        (step, rest) = (step - 1, rest + more);
+    }
+    ((greatest - step as f64 * STEP * temperature) as f32, rest)
 }

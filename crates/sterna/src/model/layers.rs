@@ -46,7 +46,7 @@ impl Loader<'_> {
         };
         let norm = self.norm("model.norm", config.hidden)?;
         let rope = Rope::new(config.head_dim, config.rope_theta);
-        Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(head) })
+        Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(self.cpu, head, self.settings.head) })
     }
 }
 
@@ -147,6 +147,6 @@ impl Frame {
 
     /// Weight bytes with a body of `body_bytes`.
     pub fn weights(&self, body_bytes: usize) -> Weights {
-        Weights { body_bytes, head_bytes: self.head.bytes(), head_type: self.head.stored_type() }
+        Weights { body_bytes, head_bytes: self.head.bytes() }
     }
 }

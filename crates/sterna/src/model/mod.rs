@@ -14,7 +14,7 @@ use sterna_kernels::{Cpu, Rows};
 
 use crate::Result;
 use crate::checkpoint::{Architecture, Checkpoint, Config};
-pub use head::Head;
+pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
 pub use kv::{KvCache, SequenceId};
 
 /// A network with its weights.
@@ -52,15 +52,13 @@ impl<M: Model + ?Sized> Model for Arc<M> {
     }
 }
 
-/// Weight bytes as they lie in memory.
+/// Bytes of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
-    /// Packed ternary matrices.
+    /// Packed ternary matrices, as they lie in memory.
     pub body_bytes: usize,
-    /// The head, as stored.
+    /// The head: what a token reads of it in its mode.
     pub head_bytes: usize,
-    /// How the head is stored ("bf16", "q6_k", …).
-    pub head_type: &'static str,
 }
 
 /// How ternary layers see their input.
@@ -108,6 +106,8 @@ impl Batch {
 pub struct Settings {
     /// How ternary layers see their input.
     pub precision: Precision,
+    /// How logits are computed.
+    pub head: HeadMode,
 }
 
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
