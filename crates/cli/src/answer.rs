@@ -106,6 +106,7 @@ impl Answer {
                 "prefill_tokens_per_s": self.usage.prefill_tokens_per_s(),
                 "decode_tokens_per_s": self.usage.decode_tokens_per_s(),
             },
+            "speculation": { "drafted": self.usage.drafted, "accepted": self.usage.accepted },
         });
         if asked.logprobs.is_some() {
             object["logprobs"] = Value::Array(self.logprobs.clone());

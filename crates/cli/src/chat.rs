@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 
 use anyhow::bail;
-use sterna::engine::{Engine, Request};
+use sterna::engine::{Engine, Options, Request};
 use sterna::text::Message;
 
 use crate::answer::Answer;
-use crate::model::{ContextArg, Loading, Source};
+use crate::model::{ContextArg, Loading, Source, Speculation};
 use crate::output::Misuse;
 use crate::repl::Repl;
 use crate::sampling::SamplingArgs;
@@ -40,6 +40,8 @@ pub struct Chat {
     #[command(flatten)]
     context: ContextArg,
     #[command(flatten)]
+    speculation: Speculation,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -52,6 +54,7 @@ impl Chat {
             _ => Some(input::without_last_break(input::stdin(true)?)),
         };
         let options = self.loading.options(self.context.ctx);
+        let options = Options { speculation: !self.speculation.no_speculation, ..options };
         let Some(message) = message else {
             if self.sampling.json {
                 bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));

@@ -50,6 +50,14 @@ pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
     PossibleValuesParser::new(HeadMode::ALL.map(HeadMode::name)).map(move |name| named(&name).unwrap_or_default())
 }
 
+/// How an answer is computed; its tokens are the same either way.
+#[derive(clap::Args)]
+pub struct Speculation {
+    /// Compute one token at a time, instead of checking what the text so far suggests along with it
+    #[arg(long)]
+    pub no_speculation: bool,
+}
+
 /// Positions of the context.
 #[derive(clap::Args)]
 pub struct ContextArg {

@@ -1,9 +1,11 @@
 //! `sterna run`: continue a text.
 
+use sterna::engine::Options;
+
 use crate::answer::Answer;
 use crate::input::Text;
 use crate::interrupt;
-use crate::model::{ContextArg, Loading, Source};
+use crate::model::{ContextArg, Loading, Source, Speculation};
 use crate::sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
@@ -30,6 +32,8 @@ pub struct Run {
     #[command(flatten)]
     context: ContextArg,
     #[command(flatten)]
+    speculation: Speculation,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -41,7 +45,8 @@ impl Run {
         let mut request = self.sampling.request(Some(MAX_TOKENS))?;
         let prompt = self.prompt.prompt()?;
         interrupt::ends_program(|| {})?;
-        let engine = self.model.load(&self.loading.options(self.context.ctx))?;
+        let options = self.loading.options(self.context.ctx);
+        let engine = self.model.load(&Options { speculation: !self.speculation.no_speculation, ..options })?;
         request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
         Answer::print(&engine, request, self.sampling.json)
     }

@@ -585,3 +585,64 @@ fn the_embedded_model_speaks_the_same_with_a_screened_head() {
     assert!((two_plane / exact - 1.0).abs() < 0.2 && (int8 / exact - 1.0).abs() < 0.01, "{exact} {two_plane} {int8}");
     assert!(int8 != exact && two_plane != exact);
 }
+
+/// Counts the rows of every batch.
+fn counting(options: &Options) -> (Engine, Arc<Mutex<Vec<usize>>>) {
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let seen = steps.clone();
+    let toy = Toy::new(move |batch| seen.lock().unwrap().push(batch.tokens.len()));
+    (Engine::from_parts(toy, None, None, options).unwrap(), steps)
+}
+
+/// A prompt that says what the toy will answer: its own answers are found in it.
+fn telling(seed: usize, request: &Request) -> Vec<u32> {
+    let mut prompt = prompt(seed, 12);
+    for _ in 0..2 {
+        let answer = answer(&engine(&options()), Request { prompt: prompt.clone(), ..request.clone() });
+        prompt.extend(answer.ids);
+    }
+    prompt
+}
+
+#[test]
+fn speculation_changes_no_token_and_no_logit() {
+    let speculative = Options { speculation: true, sequences: 4, ..options() };
+    let mut drafted = 0;
+    for seed in 0..6 {
+        let narrow = |s: &mut Sampling| match seed % 3 {
+            0 => s.temperature = 0.0,
+            1 => (s.temperature, s.top_k) = (0.3, 3),
+            _ => (s.temperature, s.top_p, s.frequency_penalty, s.repetition_penalty) = (0.2, 0.5, 0.1, 1.1),
+        };
+        let mut request = Request { max_tokens: Some(40), ..request(seed, 1, 40) };
+        narrow(&mut request.sampling);
+        request.logprobs = (seed >= 3).then_some(2);
+        request.prompt = telling(seed, &request);
+        let (plain, _) = collect(engine(&options()).generate(request.clone()).unwrap());
+        let engine = Engine::from_parts(Toy::new(|_| ()), None, None, &speculative).unwrap();
+        // Alone, and beside others.
+        let (alone, usage) = collect(engine.generate(request.clone()).unwrap());
+        assert_eq!(alone, plain, "{seed}");
+        drafted += usage.drafted;
+        let together: Vec<_> = (0..3).map(|_| engine.generate(request.clone()).unwrap()).collect();
+        for generation in together {
+            assert_eq!(collect(generation).0, plain, "{seed}");
+        }
+    }
+    assert!(drafted > 0, "something was proposed");
+}
+
+#[test]
+fn right_drafts_save_steps() {
+    let options = Options { speculation: true, ..options() };
+    let (engine, steps) = counting(&options);
+    let request = Request { max_tokens: Some(60), ..Request::new(vec![5; 40]) };
+    let (answer, usage) = collect(engine.generate(request).unwrap());
+    assert_eq!(answer.ids.len(), 60);
+    assert!(usage.accepted <= usage.drafted);
+    assert!(usage.accepted > 0, "the toy repeats itself after a prompt that does");
+    // Three steps for the prompt, the last of which draws.
+    let steps = steps.lock().unwrap();
+    assert_eq!(steps.len() - 2 + usage.accepted, 60, "a step for every token that was not drafted: {steps:?}");
+    assert_eq!(steps.iter().sum::<usize>(), 40 + steps.len() - 3 + usage.drafted, "{steps:?}");
+}

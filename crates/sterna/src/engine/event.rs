@@ -60,6 +60,10 @@ pub struct Usage {
     pub prefill_seconds: f64,
     /// Seconds from the first token to the last.
     pub decode_seconds: f64,
+    /// Tokens that speculation proposed; 0 without it.
+    pub drafted: usize,
+    /// Of these, the tokens that were drawn.
+    pub accepted: usize,
 }
 
 impl Usage {

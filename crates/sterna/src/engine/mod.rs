@@ -7,6 +7,7 @@
 mod evaluate;
 mod event;
 mod logprob;
+mod lookup;
 mod request;
 mod sampler;
 mod scheduler;
@@ -46,13 +47,16 @@ pub struct Options {
     pub chunk: usize,
     /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
     pub sequences: usize,
+    /// Whether tokens that the text so far suggests are computed along and checked (prompt lookup). It changes the
+    /// time an answer takes, never the answer.
+    pub speculation: bool,
     /// How the network computes.
     pub settings: Settings,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 0, context: None, chunk: 128, sequences: 1, settings: Settings::default() }
+        Self { threads: 0, context: None, chunk: 128, sequences: 1, speculation: false, settings: Settings::default() }
     }
 }
 
@@ -139,9 +143,10 @@ impl Engine {
         let (jobs, queue) = mpsc::channel();
         let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
         let worker = core.clone();
+        let speculation = options.speculation;
         let run = move || {
             let tokenizer = worker.tokenizer.as_ref().ok();
-            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, pages, worker.chunk).run(&queue);
+            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, pages, worker.chunk, speculation).run(&queue);
         };
         thread::Builder::new()
             .name("sterna-engine".into())

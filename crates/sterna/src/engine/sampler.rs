@@ -42,8 +42,8 @@ impl Sampler {
         Self { sampling, seen, drawn: 0, logits: Vec::new() }
     }
 
-    /// What the next draw needs of a vocabulary of `vocab` tokens.
-    pub fn wanted(&self, vocab: usize) -> Wanted {
+    /// What the draw after the next tokens `next` needs of a vocabulary of `vocab` tokens.
+    pub fn wanted(&self, vocab: usize, next: &[u32]) -> Wanted {
         let Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = self.sampling;
         let need = if temperature == 0.0 {
             Need::Best(1)
@@ -60,7 +60,11 @@ impl Sampler {
         } else {
             Need::All
         };
-        let also = if need == Need::All { Vec::new() } else { self.penalised().map(|(&id, _)| id).collect() };
+        let also = if need == Need::All {
+            Vec::new()
+        } else {
+            self.penalised().map(|(&id, _)| id).chain(next.iter().copied()).collect()
+        };
         Wanted { need, also }
     }
 
@@ -421,7 +425,7 @@ mod tests {
                 logits[17] = logits[399];
                 let all = Candidates::all(&logits);
                 let expected = whole.draw(&all);
-                let got = part.draw(&screened(&logits, &part.wanted(400), random(8) * 3.0, seed));
+                let got = part.draw(&screened(&logits, &part.wanted(400, &[]), random(8) * 3.0, seed));
                 undecided += usize::from(got.is_none());
                 draws += 1;
                 assert_eq!(got.or_else(|| part.draw(&all)), expected, "{s:?}, draw {step}");

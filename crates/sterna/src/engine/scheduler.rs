@@ -18,6 +18,10 @@ use crate::model::kv::PAGE;
 use crate::model::{Batch, KvCache, Model};
 use crate::text::Tokenizer;
 
+/// Rows of a step up to which drafted tokens are added: weights read once serve a few rows at little more than the price
+/// of one.
+const SPECULATED_ROWS: usize = 8;
+
 /// What one step does.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
@@ -58,6 +62,7 @@ pub(super) struct Scheduler<'a> {
     tokenizer: Option<&'a Tokenizer>,
     kv: KvCache,
     chunk: usize,
+    speculation: bool,
     queue: VecDeque<Job>,
     running: Vec<Sequence<'a>>,
     /// Pages of the cache that no running sequence may claim.
@@ -72,9 +77,10 @@ impl<'a> Scheduler<'a> {
         tokenizer: Option<&'a Tokenizer>,
         pages: usize,
         chunk: usize,
+        speculation: bool,
     ) -> Self {
         let kv = KvCache::new(model.config(), pages.saturating_mul(PAGE));
-        Self { cpu, model, tokenizer, kv, chunk, queue: VecDeque::new(), running: Vec::new(), pages }
+        Self { cpu, model, tokenizer, kv, chunk, speculation, queue: VecDeque::new(), running: Vec::new(), pages }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -100,7 +106,7 @@ impl<'a> Scheduler<'a> {
         let plan = plan(&pending, &queued, self.pages, self.chunk);
         for job in self.queue.drain(..plan.admit) {
             self.pages -= job.positions().div_ceil(PAGE);
-            self.running.push(Sequence::new(job, self.kv.add(), self.tokenizer));
+            self.running.push(Sequence::new(job, self.kv.add(), self.tokenizer, self.speculation));
         }
         if self.running.is_empty() {
             assert!(self.queue.is_empty(), "an idle engine has room for every settled request");
@@ -111,28 +117,38 @@ impl<'a> Scheduler<'a> {
         let hidden = self.model.forward(self.cpu, &batch, &mut self.kv);
         let (cpu, head, vocab) = (self.cpu, self.model.head(), self.model.config().vocab);
         let drawing = self.running.iter().filter(|sequence| sequence.pending() == 0);
-        let wanted: Vec<_> = drawing.map(|sequence| sequence.wanted(vocab)).collect();
-        let mut found = (0..).zip(head.candidates(cpu, &hidden, &wanted));
+        let wanted: Vec<_> = drawing.map(|sequence| sequence.wanted(vocab).collect::<Vec<_>>()).collect();
+        let mut found = head.candidates(cpu, &hidden, &wanted.concat()).into_iter();
+        let (mut wanted, mut first) = (wanted.iter(), 0);
         self.retire(|sequence| {
-            sequence.pending() == 0
-                && found.next().is_some_and(|(row, candidates)| {
-                    sequence.advance(candidates, || head.all(cpu, &hidden.select(&[row])))
-                })
+            let Some(wanted) = (sequence.pending() == 0).then(|| wanted.next()).flatten() else { return false };
+            let rows = found.by_ref().take(wanted.len()).collect();
+            first += wanted.len();
+            sequence.advance(rows, |row| head.all(cpu, &hidden.select(&[first - wanted.len() + row])))
         });
     }
 
-    /// The rows of a plan; outputs are the rows of sequences that then have nothing pending.
+    /// The rows of a plan, and drafted tokens behind single rows; outputs are the rows of sequences that then have
+    /// nothing pending.
     fn batch(&mut self, rows: &[usize]) -> Batch {
         let mut batch = Batch::default();
+        let decoding = rows.iter().filter(|&&rows| rows == 1).count();
+        let most = (SPECULATED_ROWS / decoding.max(1)).saturating_sub(1);
         for (sequence, &rows) in self.running.iter_mut().zip(rows) {
             let id = sequence.id;
             let (position, tokens) = sequence.take(rows);
-            let reserved = self.kv.reserve(id, position + rows);
-            assert!(reserved, "a sequence grew beyond the pages of its admission");
             batch.push(id, position, tokens);
+            let mut end = position + rows;
             if sequence.pending() == 0 {
                 batch.want_last();
+                for &token in sequence.speculate(if rows == 1 { most } else { 0 }) {
+                    batch.push(id, end, &[token]);
+                    batch.want_last();
+                    end += 1;
+                }
             }
+            let reserved = self.kv.reserve(id, end);
+            assert!(reserved, "a sequence grew beyond the pages of its admission");
         }
         batch
     }

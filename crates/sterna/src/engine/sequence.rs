@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use super::logprob::logprobs;
+use super::lookup::Lookup;
 use super::sampler::Sampler;
 use super::{Event, FinishReason, Request, Usage};
 use crate::model::{Candidates, Need, SequenceId, Wanted};
@@ -43,6 +44,12 @@ pub(super) struct Sequence<'a> {
     prompt_tokens: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
+    /// `None` without speculation.
+    lookup: Option<Lookup>,
+    /// Tokens of this step that nobody has drawn yet.
+    draft: Vec<u32>,
+    drafted: usize,
+    accepted: usize,
     sampler: Sampler,
     /// `None` without a tokenizer, and after a stop string.
     text: Option<TextStream<'a>>,
@@ -51,12 +58,26 @@ pub(super) struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
-    pub fn new(mut job: Job, id: SequenceId, tokenizer: Option<&'a Tokenizer>) -> Self {
+    pub fn new(mut job: Job, id: SequenceId, tokenizer: Option<&'a Tokenizer>, speculation: bool) -> Self {
         let tokens = std::mem::take(&mut job.request.prompt);
         let sampler = Sampler::new(job.request.sampling.clone(), &tokens);
         let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer, &tokens, &job.request.stop));
         let prompt_tokens = tokens.len();
-        Self { job, id, tokens, prompt_tokens, computed: 0, sampler, text, first_draw: None, last_token: None }
+        Self {
+            job,
+            id,
+            tokens,
+            prompt_tokens,
+            computed: 0,
+            lookup: speculation.then(Lookup::default),
+            draft: Vec::new(),
+            drafted: 0,
+            accepted: 0,
+            sampler,
+            text,
+            first_draw: None,
+            last_token: None,
+        }
     }
 
     /// Positions of the cache that the sequence takes at worst.
@@ -81,17 +102,46 @@ impl<'a> Sequence<'a> {
         (start, &self.tokens[start..self.computed])
     }
 
-    /// What the next draw needs of a vocabulary of `vocab` tokens.
-    pub fn wanted(&self, vocab: usize) -> Wanted {
-        match self.job.request.logprobs {
-            Some(_) => Wanted { need: Need::All, also: Vec::new() },
-            None => self.sampler.wanted(vocab),
-        }
+    /// At most `most` tokens that may follow those that are computed now, to be computed with them.
+    pub fn speculate(&mut self, most: usize) -> &[u32] {
+        // The last token of an answer is drawn, never computed.
+        let room = self.positions() - self.tokens.len() - 1;
+        let lookup = self.lookup.as_mut();
+        self.draft = lookup.map_or_else(Vec::new, |lookup| lookup.propose(&self.tokens, most.min(room)));
+        self.drafted += self.draft.len();
+        &self.draft
     }
 
-    /// Draws a token from what the last one [`wanted`](Self::wanted), or from `all` if that does not decide, and reports
-    /// it; `true` if that ended the answer.
-    pub fn advance(&mut self, candidates: Candidates, all: impl FnOnce() -> Vec<Candidates>) -> bool {
+    /// What the draws of this step need of a vocabulary of `vocab` tokens: one, and one behind each drafted token.
+    pub fn wanted(&self, vocab: usize) -> impl Iterator<Item = Wanted> {
+        (0..=self.draft.len()).map(move |right| match self.job.request.logprobs {
+            Some(_) => Wanted { need: Need::All, also: Vec::new() },
+            None => self.sampler.wanted(vocab, &self.draft[..right]),
+        })
+    }
+
+    /// Draws tokens from `rows`, what each draw of this step [`wanted`](Self::wanted), for as long as they are the
+    /// drafted ones, and reports them. `all(row)` is asked where a row does not decide; `true` if the answer ended.
+    pub fn advance(&mut self, rows: Vec<Candidates>, all: impl Fn(usize) -> Vec<Candidates>) -> bool {
+        let draft = std::mem::take(&mut self.draft);
+        let before = self.accepted;
+        for (row, candidates) in rows.into_iter().enumerate() {
+            if self.draw(candidates, draft.get(row).copied(), || all(row)) {
+                return true;
+            }
+            if self.pending() > 0 {
+                break;
+            }
+        }
+        if let (Some(lookup), false) = (&mut self.lookup, draft.is_empty()) {
+            lookup.learn(self.accepted - before);
+        }
+        false
+    }
+
+    /// Draws one token, which is computed already if it is the `drafted` one, and reports it; `true` if that ended the
+    /// answer.
+    fn draw(&mut self, candidates: Candidates, drafted: Option<u32>, all: impl FnOnce() -> Vec<Candidates>) -> bool {
         let drawn = self.sampler.draw(&candidates);
         let id = drawn.or_else(|| all().iter().find_map(|all| self.sampler.draw(all)));
         let id = id.expect("the whole vocabulary decides");
@@ -102,6 +152,10 @@ impl<'a> Sequence<'a> {
         }
         self.last_token = Some(now);
         self.tokens.push(id);
+        if drafted == Some(id) {
+            self.computed += 1;
+            self.accepted += 1;
+        }
         let logprobs = self.job.request.logprobs.map(|alternatives| logprobs(&candidates.logits, id, alternatives));
         let (text, stopped) = match self.text.as_mut().map(|text| text.push(id)) {
             None => (String::new(), false),
@@ -124,6 +178,8 @@ impl<'a> Sequence<'a> {
             tokens: self.tokens.len() - self.prompt_tokens,
             prefill_seconds: seconds(self.job.submitted, self.first_draw),
             decode_seconds: self.first_draw.map_or(0.0, |first| seconds(first, self.last_token)),
+            drafted: self.drafted,
+            accepted: self.accepted,
         };
         self.send(Event::Finished { reason, text, usage });
         true
