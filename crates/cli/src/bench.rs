@@ -11,9 +11,9 @@ use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
-use sterna::model::{self, HeadMode, KvCache, Model, Settings};
+use sterna::model::{self, HeadMode, KvCache, KvType, Model, Settings};
 
-use crate::model::{Source, head_mode};
+use crate::model::{KvArg, Source, head_mode};
 use crate::output::Misuse;
 use crate::{interrupt, output, shapes};
 
@@ -52,6 +52,8 @@ pub struct Bench {
     /// How logits are computed
     #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
     head: HeadMode,
+    #[command(flatten)]
+    kv: KvArg,
     /// How the head (and the embedding) of a shape is stored
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
     stored_head: String,
@@ -74,6 +76,7 @@ struct Work {
     prompt: usize,
     tokens: usize,
     repeat: usize,
+    kv: KvType,
 }
 
 /// One thread count's figures.
@@ -129,8 +132,8 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     if prompt + tokens > most {
         bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {most}")));
     }
-    let work = Work { prompt, tokens, repeat: args.repeat };
-    checkpoint.check_memory(prompt + tokens)?;
+    let work = Work { prompt, tokens, repeat: args.repeat, kv: args.kv.kind() };
+    checkpoint.check_memory(prompt + tokens, work.kv)?;
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
@@ -158,7 +161,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
         "isa": isa,
         "head": args.head.name(),
         "stored_head": stored_head,
-        "kv": "f16",
+        "kv": work.kv.name(),
         "speculation": "off",
         "gate_zeros": null,
         "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
@@ -167,7 +170,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
         "body_bytes": weights.body_bytes,
         "head_bytes": stored_bytes,
         "head_bytes_per_token": weights.head_bytes,
-        "kv_bytes_per_position": KvCache::bytes_per_position(&config),
+        "kv_bytes_per_position": KvCache::bytes_per_position(&config, work.kv),
         "results": rows,
     });
     if args.json { output::json(&report) } else { output::text(&table(&report)) }
@@ -175,7 +178,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
 
 /// Prefill and decode on `threads` threads, the median of the repetitions by decode speed.
 fn decode(work: &Work, model: &Arc<dyn Model>, threads: usize, progress: &ProgressBar) -> Result<Measured> {
-    let options = Options { threads, context: Some(work.prompt + work.tokens), ..Options::default() };
+    let options = Options { threads, context: Some(work.prompt + work.tokens), kv: work.kv, ..Options::default() };
     let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
     let vocab = engine.config().vocab;
     let mut runs = Vec::new();
@@ -193,7 +196,7 @@ fn decode(work: &Work, model: &Arc<dyn Model>, threads: usize, progress: &Progre
     let weights = model.weights();
     // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
     let mean_position = work.prompt as f64 + work.tokens as f64 / 2.0;
-    let kv = KvCache::bytes_per_position(model.config()) as f64 * mean_position;
+    let kv = KvCache::bytes_per_position(model.config(), work.kv) as f64 * mean_position;
     Ok(Measured {
         threads: engine.threads(),
         prefill_tokens: work.prompt,
@@ -235,7 +238,7 @@ fn round(x: f64) -> f64 {
 fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
     let mut out = format!(
-        "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   peak memory {}\n\n\
+        "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   cache {}   peak memory {}\n\n\
          threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
         report["shape"].as_str().unwrap_or_default(),
         report["isa"].as_str().unwrap_or_default(),
@@ -244,6 +247,7 @@ fn table(report: &Value) -> String {
         report["stored_head"].as_str().unwrap_or_default(),
         report["head"].as_str().unwrap_or_default(),
         mib(&report["head_bytes_per_token"]),
+        report["kv"].as_str().unwrap_or_default(),
         mib(&report["peak_rss_bytes"]),
     );
     for row in report["results"].as_array().into_iter().flatten() {

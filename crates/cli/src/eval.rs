@@ -19,6 +19,7 @@ the others follow, with the positions where the likeliest token is not that of t
 Examples:
   sterna eval --text story.txt
   sterna eval -m model.gguf --text wiki.test.raw --ctx 2048 --stride 1024
+  sterna eval -m model.gguf --text wiki.test.raw --kv int8      what an int8 cache costs: compare with f16
   sterna eval -m model.gguf --text wiki.test.raw --json | jq .perplexity";
 
 /// Measure the perplexity of a text
@@ -79,6 +80,7 @@ impl Eval {
                 "bos": bos,
                 "head": self.loading.head.name(),
                 "heads": by_mode.collect::<serde_json::Map<_, _>>(),
+                "kv": self.loading.kv.kind().name(),
                 "isa": engine.isa(),
                 "threads": engine.threads(),
             }));

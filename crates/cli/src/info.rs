@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sterna::checkpoint::{Architecture, Checkpoint, Data, Tensor};
 use sterna::engine::DEFAULT_CONTEXT;
 use sterna::kernels::Cpu;
-use sterna::model::KvCache;
+use sterna::model::{KvCache, KvType};
 use sterna::text::{ChatTemplate, Tokenizer};
 
 use crate::model::Source;
@@ -73,8 +73,8 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "problem": problem,
         "tokenizer": tokenizer(checkpoint),
         "chat_template": chat_template(checkpoint),
-        "kv_bytes_per_token": KvCache::bytes_per_position(config),
-        "memory_bytes": checkpoint.memory_needed(checkpoint.config.context.min(DEFAULT_CONTEXT)),
+        "kv_bytes_per_token": KvCache::bytes_per_position(config, KvType::F16),
+        "memory_bytes": checkpoint.memory_needed(checkpoint.config.context.min(DEFAULT_CONTEXT), KvType::F16),
     }))
 }
 

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
-use sterna::model::{HeadMode, Precision, Settings};
+use sterna::model::{HeadMode, KvType, Precision, Settings};
 
 use crate::output;
 
@@ -42,6 +42,8 @@ pub struct Loading {
     /// unlikely to matter, int8 rounds all rows to 8 bits, f16 reads all rows as stored
     #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
     pub head: HeadMode,
+    #[command(flatten)]
+    pub kv: KvArg,
 }
 
 /// Parses the name of a mode, and shows all names.
@@ -56,6 +58,21 @@ pub struct Speculation {
     /// Compute one token at a time, instead of checking what the text so far suggests along with it
     #[arg(long)]
     pub no_speculation: bool,
+}
+
+/// How keys and values are kept: the `--kv` option.
+#[derive(clap::Args)]
+pub struct KvArg {
+    /// Type of the key/value cache: f16, or int8 (half the memory, faster in long contexts, slightly less exact)
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16", "int8"])]
+    kv: String,
+}
+
+impl KvArg {
+    /// The library's type.
+    pub fn kind(&self) -> KvType {
+        if self.kv == "int8" { KvType::Int8 } else { KvType::F16 }
+    }
 }
 
 /// Positions of the context.
@@ -82,7 +99,13 @@ impl Loading {
             Activations::F32 => Precision::Float32,
         };
         let settings = Settings { precision, head: self.head };
-        Options { threads: self.threads.unwrap_or(0) as usize, context, settings, ..Options::default() }
+        Options {
+            threads: self.threads.unwrap_or(0) as usize,
+            context,
+            kv: self.kv.kind(),
+            settings,
+            ..Options::default()
+        }
     }
 }
 

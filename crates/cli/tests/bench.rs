@@ -41,6 +41,16 @@ fn the_report_names_and_relates_its_figures() {
 }
 
 #[test]
+fn an_int8_cache_reads_half_as_much() {
+    let output = bench(&["-p", "24", "-n", "8", "-t", "1", "-r", "1", "--kv", "int8", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    assert_eq!(report["kv"], "int8");
+    // 6 layers × 2 × 2 heads of 64 codes and one f32 scale.
+    assert_eq!(report["kv_bytes_per_position"], 6 * 2 * 2 * (64 + 4));
+}
+
+#[test]
 fn misuse_is_explained() {
     for (arguments, expected) in [
         (&["-p", "200", "-n", "100"][..], "exceed the model's context of 256"),
@@ -48,6 +58,7 @@ fn misuse_is_explained() {
         (&["--save", "x.gguf"], "--shape"),
         (&["-t", "0"], "0"),
         (&["-n", "0"], "at least 1"),
+        (&["--kv", "q4"], "int8"),
     ] {
         let output = bench(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -246,7 +246,7 @@ fn eval_states_what_it_measured() {
     let file = file.to_str().unwrap();
     let eval = json(&["eval", "--text", file, "--json", "--ctx", "64"]);
     let names = ["perplexity", "standard_error", "nll", "tokens", "context", "stride", "bos", "head", "heads"];
-    assert_eq!(keys(&eval), [&names[..], &["isa", "threads"]].concat());
+    assert_eq!(keys(&eval), [&names[..], &["kv", "isa", "threads"]].concat());
     assert_eq!((&eval["context"], &eval["stride"], &eval["bos"]), (&64.into(), &32.into(), &true.into()));
     let scored = ids(&json(&["tokenize", "--file", file])["tokens"]).len() - 1;
     assert_eq!(eval["tokens"], scored);

@@ -1,4 +1,4 @@
-//! Memory for packed weights: 64-byte lines, in huge pages where the system has them.
+//! Memory for packed weights and for keys and values: 64-byte lines, in huge pages where the system has them.
 //!
 //! A decoded token reads every weight once, so with 4 KiB pages it also walks the page table for every 64 lines, and
 //! loading pays a fault for each of them. Matrices are smaller than huge pages are apart, so they share blocks:
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Bytes in a line.
 pub const LINE: usize = 64;
 
-/// One line of packed weights.
+/// One line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line(pub [u8; LINE]);
@@ -91,6 +91,12 @@ impl Lines {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `Line` is 64 plain bytes without padding, so the slice's bytes are all initialised.
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * LINE) }
+    }
+
+    /// The same, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; `&mut self` makes it the only reference, and any bytes make a `Line`.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * LINE) }
     }
 }
 

@@ -5,7 +5,7 @@
 //! `inline(always)`: each instruction set compiles this same source with its own features, so the bytes agree by
 //! construction. Only the integer dot products are written again with intrinsics.
 
-use crate::attention::Span;
+use crate::attention::{self, Dots, Scale, Segment, Terms};
 use crate::dense::{self, DenseType};
 use crate::math::{self, ROUND};
 pub(crate) use crate::screen::{bound, coded_dot};
@@ -186,19 +186,44 @@ pub(crate) fn dense_row(kind: DenseType, row: &[u8], out: &mut [f32]) {
     dense::decode(kind, row, out);
 }
 
-/// Attention of the query heads that share one key/value head, for one token. See [`crate::attention`].
+/// Attention of queries that share one key/value head over one segment of an f16 cache. See [`crate::attention`].
 #[inline(always)]
-pub(crate) fn attend<V: Vector>(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
-    // Four heads at a time share each converted key and value.
-    let (dim, len) = (span.padded_dim(), span.scores_len());
-    let mut q = q.chunks_exact(4 * dim);
-    let mut scores_of = scores.chunks_exact_mut(4 * len);
-    let mut out_of = out.chunks_exact_mut(4 * dim);
-    for ((q, scores), out) in q.by_ref().zip(scores_of.by_ref()).zip(out_of.by_ref()) {
-        crate::attention::heads::<V, 4>(span, q, scores, out);
-    }
-    let rest = q.remainder().chunks_exact(dim).zip(scores_of.into_remainder().chunks_exact_mut(len));
-    for ((q, scores), out) in rest.zip(out_of.into_remainder().chunks_exact_mut(dim)) {
-        crate::attention::heads::<V, 1>(span, q, scores, out);
+pub(crate) fn attend_halves<V: Vector>(segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
+    attention::attend_halves::<V>(segment, q, out);
+}
+
+/// Adds a later segment's softmax to the earlier ones'.
+#[inline(always)]
+pub(crate) fn merge_segments(state: &mut [f32], partial: &[f32]) {
+    attention::merge_segments(state, partial);
+}
+
+/// Scores of an int8 cache to weights of 14 bits.
+#[inline(always)]
+pub(crate) fn int8_weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]) -> Scale {
+    attention::int8_weights(terms, dots, codes, out)
+}
+
+/// Sums of an int8 cache's values to floats.
+#[inline(always)]
+pub(crate) fn int8_values(dots: &[i32], scale: Scale, out: &mut [f32]) {
+    attention::int8_values(dots, scale, out);
+}
+
+/// Exact dots of u8 tiles with int8 rows, added to `acc`.
+#[inline(always)]
+pub(crate) fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
+    for (i, tile) in dots.lines.chunks_exact(dots.depth * LANES).enumerate() {
+        for row in 0..dots.rows {
+            let x = &dots.x[row * dots.x_stride..][..dots.depth];
+            let acc = &mut acc[row * dots.acc_stride + i * LANES..][..LANES];
+            for (line, x) in tile.chunks_exact(64).zip(x.chunks_exact(4)) {
+                for (acc, bytes) in acc.iter_mut().zip(line.chunks_exact(4)) {
+                    for b in 0..4 {
+                        *acc += i32::from(bytes[b]) * i32::from(x[b]);
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Instruction sets: a table of kernels each, and the ladder that picks one at run time.
 
-use crate::attention::Span;
+use crate::attention::{Dots, Scale, Segment, Terms};
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
 use crate::screen::{Bits, Fit, Token};
@@ -26,6 +26,7 @@ pub struct KernelSet {
     pub(crate) tokens: usize,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
+    pub(crate) int8_dot: unsafe fn(&Dots<'_>, &mut [i32]),
     pub(crate) floats: Floats,
 }
 
@@ -43,7 +44,10 @@ pub(crate) struct Floats {
     pub(crate) dense_row: unsafe fn(DenseType, &[u8], &mut [f32]),
     pub(crate) fit: unsafe fn(Bits, &[f32], &mut [u8]) -> Fit,
     pub(crate) bound: unsafe fn(&Token, &[i32], [&[f32]; 3], &mut [f32], &mut [f32]),
-    pub(crate) attend: unsafe fn(&Span<'_>, &[f32], &mut [f32], &mut [f32]),
+    pub(crate) attend_halves: unsafe fn(&Segment<'_>, &[f32], &mut [f32]),
+    pub(crate) merge_segments: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) int8_weights: unsafe fn(&Terms<'_>, &[i32], &mut [i8], &mut [f32]) -> Scale,
+    pub(crate) int8_values: unsafe fn(&[i32], Scale, &mut [f32]),
 }
 
 /// Compiles the float source over a [`crate::vector::Vector`] with the given target features: `const FLOATS: Floats`.
@@ -62,6 +66,11 @@ macro_rules! float_kernels {
             bound(
                 token: &crate::screen::Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]
             );
+            merge_segments(state: &mut [f32], partial: &[f32]);
+            int8_weights(
+                terms: &crate::attention::Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]
+            ) -> crate::attention::Scale;
+            int8_values(dots: &[i32], scale: crate::attention::Scale, out: &mut [f32]);
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
@@ -72,13 +81,13 @@ macro_rules! float_kernels {
             crate::screen::fit::<$vector>(bits, w, codes)
         }
         $(#[$feature])*
-        fn attend(span: &crate::attention::Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]) {
-            crate::portable::attend::<$vector>(span, q, scores, out)
+        fn attend_halves(segment: &crate::attention::Segment<'_>, q: &[f32], out: &mut [f32]) {
+            crate::portable::attend_halves::<$vector>(segment, q, out)
         }
     };
     (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
         $(float_kernels! { @one $features $name($($arg: $type),*) $(-> $ret)? })*
-        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, fit, attend, $($name),* };
+        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, fit, attend_halves, $($name),* };
     };
     (@one [$(#[$feature:meta])*] $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
         $(#[$feature])*
@@ -98,6 +107,9 @@ mod baseline {
     pub(super) fn coded_dot(bits: crate::screen::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
         crate::portable::coded_dot(bits, codes, depth, x, sums);
     }
+    pub(super) fn int8_dot(dots: &crate::attention::Dots<'_>, acc: &mut [i32]) {
+        crate::portable::int8_dot(dots, acc);
+    }
 }
 
 /// The definition of correct, for any CPU.
@@ -107,6 +119,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     tokens: 1,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
+    int8_dot: |dots, acc| baseline::int8_dot(dots, acc),
     floats: baseline::FLOATS,
 };
 
@@ -137,7 +150,10 @@ methods! {
     dense_row(kind: DenseType, row: &[u8], out: &mut [f32]);
     fit(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit;
     bound(token: &Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]);
-    attend(span: &Span<'_>, q: &[f32], scores: &mut [f32], out: &mut [f32]);
+    attend_halves(segment: &Segment<'_>, q: &[f32], out: &mut [f32]);
+    merge_segments(state: &mut [f32], partial: &[f32]);
+    int8_weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]) -> Scale;
+    int8_values(dots: &[i32], scale: Scale, out: &mut [f32]);
 }
 
 impl KernelSet {
@@ -158,6 +174,13 @@ impl KernelSet {
         assert_eq!(sums.len() * depth * 2, x.len() * tiles * 16, "one sum a row and token");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.coded_dot)(bits, codes, depth, x, sums) }
+    }
+
+    pub(crate) fn int8_dot(&self, dots: &Dots<'_>, acc: &mut [i32]) {
+        debug_assert!((self.supported)());
+        assert!(dots.fits(acc), "every row and sum lies inside its slice");
+        // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
+        unsafe { (self.int8_dot)(dots, acc) }
     }
 }
 

@@ -10,18 +10,19 @@ use crate::portable::{LANES, Lanes};
 ///
 /// The methods are inlined into functions that enable the set's features, and are called from nowhere else.
 pub(crate) trait Vector: Copy {
+    /// How many vectors the registers hold: what a loop may keep there. The bytes do not depend on it.
+    const REGISTERS: usize;
     /// The same value in every lane.
     fn splat(x: f32) -> Self;
     /// 16 values.
     fn load(x: &[f32]) -> Self;
     /// 16 halves, little endian, read as [`f16_to_f32`] reads them.
     fn load_f16(x: &[u8]) -> Self;
-    /// 16 halves of the key/value cache.
+    /// 16 halves of the key/value cache, little endian. [`crate::math::f32_to_f16`] made them, so none is infinite or a
+    /// NaN, and the CPU's own conversion agrees with [`f16_to_f32`].
     #[inline(always)]
-    fn load_u16(x: &[u16]) -> Self {
-        let x = &x[..LANES];
-        // SAFETY: any bytes of a `u16` slice are initialised; the crate builds for little-endian machines only.
-        Self::load_f16(unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * LANES) })
+    fn load_half(x: &[u8]) -> Self {
+        Self::load_f16(x)
     }
     /// 16 bfloat16, little endian.
     fn load_bf16(x: &[u8]) -> Self;
@@ -35,6 +36,8 @@ pub(crate) trait Vector: Copy {
 
 /// Plain Rust.
 impl Vector for Lanes {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         [x; LANES]

@@ -1,6 +1,6 @@
 //! Every instruction set × every operation × a grid of shapes equals `portable`, byte for byte.
 
-use sterna_kernels::attention::{self, Layout, Query};
+use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Rows, TernaryMatrix, ternary};
@@ -71,7 +71,7 @@ fn every_supported_set_is_run() {
         let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let has = |flag: &str| flags.split_ascii_whitespace().any(|f| f == flag);
         if !flags.is_empty() {
-            assert_eq!(names.contains(&"avx2"), has("avx2"), "{names:?}");
+            assert_eq!(names.contains(&"avx2"), has("avx2") && has("f16c"), "{names:?}");
             assert_eq!(names.contains(&"avx512"), avx512.iter().all(|flag| has(flag)), "{names:?}");
         }
     }
@@ -297,49 +297,126 @@ fn single_rows_have_the_products_of_the_whole() {
 #[test]
 fn attention_over_pages() {
     let mut random = Random(5);
-    for (head_dim, kv_heads, group) in [(16, 1, 1), (64, 2, 2), (96, 2, 1), (100, 1, 5), (128, 5, 4), (256, 1, 9)] {
-        let layout = Layout { layers: 2, kv_heads, head_dim, page_len: 32 };
-        let positions = 75;
-        let cpu = Cpu::with(&PORTABLE, 1);
-        let mut pages = vec![vec![0u16; layout.page_values()]; 3];
-        let (k, v) = (random.rows(positions, kv_heads * head_dim), random.rows(positions, kv_heads * head_dim));
-        for p in 0..positions {
-            attention::store(&cpu, &layout, &mut pages[p / 32], 1, p % 32, k.row(p), v.row(p));
+    for kind in [KvType::F16, KvType::Int8] {
+        for (head_dim, kv_heads, group) in [(16, 1, 1), (64, 2, 2), (96, 2, 3), (100, 1, 5), (128, 5, 4), (256, 1, 9)] {
+            let layout = Layout { kind, layers: 2, kv_heads, head_dim };
+            let cache = Cache::new(layout, 600, &mut random);
+            // A chunk on both sides of a page and of a segment, and single rows far apart.
+            let at: Vec<usize> = (0..4).chain(250..261).chain([15, 16, 31, 32, 255, 256, 511, 599]).collect();
+            let queries: Vec<_> = at.iter().map(|&position| Query { pages: &cache.numbers, position }).collect();
+            let q = random.rows(at.len(), group * kv_heads * head_dim);
+            let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &queries, &q);
+            against_portable(&format!("attention {kind:?} {head_dim} {kv_heads} {group}"), |cpu| bits(&[all(cpu)]));
+            let cpu = Cpu::with(&PORTABLE, 1);
+            let together = all(&cpu);
+            for (row, query) in queries.iter().enumerate() {
+                let alone = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &[*query], &q.select(&[row]));
+                assert_eq!(alone(&cpu).row(0), together.row(row), "{kind:?}: row {row} alone");
+                // On several threads a single row is cut at its segments.
+                against_portable("one row", |cpu| bits(&[alone(cpu)]));
+            }
+            if kind == KvType::F16 {
+                check_attention(&cache, &queries, &q, &together, &half, 0.0);
+            }
         }
-        let pages: Vec<&[u16]> = pages.iter().map(|page| &page[..]).collect();
-        let at = [0, 1, 15, 16, 31, 32, 74];
-        let queries: Vec<_> = at.iter().map(|&position| Query { pages: &pages, position }).collect();
-        let q = random.rows(at.len(), group * kv_heads * head_dim);
-        against_portable(&format!("attention {head_dim} {kv_heads} {group}"), |cpu| {
-            bits(&[attention::attend(cpu, &layout, 1, &queries, &q)])
-        });
-        check_attention(&cpu, &layout, &queries, &q, &k, &v);
     }
 }
 
-/// Portable attention against the textbook formula in `f64` (the cache keeps halves: 11 bits).
-fn check_attention(cpu: &Cpu, layout: &Layout, queries: &[Query<'_>], q: &Rows, k: &Rows, v: &Rows) {
-    let out = attention::attend(cpu, layout, 1, queries, q);
-    let (dim, heads) = (layout.head_dim, q.dim() / layout.head_dim);
-    let half = |x: f32| f64::from(sterna_kernels::math::f16_to_f32(sterna_kernels::math::f32_to_f16(x)));
+/// What int8 costs with values of an ordinary spread: each key and query is off by at most half a step of its largest.
+#[test]
+fn int8_attention_is_close_to_the_formula() {
+    let mut random = Random(6);
+    for (head_dim, group) in [(64, 4), (100, 2), (128, 1)] {
+        let layout = Layout { kind: KvType::Int8, layers: 1, kv_heads: 2, head_dim };
+        let mut uniform = |rows: usize, dim: usize| {
+            let data = (0..rows * dim).map(|_| (random.next() as i32) as f32 / 2f32.powi(30)).collect();
+            Rows::from_vec(dim, data)
+        };
+        let (k, v) = (uniform(300, 2 * head_dim), uniform(300, 2 * head_dim));
+        let q = uniform(3, 2 * group * head_dim);
+        let cache = Cache::of(layout, k, v);
+        let queries = [0, 40, 299].map(|position| Query { pages: &cache.numbers, position });
+        let cpu = Cpu::with(&PORTABLE, 1);
+        let out = attention::attend(&cpu, &layout, 0, &cache.pages, &queries, &q);
+        check_attention(&cache, &queries, &q, &out, &f64::from, 0.02);
+    }
+}
+
+/// The largest codes everywhere: no sum wraps or saturates, on any set.
+#[test]
+fn int8_attention_does_not_wrap() {
+    let layout = Layout { kind: KvType::Int8, layers: 1, kv_heads: 1, head_dim: 256 };
+    for (key, value, query) in [(1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, -1.0), (f32::MAX, 2.0, 1e-3)] {
+        let rows = |x: f32| Rows::from_vec(256, vec![x; 512 * 256]);
+        let cache = Cache::of(layout, rows(key), rows(value));
+        let queries = [Query { pages: &cache.numbers, position: 511 }; 3];
+        let q = Rows::from_vec(256, vec![query; 3 * 256]);
+        let out = |cpu: &Cpu| attention::attend(cpu, &layout, 0, &cache.pages, &queries, &q);
+        // All weights are equal, and the mean of equal values is the value.
+        for x in out(&Cpu::with(&PORTABLE, 1)).data() {
+            assert!((x - value).abs() < 1e-4 * value.abs(), "{x} for {value}");
+        }
+        against_portable("int8 extremes", |cpu| bits(&[out(cpu)]));
+    }
+}
+
+/// Keys and values of one sequence in the last layer of a cache.
+struct Cache {
+    layout: Layout,
+    pages: Vec<Page>,
+    numbers: Vec<usize>,
+    k: Rows,
+    v: Rows,
+}
+
+impl Cache {
+    fn new(layout: Layout, positions: usize, random: &mut Random) -> Self {
+        let dim = layout.kv_heads * layout.head_dim;
+        let (k, v) = (random.rows(positions, dim), random.rows(positions, dim));
+        Self::of(layout, k, v)
+    }
+
+    fn of(layout: Layout, k: Rows, v: Rows) -> Self {
+        let count = k.len().div_ceil(PAGE);
+        let mut pages: Vec<Page> = (0..count).map(|_| Page::new(&layout)).collect();
+        // The sequence's pages lie in the cache in another order.
+        let numbers: Vec<usize> = (0..count).rev().collect();
+        let cpu = Cpu::with(&PORTABLE, 1);
+        for p in 0..k.len() {
+            let page = &mut pages[numbers[p / PAGE]];
+            attention::store(&cpu, &layout, page, layout.layers - 1, p % PAGE, k.row(p), v.row(p));
+        }
+        Self { layout, pages, numbers, k, v }
+    }
+}
+
+fn half(x: f32) -> f64 {
+    f64::from(sterna_kernels::math::f16_to_f32(sterna_kernels::math::f32_to_f16(x)))
+}
+
+/// Attention against the textbook formula in `f64`, with the cache's values read as `kept`; `slack` is what the cache
+/// may cost on top.
+fn check_attention(cache: &Cache, queries: &[Query<'_>], q: &Rows, out: &Rows, kept: &dyn Fn(f32) -> f64, slack: f64) {
+    let (k, v, dim) = (&cache.k, &cache.v, cache.layout.head_dim);
+    let heads = q.dim() / dim;
     for (row, query) in queries.iter().enumerate() {
         for head in 0..heads {
-            let kv = head / (heads / layout.kv_heads) * dim;
+            let kv = head / (heads / cache.layout.kv_heads) * dim;
             let q = &q.row(row)[head * dim..(head + 1) * dim];
             let score = |p: usize| -> f64 {
-                let dot: f64 = (0..dim).map(|i| f64::from(q[i]) * half(k.row(p)[kv + i])).sum();
+                let dot: f64 = (0..dim).map(|i| f64::from(q[i]) * kept(k.row(p)[kv + i])).sum();
                 dot / (dim as f64).sqrt()
             };
             let scores: Vec<f64> = (0..=query.position).map(score).collect();
             let max = scores.iter().copied().fold(f64::MIN, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             for i in 0..dim {
-                let terms = scores.iter().enumerate().map(|(p, s)| (s - max).exp() / sum * half(v.row(p)[kv + i]));
+                let terms = scores.iter().enumerate().map(|(p, s)| (s - max).exp() / sum * kept(v.row(p)[kv + i]));
                 let (exact, size): (f64, f64) = terms.fold((0.0, 1e-3), |(a, b), t| (a + t, b + t.abs()));
                 let got = f64::from(out.row(row)[head * dim + i]);
                 // Scores reach 10⁸ with the awkward inputs, where f32 leaves no digits behind the point.
-                let slack = 1e-4 + max.abs() * 1e-6;
-                assert!((got - exact).abs() <= size * slack, "head {head}: {got} for {exact}");
+                let digits = 1e-4 + max.abs() * 1e-6;
+                assert!((got - exact).abs() <= size * digits + slack, "head {head}: {got} for {exact}");
             }
         }
     }

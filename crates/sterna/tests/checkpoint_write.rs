@@ -7,6 +7,7 @@ use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles};
 use sterna::kernels::{Cpu, DenseType, set};
+use sterna::model::KvType;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
@@ -134,7 +135,7 @@ fn synthetic_models_can_be_written() {
         assert_eq!(summary.parameters, source.summary().parameters);
         let ternary = summary.groups.iter().find(|group| group.encoding == encoding.name).expect("trits");
         assert_eq!(ternary.tensors, 14);
-        assert!(back.check_memory(128).is_ok());
+        assert!(back.check_memory(128, KvType::F16).is_ok());
     }
 }
 

@@ -10,7 +10,7 @@ use sterna::engine::{
     Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage, compare_heads, evaluate,
 };
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
-use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Settings, Weights};
+use sterna::model::{Batch, Head, HeadMode, KvCache, KvType, Model, Settings, Weights};
 use sterna::text::{Message, Tokenizer};
 
 const VOCAB: usize = 97;
@@ -145,7 +145,7 @@ fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
     let (toy, cpu) = (Toy::new(|_| ()), Cpu::new(1).unwrap());
     let mut tokens = prompt.to_vec();
     for _ in 0..count {
-        let mut kv = KvCache::new(toy.config(), tokens.len());
+        let mut kv = KvCache::new(toy.config(), KvType::F16, tokens.len());
         let sequence = kv.add();
         assert!(kv.reserve(sequence, tokens.len()));
         let mut batch = Batch::default();

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
 use sterna::kernels::set::{self, Cpu, PORTABLE};
 use sterna::kernels::{Activations, Rows, ternary};
-use sterna::model::{self, Batch, KvCache, Model, Precision, Settings};
+use sterna::model::{self, Batch, KvCache, KvType, Model, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
@@ -73,8 +73,8 @@ fn step(model: &dyn Model, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
 }
 
 /// Logits of all tokens, `chunk` at a time, and the cache behind them.
-fn logits(model: &dyn Model, cpu: &Cpu, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache, Batch) {
-    let mut kv = KvCache::new(model.config(), 128);
+fn logits(model: &dyn Model, cpu: &Cpu, kind: KvType, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache, Batch) {
+    let mut kv = KvCache::new(model.config(), kind, 128);
     let sequence = kv.add();
     let (mut out, mut batch) = (Vec::new(), Batch::default());
     for (i, part) in tokens.chunks(chunk).enumerate() {
@@ -102,7 +102,7 @@ fn logits_and_greedy_tokens_equal_the_reference() {
             let what = path.strip_prefix(GOLDEN).expect("a golden").display().to_string();
             let model = load(&path, &cpu);
             let vocab = model.config().vocab;
-            let (got, mut kv, batch) = logits(&*model, &cpu, &ids, ids.len());
+            let (got, mut kv, batch) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
             assert_eq!(got.len(), 48 * vocab, "{what}");
             for (t, (got, expected)) in got.chunks(vocab).zip(expected.chunks(vocab)).enumerate() {
                 assert_eq!(argmax(got), argmax(expected), "{what}: position {t}");
@@ -181,23 +181,24 @@ fn logits_are_byte_identical_however_they_are_computed() {
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let portable = Cpu::with(&PORTABLE, 1);
         let model = load(&path, &portable);
-        let expected = bits(&logits(&*model, &portable, &ids, 48).0);
-        for set in set::available() {
-            for threads in [1, 2, 3] {
+        for kind in [KvType::F16, KvType::Int8] {
+            let expected = bits(&logits(&*model, &portable, kind, &ids, 48).0);
+            for (set, threads) in set::available().flat_map(|set| [(set, 1), (set, 2), (set, 3)]) {
                 let cpu = Cpu::with(set, threads);
+                let what = format!("{name}, {kind:?}: {} on {threads} threads", set.name);
                 for chunk in [1, 7, 48] {
-                    let got = bits(&logits(&*model, &cpu, &ids, chunk).0);
-                    assert!(got == expected, "{name}: {} on {threads} threads, chunks of {chunk}", set.name);
+                    let got = bits(&logits(&*model, &cpu, kind, &ids, chunk).0);
+                    assert!(got == expected, "{what}, chunks of {chunk}");
                 }
-                assert!(bits(&mixed(&*model, &cpu, &ids)) == expected, "{name}: {} in a mixed batch", set.name);
+                assert!(bits(&mixed(&*model, &cpu, kind, &ids)) == expected, "{what} in a mixed batch");
             }
         }
     }
 }
 
 /// The same prompt in two pieces, between rows of another sequence.
-fn mixed(model: &dyn Model, cpu: &Cpu, ids: &[u32]) -> Vec<f32> {
-    let mut kv = KvCache::new(model.config(), 256);
+fn mixed(model: &dyn Model, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
+    let mut kv = KvCache::new(model.config(), kind, 256);
     let (ours, other) = (kv.add(), kv.add());
     assert!(kv.reserve(ours, ids.len()) && kv.reserve(other, ids.len()));
     let mut out = Vec::new();
@@ -211,6 +212,25 @@ fn mixed(model: &dyn Model, cpu: &Cpu, ids: &[u32]) -> Vec<f32> {
     out
 }
 
+/// What an int8 cache costs next to Hugging Face's f32 one.
+#[test]
+fn an_int8_cache_stays_close_to_the_reference() {
+    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    for name in CHECKPOINTS {
+        let path = Path::new(GOLDEN).join(name);
+        let reference = Reference::open(&path.join("ref.safetensors"));
+        let (ids, expected) = (reference.ids("input_ids"), reference.floats("logits"));
+        let model = load(&path, &cpu);
+        let vocab = model.config().vocab;
+        let got = logits(&*model, &cpu, KvType::Int8, &ids, ids.len()).0;
+        let differences: Vec<f32> = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
+        let max = differences.iter().copied().fold(0.0, f32::max);
+        let mean = differences.iter().sum::<f32>() / differences.len() as f32;
+        let same = got.chunks(vocab).zip(expected.chunks(vocab)).filter(|(a, b)| argmax(a) == argmax(b)).count();
+        assert!(max < 0.3 && mean < 0.03 && same == 48, "{name}: max {max}, mean {mean}, {same} of 48");
+    }
+}
+
 /// Weight-only arithmetic: close to int8, and the same on every set.
 #[test]
 fn float_activations_agree_with_the_reference_within_quantisation() {
@@ -220,7 +240,7 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
     let run = |cpu: &Cpu, precision| {
         let model = model::load(&checkpoint, cpu, Settings { precision, ..Settings::default() })
             .unwrap_or_else(|error| panic!("{error}"));
-        logits(&*model, cpu, &ids, 48).0
+        logits(&*model, cpu, KvType::F16, &ids, 48).0
     };
     let portable = Cpu::with(&PORTABLE, 1);
     let expected = run(&portable, Precision::Float32);
@@ -243,7 +263,7 @@ fn starter_model_equals_the_reference() {
     let reference = Reference::open(&Path::new(GOLDEN).join("starter.safetensors"));
     let (ids, greedy) = (list("input_ids"), list("greedy"));
     let vocab = model.config().vocab;
-    let (got, mut kv, batch) = logits(&*model, &cpu, &ids, ids.len());
+    let (got, mut kv, batch) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
     let picked: Vec<u32> = got.chunks(vocab).map(argmax).collect();
     assert_eq!(picked, reference.ids("argmax"));
     let last = &got[got.len() - vocab..];

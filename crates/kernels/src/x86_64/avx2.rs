@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::attention::Dots;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
@@ -11,15 +12,16 @@ use crate::ternary::TILE;
 use crate::vector::Vector;
 use crate::x86_64::STREAMS;
 
-float_kernels! { F32x16, #[target_feature(enable = "avx2")] }
+float_kernels! { F32x16, #[target_feature(enable = "avx2,f16c")] }
 
 /// For Haswell, Zen and newer.
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avx2",
-    supported: || is_x86_feature_detected!("avx2"),
+    supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
     tokens: TOKENS,
     ternary_dot,
     coded_dot,
+    int8_dot,
     floats: FLOATS,
 };
 
@@ -185,6 +187,61 @@ fn coded_block<const BITS: usize, const M: usize>(
     }
 }
 
+/// Rows of queries or weights over the lines of an int8 cache.
+#[target_feature(enable = "avx2")]
+fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
+    for tile in 0..dots.tiles() {
+        let mut row = 0;
+        while row < dots.rows {
+            row += match dots.rows - row {
+                4.. => int8_block::<4>(dots, row, tile, acc),
+                2.. => int8_block::<2>(dots, row, tile, acc),
+                _ => int8_block::<1>(dots, row, tile, acc),
+            };
+        }
+    }
+}
+
+/// `R` rows × one tile, widened to 16 bits (`vpmaddubsw` would saturate): even and odd bytes apart. Returns `R`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn int8_block<const R: usize>(dots: &Dots<'_>, row: usize, tile: usize, acc: &mut [i32]) -> usize {
+    let low = _mm256_set1_epi16(0xff);
+    let mut sums = [[_mm256_setzero_si256(); 2]; R];
+    for (j, line) in dots.lines[tile * dots.depth * TILE..][..dots.depth * TILE].chunks_exact(LINE).enumerate() {
+        prefetch(line, dots.ahead);
+        let (mut even, mut odd) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+        for half in 0..2 {
+            // SAFETY: `line` has 64 bytes.
+            let bytes = unsafe { _mm256_loadu_si256(line.as_ptr().add(32 * half).cast()) };
+            even[half] = _mm256_and_si256(bytes, low);
+            odd[half] = _mm256_srli_epi16::<8>(bytes);
+        }
+        for r in 0..R {
+            // SAFETY: dword j of a row inside `dots.x` (`Dots::fits`).
+            let x = unsafe { dots.x.as_ptr().add((row + r) * dots.x_stride + 4 * j).cast::<i32>().read_unaligned() };
+            let x = _mm256_set1_epi32(x);
+            let (x_even, x_odd) = (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)), _mm256_srai_epi16::<8>(x));
+            for half in 0..2 {
+                let products =
+                    _mm256_add_epi32(_mm256_madd_epi16(even[half], x_even), _mm256_madd_epi16(odd[half], x_odd));
+                sums[r][half] = _mm256_add_epi32(sums[r][half], products);
+            }
+        }
+    }
+    for r in 0..R {
+        let acc = &mut acc[(row + r) * dots.acc_stride + tile * TILE..][..TILE];
+        for (half, acc) in acc.chunks_exact_mut(8).enumerate() {
+            // SAFETY: `acc` has 8 sums.
+            unsafe {
+                let before = _mm256_loadu_si256(acc.as_ptr().cast());
+                _mm256_storeu_si256(acc.as_mut_ptr().cast(), _mm256_add_epi32(before, sums[r][half]));
+            }
+        }
+    }
+    R
+}
+
 /// Two registers: lanes 0 … 7 and 8 … 15.
 #[derive(Clone, Copy)]
 struct F32x16([__m256; 2]);
@@ -200,9 +257,11 @@ fn halves(x: __m128i) -> __m256 {
     _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(scaled), sign))
 }
 
-// SAFETY of every block: the methods are inlined only into functions of this file that enable AVX2, which run only if
-// the CPU has it; the length of what a load reads is asserted before it.
+// SAFETY of every block: the methods are inlined only into functions of this file that enable AVX2 and F16C, which run
+// only if the CPU has them; the length of what a load reads is asserted before it.
 impl Vector for F32x16 {
+    const REGISTERS: usize = 8;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: see above.
@@ -223,6 +282,16 @@ impl Vector for F32x16 {
         unsafe {
             let (low, high) = (_mm_loadu_si128(x.as_ptr().cast()), _mm_loadu_si128(x.as_ptr().add(16).cast()));
             Self([halves(low), halves(high)])
+        }
+    }
+
+    #[inline(always)]
+    fn load_half(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(x.as_ptr().cast()), _mm_loadu_si128(x.as_ptr().add(16).cast()));
+            Self([_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)])
         }
     }
 

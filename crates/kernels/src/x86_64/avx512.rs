@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::attention::Dots;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
@@ -26,6 +27,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     tokens: TOKENS,
     ternary_dot,
     coded_dot,
+    int8_dot,
     floats: FLOATS,
 };
 
@@ -230,6 +232,65 @@ fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize
     }
 }
 
+/// Rows of queries or weights over the lines of an int8 cache.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
+    let mut row = 0;
+    while row < dots.rows {
+        row += match dots.rows - row {
+            8.. => int8_rows::<8>(dots, row, acc),
+            4.. => int8_rows::<4>(dots, row, acc),
+            2.. => int8_rows::<2>(dots, row, acc),
+            _ => int8_rows::<1>(dots, row, acc),
+        };
+    }
+}
+
+/// Rows `row .. row + R`; returns `R`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn int8_rows<const R: usize>(dots: &Dots<'_>, row: usize, acc: &mut [i32]) -> usize {
+    let tiles = dots.tiles();
+    for tile in (0..tiles - tiles % 2).step_by(2) {
+        int8_block::<R, 2>(dots, row, tile, acc);
+    }
+    if tiles % 2 == 1 {
+        int8_block::<R, 1>(dots, row, tiles - 1, acc);
+    }
+    R
+}
+
+/// `R` rows × `T` tiles; sums and lines stay in registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn int8_block<const R: usize, const T: usize>(dots: &Dots<'_>, row: usize, tile: usize, acc: &mut [i32]) {
+    let lines = dots.depth / 4;
+    let mut sums = [[_mm512_setzero_si512(); T]; R];
+    for j in 0..lines {
+        let mut line = [_mm512_setzero_si512(); T];
+        for t in 0..T {
+            let bytes = &dots.lines[((tile + t) * lines + j) * LINE..][..LINE];
+            prefetch(bytes, dots.ahead);
+            // SAFETY: a line has 64 bytes.
+            line[t] = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        }
+        for r in 0..R {
+            // SAFETY: dword j of a row inside `dots.x` (`Dots::fits`).
+            let x = unsafe { dots.x.as_ptr().add((row + r) * dots.x_stride + 4 * j).cast::<i32>().read_unaligned() };
+            for t in 0..T {
+                sums[r][t] = _mm512_dpbusd_epi32(sums[r][t], line[t], _mm512_set1_epi32(x));
+            }
+        }
+    }
+    for r in 0..R {
+        for t in 0..T {
+            let acc = &mut acc[(row + r) * dots.acc_stride + (tile + t) * TILE..][..TILE];
+            // SAFETY: `acc` has 16 sums.
+            let before = unsafe { _mm512_loadu_si512(acc.as_ptr().cast()) };
+            store(_mm512_add_epi32(before, sums[r][t]), acc);
+        }
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn dword(x: &[i8]) -> __m512i {
@@ -251,6 +312,8 @@ struct F32x16(__m512);
 // SAFETY of every block: the methods are inlined only into functions of this file that enable AVX-512, which run only
 // if the CPU has it; the length of what a load reads is asserted before it.
 impl Vector for F32x16 {
+    const REGISTERS: usize = 32;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: see above.
@@ -276,6 +339,13 @@ impl Vector for F32x16 {
             let scaled = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(f32::from_bits(239 << 23)));
             Self(_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(scaled), sign)))
         }
+    }
+
+    #[inline(always)]
+    fn load_half(x: &[u8]) -> Self {
+        assert!(x.len() >= 32);
+        // SAFETY: see above.
+        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) })
     }
 
     #[inline(always)]

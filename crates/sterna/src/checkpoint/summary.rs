@@ -1,7 +1,7 @@
 //! What a checkpoint holds, and whether the machine has the memory to run it.
 
 use super::{Checkpoint, Data, Tensor};
-use crate::model::{KvCache, Precision};
+use crate::model::{KvCache, KvType, Precision};
 use crate::{Error, Result};
 
 /// What a checkpoint holds.
@@ -63,7 +63,7 @@ impl Checkpoint {
 
     /// Bytes that running the model takes, about: packed weights, embeddings and head, tokenizer, and a key/value cache
     /// of `positions`.
-    pub fn memory_needed(&self, positions: usize) -> u64 {
+    pub fn memory_needed(&self, positions: usize, kv: KvType) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
             // Packed at 2 bits a weight, in tiles of 16 × 16.
             (Data::Ternary(_) | Data::Synthetic { .. }, [rows, cols]) => {
@@ -74,13 +74,13 @@ impl Checkpoint {
             (Data::Dense { bytes, .. }, _) => bytes.len() as u64,
             _ => 0,
         });
-        let cache = (KvCache::bytes_per_position(&self.config) as u64).saturating_mul(positions as u64);
+        let cache = (KvCache::bytes_per_position(&self.config, kv) as u64).saturating_mul(positions as u64);
         (tensors.sum::<u64>() + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
     }
 
     /// Refuses a model that cannot fit into the memory that is available now, before hours of swapping show it.
-    pub fn check_memory(&self, positions: usize) -> Result<()> {
-        let need = self.memory_needed(positions);
+    pub fn check_memory(&self, positions: usize, kv: KvType) -> Result<()> {
+        let need = self.memory_needed(positions, kv);
         match sterna_kernels::memory::available() {
             Some(available) if available < need => Err(Error::OutOfMemory {
                 path: self.path.clone(),

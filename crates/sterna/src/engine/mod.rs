@@ -27,7 +27,7 @@ pub use request::{Request, Sampling};
 
 use crate::checkpoint::{Checkpoint, Config};
 use crate::model::kv::PAGE;
-use crate::model::{self, Batch, Head, HeadMode, KvCache, Model, Settings};
+use crate::model::{self, Batch, Head, HeadMode, KvCache, KvType, Model, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 use scheduler::Scheduler;
@@ -50,13 +50,23 @@ pub struct Options {
     /// Whether tokens that the text so far suggests are computed along and checked (prompt lookup). It changes the
     /// time an answer takes, never the answer.
     pub speculation: bool,
+    /// How keys and values are kept.
+    pub kv: KvType,
     /// How the network computes.
     pub settings: Settings,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 0, context: None, chunk: 128, sequences: 1, speculation: false, settings: Settings::default() }
+        Self {
+            threads: 0,
+            context: None,
+            chunk: 128,
+            sequences: 1,
+            speculation: false,
+            kv: KvType::default(),
+            settings: Settings::default(),
+        }
     }
 }
 
@@ -79,6 +89,7 @@ struct Core {
     template: Result<Option<ChatTemplate>>,
     context: usize,
     chunk: usize,
+    kv: KvType,
 }
 
 impl Engine {
@@ -94,7 +105,7 @@ impl Engine {
     pub fn load(checkpoint: Checkpoint, options: &Options) -> Result<Self> {
         let start = Instant::now();
         let context = settle_context(&checkpoint.config, options)?;
-        checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)))?;
+        checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)), options.kv)?;
         let cpu = Cpu::new(options.threads)?;
         let (model, tokenizer, template) = thread::scope(|scope| {
             // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
@@ -114,7 +125,7 @@ impl Engine {
         let model = model?;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
-        let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1) };
+        let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1), kv: options.kv };
         let mut engine = Self::start(core, options)?;
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
@@ -131,6 +142,7 @@ impl Engine {
             cpu: Cpu::new(options.threads)?,
             context: settle_context(model.config(), options)?,
             chunk: options.chunk.max(1),
+            kv: options.kv,
             tokenizer: tokenizer.ok_or_else(|| Error::Request("the model has no tokenizer; use token ids".into())),
             template: Ok(template),
             model,
@@ -146,7 +158,8 @@ impl Engine {
         let speculation = options.speculation;
         let run = move || {
             let tokenizer = worker.tokenizer.as_ref().ok();
-            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, pages, worker.chunk, speculation).run(&queue);
+            let kv = KvCache::new(worker.model.config(), worker.kv, pages.saturating_mul(PAGE));
+            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, kv, pages, worker.chunk, speculation).run(&queue);
         };
         thread::Builder::new()
             .name("sterna-engine".into())
@@ -238,7 +251,7 @@ impl Core {
             let (tokens, context) = (tokens.len(), self.context);
             return Err(Error::Request(format!("{tokens} tokens do not fit into the context of {context}; raise it")));
         }
-        let mut kv = KvCache::new(self.model.config(), tokens.len());
+        let mut kv = KvCache::new(self.model.config(), self.kv, tokens.len());
         let sequence = kv.add();
         let chunk = chunk.max(1);
         for (start, part) in (0..).step_by(chunk).zip(tokens.chunks(chunk)) {

@@ -70,16 +70,16 @@ pub(super) struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    /// A scheduler with `pages` pages of cache that computes `chunk` prompt tokens a step.
+    /// A scheduler with an empty cache of `pages` pages that computes `chunk` prompt tokens a step.
     pub fn new(
         cpu: &'a Cpu,
         model: &'a dyn Model,
         tokenizer: Option<&'a Tokenizer>,
+        kv: KvCache,
         pages: usize,
         chunk: usize,
         speculation: bool,
     ) -> Self {
-        let kv = KvCache::new(model.config(), pages.saturating_mul(PAGE));
         Self { cpu, model, tokenizer, kv, chunk, speculation, queue: VecDeque::new(), running: Vec::new(), pages }
     }
 

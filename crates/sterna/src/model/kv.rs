@@ -1,40 +1,40 @@
 //! The paged key/value cache: sequences of pages, taken when needed and given back whole.
 
-use sterna_kernels::attention::{self, Layout, Query};
+use sterna_kernels::attention::{self, Layout, Page, Query};
+pub use sterna_kernels::attention::{KvType, PAGE};
 use sterna_kernels::{Cpu, Rows};
 
 use super::Batch;
 use crate::checkpoint::Config;
 
-/// Positions in a page.
-pub const PAGE: usize = 32;
-
 /// A sequence in a [`KvCache`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(usize);
 
-/// Keys and values of all layers, as halves, for any number of sequences within a budget of pages.
+/// Keys and values of all layers for any number of sequences, within a budget of pages.
 pub struct KvCache {
     layout: Layout,
-    pages: Vec<Box<[u16]>>,
+    pages: Vec<Page>,
     free: Vec<usize>,
     /// Page numbers of each sequence, in order of positions; `None` is a slot to use again.
     sequences: Vec<Option<Vec<usize>>>,
     budget: usize,
 }
 
+fn layout(config: &Config, kind: KvType) -> Layout {
+    Layout { kind, layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim }
+}
+
 impl KvCache {
     /// A cache for `positions` tokens over all sequences together. Memory is taken page by page, as needed.
-    pub fn new(config: &Config, positions: usize) -> Self {
-        let layout =
-            Layout { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim, page_len: PAGE };
+    pub fn new(config: &Config, kind: KvType, positions: usize) -> Self {
+        let layout = layout(config, kind);
         Self { layout, pages: Vec::new(), free: Vec::new(), sequences: Vec::new(), budget: positions.div_ceil(PAGE) }
     }
 
-    /// Bytes that one position takes: keys and values of all layers.
-    pub fn bytes_per_position(config: &Config) -> usize {
-        let padded = config.head_dim.next_multiple_of(sterna_kernels::portable::LANES);
-        config.layers * 2 * config.kv_heads * padded * size_of::<u16>()
+    /// Bytes that one position takes: keys and values of all layers, and their scales.
+    pub fn bytes_per_position(config: &Config, kind: KvType) -> usize {
+        layout(config, kind).position_bytes()
     }
 
     /// A new, empty sequence.
@@ -64,7 +64,7 @@ impl KvCache {
         }
         for _ in 0..missing {
             let page = self.free.pop().unwrap_or_else(|| {
-                self.pages.push(vec![0; self.layout.page_values()].into_boxed_slice());
+                self.pages.push(Page::new(&self.layout));
                 self.pages.len() - 1
             });
             self.sequences[sequence.0].get_or_insert_default().push(page);
@@ -83,22 +83,33 @@ impl KvCache {
 
     /// Stores the keys and values of a batch in one layer. The rows' positions must be reserved.
     pub fn store(&mut self, cpu: &Cpu, layer: usize, batch: &Batch, k: &Rows, v: &Rows) {
-        for (row, (sequence, position)) in batch.sequences.iter().zip(&batch.positions).enumerate() {
-            let pages = self.sequences[sequence.0].as_ref().expect("the sequence is in the cache");
-            let page = &mut self.pages[pages[position / PAGE]];
-            attention::store(cpu, &self.layout, page, layer, position % PAGE, k.row(row), v.row(row));
-        }
+        let rows = batch.sequences.iter().zip(&batch.positions).enumerate();
+        let mut places: Vec<_> = rows.map(|(row, (s, position))| (self.numbers(*s)[position / PAGE], row)).collect();
+        places.sort_unstable();
+        // Each page that the batch writes, with its rows: pages go to threads.
+        let mut pages = self.pages.iter_mut().enumerate();
+        let mut work: Vec<_> = places
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(|rows| (pages.find(|(number, _)| *number == rows[0].0).expect("numbers are in order").1, rows))
+            .collect();
+        cpu.pool.pieces(&mut work, 1, |_, work| {
+            for (page, rows) in work {
+                for &(_, row) in *rows {
+                    let slot = batch.positions[row] % PAGE;
+                    attention::store(cpu, &self.layout, page, layer, slot, k.row(row), v.row(row));
+                }
+            }
+        });
+    }
+
+    fn numbers(&self, sequence: SequenceId) -> &[usize] {
+        self.sequences[sequence.0].as_ref().expect("the sequence is in the cache")
     }
 
     /// Attention of every row of a batch against its own sequence: rotated queries in, heads side by side out.
     pub fn attend(&self, cpu: &Cpu, layer: usize, batch: &Batch, q: &Rows) -> Rows {
-        let pages: Vec<Vec<&[u16]>> = self
-            .sequences
-            .iter()
-            .map(|pages| pages.iter().flatten().map(|&page| &*self.pages[page]).collect())
-            .collect();
         let rows = batch.sequences.iter().zip(&batch.positions);
-        let queries: Vec<_> = rows.map(|(sequence, &position)| Query { pages: &pages[sequence.0], position }).collect();
-        attention::attend(cpu, &self.layout, layer, &queries, q)
+        let queries: Vec<_> = rows.map(|(&s, &position)| Query { pages: self.numbers(s), position }).collect();
+        attention::attend(cpu, &self.layout, layer, &self.pages, &queries, q)
     }
 }

@@ -15,7 +15,7 @@ use sterna_kernels::{Cpu, Rows};
 use crate::Result;
 use crate::checkpoint::{Architecture, Checkpoint, Config};
 pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
-pub use kv::{KvCache, SequenceId};
+pub use kv::{KvCache, KvType, SequenceId};
 
 /// A network with its weights.
 pub trait Model: Send + Sync {

@@ -1,0 +1,389 @@
+//! Causal attention over a paged cache of keys and values.
+//!
+//! A page holds [`PAGE`] positions of every layer and key/value head, in cache lines of 64 bytes; head_dim is padded
+//! to a multiple of 16. Keys lie so that a lane is a position, values so that a lane is a dimension: no sum runs
+//! across lanes.
+//!
+//! ```text
+//! page      = [layer][kv head][keys | values | scales]
+//! f16  keys   [tile of 16 positions][dim][16 positions]          u16 halves
+//!      values [position][dim]                                    u16 halves
+//! int8 keys   [tile of 16 positions][dim / 4][16 positions][4]   u8 = code + 128
+//!      values [dim / 16][position / 4][16 dims][4 positions]     u8 = code + 128
+//!      scales [keys, values][position]                           f32
+//! ```
+//!
+//! One query's written order: positions go in segments of [`SEGMENT`], counted from 0. A segment gives its largest
+//! score, Σ exp(score − largest) and Σ exp(score − largest) · value; segments are merged one after another, first to
+//! last. So the result depends neither on how the prompt was cut, nor on what else is in the batch, nor on which
+//! thread took which segment. Positions beyond a query's own get the weight 0, and adding 0 to a sum that began at +0
+//! never changes it.
+
+mod halves;
+mod int8;
+
+use std::ops::Range;
+
+pub(crate) use halves::attend as attend_halves;
+pub(crate) use int8::{Dots, Scale, Terms, values as int8_values, weights as int8_weights};
+
+use crate::lines::{LINE, Lines};
+use crate::math::exp;
+use crate::pool::SendPtr;
+use crate::portable::{LANES, fold};
+use crate::rows::Rows;
+use crate::set::{Cpu, KernelSet};
+
+/// Positions in a page.
+pub const PAGE: usize = 32;
+
+/// Positions whose softmax is one sum; a multiple of [`PAGE`]. Keys and values of one fit the second-level cache.
+pub(crate) const SEGMENT: usize = 256;
+
+/// Queries (tokens · heads of a group) that one task takes through the cache together, about.
+const TILE: usize = 32;
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// Halves, rounded half to even.
+    #[default]
+    F16,
+    /// int8 with a scale for every position and head; scores and weighted sums are exact integer dots.
+    Int8,
+}
+
+impl KvType {
+    /// "f16" or "int8".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// How keys and values are kept.
+    pub kind: KvType,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+}
+
+impl Layout {
+    /// Head size as stored: a multiple of 16.
+    fn padded_dim(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+
+    /// Bytes of one position: keys and values (and their scales) of all layers and heads.
+    pub fn position_bytes(&self) -> usize {
+        let head = match self.kind {
+            KvType::F16 => 2 * self.padded_dim() * size_of::<u16>(),
+            KvType::Int8 => 2 * (self.padded_dim() + size_of::<f32>()),
+        };
+        self.layers * self.kv_heads * head
+    }
+
+    /// Bytes of the keys, and again of the values, of one head in a page.
+    fn side_bytes(&self) -> usize {
+        let size = if self.kind == KvType::F16 { size_of::<u16>() } else { 1 };
+        PAGE * self.padded_dim() * size
+    }
+
+    /// Where (layer, kv head) lies in a page, in bytes.
+    fn head(&self, layer: usize, head: usize) -> Range<usize> {
+        let bytes = self.position_bytes() * PAGE / (self.layers * self.kv_heads);
+        let start = (layer * self.kv_heads + head) * bytes;
+        start..start + bytes
+    }
+}
+
+/// Storage of [`PAGE`] positions.
+pub struct Page(Lines);
+
+impl Page {
+    /// An empty page.
+    pub fn new(layout: &Layout) -> Self {
+        Self(Lines::zeroed((layout.position_bytes() * PAGE).div_ceil(LINE)))
+    }
+}
+
+/// Stores the keys and values (`kv_heads · head_dim` each) of one position of one layer in its page.
+pub fn store(cpu: &Cpu, layout: &Layout, page: &mut Page, layer: usize, slot: usize, k: &[f32], v: &[f32]) {
+    assert!(slot < PAGE, "a page has {PAGE} positions");
+    let dim = layout.head_dim;
+    for head in 0..layout.kv_heads {
+        let bytes = &mut page.0.bytes_mut()[layout.head(layer, head)];
+        let (k, v) = (&k[head * dim..][..dim], &v[head * dim..][..dim]);
+        match layout.kind {
+            KvType::F16 => halves::store(cpu.set, layout.padded_dim(), bytes, slot, k, v),
+            KvType::Int8 => int8::store(cpu.set, layout.padded_dim(), bytes, slot, k, v),
+        }
+    }
+}
+
+/// One row of a batch: a token at `position` of the sequence whose pages are `pages`.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// Numbers of the sequence's pages, in order.
+    pub pages: &'a [usize],
+    /// Position of the token; it attends to 0 ..= position.
+    pub position: usize,
+}
+
+/// Attention of every row of `q` (`heads · head_dim` values, rotated) against its own sequence; same shape out.
+pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries: &[Query<'_>], q: &Rows) -> Rows {
+    assert_eq!(q.len(), queries.len(), "one query position a row");
+    let group = q.dim() / layout.head_dim / layout.kv_heads;
+    assert_eq!(group * layout.kv_heads * layout.head_dim, q.dim(), "query heads divide by key/value heads");
+    for query in queries {
+        assert!(query.position < query.pages.len() * PAGE, "the position has a page");
+    }
+    let work = Work { layout, layer, pages, queries, q, group, tiles: tiles(queries, (TILE / group).max(1)) };
+    let mut out = Rows::unwritten(q.len(), q.dim());
+    let out_at = SendPtr(out.data_mut().as_mut_ptr());
+    let tasks = work.tiles.len() * layout.kv_heads;
+    let segments = queries.iter().map(|query| query.position / SEGMENT + 1).max().unwrap_or(0);
+    if segments == 1 || tasks >= 4 * cpu.pool.threads() || cpu.pool.threads() == 1 {
+        cpu.pool.run(tasks, |task| {
+            let tile = work.tile(cpu.set, task);
+            let (mut state, mut partial) = (tile.unwritten(), tile.unwritten());
+            tile.segment(cpu.set, 0, &mut state);
+            for segment in 1..tile.segments() {
+                tile.segment(cpu.set, segment, &mut partial);
+                tile.merge(cpu.set, &mut state, &partial);
+            }
+            tile.finish(&state, out_at);
+        });
+        return out;
+    }
+    // Too few tasks to go round: a task is one segment, and the merge comes after.
+    let size = work.tiles.iter().map(|tile| tile.len() * group * work.stride()).max().unwrap_or(0);
+    let mut partials = vec![0.0; tasks * segments * size];
+    cpu.pool.pieces(&mut partials, size, |i, out| {
+        let tile = work.tile(cpu.set, i / segments);
+        if i % segments < tile.segments() {
+            tile.segment(cpu.set, i % segments, &mut out[..tile.queries * work.stride()]);
+        }
+    });
+    cpu.pool.pieces(&mut partials, segments * size, |task, partials| {
+        let tile = work.tile(cpu.set, task);
+        let (state, rest) = partials.split_at_mut(size);
+        for partial in rest.chunks_exact(size).take(tile.segments() - 1) {
+            tile.merge(cpu.set, state, partial);
+        }
+        tile.finish(state, out_at);
+    });
+    out
+}
+
+/// Neighbouring rows of one sequence, at most `most` together.
+fn tiles(queries: &[Query<'_>], most: usize) -> Vec<Range<usize>> {
+    let mut tiles: Vec<Range<usize>> = Vec::new();
+    for (row, query) in queries.iter().enumerate() {
+        match tiles.last_mut() {
+            Some(tile) if tile.len() < most && std::ptr::eq(queries[tile.start].pages, query.pages) => tile.end += 1,
+            _ => tiles.push(row..row + 1),
+        }
+    }
+    tiles
+}
+
+/// One call of [`attend`]. Task i is (tile i / kv_heads, kv head i % kv_heads).
+struct Work<'a> {
+    layout: &'a Layout,
+    layer: usize,
+    pages: &'a [Page],
+    queries: &'a [Query<'a>],
+    q: &'a Rows,
+    group: usize,
+    tiles: Vec<Range<usize>>,
+}
+
+impl<'a> Work<'a> {
+    /// Values that a query's segment takes: Σ exp · value (padded), then the largest score and Σ exp.
+    fn stride(&self) -> usize {
+        self.layout.padded_dim() + LANES
+    }
+
+    fn tile(&'a self, set: &KernelSet, task: usize) -> Tile<'a> {
+        let (rows, head) = (self.tiles[task / self.layout.kv_heads].clone(), task % self.layout.kv_heads);
+        let (dim, padded) = (self.layout.head_dim, self.layout.padded_dim());
+        let queries = rows.len() * self.group;
+        let scale = 1.0 / (dim as f32).sqrt();
+        let mut q = vec![0.0; queries * padded];
+        for (i, q) in q.chunks_exact_mut(padded).enumerate() {
+            let row = &self.q.row(rows.start + i / self.group)[(head * self.group + i % self.group) * dim..][..dim];
+            for (q, x) in q.iter_mut().zip(row) {
+                *q = x * scale;
+            }
+        }
+        let q = match self.layout.kind {
+            KvType::F16 => Prepared::F32(q),
+            KvType::Int8 => Prepared::Int8(int8::Queries::new(set, &q, padded)),
+        };
+        Tile { work: self, rows, head, queries, q }
+    }
+}
+
+/// The queries of a tile, divided by √head_dim, as its cache wants them.
+enum Prepared {
+    F32(Vec<f32>),
+    Int8(int8::Queries),
+}
+
+/// The query heads of one kv head, for neighbouring tokens: query i is head i % group of token i / group.
+struct Tile<'a> {
+    work: &'a Work<'a>,
+    rows: Range<usize>,
+    head: usize,
+    queries: usize,
+    q: Prepared,
+}
+
+impl Tile<'_> {
+    fn unwritten(&self) -> Vec<f32> {
+        vec![0.0; self.queries * self.work.stride()]
+    }
+
+    /// Positions of the query that sees the most.
+    fn positions(&self) -> usize {
+        self.work.queries[self.rows.clone()].iter().map(|query| query.position + 1).max().unwrap_or(0)
+    }
+
+    fn segments(&self) -> usize {
+        self.positions().div_ceil(SEGMENT)
+    }
+
+    /// Largest score, sum and weighted values of segment `index`: [`Work::stride`] values a query.
+    fn segment(&self, set: &KernelSet, index: usize, out: &mut [f32]) {
+        let start = index * SEGMENT;
+        let pages = self.positions().min(start + SEGMENT).div_ceil(PAGE);
+        let seen = |i: usize| {
+            let position = self.work.queries[self.rows.start + i / self.work.group].position;
+            (position + 1).saturating_sub(start).min(SEGMENT)
+        };
+        let segment = Segment {
+            padded_dim: self.work.layout.padded_dim(),
+            side: self.work.layout.side_bytes(),
+            head: self.work.layout.head(self.work.layer, self.head),
+            pages: self.work.pages,
+            numbers: &self.work.queries[self.rows.start].pages[start / PAGE..pages],
+            seen: (0..self.queries).map(seen).collect(),
+        };
+        match &self.q {
+            Prepared::F32(q) => set.attend_halves(&segment, q, out),
+            Prepared::Int8(q) => int8::attend(set, &segment, q, out),
+        }
+    }
+
+    fn merge(&self, set: &KernelSet, state: &mut [f32], partial: &[f32]) {
+        let stride = self.work.stride();
+        for (state, partial) in state.chunks_exact_mut(stride).zip(partial.chunks_exact(stride)).take(self.queries) {
+            set.merge_segments(state, partial);
+        }
+    }
+
+    /// Divides by the sums and writes the tile's heads.
+    fn finish(&self, state: &[f32], out: SendPtr<f32>) {
+        let (dim, padded, group) = (self.work.layout.head_dim, self.work.layout.padded_dim(), self.work.group);
+        for (i, state) in state.chunks_exact(self.work.stride()).take(self.queries).enumerate() {
+            let at = (self.rows.start + i / group) * self.work.q.dim() + (self.head * group + i % group) * dim;
+            // SAFETY: the place of this row and head in the output, which has the shape of `q`; one tile holds the
+            // row, and one task the head.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), dim) };
+            let inverse = 1.0 / state[padded + 1];
+            for (out, sum) in out.iter_mut().zip(state) {
+                *out = sum * inverse;
+            }
+        }
+    }
+}
+
+/// Up to [`SEGMENT`] positions of one (sequence, layer, kv head).
+pub(crate) struct Segment<'a> {
+    padded_dim: usize,
+    /// Bytes of the keys of a page, and of its values.
+    side: usize,
+    head: Range<usize>,
+    pages: &'a [Page],
+    numbers: &'a [usize],
+    /// How many of the positions each query sees.
+    seen: Vec<usize>,
+}
+
+impl Segment<'_> {
+    #[inline(always)]
+    fn page(&self, i: usize) -> &[u8] {
+        &self.pages[self.numbers[i]].0.bytes()[self.head.clone()]
+    }
+
+    #[inline(always)]
+    fn keys(&self, i: usize) -> &[u8] {
+        &self.page(i)[..self.side]
+    }
+
+    #[inline(always)]
+    fn values(&self, i: usize) -> &[u8] {
+        &self.page(i)[self.side..2 * self.side]
+    }
+
+    /// How far behind the keys of page i the bytes lie that are read next: those of the next page, or the values.
+    #[inline(always)]
+    fn keys_ahead(&self, i: usize) -> usize {
+        let next = if i + 1 < self.numbers.len() { self.keys(i + 1) } else { self.values(0) };
+        (next.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
+    }
+
+    /// The same for the values; the last page's own.
+    #[inline(always)]
+    fn values_ahead(&self, i: usize) -> usize {
+        let next = self.values(if i + 1 < self.numbers.len() { i + 1 } else { i });
+        (next.as_ptr() as usize).wrapping_sub(self.values(i).as_ptr() as usize)
+    }
+}
+
+/// Adds a later segment of one query: both are [`Work::stride`] values.
+#[inline(always)]
+pub(crate) fn merge_segments(state: &mut [f32], partial: &[f32]) {
+    let padded = state.len() - LANES;
+    let (a, b) = (state[padded], partial[padded]);
+    let max = if b > a { b } else { a };
+    let (keep, add) = (exp(a - max), exp(b - max));
+    state[padded] = max;
+    state[padded + 1] = state[padded + 1] * keep + partial[padded + 1] * add;
+    for (state, partial) in state[..padded].iter_mut().zip(&partial[..padded]) {
+        *state = *state * keep + *partial * add;
+    }
+}
+
+/// Replaces scores (a multiple of 16) by exp(score − max), and by 0 from `seen` on; returns (max, sum).
+#[inline(always)]
+fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for block in scores.chunks_exact(LANES) {
+        for i in 0..LANES {
+            max[i] = if block[i] > max[i] { block[i] } else { max[i] };
+        }
+    }
+    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    for score in scores.iter_mut() {
+        *score = exp(*score - max);
+    }
+    scores[seen..].fill(0.0);
+    let mut sum = [0.0; LANES];
+    for block in scores.chunks_exact(LANES) {
+        for i in 0..LANES {
+            sum[i] += block[i];
+        }
+    }
+    (max, fold(sum))
+}
