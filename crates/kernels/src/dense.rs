@@ -48,7 +48,7 @@ impl DenseType {
         if cols.is_multiple_of(weights) { (cols / weights).checked_mul(bytes) } else { None }
     }
 
-    /// Name in lower case, as `--head` and reports use it.
+    /// Name in lower case, as `--stored-head` and reports use it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -8,7 +8,7 @@
 use crate::attention::{self, Dots, Scale, Segment, Terms};
 use crate::dense::{self, DenseType};
 use crate::math::{self, ROUND};
-pub(crate) use crate::screen::{bound, coded_dot};
+pub(crate) use crate::screen::coded_dot;
 use crate::vector::Vector;
 
 /// Lanes of every float reduction.

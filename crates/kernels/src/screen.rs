@@ -79,11 +79,11 @@ impl Bits {
         }
     }
 
-    /// (f, z): what `code` stands for is (f · code − z) · s / f.
-    fn value(self) -> (i32, i32) {
+    /// (log₂ f, z): what `code` stands for is (f · code − z) · s / f.
+    fn value(self) -> (u32, i32) {
         match self {
-            Self::Four => (2, 15),
-            Self::Eight => (1, 128),
+            Self::Four => (1, 15),
+            Self::Eight => (0, 128),
         }
     }
 }
@@ -94,15 +94,33 @@ pub struct Screen {
     rows: usize,
     cols: usize,
     lines: Lines,
-    /// Scale s of each row, and upper bounds of ‖w − ŵ‖ and ‖ŵ‖.
-    scales: Vec<f32>,
-    errors: Vec<f32>,
-    norms: Vec<f32>,
+    fits: Fits,
     /// No row of finite weights has a greater ‖ŵ‖ + ‖w − ŵ‖.
     largest_norm: f64,
 }
 
-/// What is known of one row: s, e and n.
+/// What is known of each row: its scale s, and upper bounds e of ‖w − ŵ‖ and n of ‖ŵ‖.
+pub(crate) struct Fits {
+    scales: Vec<f32>,
+    errors: Vec<f32>,
+    norms: Vec<f32>,
+}
+
+impl Fits {
+    /// The estimates of one token and their margins, from the sums of rows `first` and following.
+    fn bound(&self, token: &Token, sums: &[i32], first: usize, values: &mut [f32], margins: &mut [f32]) {
+        let [a, b, c] = token.margin;
+        for ((value, sum), scale) in values.iter_mut().zip(sums).zip(&self.scales[first..]) {
+            let exact = (sum << token.shift).wrapping_sub(token.offset);
+            *value = exact as f32 * (scale * token.step);
+        }
+        for ((margin, error), norm) in margins.iter_mut().zip(&self.errors[first..]).zip(&self.norms[first..]) {
+            *margin = error * a + norm * b + c;
+        }
+    }
+}
+
+/// The same of one row.
 #[derive(Clone, Copy)]
 pub(crate) struct Fit {
     scale: f32,
@@ -115,8 +133,8 @@ pub(crate) struct Fit {
 pub(crate) struct Token {
     /// Step d of its integers, divided by the f of [`Bits::value`].
     step: f32,
-    /// f.
-    factor: i32,
+    /// log₂ f.
+    shift: u32,
     /// z · ΣX.
     offset: i32,
     /// A, B and the constant of the margin.
@@ -178,9 +196,11 @@ impl Screen {
             cols,
             lines,
             largest_norm: finite.map(|fit| f64::from(fit.norm) + f64::from(fit.error)).fold(0.0, f64::max),
-            scales: fits.iter().map(|fit| fit.scale).collect(),
-            errors: fits.iter().map(|fit| fit.error).collect(),
-            norms: fits.iter().map(|fit| fit.norm).collect(),
+            fits: Fits {
+                scales: fits.iter().map(|fit| fit.scale).collect(),
+                errors: fits.iter().map(|fit| fit.error).collect(),
+                norms: fits.iter().map(|fit| fit.norm).collect(),
+            },
         })
     }
 
@@ -207,12 +227,11 @@ impl Screen {
             let codes = &self.lines.bytes()[first / TILE * tile_bytes..][..tiles * tile_bytes];
             let mut sums = vec![0; m * tiles * TILE];
             cpu.set.coded_dot(self.bits, codes, depth, &integers, &mut sums);
-            let fits = [&self.scales[range.clone()], &self.errors[range.clone()], &self.norms[range.clone()]];
             for (t, sums) in sums.chunks_exact(tiles * TILE).enumerate() {
                 // SAFETY: row t < m, columns `range` inside 0 .. rows; the chunks are disjoint columns.
                 let [values, margins] = outs
                     .map(|out| unsafe { std::slice::from_raw_parts_mut(out.get().add(t * rows + first), range.len()) });
-                cpu.set.bound(&tokens[t], sums, fits, values, margins);
+                self.fits.bound(&tokens[t], sums, first, values, margins);
             }
         });
         Estimates { values, margins }
@@ -226,7 +245,7 @@ impl Screen {
     fn tokens(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> (Vec<i8>, Vec<Token>) {
         let depth = self.depth();
         let mut integers = vec![0; x.len() * depth * 2];
-        let mut tokens = vec![Token { step: f32::NAN, factor: 0, offset: 0, margin: [f32::NAN; 3] }; x.len()];
+        let mut tokens = vec![Token { step: f32::NAN, shift: 0, offset: 0, margin: [f32::NAN; 3] }; x.len()];
         let tokens_at = SendPtr(tokens.as_mut_ptr());
         cpu.pool.pieces(&mut integers, BLOCK * depth * 2, |block, integers| {
             let count = integers.len() / (depth * 2);
@@ -241,7 +260,7 @@ impl Screen {
 
     /// Writes the integers of a token, 8 bytes every `stride`, and bounds what they leave out.
     fn token(&self, x: &[f32], margin: Margin, out: &mut [i8], stride: usize) -> Token {
-        let (factor, zero) = self.bits.value();
+        let (shift, zero) = self.bits.value();
         let range = range(self.cols);
         let max = largest(x);
         // Below, a step would lose its digits; the integers are all 0 and everything counts as left out.
@@ -274,8 +293,8 @@ impl Screen {
         let margin = parts.map(|part| {
             if bounded { ((part + f64::from(f32::MIN_POSITIVE)) * (1.0 + 2f64.powi(-18))) as f32 } else { f32::NAN }
         });
-        let step = if max.is_finite() { step / factor as f32 } else { f32::NAN };
-        Token { step, factor, offset: zero * sum, margin }
+        let step = if max.is_finite() { step / (1 << shift) as f32 } else { f32::NAN };
+        Token { step, shift, offset: zero * sum, margin }
     }
 }
 
@@ -406,17 +425,5 @@ pub(crate) fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: 
                 });
             }
         }
-    }
-}
-
-/// The estimates of one token and their margins, from the sums of rows whose scales, errors and norms are `fits`.
-#[inline(always)]
-pub(crate) fn bound(token: &Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]) {
-    let ([scales, errors, norms], [a, b, c]) = (fits, token.margin);
-    let outs = values.iter_mut().zip(margins);
-    for ((((out, sum), scale), error), norm) in outs.zip(sums).zip(scales).zip(errors).zip(norms) {
-        let exact = token.factor.wrapping_mul(*sum).wrapping_sub(token.offset);
-        *out.0 = exact as f32 * (scale * token.step);
-        *out.1 = error * a + norm * b + c;
     }
 }

@@ -3,7 +3,7 @@
 use crate::attention::{Dots, Scale, Segment, Terms};
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
-use crate::screen::{Bits, Fit, Token};
+use crate::screen::{Bits, Fit};
 
 /// Every set that this build knows, best first. A new one is a file and a line here.
 pub const ALL: &[&KernelSet] = &[
@@ -43,7 +43,6 @@ pub(crate) struct Floats {
     pub(crate) dense_dot: unsafe fn(DenseType, &[u8], usize, &[f32], &mut [f32]),
     pub(crate) dense_row: unsafe fn(DenseType, &[u8], &mut [f32]),
     pub(crate) fit: unsafe fn(Bits, &[f32], &mut [u8]) -> Fit,
-    pub(crate) bound: unsafe fn(&Token, &[i32], [&[f32]; 3], &mut [f32], &mut [f32]),
     pub(crate) attend_halves: unsafe fn(&Segment<'_>, &[f32], &mut [f32]),
     pub(crate) merge_segments: unsafe fn(&mut [f32], &[f32]),
     pub(crate) int8_weights: unsafe fn(&Terms<'_>, &[i32], &mut [i8], &mut [f32]) -> Scale,
@@ -63,9 +62,6 @@ macro_rules! float_kernels {
             add(x: &mut [f32], y: &[f32]);
             to_f16(x: &[f32], out: &mut [u16]);
             dense_row(kind: crate::DenseType, row: &[u8], out: &mut [f32]);
-            bound(
-                token: &crate::screen::Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]
-            );
             merge_segments(state: &mut [f32], partial: &[f32]);
             int8_weights(
                 terms: &crate::attention::Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]
@@ -149,7 +145,6 @@ methods! {
     dense_dot(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
     dense_row(kind: DenseType, row: &[u8], out: &mut [f32]);
     fit(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit;
-    bound(token: &Token, sums: &[i32], fits: [&[f32]; 3], values: &mut [f32], margins: &mut [f32]);
     attend_halves(segment: &Segment<'_>, q: &[f32], out: &mut [f32]);
     merge_segments(state: &mut [f32], partial: &[f32]);
     int8_weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]) -> Scale;

@@ -236,8 +236,10 @@ fn survivors(values: &[f32], margins: &[f32], need: Need) -> Picked {
         Need::Within(distance) => (greatest_lower(values, margins, 1) - distance, 0.0),
         Need::Mass { temperature, rest } => mass_floor(values, margins, f64::from(temperature), rest),
     };
-    // Also where a margin is not a number, or the floor.
-    (places(values, margins, |value, margin| !(value + margin < floor)), floor, rest)
+    // Of NaN and −∞ the latter.
+    let floor = floor.max(f32::NEG_INFINITY);
+    let reaches = |upper: f32| upper >= floor || upper.is_nan();
+    (places(values, margins, |value, margin| reaches(value + margin)), floor, rest)
 }
 
 /// The ids that `keep`; few, so that most blocks are only looked at as a whole.
