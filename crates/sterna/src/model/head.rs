@@ -71,7 +71,7 @@ pub enum Need {
 pub struct Wanted {
     /// Which of the tokens that are not in `also`.
     pub need: Need,
-    /// Tokens whose logits are wanted whatever they are: those that a penalty may change.
+    /// Tokens of the vocabulary whose logits are wanted whatever they are: those that a penalty may change.
     pub also: Vec<u32>,
 }
 
