@@ -6,6 +6,19 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Cpu;
 
+/// The order in which a set's kernels read activations.
+pub(crate) enum Order {
+    /// Token after token.
+    Rows,
+    /// Blocks of this many tokens, the dwords of a block's n tokens side by side; the last block has the tokens that
+    /// are left.
+    ///
+    /// ```text
+    /// block = [k / 4][token 0 … n][k % 4]
+    /// ```
+    Interleaved(usize),
+}
+
 /// int8 rows `(token, feature)`, each with its scale and the sum of its codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activations {
@@ -60,16 +73,15 @@ impl Activations {
         &self.sums
     }
 
-    /// All codes for kernels that take `block` tokens at a time: rows padded with zeros to a multiple of 16, the dwords
-    /// of a block's n tokens side by side. The last block has the tokens that are left.
-    ///
-    /// ```text
-    /// block = [k / 4][token 0 … n][k % 4]
-    /// ```
-    pub(crate) fn interleaved(&self, cpu: &Cpu, block: usize) -> Cow<'_, [i8]> {
-        if block == 1 || self.rows() == 1 {
-            return Cow::Borrowed(&self.codes);
+    /// All codes in the order that a set's kernels read, each row padded with zeros to a multiple of 16.
+    pub(crate) fn arranged(&self, cpu: &Cpu) -> Cow<'_, [i8]> {
+        match (cpu.set.order)(self.rows()) {
+            Order::Interleaved(tokens) if self.rows() > 1 => Cow::Owned(self.interleaved(cpu, tokens)),
+            _ => Cow::Borrowed(&self.codes),
         }
+    }
+
+    fn interleaved(&self, cpu: &Cpu, block: usize) -> Vec<i8> {
         let stride = self.stride();
         let mut out = vec![0; self.codes.len()];
         cpu.pool.pieces(&mut out, block * stride, |i, out| {
@@ -81,7 +93,7 @@ impl Activations {
                 }
             }
         });
-        Cow::Owned(out)
+        out
     }
 
     fn stride(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Instruction sets: a table of kernels each, and the ladder that picks one at run time.
 
+use crate::activations::Order;
 use crate::attention::Span;
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
@@ -22,8 +23,8 @@ pub struct KernelSet {
     /// Name as `STERNA_ISA` and reports use it.
     pub name: &'static str,
     pub(crate) supported: fn() -> bool,
-    /// Tokens whose activations lie interleaved (see `Activations::interleaved`).
-    pub(crate) tokens: usize,
+    /// How `ternary_dot` reads the activations of that many tokens.
+    pub(crate) order: fn(usize) -> Order,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) floats: Floats,
@@ -104,7 +105,7 @@ mod baseline {
 pub static PORTABLE: KernelSet = KernelSet {
     name: "portable",
     supported: || true,
-    tokens: 1,
+    order: |_| Order::Rows,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     floats: baseline::FLOATS,

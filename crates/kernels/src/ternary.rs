@@ -186,7 +186,7 @@ fn run<T: Copy + Default + Send>(
 /// `(token, matrix rows)` result a matrix. The sums are exact.
 pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Rows> {
     assert!(matrices.iter().all(|w| w.cols == x.cols()), "matrices and activations have the same input width");
-    let codes_of_x = x.interleaved(cpu, cpu.set.tokens);
+    let codes_of_x = x.arranged(cpu);
     run(
         cpu,
         matrices,

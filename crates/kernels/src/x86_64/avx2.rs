@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::Order;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
@@ -17,7 +18,7 @@ float_kernels! { F32x16, #[target_feature(enable = "avx2")] }
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avx2",
     supported: || is_x86_feature_detected!("avx2"),
-    tokens: TOKENS,
+    order: |_| Order::Interleaved(TOKENS),
     ternary_dot,
     coded_dot,
     floats: FLOATS,

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::Order;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
@@ -23,7 +24,7 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
     },
-    tokens: TOKENS,
+    order: |_| Order::Interleaved(TOKENS),
     ternary_dot,
     coded_dot,
     floats: FLOATS,
