@@ -5,6 +5,7 @@ use crate::attention::Span;
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
 use crate::screen::{Bits, Fit, Token};
+use crate::ternary::Cut;
 
 /// Every set that this build knows, best first. A new one is a file and a line here.
 pub const ALL: &[&KernelSet] = &[
@@ -25,6 +26,8 @@ pub struct KernelSet {
     pub(crate) supported: fn() -> bool,
     /// How `ternary_dot` reads the activations of that many tokens.
     pub(crate) order: fn(usize) -> Order,
+    /// How the products with that many tokens are cut into pieces of work.
+    pub(crate) cut: fn(usize) -> Cut,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) floats: Floats,
@@ -106,6 +109,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     name: "portable",
     supported: || true,
     order: |_| Order::Rows,
+    cut: |_| Cut::SMALL,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     floats: baseline::FLOATS,

@@ -56,7 +56,7 @@ fn bits(rows: &[Rows]) -> Vec<u32> {
     rows.iter().flat_map(|rows| rows.data()).map(|x| x.to_bits()).collect()
 }
 
-const TOKENS: [usize; 6] = [1, 2, 3, 5, 13, 29];
+const TOKENS: [usize; 7] = [1, 2, 3, 5, 13, 20, 29];
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (16, 16), (17, 64), (33, 100), (48, 257), (130, 272), (160, 1024), (24, 4111)];
 
@@ -113,6 +113,19 @@ fn ternary_matmul_is_exact() {
     }
 }
 
+/// More rows and tokens than a piece of work has.
+#[test]
+fn ternary_matmul_in_many_pieces() {
+    let cpu = Cpu::with(&PORTABLE, 1);
+    let mut random = Random(6);
+    let (w, _) = random.matrix(&cpu, 1750, 80);
+    let (v, _) = random.matrix(&cpu, 3, 80);
+    for m in [16, 77, 135] {
+        let x = Activations::quantize(&cpu, &random.rows(m, 80));
+        against_portable(&format!("{m} tokens"), |cpu| bits(&ternary::matmul(cpu, &[&w, &v], &x)));
+    }
+}
+
 /// The largest sums there are: all weights and all activations at one end.
 #[test]
 fn ternary_matmul_does_not_wrap() {
@@ -125,7 +138,7 @@ fn ternary_matmul_does_not_wrap() {
             Ok::<(), ()>(())
         });
         let w = w.expect("filling cannot fail");
-        for m in [1, 5] {
+        for m in [1, 5, 16] {
             let x = Rows::from_vec(cols, vec![value; m * cols]);
             for set in set::available() {
                 let cpu = Cpu::with(set, 1);

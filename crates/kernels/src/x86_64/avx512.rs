@@ -8,7 +8,7 @@ use crate::memory::prefetch;
 use crate::portable::Lanes;
 use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
-use crate::ternary::TILE;
+use crate::ternary::{Cut, TILE};
 use crate::vector::Vector;
 use crate::x86_64::STREAMS;
 
@@ -25,6 +25,7 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512vnni")
     },
     order: |_| Order::Interleaved(TOKENS),
+    cut: |_| Cut::SMALL,
     ternary_dot,
     coded_dot,
     floats: FLOATS,

@@ -5,6 +5,7 @@
 
 pub(crate) mod avx2;
 pub(crate) mod avx512;
+mod sums;
 
 use std::sync::LazyLock;
 
