@@ -12,6 +12,8 @@ pub const ALL: &[&KernelSet] = &[
     #[cfg(target_arch = "x86_64")]
     &crate::x86_64::avx512::SET,
     #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avxvnni::SET,
+    #[cfg(target_arch = "x86_64")]
     &crate::x86_64::avx2::SET,
     &PORTABLE,
 ];

@@ -72,6 +72,7 @@ fn every_supported_set_is_run() {
         let has = |flag: &str| flags.split_ascii_whitespace().any(|f| f == flag);
         if !flags.is_empty() {
             assert_eq!(names.contains(&"avx2"), has("avx2"), "{names:?}");
+            assert_eq!(names.contains(&"avxvnni"), has("avx_vnni"), "{names:?}");
             assert_eq!(names.contains(&"avx512"), avx512.iter().all(|flag| has(flag)), "{names:?}");
         }
     }

@@ -112,7 +112,7 @@ fn block<const M: usize>(tile: &[u8], x: &[i8], tokens: usize, first: usize, acc
 }
 
 #[target_feature(enable = "avx2")]
-fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+pub(super) fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
     match bits {
         Bits::Four => coded::<4>(codes, depth, x, sums),
         Bits::Eight => coded::<8>(codes, depth, x, sums),
