@@ -32,6 +32,9 @@ const WIDTH: usize = 32;
 /// Lines of a slab.
 const SLAB: usize = 2;
 
+/// Nothing to add but the sums themselves.
+const NO_TOTALS: [i32; TOKENS] = [0; TOKENS];
+
 type Table = [__m256i; ENTRIES];
 
 /// What a thread keeps between calls; fresh pages cost more than the arithmetic on them.
@@ -85,7 +88,7 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
     sums.clear();
     sums.resize(blocks * rows, zero);
     let mut sizes = [zero; MOST.1 / TOKENS];
-    start(x, depth, acc, width, rows);
+    let mut totals = [[zero; 2]; MOST.1 / TOKENS];
     for first in (0..groups).step_by(SLAB) {
         let lines = SLAB.min(groups - first);
         for tile in 0..rows / TILE {
@@ -100,14 +103,14 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
             let sums = &mut sums[b * rows..][..rows];
             let mut size = zero;
             for g in 0..lines {
-                size = _mm256_add_epi16(size, build(&x[(first + g) * 16 * tokens..][..16 * tokens], &mut tables[g]));
+                let columns = &x[(first + g) * 16 * tokens..][..16 * tokens];
+                size = _mm256_add_epi16(size, build(columns, &mut tables[g], &mut totals[b]));
             }
             // Sizes are at most 2¹⁵ − 1 + 32 · 128: unsigned lanes hold them.
-            let total = _mm256_add_epi16(sizes[b], size);
-            let fits = _mm256_cmpeq_epi16(_mm256_max_epu16(total, limit), limit);
-            sizes[b] = total;
+            sizes[b] = _mm256_add_epi16(sizes[b], size);
+            let fits = _mm256_cmpeq_epi16(_mm256_max_epu16(sizes[b], limit), limit);
             if _mm256_movemask_epi8(fits) != -1 {
-                widen(sums, &mut acc[b * TOKENS * width..], width, tokens);
+                widen(sums, &mut acc[b * TOKENS * width..], width, &NO_TOTALS[..tokens]);
                 sizes[b] = size;
             }
             match lines {
@@ -116,27 +119,15 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
             }
         }
     }
+    // Σ code · x = Σ trit · x + Σ x.
     for (b, x) in x.chunks(TOKENS * depth).enumerate() {
-        widen(&mut sums[b * rows..][..rows], &mut acc[b * TOKENS * width..], width, x.len() / depth);
-    }
-}
-
-/// Σ code · x = Σ trit · x + Σ x: results begin with the latter.
-#[target_feature(enable = "avx2")]
-fn start(x: &[i8], depth: usize, acc: &mut [i32], width: usize, rows: usize) {
-    for (x, acc) in x.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
-        let tokens = x.len() / depth;
-        let mut sums = [0; TOKENS];
-        for dwords in x.chunks_exact(4 * tokens) {
-            for t in 0..tokens {
-                for b in 0..4 {
-                    sums[t] += i32::from(dwords[4 * t + b]);
-                }
-            }
+        let mut plus = NO_TOTALS;
+        for half in 0..2 {
+            // SAFETY: half of 16 totals.
+            unsafe { _mm256_storeu_si256(plus.as_mut_ptr().add(8 * half).cast(), totals[b][half]) };
         }
-        for t in 0..tokens {
-            acc[t * width..][..rows].fill(sums[t]);
-        }
+        let acc = &mut acc[b * TOKENS * width..];
+        widen(&mut sums[b * rows..][..rows], acc, width, &plus[..x.len() / depth]);
     }
 }
 
@@ -169,9 +160,11 @@ fn locate(line: &[u8], offsets: &mut [u64]) {
     }
 }
 
-/// The tables of a line's four bytes, from 16 columns of up to 16 interleaved tokens; the sums of |x| come back.
+/// The tables of a line's four bytes, from 16 columns of up to 16 interleaved tokens; adds the columns to the tokens'
+/// `totals`. The sums of |x| come back.
 #[target_feature(enable = "avx2")]
-fn build(x: &[i8], tables: &mut [Table; 4]) -> __m256i {
+fn build(x: &[i8], tables: &mut [Table; 4], totals: &mut [__m256i; 2]) -> __m256i {
+    let (bytes, pairs) = (_mm256_set1_epi8(1), _mm256_set1_epi16(1));
     let tokens = x.len() / 16;
     let mut dwords = [[_mm256_setzero_si256(); 2]; 4];
     for f in 0..4 {
@@ -180,6 +173,8 @@ fn build(x: &[i8], tables: &mut [Table; 4]) -> __m256i {
         for half in 0..2 {
             // SAFETY: half of 64 bytes.
             dwords[f][half] = unsafe { _mm256_loadu_si256(padded.as_ptr().add(32 * half).cast()) };
+            let total = _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, dwords[f][half]), pairs);
+            totals[half] = _mm256_add_epi32(totals[half], total);
         }
     }
     let mut size = _mm256_setzero_si256();
@@ -249,19 +244,20 @@ fn add<const L: usize>(tables: &[[Table; 4]], offsets: &[u64], sums: &mut [__m25
     }
 }
 
-/// Moves 16-bit sums `[row][16 tokens]` into the results of `tokens` tokens.
+/// Moves 16-bit sums `[row][16 tokens]` into the tokens' results, and adds `plus[t]` to all of token t's.
 #[target_feature(enable = "avx2")]
-fn widen(sums: &mut [__m256i], acc: &mut [i32], width: usize, tokens: usize) {
+fn widen(sums: &mut [__m256i], acc: &mut [i32], width: usize, plus: &[i32]) {
     for (i, sums) in sums.chunks_exact_mut(8).enumerate() {
         let columns = transpose(sums);
         sums.fill(_mm256_setzero_si256());
-        for t in 0..tokens {
+        for t in 0..plus.len() {
             let column = columns[t % 8];
             let column = if t < 8 { _mm256_castsi256_si128(column) } else { _mm256_extracti128_si256::<1>(column) };
             let acc: *mut __m256i = acc[t * width + 8 * i..][..8].as_mut_ptr().cast();
             // SAFETY: eight results.
             unsafe {
-                let sum = _mm256_add_epi32(_mm256_loadu_si256(acc), _mm256_cvtepi16_epi32(column));
+                let sum = _mm256_add_epi32(_mm256_cvtepi16_epi32(column), _mm256_set1_epi32(plus[t]));
+                let sum = _mm256_add_epi32(_mm256_loadu_si256(acc), sum);
                 _mm256_storeu_si256(acc, sum);
             }
         }
