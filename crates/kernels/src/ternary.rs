@@ -143,11 +143,13 @@ pub(crate) struct Cut {
     pub(crate) tiles: usize,
     /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of what lies interleaved.
     pub(crate) tokens: (usize, usize),
+    /// Whether all weights meet some tokens before the next ones, whose activations then stay in the cache.
+    pub(crate) tokens_first: bool,
 }
 
 impl Cut {
     /// All tokens, and about 80 KiB of weights, which then stay in the cache.
-    pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX) };
+    pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX), tokens_first: false };
 }
 
 /// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
@@ -174,6 +176,9 @@ fn chunks(threads: usize, matrices: &[&TernaryMatrix], m: usize, cut: &Cut) -> V
                 chunks.push(Chunk { matrix, tiles, tokens: token..m.min(token.saturating_add(tokens)) });
             }
         }
+    }
+    if cut.tokens_first {
+        chunks.sort_by_key(|chunk| chunk.tokens.start);
     }
     chunks
 }
@@ -217,10 +222,9 @@ pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Ro
         cpu,
         matrices,
         x.rows(),
-        &(cpu.set.cut)(x.rows()),
+        &(cpu.set.cut)(x.rows(), x.cols()),
         |w, codes, tokens, acc: &mut [i32]| {
-            let depth = w.groups() * 16;
-            cpu.set.ternary_dot(codes, w.groups(), &codes_of_x[tokens.start * depth..tokens.end * depth], acc);
+            cpu.set.ternary_dot(codes, w.groups(), codes_of_x.tokens(tokens, w.groups() * 16), acc);
         },
         |w, t, sums, out| {
             let (sum, scale) = (x.sums()[t], w.scale / x.scales()[t]);

@@ -73,6 +73,8 @@ fn every_supported_set_is_run() {
         if !flags.is_empty() {
             assert_eq!(names.contains(&"avx2"), has("avx2"), "{names:?}");
             assert_eq!(names.contains(&"avxvnni"), has("avx_vnni"), "{names:?}");
+            let amx = cfg!(target_os = "linux") && ["amx_tile", "amx_int8"].iter().all(|flag| has(flag));
+            assert_eq!(names.contains(&"amx"), amx, "{names:?}");
             assert_eq!(names.contains(&"avx512"), avx512.iter().all(|flag| has(flag)), "{names:?}");
         }
     }
@@ -125,6 +127,10 @@ fn ternary_matmul_in_many_pieces() {
         let x = Activations::quantize(&cpu, &random.rows(m, 80));
         against_portable(&format!("{m} tokens"), |cpu| bits(&ternary::matmul(cpu, &[&w, &v], &x)));
     }
+    // Activations of more than a cache holds.
+    let (w, _) = random.matrix(&cpu, 3, 8200);
+    let x = Activations::quantize(&cpu, &random.rows(150, 8200));
+    against_portable("150 long tokens", |cpu| bits(&ternary::matmul(cpu, &[&w], &x)));
 }
 
 /// The largest sums there are: all weights and all activations at one end.

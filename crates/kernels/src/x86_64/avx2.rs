@@ -19,7 +19,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     name: "avx2",
     supported: || is_x86_feature_detected!("avx2"),
     order: |_| Order::Interleaved(sums::TOKENS),
-    cut: |tokens| sums::cut(tokens, SUMS_FROM),
+    cut: |tokens, _| sums::cut(tokens, SUMS_FROM),
     ternary_dot,
     coded_dot,
     floats: FLOATS,

@@ -25,7 +25,7 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512vnni")
     },
     order: |_| Order::Interleaved(TOKENS),
-    cut: |_| Cut::SMALL,
+    cut: |_, _| Cut::SMALL,
     ternary_dot,
     coded_dot,
     floats: FLOATS,
@@ -38,7 +38,7 @@ const TOKENS: usize = 8;
 const AHEAD: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let depth = groups * 16;
     let width = codes.len() / (groups * LINE) * TILE;
     if x.len() == depth {

@@ -14,7 +14,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     name: "avxvnni",
     supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
     order: |_| Order::Interleaved(TOKENS),
-    cut: |_| Cut::SMALL,
+    cut: |_, _| Cut::SMALL,
     ternary_dot: vex::ternary_dot,
     coded_dot: avx2::coded_dot,
     floats: avx2::FLOATS,

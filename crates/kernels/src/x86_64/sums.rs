@@ -58,7 +58,7 @@ pub(super) fn share(tokens: usize, from: usize) -> usize {
 pub(super) fn cut(tokens: usize, from: usize) -> Cut {
     match share(tokens, from) {
         0 => Cut::SMALL,
-        _ => Cut { tiles: MOST.0, tokens: (TOKENS, MOST.1) },
+        _ => Cut { tiles: MOST.0, tokens: (TOKENS, MOST.1), tokens_first: false },
     }
 }
 
