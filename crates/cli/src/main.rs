@@ -46,7 +46,7 @@ Examples:
   sterna run --help                               options and examples of one command
 
 Environment:
-  STERNA_ISA   instruction set to use: portable, avx2, avx512, …; unset or empty: the best one.
+  STERNA_ISA   instruction set to use: portable, avx2, avxvnni, avx512 or amx; unset or empty: the best one.
                Results are the same bytes with all of them.";
 
 #[derive(Parser)]

@@ -1,10 +1,72 @@
 //! Activations as a ternary layer reads them: int8 with one scale a token, as BitNet models are trained.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::pool::SendPtr;
+use crate::lines::{LINE, Line};
+use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::Cpu;
+
+/// The order in which a set's kernels read activations.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the sets of other CPUs read rows"))]
+pub(crate) enum Order {
+    /// Token after token.
+    Rows,
+    /// Blocks of this many tokens, the dwords of a block's n tokens side by side; the last block has the tokens that
+    /// are left.
+    ///
+    /// ```text
+    /// block = [k / 4][token 0 … n][k % 4]
+    /// ```
+    Interleaved(usize),
+    /// Tiles of 16 tokens × 64 columns, zeros where there are fewer of either; each row a cache line.
+    ///
+    /// ```text
+    /// [token / 16][k / 64][token % 16][k % 64]
+    /// ```
+    Tiles,
+}
+
+/// Activations in an [`Order`].
+pub(crate) enum Arranged<'a> {
+    /// As many values as the rows have.
+    Rows(Cow<'a, [i8]>),
+    /// `Order::Tiles`.
+    Tiles(Vec<Line>),
+}
+
+impl Arranged<'_> {
+    /// Rows of `stride` values in [`Order::Tiles`].
+    pub(crate) fn tiles(pool: &Pool, rows: &[i8], stride: usize) -> Self {
+        let (tokens, depth) = (rows.len() / stride, stride.div_ceil(LINE));
+        let mut out = vec![Line([0; LINE]); tokens.next_multiple_of(16) * depth];
+        pool.pieces(&mut out, 16 * depth, |i, out| {
+            let rows = &rows[16 * i * stride..tokens.min(16 * i + 16) * stride];
+            for (t, row) in rows.chunks_exact(stride).enumerate() {
+                for (codes, line) in row.chunks(LINE).zip(out[t..].iter_mut().step_by(16)) {
+                    for (byte, code) in line.0.iter_mut().zip(codes) {
+                        *byte = *code as u8;
+                    }
+                }
+            }
+        });
+        Self::Tiles(out)
+    }
+
+    /// What belongs to these tokens of `depth` values each; they start at a whole block or tile.
+    pub(crate) fn tokens(&self, tokens: Range<usize>, depth: usize) -> &[i8] {
+        match self {
+            Self::Rows(codes) => &codes[tokens.start * depth..tokens.end * depth],
+            Self::Tiles(lines) => {
+                let lines = &lines[tokens.start * depth.div_ceil(LINE)..];
+                let lines = &lines[..tokens.len().next_multiple_of(16) * depth.div_ceil(LINE)];
+                // SAFETY: `Line` is 64 plain bytes without padding, and all bytes are values of `i8`.
+                unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+            }
+        }
+    }
+}
 
 /// int8 rows `(token, feature)`, each with its scale and the sum of its codes.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,16 +122,16 @@ impl Activations {
         &self.sums
     }
 
-    /// All codes for kernels that take `block` tokens at a time: rows padded with zeros to a multiple of 16, the dwords
-    /// of a block's n tokens side by side. The last block has the tokens that are left.
-    ///
-    /// ```text
-    /// block = [k / 4][token 0 … n][k % 4]
-    /// ```
-    pub(crate) fn interleaved(&self, cpu: &Cpu, block: usize) -> Cow<'_, [i8]> {
-        if block == 1 || self.rows() == 1 {
-            return Cow::Borrowed(&self.codes);
+    /// All codes in the order that a set's kernels read, each row padded with zeros to a multiple of 16.
+    pub(crate) fn arranged(&self, cpu: &Cpu) -> Arranged<'_> {
+        match (cpu.set.order)(self.rows()) {
+            Order::Interleaved(tokens) if self.rows() > 1 => Arranged::Rows(self.interleaved(cpu, tokens).into()),
+            Order::Interleaved(_) | Order::Rows => Arranged::Rows((&self.codes).into()),
+            Order::Tiles => Arranged::tiles(&cpu.pool, &self.codes, self.stride()),
         }
+    }
+
+    fn interleaved(&self, cpu: &Cpu, block: usize) -> Vec<i8> {
         let stride = self.stride();
         let mut out = vec![0; self.codes.len()];
         cpu.pool.pieces(&mut out, block * stride, |i, out| {
@@ -81,7 +143,7 @@ impl Activations {
                 }
             }
         });
-        Cow::Owned(out)
+        out
     }
 
     fn stride(&self) -> usize {

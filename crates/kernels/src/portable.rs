@@ -42,7 +42,7 @@ pub(crate) fn lanes(x: &[f32]) -> Lanes {
 
 /// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 rows, in tiles of 16 rows (layout: [`crate::ternary`]).
 ///
-/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, `KernelSet::tokens` interleaved;
+/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, row after row here;
 /// `acc[t][row]`: the sum of code · x, exact.
 #[inline(always)]
 pub(crate) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {

@@ -1,14 +1,20 @@
 //! Instruction sets: a table of kernels each, and the ladder that picks one at run time.
 
+use crate::activations::Order;
 use crate::attention::{Dots, Scale, Segment, Terms};
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
 use crate::screen::{Bits, Fit};
+use crate::ternary::Cut;
 
 /// Every set that this build knows, best first. A new one is a file and a line here.
 pub const ALL: &[&KernelSet] = &[
     #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::amx::SET,
+    #[cfg(target_arch = "x86_64")]
     &crate::x86_64::avx512::SET,
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avxvnni::SET,
     #[cfg(target_arch = "x86_64")]
     &crate::x86_64::avx2::SET,
     &PORTABLE,
@@ -22,8 +28,10 @@ pub struct KernelSet {
     /// Name as `STERNA_ISA` and reports use it.
     pub name: &'static str,
     pub(crate) supported: fn() -> bool,
-    /// Tokens whose activations lie interleaved (see `Activations::interleaved`).
-    pub(crate) tokens: usize,
+    /// How `ternary_dot` reads the activations of that many tokens.
+    pub(crate) order: fn(usize) -> Order,
+    /// How the products with that many tokens and columns are cut into pieces of work.
+    pub(crate) cut: fn(usize, usize) -> Cut,
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) int8_dot: unsafe fn(&Dots<'_>, &mut [i32]),
@@ -112,7 +120,8 @@ mod baseline {
 pub static PORTABLE: KernelSet = KernelSet {
     name: "portable",
     supported: || true,
-    tokens: 1,
+    order: |_| Order::Rows,
+    cut: |_, _| Cut::SMALL,
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     int8_dot: |dots, acc| baseline::int8_dot(dots, acc),
@@ -156,7 +165,7 @@ impl KernelSet {
         debug_assert!((self.supported)());
         let tiles = codes.len() / (groups * 64).max(1);
         assert_eq!(codes.len(), tiles * groups * 64, "whole tiles");
-        assert_eq!(acc.len() * groups * 16, x.len() * tiles * 16, "one sum a row and token");
+        assert!(acc.len() * groups <= x.len() * tiles, "one sum a row and token");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.ternary_dot)(codes, groups, x, acc) }
     }
@@ -211,8 +220,8 @@ impl std::error::Error for UnknownSet {}
 
 /// The set called `name`; the best one for an empty name.
 pub fn by_name(name: &str) -> Result<&'static KernelSet, UnknownSet> {
-    let mut sets = available();
-    let found = if name.is_empty() { sets.next() } else { sets.find(|set| set.name == name) };
+    // Only a set that is asked for is looked at: to look is to ask the system for AMX.
+    let found = ALL.iter().copied().find(|set| (name.is_empty() || set.name == name) && (set.supported)());
     found.ok_or_else(|| UnknownSet { name: name.to_owned() })
 }
 

@@ -13,6 +13,8 @@
 //! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
 //! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
 
+use std::ops::Range;
+
 use crate::activations::Activations;
 use crate::lines::{LINE, Line, Lines};
 use crate::pool::{Pool, SendPtr};
@@ -128,54 +130,83 @@ impl TernaryMatrix {
     }
 }
 
-/// Tiles of one chunk of work for several tokens: about 80 KiB of weights, which then stay in the cache.
-const CHUNK_TILES: usize = 8;
-
-/// Tiles of one chunk: for one token, whose weights are read once, the fewer and longer the runs of memory the better,
-/// but enough chunks that a thread put aside does not hold up the others.
-fn chunk_tiles(matrices: &[&TernaryMatrix], m: usize, threads: usize) -> usize {
-    let tiles: usize = matrices.iter().map(|w| w.tile_count()).sum();
-    if m == 1 { (tiles / (4 * threads)).max(CHUNK_TILES) } else { CHUNK_TILES }
-}
-
-/// A piece of work: some tiles of one matrix.
+/// A piece of work: some tiles of one matrix and some tokens.
 struct Chunk {
     matrix: usize,
-    first: usize,
-    count: usize,
+    tiles: Range<usize>,
+    tokens: Range<usize>,
 }
 
-fn chunks(matrices: &[&TernaryMatrix], size: usize) -> Vec<Chunk> {
-    let of = |(matrix, m): (usize, &&TernaryMatrix)| {
-        let tiles = m.tile_count();
-        (0..tiles).step_by(size).map(move |first| Chunk { matrix, first, count: size.min(tiles - first) })
+/// How a set wants the products of a batch cut into chunks.
+pub(crate) struct Cut {
+    /// Most tiles of a chunk.
+    pub(crate) tiles: usize,
+    /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of what lies interleaved.
+    pub(crate) tokens: (usize, usize),
+    /// Whether all weights meet some tokens before the next ones, whose activations then stay in the cache.
+    pub(crate) tokens_first: bool,
+}
+
+impl Cut {
+    /// All tokens, and about 80 KiB of weights, which then stay in the cache.
+    pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX), tokens_first: false };
+}
+
+/// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
+/// chunk with many rows gets more out of what it prepares for its tokens.
+fn chunks(threads: usize, matrices: &[&TernaryMatrix], m: usize, cut: &Cut) -> Vec<Chunk> {
+    let (fewest, most) = cut.tokens;
+    let total: usize = matrices.iter().map(|w| w.tile_count()).sum();
+    let tiles = match m {
+        // Weights that are read once: the fewer and longer the runs of memory the better, but enough chunks that a
+        // thread put aside does not hold up the others.
+        1 => (total / (4 * threads)).max(cut.tiles),
+        _ => total.div_ceil(threads.div_ceil(m.div_ceil(fewest).max(1))).clamp(1, cut.tiles),
     };
-    matrices.iter().enumerate().flat_map(of).collect()
+    let groups = threads.div_ceil(total.div_ceil(tiles).max(1));
+    let tokens = m.div_ceil(groups).div_ceil(fewest).max(1).saturating_mul(fewest).min(most);
+    let mut chunks = Vec::new();
+    for (matrix, w) in matrices.iter().enumerate() {
+        // Equal parts: a short last one would leave a thread waiting.
+        let parts = w.tile_count().div_ceil(tiles).max(1);
+        let part = w.tile_count().div_ceil(parts).max(1);
+        for first in (0..w.tile_count()).step_by(part) {
+            for token in (0..m).step_by(tokens) {
+                let tiles = first..w.tile_count().min(first + part);
+                chunks.push(Chunk { matrix, tiles, tokens: token..m.min(token.saturating_add(tokens)) });
+            }
+        }
+    }
+    if cut.tokens_first {
+        chunks.sort_by_key(|chunk| chunk.tokens.start);
+    }
+    chunks
 }
 
-/// Runs `dot(matrix, codes, sums)` over all chunks, `sums` being `(m, rows of the chunk)`, and hands the sums of each
-/// token to `finish(matrix, token, sums, out)`.
+/// Runs `dot(matrix, codes, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands the
+/// sums of each token to `finish(matrix, token, sums, out)`.
 fn run<T: Copy + Default + Send>(
     cpu: &Cpu,
     matrices: &[&TernaryMatrix],
     m: usize,
-    dot: impl Fn(&TernaryMatrix, &[u8], &mut [T]) + Sync,
+    cut: &Cut,
+    dot: impl Fn(&TernaryMatrix, &[u8], Range<usize>, &mut [T]) + Sync,
     finish: impl Fn(&TernaryMatrix, usize, &[T], &mut [f32]) + Sync,
 ) -> Vec<Rows> {
     let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.rows)).collect();
     let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
-    let chunks = chunks(matrices, chunk_tiles(matrices, m, cpu.pool.threads()));
+    let chunks = chunks(cpu.pool.threads(), matrices, m, cut);
     cpu.pool.run(chunks.len(), |i| {
-        let Chunk { matrix, first, count } = chunks[i];
-        let (w, out) = (matrices[matrix], pointers[matrix].get());
-        let width = count * TILE;
-        let mut sums = vec![T::default(); m * width];
-        dot(w, w.tiles(first, count), &mut sums);
-        let kept = width.min(w.rows - first * TILE);
-        for (t, sums) in sums.chunks_exact(width).enumerate() {
-            // SAFETY: row t < m and columns first · 16 .. + kept ≤ rows of this matrix's own output; the chunks of a
-            // matrix are disjoint ranges of columns.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * w.rows + first * TILE), kept) };
+        let Chunk { matrix, tiles, tokens } = &chunks[i];
+        let (w, out) = (matrices[*matrix], pointers[*matrix].get());
+        let (first, width) = (tiles.start * TILE, tiles.len() * TILE);
+        let mut sums = vec![T::default(); tokens.len() * width];
+        dot(w, w.tiles(tiles.start, tiles.len()), tokens.clone(), &mut sums);
+        let kept = width.min(w.rows - first);
+        for (t, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
+            // SAFETY: row t < m and columns first .. + kept ≤ rows of this matrix's own output; the chunks of a matrix
+            // differ in their tokens or in their columns.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * w.rows + first), kept) };
             finish(w, t, sums, out);
         }
     });
@@ -186,12 +217,15 @@ fn run<T: Copy + Default + Send>(
 /// `(token, matrix rows)` result a matrix. The sums are exact.
 pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Rows> {
     assert!(matrices.iter().all(|w| w.cols == x.cols()), "matrices and activations have the same input width");
-    let codes_of_x = x.interleaved(cpu, cpu.set.tokens);
+    let codes_of_x = x.arranged(cpu);
     run(
         cpu,
         matrices,
         x.rows(),
-        |w, codes, acc: &mut [i32]| cpu.set.ternary_dot(codes, w.groups(), &codes_of_x, acc),
+        &(cpu.set.cut)(x.rows(), x.cols()),
+        |w, codes, tokens, acc: &mut [i32]| {
+            cpu.set.ternary_dot(codes, w.groups(), codes_of_x.tokens(tokens, w.groups() * 16), acc);
+        },
         |w, t, sums, out| {
             let (sum, scale) = (x.sums()[t], w.scale / x.scales()[t]);
             for (out, dot) in out.iter_mut().zip(sums) {
@@ -208,7 +242,8 @@ pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows>
         cpu,
         matrices,
         x.len(),
-        |w, codes, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, w.groups(), x.data(), w.cols, acc),
+        &Cut::SMALL,
+        |w, codes, _, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, w.groups(), x.data(), w.cols, acc),
         |w, _, sums, out| {
             for (out, dot) in out.iter_mut().zip(sums) {
                 *out = dot * w.scale;

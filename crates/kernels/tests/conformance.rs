@@ -56,7 +56,7 @@ fn bits(rows: &[Rows]) -> Vec<u32> {
     rows.iter().flat_map(|rows| rows.data()).map(|x| x.to_bits()).collect()
 }
 
-const TOKENS: [usize; 6] = [1, 2, 3, 5, 13, 29];
+const TOKENS: [usize; 7] = [1, 2, 3, 5, 13, 20, 29];
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (16, 16), (17, 64), (33, 100), (48, 257), (130, 272), (160, 1024), (24, 4111)];
 
@@ -72,6 +72,9 @@ fn every_supported_set_is_run() {
         let has = |flag: &str| flags.split_ascii_whitespace().any(|f| f == flag);
         if !flags.is_empty() {
             assert_eq!(names.contains(&"avx2"), has("avx2") && has("f16c"), "{names:?}");
+            assert_eq!(names.contains(&"avxvnni"), has("avx_vnni") && has("f16c"), "{names:?}");
+            let amx = cfg!(target_os = "linux") && ["amx_tile", "amx_int8"].iter().all(|flag| has(flag));
+            assert_eq!(names.contains(&"amx"), amx, "{names:?}");
             assert_eq!(names.contains(&"avx512"), avx512.iter().all(|flag| has(flag)), "{names:?}");
         }
     }
@@ -113,6 +116,23 @@ fn ternary_matmul_is_exact() {
     }
 }
 
+/// More rows and tokens than a piece of work has.
+#[test]
+fn ternary_matmul_in_many_pieces() {
+    let cpu = Cpu::with(&PORTABLE, 1);
+    let mut random = Random(6);
+    let (w, _) = random.matrix(&cpu, 1750, 80);
+    let (v, _) = random.matrix(&cpu, 3, 80);
+    for m in [16, 77, 135] {
+        let x = Activations::quantize(&cpu, &random.rows(m, 80));
+        against_portable(&format!("{m} tokens"), |cpu| bits(&ternary::matmul(cpu, &[&w, &v], &x)));
+    }
+    // Activations of more than a cache holds.
+    let (w, _) = random.matrix(&cpu, 3, 8200);
+    let x = Activations::quantize(&cpu, &random.rows(150, 8200));
+    against_portable("150 long tokens", |cpu| bits(&ternary::matmul(cpu, &[&w], &x)));
+}
+
 /// The largest sums there are: all weights and all activations at one end.
 #[test]
 fn ternary_matmul_does_not_wrap() {
@@ -125,7 +145,7 @@ fn ternary_matmul_does_not_wrap() {
             Ok::<(), ()>(())
         });
         let w = w.expect("filling cannot fail");
-        for m in [1, 5] {
+        for m in [1, 5, 16] {
             let x = Rows::from_vec(cols, vec![value; m * cols]);
             for set in set::available() {
                 let cpu = Cpu::with(set, 1);

@@ -2,13 +2,14 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::Order;
 use crate::attention::Dots;
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
 use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
-use crate::ternary::TILE;
+use crate::ternary::{Cut, TILE};
 use crate::vector::Vector;
 use crate::x86_64::STREAMS;
 
@@ -24,7 +25,8 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vnni")
     },
-    tokens: TOKENS,
+    order: |_| Order::Interleaved(TOKENS),
+    cut: |_, _| Cut::SMALL,
     ternary_dot,
     coded_dot,
     int8_dot,
@@ -38,7 +40,7 @@ const TOKENS: usize = 8;
 const AHEAD: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let depth = groups * 16;
     let width = codes.len() / (groups * LINE) * TILE;
     if x.len() == depth {

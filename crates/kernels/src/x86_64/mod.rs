@@ -3,8 +3,11 @@
 // Registers are indexed: an iterator's closures may be compiled without the instruction set's features.
 #![allow(clippy::needless_range_loop)]
 
+pub(crate) mod amx;
 pub(crate) mod avx2;
 pub(crate) mod avx512;
+pub(crate) mod avxvnni;
+mod sums;
 
 use std::sync::LazyLock;
 

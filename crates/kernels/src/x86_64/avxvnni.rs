@@ -1,0 +1,131 @@
+//! AVX-VNNI: `vpdpbusd` on 256-bit registers, for Intel's Alder Lake and newer, which lack AVX-512.
+
+use std::arch::x86_64::*;
+
+use crate::activations::Order;
+use crate::lines::LINE;
+use crate::memory::prefetch;
+use crate::set::KernelSet;
+use crate::ternary::{Cut, TILE};
+use crate::x86_64::{STREAMS, avx2};
+
+/// For Alder Lake, Zen 5 and newer. AVX2 has the float kernels.
+pub(crate) static SET: KernelSet = KernelSet {
+    name: "avxvnni",
+    supported: || (avx2::SET.supported)() && is_x86_feature_detected!("avxvnni"),
+    order: |_| Order::Interleaved(TOKENS),
+    cut: |_, _| Cut::SMALL,
+    ternary_dot: vex::ternary_dot,
+    coded_dot: avx2::SET.coded_dot,
+    int8_dot: avx2::SET.int8_dot,
+    floats: avx2::FLOATS,
+};
+
+/// Tokens of a block: with the two halves of a tile 8 sums stay in registers.
+const TOKENS: usize = 4;
+
+/// How far ahead of the loads a stream is prefetched, in bytes.
+const AHEAD: usize = 1024;
+
+/// The kernel over one encoding of `vpdpbusd`.
+macro_rules! kernel {
+    ($name:ident, $features:literal, $dpbusd:ident) => {
+        mod $name {
+            use super::*;
+
+            #[target_feature(enable = $features)]
+            pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+                let depth = groups * 16;
+                let width = codes.len() / (groups * LINE) * TILE;
+                for (i, tile) in codes.chunks_exact(groups * LINE).enumerate() {
+                    for (x, acc) in x.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
+                        let acc = &mut acc[i * TILE..];
+                        match x.len() / depth {
+                            1 => block::<1>(tile, x, acc, width),
+                            2 => block::<2>(tile, x, acc, width),
+                            3 => block::<3>(tile, x, acc, width),
+                            _ => block::<TOKENS>(tile, x, acc, width),
+                        }
+                    }
+                }
+            }
+
+            /// `M` interleaved tokens × one tile. Row t of the result lies at `acc[t · width ..]`.
+            #[target_feature(enable = $features)]
+            fn block<const M: usize>(tile: &[u8], x: &[i8], acc: &mut [i32], width: usize) {
+                assert!(x.len() == M * tile.len() / 4);
+                let two_bits = _mm256_set1_epi8(3);
+                let ahead = *STREAMS > 1;
+                let mut sums = [[_mm256_setzero_si256(); 2]; M];
+                for (g, line) in tile.chunks_exact(LINE).enumerate() {
+                    let mut codes = [_mm256_setzero_si256(); 2];
+                    if ahead {
+                        prefetch(line, AHEAD);
+                    }
+                    for half in 0..2 {
+                        // SAFETY: `line` has 64 bytes.
+                        codes[half] = unsafe { _mm256_loadu_si256(line.as_ptr().add(32 * half).cast()) };
+                    }
+                    for f in 0..4 {
+                        let mut field = [_mm256_setzero_si256(); 2];
+                        for half in 0..2 {
+                            field[half] = _mm256_and_si256(codes[half], two_bits);
+                            codes[half] = _mm256_srli_epi32::<2>(codes[half]);
+                        }
+                        for t in 0..M {
+                            // SAFETY: `x` has `M` dwords for each four columns.
+                            let x = unsafe { x.as_ptr().cast::<i32>().add((4 * g + f) * M + t).read_unaligned() };
+                            let x = _mm256_set1_epi32(x);
+                            for half in 0..2 {
+                                sums[t][half] = $dpbusd(sums[t][half], field[half], x);
+                            }
+                        }
+                    }
+                }
+                for t in 0..M {
+                    let acc = &mut acc[t * width..][..TILE];
+                    for (half, acc) in acc.chunks_exact_mut(8).enumerate() {
+                        // SAFETY: `acc` has room for 8 sums.
+                        unsafe { _mm256_storeu_si256(acc.as_mut_ptr().cast(), sums[t][half]) };
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernel! { vex, "avx2,avxvnni", _mm256_dpbusd_avx_epi32 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The same instruction as AVX-512 encodes it: more machines that run tests have that one.
+    kernel! { evex, "avx2,avx512vnni,avx512vl", _mm256_dpbusd_epi32 }
+
+    #[test]
+    fn the_other_encoding_gives_the_portable_sums() {
+        if !is_x86_feature_detected!("avx512vnni") || !is_x86_feature_detected!("avx512vl") {
+            return;
+        }
+        let byte = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
+        for (tiles, groups, tokens) in [(1, 1, 1), (2, 5, 1), (3, 7, 2), (1, 160, 3), (2, 3, 4), (2, 9, 13)] {
+            let depth = groups * 16;
+            // No field is 3.
+            let codes: Vec<u8> =
+                (0..tiles * groups * LINE).map(|i| byte(i) & !((byte(i) & byte(i) >> 1 & 0x55) << 1)).collect();
+            let x: Vec<i8> = (0..tokens * depth).map(|i| byte(i + 9999) as i8).collect();
+            let mut interleaved = Vec::new();
+            for block in x.chunks(TOKENS * depth) {
+                for dword in 0..depth / 4 {
+                    block.chunks_exact(depth).for_each(|row| interleaved.extend_from_slice(&row[4 * dword..][..4]));
+                }
+            }
+            let (mut got, mut expected) = (vec![0; tokens * tiles * TILE], vec![0; tokens * tiles * TILE]);
+            // SAFETY: the CPU has the features.
+            unsafe { evex::ternary_dot(&codes, groups, &interleaved, &mut got) };
+            crate::portable::ternary_dot(&codes, groups, &x, &mut expected);
+            assert_eq!(got, expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
+        }
+    }
+}
