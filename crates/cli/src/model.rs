@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
-use sterna::model::{HeadMode, Precision, Settings};
+use sterna::model::{FfnMode, HeadMode, Precision, Settings};
 
 use crate::output;
 
@@ -42,6 +42,8 @@ pub struct Loading {
     /// unlikely to matter, int8 rounds all rows to 8 bits, f16 reads all rows as stored
     #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
     pub head: HeadMode,
+    #[command(flatten)]
+    pub ffn: FfnArg,
 }
 
 /// Parses the name of a mode, and shows all names.
@@ -56,6 +58,33 @@ pub struct Speculation {
     /// Compute one token at a time, instead of checking what the text so far suggests along with it
     #[arg(long)]
     pub no_speculation: bool,
+}
+
+/// Whether zeros are skipped.
+#[derive(clap::Args)]
+pub struct FfnArg {
+    /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU²; the results
+    /// are the same bytes
+    #[arg(long, value_enum, value_name = "MODE", default_value = "auto")]
+    ffn: Ffn,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ffn {
+    Auto,
+    Dense,
+    Sparse,
+}
+
+impl FfnArg {
+    /// The library's setting.
+    pub fn mode(&self) -> FfnMode {
+        match self.ffn {
+            Ffn::Auto => FfnMode::Auto,
+            Ffn::Dense => FfnMode::Dense,
+            Ffn::Sparse => FfnMode::Sparse,
+        }
+    }
 }
 
 /// Positions of the context.
@@ -81,7 +110,7 @@ impl Loading {
             Activations::Auto | Activations::Int8 => Precision::Int8,
             Activations::F32 => Precision::Float32,
         };
-        let settings = Settings { precision, head: self.head };
+        let settings = Settings { precision, head: self.head, ffn: self.ffn.mode(), ..Settings::default() };
         Options { threads: self.threads.unwrap_or(0) as usize, context, settings, ..Options::default() }
     }
 }

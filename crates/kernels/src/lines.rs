@@ -92,6 +92,12 @@ impl Lines {
         // SAFETY: `Line` is 64 plain bytes without padding, so the slice's bytes are all initialised.
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * LINE) }
     }
+
+    /// The lines as plain bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; any bytes are valid lines.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * LINE) }
+    }
 }
 
 impl Deref for Lines {

@@ -20,6 +20,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     tokens: TOKENS,
     ternary_dot,
     coded_dot,
+    sparse: super::avx2_sparse::SPARSE,
     floats: FLOATS,
 };
 

@@ -26,6 +26,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     tokens: TOKENS,
     ternary_dot,
     coded_dot,
+    sparse: super::avx512_sparse::SPARSE,
     floats: FLOATS,
 };
 

@@ -4,7 +4,9 @@
 #![allow(clippy::needless_range_loop)]
 
 pub(crate) mod avx2;
+mod avx2_sparse;
 pub(crate) mod avx512;
+mod avx512_sparse;
 
 use std::sync::LazyLock;
 
