@@ -143,8 +143,12 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     }
     let work = Work { prompt, tokens, repeat: args.repeat };
     checkpoint.check_memory(prompt + tokens)?;
-    let settings =
-        Settings { ffn: args.ffn.mode(), gate_zeros: args.gate_zeros.map(|share| share as f32), ..Settings::default() };
+    let settings = Settings {
+        head: args.head,
+        ffn: args.ffn.mode(),
+        gate_zeros: args.gate_zeros.map(|share| share as f32),
+        ..Settings::default()
+    };
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
