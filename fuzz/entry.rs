@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::{Bytes, Cpu, set};
+use sterna::kernels::{Bytes, Cpu, TernaryMatrix, set};
 use sterna::text::Tokenizer;
 
 /// Bytes as a GGUF file; a model that opens is read as a whole.
@@ -18,7 +18,7 @@ pub fn gguf_header(bytes: &[u8]) {
         // Each tensor is a result of its own.
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),
-            (_, &[rows, cols]) => drop(checkpoint.ternary(&cpu, name, rows, cols)),
+            (_, &[rows, cols]) => drop(checkpoint.ternary::<TernaryMatrix>(&cpu, name, rows, cols)),
             (_, shape) => drop(checkpoint.vector(name, shape.first().copied().unwrap_or(0))),
         }
     }

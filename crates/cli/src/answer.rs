@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Request, Usage};
 
-use crate::output;
+use crate::{density, output};
 
 /// How often an answer in the making looks whether it is still wanted.
 const LISTEN: Duration = Duration::from_millis(50);
@@ -60,18 +60,27 @@ impl Answer {
     }
 
     /// Answers a request: as text while it is made, or as one JSON object at the end.
-    pub fn print(engine: &Engine, request: Request, json: bool) -> anyhow::Result<()> {
+    ///
+    /// With `stats` it also says how much of the feed-forward weights was read.
+    pub fn print(engine: &Engine, request: Request, json: bool, stats: bool) -> anyhow::Result<()> {
         let asked = request.clone();
         let generation = engine.generate(request)?;
         if json {
             let answer = Self::collect(generation, |_| Ok(()), || false)?;
-            return output::json(&answer.json(engine, asked));
+            let mut object = answer.json(engine, asked);
+            if stats {
+                object["ffn"] = density::report(engine.model());
+            }
+            return output::json(&object);
         }
         let answer = Self::collect(generation, output::text, || false)?;
         if !answer.text.ends_with('\n') {
             output::text("\n")?;
         }
         output::note(&answer.speed(engine));
+        if stats {
+            output::remark(&density::lines(&density::report(engine.model())));
+        }
         Ok(())
     }
 
@@ -101,12 +110,12 @@ impl Answer {
             "text": self.text,
             "finish_reason": self.reason.map(FinishReason::as_str),
             "seed": asked.sampling.seed,
+            "speculation": { "drafted": self.usage.drafted, "accepted": self.usage.accepted },
             "timings": {
                 "load_s": engine.load_seconds(),
                 "prefill_tokens_per_s": self.usage.prefill_tokens_per_s(),
                 "decode_tokens_per_s": self.usage.decode_tokens_per_s(),
             },
-            "speculation": { "drafted": self.usage.drafted, "accepted": self.usage.accepted },
         });
         if asked.logprobs.is_some() {
             object["logprobs"] = Value::Array(self.logprobs.clone());

@@ -13,9 +13,9 @@ use sterna::engine::{Engine, Event, Options, Request, Usage};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
 use sterna::model::{self, HeadMode, KvCache, KvType, Model, Settings};
 
-use crate::model::{KvArg, Source, head_mode};
+use crate::model::{FfnArg, KvArg, Source, head_mode};
 use crate::output::Misuse;
-use crate::{interrupt, output, shapes};
+use crate::{density, interrupt, output, shapes};
 
 const EXAMPLES: &str = "\
 The last columns compare what a decoded token must read (weights, head, keys and values, from
@@ -57,6 +57,11 @@ pub struct Bench {
     /// How the head (and the embedding) of a shape is stored
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
     stored_head: String,
+    #[command(flatten)]
+    ffn: FfnArg,
+    /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    gate_zeros: Option<f64>,
     /// Write the shape's random model as a GGUF file and stop
     #[arg(long, value_name = "FILE", requires = "shape")]
     save: Option<PathBuf>,
@@ -69,6 +74,13 @@ pub struct Bench {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".into()),
+    }
 }
 
 /// What each thread count runs.
@@ -134,16 +146,21 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     }
     let work = Work { prompt, tokens, repeat: args.repeat, kv: args.kv.kind() };
     checkpoint.check_memory(prompt + tokens, work.kv)?;
+    let settings = Settings {
+        head: args.head,
+        ffn: args.ffn.mode(),
+        gate_zeros: args.gate_zeros.map(|share| share as f32),
+        ..Settings::default()
+    };
     let progress = spinner();
     let cpu = Cpu::new(0)?;
     let isa = cpu.set.name;
-    let model: Arc<dyn Model> =
-        model::load(&checkpoint, &cpu, Settings { head: args.head, ..Settings::default() })?.into();
+    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, settings)?.into();
     drop((checkpoint, cpu));
     let results: Vec<_> = counts.iter().map(|&n| decode(&work, &model, n, &progress)).collect::<Result<_>>()?;
     // Read before the buffer for the bandwidth is there.
     let peak = memory::peak_resident();
-    let (weights, config) = (model.weights(), model.config().clone());
+    let (weights, config, density) = (model.weights(), model.config().clone(), density::report(&*model));
     let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
     drop(model);
     let bandwidths: Vec<f64> = counts
@@ -163,7 +180,8 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
         "stored_head": stored_head,
         "kv": work.kv.name(),
         "speculation": "off",
-        "gate_zeros": null,
+        "gate_zeros": args.gate_zeros.map(|share| json!({ "simulated": share })),
+        "ffn": density,
         "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
         "peak_rss_bytes": peak,
         "weight_bytes": weights.body_bytes + stored_bytes,
@@ -197,13 +215,14 @@ fn decode(work: &Work, model: &Arc<dyn Model>, threads: usize, progress: &Progre
     // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
     let mean_position = work.prompt as f64 + work.tokens as f64 / 2.0;
     let kv = KvCache::bytes_per_position(model.config(), work.kv) as f64 * mean_position;
+    let skipped: f64 = model.density().iter().map(|layer| layer.skipped_bytes).sum();
     Ok(Measured {
         threads: engine.threads(),
         prefill_tokens: work.prompt,
         decode_tokens: work.tokens,
         prefill_per_s: median(runs.iter().map(Usage::prefill_tokens_per_s).collect()),
         decode_per_s: median(runs.iter().map(Usage::decode_tokens_per_s).collect()),
-        bytes_per_token: (weights.body_bytes + weights.head_bytes) as f64 + kv,
+        bytes_per_token: (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv,
     })
 }
 
@@ -238,7 +257,7 @@ fn round(x: f64) -> f64 {
 fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
     let mut out = format!(
-        "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   cache {}   peak memory {}\n\n\
+        "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   cache {}   peak memory {}\n{}\n\
          threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
         report["shape"].as_str().unwrap_or_default(),
         report["isa"].as_str().unwrap_or_default(),
@@ -249,6 +268,7 @@ fn table(report: &Value) -> String {
         mib(&report["head_bytes_per_token"]),
         report["kv"].as_str().unwrap_or_default(),
         mib(&report["peak_rss_bytes"]),
+        sparsity(report),
     );
     for row in report["results"].as_array().into_iter().flatten() {
         let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
@@ -263,6 +283,21 @@ fn table(report: &Value) -> String {
             number("fraction_of_read_bandwidth") * 100.0,
             limit.as_f64().unwrap_or(f64::NAN),
         );
+    }
+    out
+}
+
+/// Lines about the zeros that are skipped, and about simulated ones.
+fn sparsity(report: &Value) -> String {
+    let percent = |value: &Value| value.as_f64().map_or(f64::NAN, |share| share * 100.0);
+    let mut out = String::new();
+    if !report["gate_zeros"].is_null() {
+        let share = percent(&report["gate_zeros"]["simulated"]);
+        out += &format!("{share:.0} % zeros of the gate are simulated: a real model's speed depends on its own\n");
+    }
+    if !report["ffn"].is_null() {
+        let (gates, codes) = (percent(&report["ffn"]["gates"]), percent(&report["ffn"]["codes"]));
+        out += &format!("read for a token: {gates:.1} % of up_proj, {codes:.1} % of down_proj\n");
     }
     out
 }

@@ -66,7 +66,7 @@ impl Chat {
         let mut conversation = Conversation::new(self.system);
         conversation.say("user", message);
         let prompt = conversation.prompt(&engine)?;
-        Answer::print(&engine, Request { prompt, ..request }, self.sampling.json)
+        Answer::print(&engine, Request { prompt, ..request }, self.sampling.json, false)
     }
 }
 

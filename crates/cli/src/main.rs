@@ -4,6 +4,7 @@
 mod answer;
 mod bench;
 mod chat;
+mod density;
 mod eval;
 mod info;
 mod input;

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
-use sterna::model::{HeadMode, KvType, Precision, Settings};
+use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
 
 use crate::output;
 
@@ -44,6 +44,8 @@ pub struct Loading {
     pub head: HeadMode,
     #[command(flatten)]
     pub kv: KvArg,
+    #[command(flatten)]
+    pub ffn: FfnArg,
 }
 
 /// Parses the name of a mode, and shows all names.
@@ -75,6 +77,33 @@ impl KvArg {
     }
 }
 
+/// Whether zeros are skipped.
+#[derive(clap::Args)]
+pub struct FfnArg {
+    /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU²; the results
+    /// are the same bytes
+    #[arg(long, value_enum, value_name = "MODE", default_value = "auto")]
+    ffn: Ffn,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ffn {
+    Auto,
+    Dense,
+    Sparse,
+}
+
+impl FfnArg {
+    /// The library's setting.
+    pub fn mode(&self) -> FfnMode {
+        match self.ffn {
+            Ffn::Auto => FfnMode::Auto,
+            Ffn::Dense => FfnMode::Dense,
+            Ffn::Sparse => FfnMode::Sparse,
+        }
+    }
+}
+
 /// Positions of the context.
 #[derive(clap::Args)]
 pub struct ContextArg {
@@ -98,7 +127,7 @@ impl Loading {
             Activations::Auto | Activations::Int8 => Precision::Int8,
             Activations::F32 => Precision::Float32,
         };
-        let settings = Settings { precision, head: self.head };
+        let settings = Settings { precision, head: self.head, ffn: self.ffn.mode(), ..Settings::default() };
         Options {
             threads: self.threads.unwrap_or(0) as usize,
             context,

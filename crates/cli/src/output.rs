@@ -69,6 +69,11 @@ pub fn note(remark: &str) {
     }
 }
 
+/// What was asked for beside the result: on stderr, terminal or not.
+pub fn remark(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Whether an error is about stdout.
 pub fn is_stdout(error: &anyhow::Error) -> bool {
     error.is::<Stdout>()

@@ -31,6 +31,9 @@ pub struct Run {
     loading: Loading,
     #[command(flatten)]
     context: ContextArg,
+    /// Afterwards say how much of the feed-forward weights was read: stderr, or `ffn` in the JSON
+    #[arg(long)]
+    stats: bool,
     #[command(flatten)]
     speculation: Speculation,
     #[command(flatten)]
@@ -48,6 +51,6 @@ impl Run {
         let options = self.loading.options(self.context.ctx);
         let engine = self.model.load(&Options { speculation: !self.speculation.no_speculation, ..options })?;
         request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
-        Answer::print(&engine, request, self.sampling.json)
+        Answer::print(&engine, request, self.sampling.json, self.stats)
     }
 }

@@ -11,10 +11,11 @@ fn bench(arguments: &[&str]) -> Output {
 
 #[test]
 fn the_report_names_and_relates_its_figures() {
-    let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--json"]);
+    let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--ffn", "dense", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
-    let keys = ["shape", "isa", "head", "stored_head", "kv", "speculation", "gate_zeros", "machine", "peak_rss_bytes"];
+    let keys =
+        ["shape", "isa", "head", "stored_head", "kv", "speculation", "gate_zeros", "ffn", "machine", "peak_rss_bytes"];
     for key in keys {
         assert!(report.get(key).is_some(), "{key} in {report}");
     }
@@ -51,6 +52,30 @@ fn an_int8_cache_reads_half_as_much() {
 }
 
 #[test]
+fn simulated_zeros_are_called_simulated_and_are_not_counted_as_read() {
+    let zeros = ["-p", "24", "-n", "8", "-t", "1", "-r", "1", "--gate-zeros", "0.8"];
+    let report = |ffn: &str| -> Value {
+        let output = bench(&[&zeros[..], &["--ffn", ffn, "--json"]].concat());
+        serde_json::from_slice(&output.stdout).expect("stdout is one JSON object")
+    };
+    let (dense, sparse) = (report("dense"), report("sparse"));
+    for report in [&dense, &sparse] {
+        assert_eq!(report["gate_zeros"]["simulated"], 0.8);
+    }
+    assert!(dense["ffn"].is_null());
+    let share = |of: &str| sparse["ffn"][of].as_f64().expect("a share");
+    assert!((share("gates") - 0.2).abs() < 0.02 && share("codes") <= share("gates"), "{}", sparse["ffn"]);
+    let bytes = |report: &Value| report["results"][0]["bytes_per_decoded_token"].as_f64().expect("bytes");
+    // 6 layers with up_proj and down_proj of 256 × 768 at 2 bits.
+    let skipped = 6.0 * f64::from(256 * 768 / 4) * (2.0 - share("gates") - share("codes"));
+    assert!((bytes(&dense) - bytes(&sparse) - skipped).abs() < 100.0, "{} {}", bytes(&dense), bytes(&sparse));
+
+    let table = String::from_utf8(bench(&zeros).stdout).expect("text");
+    assert!(table.contains("80 % zeros of the gate are simulated"), "{table}");
+    assert!(table.contains("% of up_proj"), "{table}");
+}
+
+#[test]
 fn misuse_is_explained() {
     for (arguments, expected) in [
         (&["-p", "200", "-n", "100"][..], "exceed the model's context of 256"),
@@ -59,6 +84,9 @@ fn misuse_is_explained() {
         (&["-t", "0"], "0"),
         (&["-n", "0"], "at least 1"),
         (&["--kv", "q4"], "int8"),
+        (&["--gate-zeros", "1.5"], "from 0 to 1"),
+        (&["--gate-zeros", "NaN"], "from 0 to 1"),
+        (&["--ffn", "both"], "sparse"),
     ] {
         let output = bench(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -65,14 +65,40 @@ fn ids(value: &Value) -> Vec<u64> {
 #[test]
 fn run_prints_one_object() {
     let run = json(&["run", "Once upon a time", "--json", "-n", "12", "--seed", "5"]);
-    let names = ["isa", "threads", "prompt_tokens", "tokens", "text", "finish_reason", "seed", "timings"];
+    let names =
+        ["isa", "threads", "prompt_tokens", "tokens", "text", "finish_reason", "seed", "speculation", "timings"];
     assert_eq!(keys(&run), names);
+    assert_eq!(keys(&run["speculation"]), ["drafted", "accepted"]);
     assert_eq!(keys(&run["timings"]), ["load_s", "prefill_tokens_per_s", "decode_tokens_per_s"]);
     assert!(run["timings"].as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0));
     assert_eq!(ids(&run["prompt_tokens"]), [4093, 3924, 745, 258, 559]);
     assert_eq!((ids(&run["tokens"]).len(), &run["finish_reason"], &run["seed"]), (12, &"length".into(), &5.into()));
     let text = stdout(&["run", "Once upon a time", "-n", "12", "--seed", "5"]);
     assert_eq!(text, format!("{}\n", run["text"].as_str().unwrap()));
+}
+
+#[test]
+fn skipped_zeros_are_reported_and_change_nothing() {
+    let run = |ffn: &str| {
+        json(&["run", "The king", "--json", "-n", "9", "--seed", "3", "--ffn", ffn, "--stats", "--no-speculation"])
+    };
+    let [dense, sparse, auto] = ["dense", "sparse", "auto"].map(run);
+    assert!(dense["ffn"].is_null() && dense["tokens"] == sparse["tokens"] && dense["tokens"] == auto["tokens"]);
+    // The first of the nine comes from the prompt.
+    assert_eq!((&sparse["ffn"]["tokens"], sparse["ffn"]["layers"].as_array().map(Vec::len)), (&8.into(), Some(6)));
+    let share = |of: &Value, key: &str| of[key].as_f64().unwrap();
+    for layer in sparse["ffn"]["layers"].as_array().unwrap().iter().chain([&sparse["ffn"]]) {
+        assert!(share(layer, "gates") < 0.6 && 0.0 < share(layer, "codes"), "{layer}");
+        assert!(share(layer, "codes") <= share(layer, "gates"), "{layer}");
+    }
+    let output = output(&["run", "The king", "-n", "9", "--seed", "3", "--stats", "--no-speculation"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", auto["text"].as_str().unwrap()));
+    let stats = String::from_utf8(output.stderr).unwrap();
+    assert!(stats.starts_with("read for a token, mean of 8:\n") && stats.lines().count() == 9, "{stats}");
+    let silu = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/qwen3-causal");
+    let args = ["logits", "--tokens", "1,2", "--out", "never", "-m", silu, "--ffn", "sparse"];
+    let (code, message) = failure(sterna(&args).output().unwrap());
+    assert!(code == 1 && message.contains("SiLU"), "{message}");
 }
 
 #[test]

@@ -15,24 +15,29 @@ compile_error!("Sterna reads little-endian files in place and does not run on bi
 pub mod activations;
 pub mod attention;
 pub mod bandwidth;
+pub mod column_matrix;
 pub mod dense;
 mod lines;
 pub mod math;
 pub mod memory;
 pub mod pool;
 pub mod portable;
+pub mod row_matrix;
 pub mod rows;
 pub mod screen;
 pub mod set;
+pub mod sparse;
 pub mod ternary;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub use activations::Activations;
+pub use column_matrix::ColumnMatrix;
 pub use dense::{DenseMatrix, DenseType};
 pub use memory::Bytes;
 pub use pool::Pool;
+pub use row_matrix::RowMatrix;
 pub use rows::Rows;
 pub use screen::Screen;
 pub use set::{Cpu, KernelSet};

@@ -136,12 +136,12 @@ pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// `gate = relu(gate)² · up`
+/// `gate = relu(gate)² · up`; zero where the gate is not positive, whatever `up` is.
 #[inline(always)]
 pub(crate) fn relu2_mul(gate: &mut [f32], up: &[f32]) {
     for (gate, up) in gate.iter_mut().zip(up) {
-        let g = if *gate > 0.0 { *gate } else { 0.0 };
-        *gate = g * g * up;
+        let product = *gate * *gate * up;
+        *gate = if *gate > 0.0 { product } else { 0.0 };
     }
 }
 

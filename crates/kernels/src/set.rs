@@ -5,6 +5,7 @@ use crate::attention::{Dots, Scale, Segment, Terms};
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
 use crate::screen::{Bits, Fit};
+use crate::sparse::{Columns, GROUP, Sparse};
 use crate::ternary::Cut;
 
 /// Every set that this build knows, best first. A new one is a file and a line here.
@@ -35,6 +36,7 @@ pub struct KernelSet {
     pub(crate) ternary_dot: unsafe fn(&[u8], usize, &[i8], &mut [i32]),
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) int8_dot: unsafe fn(&Dots<'_>, &mut [i32]),
+    pub(crate) sparse: Sparse,
     pub(crate) floats: Floats,
 }
 
@@ -125,6 +127,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     ternary_dot: |codes, groups, x, acc| baseline::ternary_dot(codes, groups, x, acc),
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     int8_dot: |dots, acc| baseline::int8_dot(dots, acc),
+    sparse: crate::sparse::portable::SPARSE,
     floats: baseline::FLOATS,
 };
 
@@ -185,6 +188,36 @@ impl KernelSet {
         assert!(dots.fits(acc), "every row and sum lies inside its slice");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.int8_dot)(dots, acc) }
+    }
+
+    pub(crate) fn rows_dot(&self, rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
+        debug_assert!((self.supported)());
+        assert_eq!((x.len(), sums.len()), (4 * stride, picked.len()), "one sum a row");
+        // SAFETY: as above.
+        unsafe { (self.sparse.rows_dot)(rows, stride, picked, x, sums) }
+    }
+
+    pub(crate) fn columns_dot(&self, columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+        debug_assert!((self.supported)());
+        assert!((1..=GROUP).contains(&these.picked.len()) && these.codes.len() == these.picked.len());
+        assert_eq!(sums.len(), 4 * stride, "one sum an output");
+        // SAFETY: as above.
+        unsafe { (self.sparse.columns_dot)(columns, stride, these, sums) }
+    }
+
+    pub(crate) fn rows_to_tile(&self, rows: &[u8], stride: usize, tile: &mut [u8]) {
+        debug_assert!((self.supported)());
+        assert!(rows.len() == 16 * stride && tile.len() <= rows.len() && tile.len().is_multiple_of(64));
+        // SAFETY: as above.
+        unsafe { (self.sparse.rows_to_tile)(rows, stride, tile) }
+    }
+
+    pub(crate) fn columns_to_tiles(&self, columns: &[u8], stride: usize, tiles: &mut [u8]) {
+        debug_assert!((self.supported)());
+        let groups = tiles.len() / (16 * 64);
+        assert!(tiles.len() == groups * 16 * 64 && columns.len() + stride >= 16 * groups * stride + 64);
+        // SAFETY: as above.
+        unsafe { (self.sparse.columns_to_tiles)(columns, stride, tiles) }
     }
 }
 

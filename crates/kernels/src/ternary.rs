@@ -14,6 +14,7 @@
 //! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use crate::activations::Activations;
 use crate::lines::{LINE, Line, Lines};
@@ -40,14 +41,44 @@ pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
     tile[k / 16 * LINE + row * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
 }
 
+/// A row's lane in a line: the codes of 16 neighbouring columns.
+#[inline(always)]
+pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
+    let codes = u128::from_le_bytes(*codes);
+    // Field f is dword f. Codes are below 4, so shifting a dword of them never crosses a byte.
+    let (low, high) = (codes as u64, (codes >> 64) as u64);
+    let word = low | low >> 30 | (high | high >> 30) << 4;
+    (word as u32).to_le_bytes()
+}
+
 /// Packs one row of codes (0, 1, 2; padded to whole lines) into its lane of a tile.
-fn pack_row(codes: &[u8], lane: usize, tile: &mut [Line]) {
+fn pack_row(codes: &[u8], row: usize, tile: &mut [Line]) {
     for (line, codes) in tile.iter_mut().zip(codes.as_chunks::<16>().0) {
-        let codes = u128::from_le_bytes(*codes);
-        // Field f is dword f. Codes are below 4, so shifting a dword of them never crosses a byte.
-        let (low, high) = (codes as u64, (codes >> 64) as u64);
-        let word = low | low >> 30 | (high | high >> 30) << 4;
-        line.0[4 * lane..4 * lane + 4].copy_from_slice(&(word as u32).to_le_bytes());
+        line.0[4 * row..4 * row + 4].copy_from_slice(&lane(codes));
+    }
+}
+
+/// The error of the lowest failing piece of work.
+pub(crate) struct FirstError<E>(Mutex<Option<(usize, E)>>);
+
+impl<E> FirstError<E> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub(crate) fn keep(&self, piece: usize, error: E) {
+        let mut first = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if first.as_ref().is_none_or(|(first, _)| piece < *first) {
+            *first = Some((piece, error));
+        }
+    }
+
+    /// The error, or `done` if there was none.
+    pub(crate) fn or<T>(self, done: T) -> Result<T, E> {
+        match self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Some((_, error)) => Err(error),
+            None => Ok(done),
+        }
     }
 }
 
@@ -66,17 +97,13 @@ impl TernaryMatrix {
         let groups = cols.div_ceil(16);
         let tiles = rows.div_ceil(TILE);
         let mut lines = Lines::zeroed(tiles * groups);
-        let failure = std::sync::Mutex::new(None::<(usize, E)>);
+        let failure = FirstError::new();
         pool.pieces(&mut lines, groups.max(1), |tile, lines| {
             let mut trits = vec![0i8; groups * 16];
             let mut codes = vec![1u8; groups * 16];
             for lane in 0..TILE.min(rows - tile * TILE) {
                 if let Err(error) = fill(tile * TILE + lane, &mut trits[..cols]) {
-                    let mut failure = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    if failure.as_ref().is_none_or(|(first, _)| tile < *first) {
-                        *failure = Some((tile, error));
-                    }
-                    return;
+                    return failure.keep(tile, error);
                 }
                 for (code, trit) in codes.iter_mut().zip(&trits) {
                     *code = (trit + 1) as u8 & 3;
@@ -84,10 +111,7 @@ impl TernaryMatrix {
                 pack_row(&codes, lane, lines);
             }
         });
-        match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            Some((_, error)) => Err(error),
-            None => Ok(Self { rows, cols, scale, lines }),
-        }
+        failure.or(Self { rows, cols, scale, lines })
     }
 
     /// Output features.

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
 use sterna::kernels::set::{self, Cpu, PORTABLE};
 use sterna::kernels::{Activations, Rows, ternary};
-use sterna::model::{self, Batch, KvCache, KvType, Model, Precision, Settings};
+use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Model, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
@@ -63,8 +63,12 @@ fn files(name: &str) -> Vec<PathBuf> {
 }
 
 fn load(path: &Path, cpu: &Cpu) -> Box<dyn Model> {
+    load_with(path, cpu, Settings::default())
+}
+
+fn load_with(path: &Path, cpu: &Cpu, settings: Settings) -> Box<dyn Model> {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
-    model::load(&checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"))
+    model::load(&checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The logits a batch asks for.
@@ -193,6 +197,68 @@ fn logits_are_byte_identical_however_they_are_computed() {
                 assert!(bits(&mixed(&*model, &cpu, kind, &ids)) == expected, "{what} in a mixed batch");
             }
         }
+    }
+}
+
+/// Skipping what is zero changes no bit: of trained gates, of random ones, and of simulated zeros.
+#[test]
+fn zeros_are_skipped_without_a_trace() {
+    let embedded = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded"));
+    let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let mut different = BTreeSet::new();
+    for (name, positions) in [("bitnet-packed-offline", 20), ("bitnet-headdim96-sharded", 20), ("starter", 12)] {
+        let golden = Path::new(GOLDEN).join(name);
+        let path = if name == "starter" { embedded } else { &golden };
+        let ids: Vec<u32> = (0..positions).map(|i| i * 37 % 256).collect();
+        for gate_zeros in [None, Some(0.0), Some(0.8), Some(1.0)] {
+            let settings = |ffn| Settings { ffn, gate_zeros, ..Settings::default() };
+            let portable = Cpu::with(&PORTABLE, 2);
+            let dense = load_with(path, &portable, settings(FfnMode::Dense));
+            let expected = bits(&logits(&*dense, &portable, KvType::F16, &ids, ids.len()).0);
+            assert!(dense.density().is_empty());
+            different.insert(expected.clone());
+            for ffn in [FfnMode::Sparse, FfnMode::Auto] {
+                let model = load_with(path, &portable, settings(ffn));
+                for set in set::available().filter(|set| name != "starter" || set.name != "portable") {
+                    for (threads, chunk) in [(3, 1), (2, 5)] {
+                        let cpu = Cpu::with(set, threads);
+                        let got = bits(&logits(&*model, &cpu, KvType::F16, &ids, chunk).0);
+                        let on = format!("{} on {threads} threads, chunks of {chunk}", set.name);
+                        assert!(got == expected, "{name}, zeros {gate_zeros:?}, {ffn:?}: {on}");
+                    }
+                }
+                let density = model.density();
+                assert_eq!(density.len(), model.config().layers);
+                for layer in density {
+                    let simulated = gate_zeros.map_or(0.0..0.9, |zeros| match zeros {
+                        0.0 => 0.99..1.01,
+                        1.0 => 0.0..0.01,
+                        _ => 0.15..0.25,
+                    });
+                    assert!(layer.tokens > 0 && simulated.contains(&layer.gates), "{name} {gate_zeros:?}: {layer:?}");
+                    assert!(layer.codes <= layer.gates && layer.skipped_bytes >= 0.0, "{layer:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(different.len(), 12, "simulated zeros change the logits");
+}
+
+#[test]
+fn zeros_cannot_be_skipped_where_there_are_none() {
+    let cpu = Cpu::with(&PORTABLE, 1);
+    let sparse = Settings { ffn: FfnMode::Sparse, ..Settings::default() };
+    let zeros = Settings { gate_zeros: Some(0.5), ..Settings::default() };
+    let float = Settings { precision: Precision::Float32, ..sparse };
+    for (name, settings, expected) in [
+        ("bitnet-1bitllm", sparse, "SiLU"),
+        ("llama-bf16-online", sparse, "SiLU"),
+        ("qwen3-causal", zeros, "ReLU²"),
+        ("bitnet-packed-offline", float, "int8"),
+    ] {
+        let checkpoint = Checkpoint::open(&Path::new(GOLDEN).join(name)).unwrap_or_else(|error| panic!("{error}"));
+        let error = model::load(&checkpoint, &cpu, settings).err().expect("a refusal").to_string();
+        assert!(error.contains(expected), "{name}: {error}");
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     ternary_dot,
     coded_dot: avx512::SET.coded_dot,
     int8_dot: avx512::SET.int8_dot,
+    sparse: avx512::SET.sparse,
     floats: avx512::FLOATS,
 };
 

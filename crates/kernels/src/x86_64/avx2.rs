@@ -24,6 +24,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     ternary_dot,
     coded_dot,
     int8_dot,
+    sparse: super::avx2_sparse::SPARSE,
     floats: FLOATS,
 };
 

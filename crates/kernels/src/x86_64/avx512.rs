@@ -30,6 +30,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     ternary_dot,
     coded_dot,
     int8_dot,
+    sparse: super::avx512_sparse::SPARSE,
     floats: FLOATS,
 };
 

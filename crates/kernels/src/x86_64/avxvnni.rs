@@ -18,6 +18,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     ternary_dot: vex::ternary_dot,
     coded_dot: avx2::SET.coded_dot,
     int8_dot: avx2::SET.int8_dot,
+    sparse: avx2::SET.sparse,
     floats: avx2::FLOATS,
 };
 

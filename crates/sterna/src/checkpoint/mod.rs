@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sterna_kernels::math::f16_to_f32;
-use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, TernaryMatrix};
+use sterna_kernels::sparse::Pack;
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType};
 
 pub use config::{Architecture, Config};
 pub use summary::{Group, Summary};
@@ -182,8 +183,8 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
-    /// Decodes and packs a ternary matrix; the source's pages are released afterwards.
-    pub fn ternary(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<TernaryMatrix> {
+    /// Decodes a ternary matrix and packs it in any layout; the source's pages are released afterwards.
+    pub fn ternary<M: Pack>(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<M> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
         let trits = match &tensor.data {
@@ -193,9 +194,8 @@ impl Checkpoint {
         };
         let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
         let scale = trits.scale(&cpu.pool).map_err(problem)?;
-        let packed = TernaryMatrix::pack(&cpu.pool, rows, cols, scale.value, |row, out| {
-            trits.row(scale, tensor.stored_row(row), out)
-        });
+        let packed =
+            M::pack(&cpu.pool, rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
         trits.bytes().release();
         packed.map_err(problem)
     }

@@ -4,18 +4,15 @@
 
 use sterna_kernels::{Cpu, Rows};
 
+use super::ffn::{Activation, Ffn};
 use super::layers::{Frame, Linears, Loader, Norm};
-use super::{Batch, Head, KvCache, Model, Weights};
+use super::{Batch, Density, Head, KvCache, Model, Weights};
 use crate::Result;
 use crate::checkpoint::Config;
-
-/// `gate = activation(gate) · up`
-pub(super) type Activation = fn(&Cpu, &mut Rows, &Rows);
 
 pub(super) struct Bitnet {
     frame: Frame,
     layers: Vec<Layer>,
-    activation: Activation,
 }
 
 struct Layer {
@@ -24,13 +21,11 @@ struct Layer {
     attention_sub_norm: Norm,
     o: Linears<1>,
     ffn_norm: Norm,
-    gate_up: Linears<2>,
-    ffn_sub_norm: Norm,
-    down: Linears<1>,
+    ffn: Ffn,
 }
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(Bitnet::load(loader, Cpu::relu2_mul)?))
+    Ok(Box::new(Bitnet::load(loader, Activation::Relu2)?))
 }
 
 impl Bitnet {
@@ -39,20 +34,18 @@ impl Bitnet {
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let layer = |i: usize| {
             let at = |name: &str| format!("model.layers.{i}.{name}");
-            let (attention, mlp) = (at("self_attn"), at("mlp"));
+            let attention = at("self_attn");
             Ok(Layer {
                 attention_norm: loader.norm(&at("input_layernorm"), c.hidden)?,
                 qkv: loader.linears(&attention, ["q_proj", "k_proj", "v_proj"], [q, kv, kv], c.hidden)?,
                 attention_sub_norm: loader.norm(&at("self_attn.attn_sub_norm"), q)?,
                 o: loader.linears(&attention, ["o_proj"], [c.hidden], q)?,
                 ffn_norm: loader.norm(&at("post_attention_layernorm"), c.hidden)?,
-                gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
-                ffn_sub_norm: loader.norm(&at("mlp.ffn_sub_norm"), c.intermediate)?,
-                down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+                ffn: Ffn::load(loader, i, activation)?,
             })
         };
         let layers = (0..c.layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { frame: loader.frame()?, layers, activation })
+        Ok(Self { frame: loader.frame()?, layers })
     }
 }
 
@@ -71,10 +64,7 @@ impl Model for Bitnet {
             cpu.add(&mut h, &a);
 
             let x = layer.ffn_norm.forward(cpu, &h);
-            let [mut gate, up] = layer.gate_up.forward(cpu, &x);
-            (self.activation)(cpu, &mut gate, &up);
-            let f = layer.ffn_sub_norm.forward(cpu, &gate);
-            let [f] = layer.down.forward(cpu, &f);
+            let f = layer.ffn.forward(cpu, &x, &batch.positions);
             cpu.add(&mut h, &f);
         }
         self.frame.outputs(cpu, batch, &h)
@@ -90,7 +80,11 @@ impl Model for Bitnet {
 
     fn weights(&self) -> Weights {
         let layers = self.layers.iter();
-        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes()).sum();
+        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.ffn.bytes()).sum();
         self.frame.weights(body)
+    }
+
+    fn density(&self) -> Vec<Density> {
+        self.layers.iter().filter_map(|layer| layer.ffn.density()).collect()
     }
 }

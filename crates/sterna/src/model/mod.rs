@@ -1,6 +1,7 @@
 //! Networks: a batch of tokens in, what the head reads out. One file an architecture.
 
 mod bitnet;
+mod ffn;
 mod head;
 pub mod kv;
 mod layers;
@@ -31,6 +32,11 @@ pub trait Model: Send + Sync {
 
     /// What one decoded token reads of the weights.
     fn weights(&self) -> Weights;
+
+    /// How much of each feed-forward block the tokens computed alone have read so far; empty if always everything.
+    fn density(&self) -> Vec<Density> {
+        Vec::new()
+    }
 }
 
 /// A network can be shared: several engines, one set of weights.
@@ -50,6 +56,10 @@ impl<M: Model + ?Sized> Model for Arc<M> {
     fn weights(&self) -> Weights {
         (**self).weights()
     }
+
+    fn density(&self) -> Vec<Density> {
+        (**self).density()
+    }
 }
 
 /// Bytes of weights.
@@ -59,6 +69,31 @@ pub struct Weights {
     pub body_bytes: usize,
     /// The head: what a token reads of it in its mode.
     pub head_bytes: usize,
+}
+
+/// What zeros left to read of one feed-forward block, on average over tokens that were computed alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Density {
+    /// Tokens counted.
+    pub tokens: u64,
+    /// Share of the gate's outputs that are positive: rows of `up_proj` read.
+    pub gates: f64,
+    /// Share of `down_proj`'s int8 inputs that are not zero: its columns read.
+    pub codes: f64,
+    /// Bytes of both that a token did not read.
+    pub skipped_bytes: f64,
+}
+
+/// Whether feed-forward blocks skip what is zero. The results are the same bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FfnMode {
+    /// Everything is read.
+    Dense,
+    /// What meets a zero is not read; an error for models without zeros.
+    Sparse,
+    /// Sparse where the gate is ReLU² and activations are int8, otherwise dense.
+    #[default]
+    Auto,
 }
 
 /// How ternary layers see their input.
@@ -102,16 +137,21 @@ impl Batch {
 }
 
 /// How a network computes; settled when it is loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
     /// How ternary layers see their input.
     pub precision: Precision,
     /// How logits are computed.
     pub head: HeadMode,
+    /// Whether feed-forward blocks skip what is zero.
+    pub ffn: FfnMode,
+    /// For measurements: this share of every gate is made zero, the rest positive.
+    pub gate_zeros: Option<f32>,
 }
 
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
 pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Model>> {
+    ffn::check(&checkpoint.config, settings)?;
     let loader = layers::Loader { checkpoint, cpu, settings };
     match checkpoint.config.architecture {
         Architecture::Bitnet => bitnet::load(&loader),

@@ -2,13 +2,12 @@
 //!
 //! Its norms are called `inner_attn_ln` and `ffn_layernorm`; the checkpoint side gives them 2B4T's names.
 
-use sterna_kernels::Cpu;
-
 use super::Model;
 use super::bitnet::Bitnet;
+use super::ffn::Activation;
 use super::layers::Loader;
 use crate::Result;
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(Bitnet::load(loader, Cpu::silu_mul)?))
+    Ok(Box::new(Bitnet::load(loader, Activation::Silu)?))
 }

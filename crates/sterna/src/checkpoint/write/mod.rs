@@ -53,7 +53,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
         let name = &tensor.wanted.name;
         match tensor.wanted.kind {
             Kind::Ternary { rows, cols, rotated } => {
-                let matrix = checkpoint.ternary(cpu, name, rows, cols)?;
+                let matrix: TernaryMatrix = checkpoint.ternary(cpu, name, rows, cols)?;
                 let (scale, rounded) = (matrix.scale(), (plan.writer.rounded)(matrix.scale()));
                 if (scale - rounded).abs() > scale / 1024.0 {
                     let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");

@@ -1,0 +1,236 @@
+//! The feed-forward block of BitNet: `down(norm(activation(gate(x)) · up(x)))`.
+//!
+//! ReLU² leaves most of its outputs zero. For one token the rows of `up` and the columns of `down` that meet a zero are
+//! not read; they would add nothing, so every bit stays the same. Several tokens rarely agree on their zeros, and are
+//! computed whole.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use sterna_kernels::column_matrix::MAX_COLUMNS;
+use sterna_kernels::{Activations, ColumnMatrix, Cpu, RowMatrix, Rows, TernaryMatrix, sparse, ternary};
+
+use super::layers::{Linears, Loader, Norm};
+use super::{Density, FfnMode, Precision, Settings};
+use crate::checkpoint::{Architecture, Config};
+use crate::{Error, Result};
+
+/// What the gate goes through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    /// `relu(gate)²`
+    Relu2,
+    /// `gate / (1 + e^−gate)`, never zero.
+    Silu,
+}
+
+pub(super) struct Ffn {
+    weights: Weights,
+    activation: Activation,
+    norm: Norm,
+    zeros: Option<GateZeros>,
+}
+
+enum Weights {
+    /// Everything is read.
+    Tiles { gate_up: Linears<2>, down: Linears<1> },
+    /// What meets a zero is left out.
+    Lines { gate: TernaryMatrix, up: RowMatrix, down: ColumnMatrix, counts: Counts },
+}
+
+/// What tokens that were computed alone read, in one layer.
+#[derive(Default)]
+struct Counts {
+    tokens: AtomicU64,
+    gates: AtomicU64,
+    codes: AtomicU64,
+}
+
+/// Zeros for measurements of models that have none.
+struct GateZeros {
+    /// Gates whose hash is below become zero.
+    below: u32,
+    layer: u32,
+}
+
+/// Whether a network's settings ask for what it has.
+pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
+    let bad = |what: &str| Err(Error::Request(what.into()));
+    let relu2 = config.architecture == Architecture::Bitnet;
+    if settings.gate_zeros.is_some() && !relu2 {
+        return bad("zeros of the gate can be simulated only in models whose gate is ReLU²");
+    }
+    if settings.ffn != FfnMode::Sparse {
+        return Ok(());
+    }
+    if !relu2 {
+        return bad("the gate of this model is SiLU, which is never zero: use the dense feed-forward block");
+    }
+    if settings.precision != Precision::Int8 {
+        return bad("zeros are skipped with int8 activations only: use them, or the dense feed-forward block");
+    }
+    if config.intermediate > MAX_COLUMNS {
+        return bad("this model's feed-forward block is too wide to skip zeros: use the dense one");
+    }
+    Ok(())
+}
+
+impl Ffn {
+    pub fn load(loader: &Loader<'_>, layer: usize, activation: Activation) -> Result<Self> {
+        let (c, settings) = (&loader.checkpoint.config, loader.settings);
+        let at = |name: &str| format!("model.layers.{layer}.mlp.{name}");
+        let skips = activation == Activation::Relu2
+            && settings.ffn != FfnMode::Dense
+            && settings.precision == Precision::Int8
+            && c.intermediate <= MAX_COLUMNS;
+        let weights = if skips {
+            let (gate, up, down) = (at("gate_proj.weight"), at("up_proj.weight"), at("down_proj.weight"));
+            Weights::Lines {
+                gate: loader.checkpoint.ternary(loader.cpu, &gate, c.intermediate, c.hidden)?,
+                up: loader.checkpoint.ternary(loader.cpu, &up, c.intermediate, c.hidden)?,
+                down: loader.checkpoint.ternary(loader.cpu, &down, c.hidden, c.intermediate)?,
+                counts: Counts::default(),
+            }
+        } else {
+            let mlp = format!("model.layers.{layer}.mlp");
+            Weights::Tiles {
+                gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
+                down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+            }
+        };
+        let zeros = settings.gate_zeros.map(|share| GateZeros::new(share, layer));
+        Ok(Self { weights, activation, norm: loader.norm(&at("ffn_sub_norm"), c.intermediate)?, zeros })
+    }
+
+    /// `x`: normed rows at `positions`.
+    pub fn forward(&self, cpu: &Cpu, x: &Rows, positions: &[usize]) -> Rows {
+        match &self.weights {
+            Weights::Tiles { gate_up, down } => {
+                let [gate, up] = gate_up.forward(cpu, x);
+                let h = self.gated(cpu, gate, &up, positions);
+                let [out] = down.forward(cpu, &h);
+                out
+            }
+            Weights::Lines { gate, up, down, counts } => {
+                let x = Activations::quantize(cpu, x);
+                let [gate] = ternary::matmul(cpu, &[gate], &x).try_into().expect("one result a matrix");
+                if x.rows() == 1 {
+                    return self.one_token(cpu, &x, gate, (up, down, counts), positions);
+                }
+                let h = self.gated(cpu, gate, &up.matmul(cpu, &x), positions);
+                down.matmul(cpu, &Activations::quantize(cpu, &h))
+            }
+        }
+    }
+
+    /// `norm(activation(gate) · up)`
+    fn gated(&self, cpu: &Cpu, mut gate: Rows, up: &Rows, positions: &[usize]) -> Rows {
+        self.simulate(cpu, &mut gate, positions);
+        match self.activation {
+            Activation::Relu2 => cpu.relu2_mul(&mut gate, up),
+            Activation::Silu => cpu.silu_mul(&mut gate, up),
+        }
+        self.norm.forward(cpu, &gate)
+    }
+
+    /// The same numbers as for several tokens, from the rows and columns that matter.
+    fn one_token(
+        &self,
+        cpu: &Cpu,
+        x: &Activations,
+        mut gate: Rows,
+        (up, down, counts): (&RowMatrix, &ColumnMatrix, &Counts),
+        positions: &[usize],
+    ) -> Rows {
+        self.simulate(cpu, &mut gate, positions);
+        let h = gate.row_mut(0);
+        let rows = sparse::relu(h);
+        for (&row, up) in rows.iter().zip(up.product(cpu, x, &rows)) {
+            let gate = &mut h[row as usize];
+            *gate = *gate * *gate * up;
+        }
+        let h = Activations::quantize(cpu, &self.norm.forward(cpu, &gate));
+        let columns = sparse::nonzero(h.row(0));
+        counts.tokens.fetch_add(1, Relaxed);
+        counts.gates.fetch_add(rows.len() as u64, Relaxed);
+        counts.codes.fetch_add(columns.len() as u64, Relaxed);
+        down.product(cpu, &h, &columns)
+    }
+
+    fn simulate(&self, cpu: &Cpu, gate: &mut Rows, positions: &[usize]) {
+        if let Some(zeros) = &self.zeros {
+            let dim = gate.dim();
+            cpu.pool.pieces(gate.data_mut(), dim, |row, gate| zeros.apply(gate, positions[row]));
+        }
+    }
+
+    /// Packed bytes of the three layers.
+    pub fn bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Tiles { gate_up, down } => gate_up.bytes() + down.bytes(),
+            Weights::Lines { gate, up, down, .. } => gate.bytes() + up.bytes() + down.bytes(),
+        }
+    }
+
+    /// What tokens computed alone had to read so far; `None` if everything is always read.
+    pub fn density(&self) -> Option<Density> {
+        let Weights::Lines { up, down, counts, .. } = &self.weights else { return None };
+        let tokens = counts.tokens.load(Relaxed);
+        let mean = |count: &AtomicU64| count.load(Relaxed) as f64 / tokens.max(1) as f64;
+        let (gates, codes) = (mean(&counts.gates), mean(&counts.codes));
+        let read = gates * up.row_bytes() as f64 + codes * down.column_bytes() as f64;
+        Some(Density {
+            tokens,
+            gates: gates / up.rows() as f64,
+            codes: codes / down.cols() as f64,
+            skipped_bytes: if tokens == 0 { 0.0 } else { (up.bytes() + down.bytes()) as f64 - read },
+        })
+    }
+}
+
+impl GateZeros {
+    fn new(share: f32, layer: usize) -> Self {
+        // Saturates: a share of 1 leaves one gate in 2³².
+        Self { below: (f64::from(share) * 2f64.powi(32)) as u32, layer: layer as u32 }
+    }
+
+    /// Makes a pseudo-random choice of the gates of a token zero and the others positive: a function of layer, position
+    /// and index alone.
+    fn apply(&self, gate: &mut [f32], position: usize) {
+        let seed = mix(mix(self.layer).wrapping_add(position as u32));
+        for (j, gate) in gate.iter_mut().enumerate() {
+            *gate = if mix(seed.wrapping_add(j as u32)) < self.below { 0.0 } else { gate.abs() };
+        }
+    }
+}
+
+/// The finaliser of MurmurHash3 (Austin Appleby, public domain).
+fn mix(x: u32) -> u32 {
+    let x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
+    let x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simulated_zeros_have_their_share_and_differ_everywhere() {
+        let zeros = |share: f32, layer, position| {
+            let mut gate: Vec<f32> = (0..6912).map(|j| if j % 2 == 0 { 1.5 } else { -1.5 }).collect();
+            GateZeros::new(share, layer).apply(&mut gate, position);
+            assert!(gate.iter().all(|&g| g == 0.0 || g == 1.5));
+            gate.iter().map(|&g| g == 0.0).collect::<Vec<_>>()
+        };
+        let count = |zeros: &[bool]| zeros.iter().filter(|&&zero| zero).count();
+        let first = zeros(0.8, 3, 17);
+        assert!((5380..5680).contains(&count(&first)), "{}", count(&first));
+        assert_eq!(first, zeros(0.8, 3, 17));
+        for other in [zeros(0.8, 3, 18), zeros(0.8, 4, 17)] {
+            // Independent choices differ at 2 · 0.8 · 0.2 of the places.
+            let differing = first.iter().zip(&other).filter(|(a, b)| a != b).count();
+            assert!((2050..2370).contains(&differing), "{differing}");
+        }
+        assert_eq!((count(&zeros(0.0, 0, 0)), count(&zeros(1.0, 0, 0))), (0, 6912));
+    }
+}
