@@ -6,7 +6,7 @@
 //! ```
 //!
 //! So 16 rows are a tile but for a transposition of dwords, and a line masked to field f is 64 columns, which one piece
-//! of the activations holds in the same order if their dwords are transposed too ([`arrange`]).
+//! of the activations holds in the same order if their dwords are transposed too (`arrange`).
 
 use crate::activations::Activations;
 use crate::lines::{LINE, Lines};

@@ -30,7 +30,7 @@
 //! Hence |l − a| ≤ e · A + n · B + 2⁻¹¹⁰ with n ≥ ‖ŵ‖, A = (1 + γ)‖x‖, B = ‖x − x̂‖ + γ‖x‖ + 8u‖x̂‖. A and B are computed
 //! in f64 and enlarged (by 2⁻¹⁸, and by 2⁻¹²⁶ against underflow), which also covers the roundings of this formula in
 //! f32 and the u·margin of step 3.
-//! Nothing may overflow: (n + e)‖x‖ is bounded by [`LARGEST`], else no margin is given (it is infinite or not a number).
+//! Nothing may overflow: (n + e)‖x‖ is bounded by `LARGEST`, else no margin is given (it is infinite or not a number).
 //! A row with a weight that is not finite has e = ∞.
 
 use crate::dense::DenseMatrix;
@@ -43,7 +43,7 @@ use crate::set::Cpu;
 use crate::ternary::TILE;
 use crate::vector::Vector;
 
-/// Most columns: X keeps at least 7 bits (see [`range`]), and float sums a relative error below 2⁻⁹ ([`fit`]).
+/// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`fit`).
 pub const MAX_COLS: usize = 1 << 18;
 /// Tokens whose integers lie interleaved: dwords `[k / 4][token of the block][high, low]`.
 pub(crate) const BLOCK: usize = 8;

@@ -13,7 +13,7 @@
 //!      scales [keys, values][position]                           f32
 //! ```
 //!
-//! One query's written order: positions go in segments of [`SEGMENT`], counted from 0. A segment gives its largest
+//! One query's written order: positions go in segments of `SEGMENT`, counted from 0. A segment gives its largest
 //! score, Σ exp(score − largest) and Σ exp(score − largest) · value; segments are merged one after another, first to
 //! last. So the result depends neither on how the prompt was cut, nor on what else is in the batch, nor on which
 //! thread took which segment. Positions beyond a query's own get the weight 0, and adding 0 to a sum that began at +0

@@ -44,17 +44,12 @@ const AHEAD: usize = 1024;
 pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let depth = groups * 16;
     let width = codes.len() / (groups * LINE) * TILE;
-    if x.len() == depth {
-        let several = if *STREAMS > 1 { codes.len() / LINE / groups / 4 * 4 } else { 0 };
-        let (in_streams, rest) = codes.split_at(several * groups * LINE);
-        let (acc, acc_rest) = acc.split_at_mut(several * TILE);
-        for (tiles, acc) in in_streams.chunks_exact(4 * groups * LINE).zip(acc.chunks_exact_mut(4 * TILE)) {
-            one_token::<4>(tiles, x, acc);
-        }
-        for (tile, acc) in rest.chunks_exact(groups * LINE).zip(acc_rest.chunks_exact_mut(TILE)) {
-            one_token::<1>(tile, x, acc);
-        }
-        return;
+    match x.len() / depth {
+        1 => return few::<1>(codes, groups, x, acc),
+        2 => return few::<2>(codes, groups, x, acc),
+        3 => return few::<3>(codes, groups, x, acc),
+        4 => return few::<4>(codes, groups, x, acc),
+        _ => {}
     }
     let pair = 2 * groups * LINE;
     for (i, tiles) in codes.chunks(pair).enumerate() {
@@ -65,6 +60,21 @@ pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
                 false => tokens::<1>(tiles, groups, x, acc, width),
             }
         }
+    }
+}
+
+/// `M` tokens, bound by memory: tile after tile, or four side by side where that reads faster.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn few<const M: usize>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+    let tile_bytes = groups * LINE;
+    let width = codes.len() / tile_bytes * TILE;
+    let several = if *STREAMS > 1 && M == 1 { codes.len() / tile_bytes / 4 * 4 } else { 0 };
+    let (in_streams, rest) = codes.split_at(several * tile_bytes);
+    for (i, tiles) in in_streams.chunks_exact(4 * tile_bytes).enumerate() {
+        masked::<M, 4>(tiles, x, &mut acc[i * 4 * TILE..], width);
+    }
+    for (i, tile) in (several..).zip(rest.chunks_exact(tile_bytes)) {
+        masked::<M, 1>(tile, x, &mut acc[i * TILE..], width);
     }
 }
 
@@ -82,16 +92,16 @@ fn tokens<const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
     }
 }
 
-/// `T` tiles, one token: bound by memory, so the fields are masked but not shifted. Their sums come out 1, 4, 16 and
-/// 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols / 4 stays
-/// at 2³⁰ for the most columns a matrix may have.
+/// `M` interleaved tokens × `T` tiles with a sum for each field, which is masked but not shifted: the sums come out 1,
+/// 4, 16 and 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols / 4 stays at 2³⁰ for the most
+/// columns a matrix may have. Row t of the result lies at `acc[t · width ..]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn one_token<const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32]) {
-    let depth = 4 * x.len();
+fn masked<const M: usize, const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32], width: usize) {
+    let depth = 4 * x.len() / M;
     assert!(tiles.len() == T * depth && depth.is_multiple_of(LINE));
     let masks = [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)];
-    let mut sums = [[_mm512_setzero_si512(); 4]; T];
-    for (g, x) in x.chunks_exact(16).enumerate() {
+    let mut sums = [[[_mm512_setzero_si512(); 4]; M]; T];
+    for (g, x) in x.chunks_exact(16 * M).enumerate() {
         for i in 0..T {
             let line = &tiles[i * depth + g * LINE..];
             if T > 1 {
@@ -101,14 +111,19 @@ fn one_token<const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32]) {
             let codes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
             for f in 0..4 {
                 let field = _mm512_and_si512(codes, masks[f]);
-                sums[i][f] = _mm512_dpbusd_epi32(sums[i][f], field, dword(&x[4 * f..]));
+                for t in 0..M {
+                    sums[i][t][f] = _mm512_dpbusd_epi32(sums[i][t][f], field, dword(&x[4 * (f * M + t)..]));
+                }
             }
         }
     }
-    for (sums, acc) in sums.iter().zip(acc.chunks_exact_mut(TILE)) {
-        let low = _mm512_add_epi32(sums[0], _mm512_srai_epi32::<2>(sums[1]));
-        let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(sums[2]), _mm512_srai_epi32::<6>(sums[3]));
-        store(_mm512_add_epi32(low, high), acc);
+    for i in 0..T {
+        for t in 0..M {
+            let sums = sums[i][t];
+            let low = _mm512_add_epi32(sums[0], _mm512_srai_epi32::<2>(sums[1]));
+            let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(sums[2]), _mm512_srai_epi32::<6>(sums[3]));
+            store(_mm512_add_epi32(low, high), &mut acc[t * width + i * TILE..][..TILE]);
+        }
     }
 }
 

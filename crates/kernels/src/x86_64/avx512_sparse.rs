@@ -157,6 +157,7 @@ fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
         let mut dwords = [_mm512_setzero_si512(); 16];
         for r in 0..16 {
             dwords[r] = load(rows, r * stride + piece * LINE);
+            prefetch_scattered(rows, r * stride + piece * LINE + 16 * stride);
         }
         transpose(&mut dwords);
         for (line, dwords) in lines.chunks_exact_mut(LINE).zip(dwords) {
@@ -199,6 +200,9 @@ fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
         let mut quarters = [[_mm512_setzero_si512(); 4]; 4];
         for f in 0..4 {
             let at = (16 * g + 4 * f) * stride;
+            for b in 0..4 {
+                prefetch_scattered(columns, at + b * stride + 32 * stride);
+            }
             let line = |b: usize| load(columns, at + b * stride);
             quarters[f] = interleave([line(0), line(1), line(2), line(3)]);
         }
