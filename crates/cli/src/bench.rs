@@ -297,7 +297,7 @@ fn sparsity(report: &Value) -> String {
     }
     if !report["ffn"].is_null() {
         let (gates, codes) = (percent(&report["ffn"]["gates"]), percent(&report["ffn"]["codes"]));
-        out += &format!("read for a token: {gates:.1} % of up_proj, {codes:.1} % of down_proj\n");
+        out += &format!("needed for a token: {gates:.1} % of up_proj, {codes:.1} % of down_proj\n");
     }
     out
 }

@@ -1,9 +1,9 @@
-//! How much of its feed-forward weights a model reads: what `run --stats` and `bench` report.
+//! How much of its feed-forward weights a token needs: what `run --stats` and `bench` report.
 
 use serde_json::{Value, json};
 use sterna::model::{Density, Model};
 
-/// Tokens counted, and the shares of `up_proj`'s rows (`gates`) and `down_proj`'s columns (`codes`) that they read: the
+/// Tokens counted, and the shares of `up_proj`'s rows (`gates`) and `down_proj`'s columns (`codes`) that one needs: the
 /// mean and each layer's. Null if everything is always read.
 pub fn report(model: &dyn Model) -> Value {
     let layers = model.density();
@@ -28,7 +28,7 @@ pub fn lines(report: &Value) -> String {
         let percent = |key: &str| of[key].as_f64().map_or(f64::NAN, |share| share * 100.0);
         format!("{name:>5}   {:>13.1}   {:>15.1}\n", percent("gates"), percent("codes"))
     };
-    let mut out = format!("read for a token, mean of {}:\nlayer   % of up_proj   % of down_proj\n", report["tokens"]);
+    let mut out = format!("needed for a token, mean of {}:\nlayer   % of up_proj   % of down_proj\n", report["tokens"]);
     for (i, layer) in report["layers"].as_array().into_iter().flatten().enumerate() {
         out += &row(&i.to_string(), layer);
     }

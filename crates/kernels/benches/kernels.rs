@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::set::{self, Cpu};
-use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
 const HIDDEN: usize = 2560;
 const FEED_FORWARD: usize = 6912;

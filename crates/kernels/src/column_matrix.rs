@@ -8,15 +8,16 @@
 //! Four columns interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to field
 //! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::activations::Activations;
-use crate::lines::{LINE, Lines};
+use crate::lines::{self, LINE, Line, Lines};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::Cpu;
-use crate::sparse::{self, Columns, GROUP, Pack};
-use crate::ternary::{FirstError, TILE};
+use crate::sparse::{Columns, GROUP, Wanted};
+use crate::ternary::{self, FirstError, Packed, TILE};
 
 /// Outputs of a line.
 const OUTPUTS: usize = 256;
@@ -39,7 +40,9 @@ pub(crate) fn code(column: &[u8], output: usize) -> u8 {
     column[output / OUTPUTS * LINE + 16 * (l / 4) + 4 * u + l % 4] >> (2 * f) & 3
 }
 
-impl Pack for ColumnMatrix {
+impl Packed for ColumnMatrix {
+    const STEP: usize = OUTPUTS / TILE;
+
     fn pack<E: Send>(
         pool: &Pool,
         rows: usize,
@@ -80,73 +83,87 @@ impl Pack for ColumnMatrix {
         });
         failure.or(Self { rows, cols, scale, lines })
     }
-}
-
-impl ColumnMatrix {
-    /// Input features.
-    pub fn cols(&self) -> usize {
-        self.cols
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
     }
 
-    /// Bytes of packed weights.
-    pub fn bytes(&self) -> usize {
+    fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    fn bytes(&self) -> usize {
         self.lines.len() * LINE
     }
 
+    fn tiles<'a>(&'a self, cpu: &Cpu, tiles: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8] {
+        let (stride, groups) = (self.column_bytes(), self.cols.div_ceil(16));
+        let (first, blocks) = (tiles.start / Self::STEP, tiles.len().div_ceil(Self::STEP));
+        let scratch = lines::written(scratch, blocks * Self::STEP * groups);
+        for (i, tiles) in scratch.chunks_exact_mut(Self::STEP * groups * LINE).enumerate() {
+            cpu.set.columns_to_tiles(&self.lines.bytes()[(first + i) * LINE..], stride, tiles);
+        }
+        &scratch[..tiles.len() * groups * LINE]
+    }
+}
+
+impl ColumnMatrix {
     /// Bytes that one column takes.
     pub fn column_bytes(&self) -> usize {
         self.rows.div_ceil(OUTPUTS) * LINE
     }
 
-    /// The product with the only token of `x`, as `ternary::matmul` gives it, read from the columns `picked` alone:
-    /// those of all codes that are not zero, and perhaps others.
-    pub fn product(&self, cpu: &Cpu, x: &Activations, picked: &[u32]) -> Rows {
-        assert_eq!((x.rows(), x.cols()), (1, self.cols), "one token of the matrix's input width");
-        let stride = self.column_bytes();
-        let codes: Vec<i8> = picked.iter().map(|&column| x.row(0)[column as usize]).collect();
-        let groups = picked.len().div_ceil(GROUP);
-        // Every thread adds up columns of its own: the sums are exact, so their order does not matter.
-        let slots = cpu.pool.threads().min(groups).max(1);
-        let mut sums = vec![0i32; slots * 4 * stride];
-        let cursor = AtomicUsize::new(0);
-        let claim = || {
-            let start = cursor.fetch_add(GROUP, Ordering::Relaxed).min(picked.len());
-            start..(start + GROUP).min(picked.len())
-        };
-        cpu.pool.pieces(&mut sums, 4 * stride, |_, sums| {
-            let mut group = claim();
-            while !group.is_empty() {
-                // Claimed ahead, so that it can be prefetched.
-                let next = claim();
-                let these =
-                    Columns { picked: &picked[group.clone()], codes: &codes[group], next: &picked[next.clone()] };
-                cpu.set.columns_dot(self.lines.bytes(), stride, &these, sums);
-                group = next;
-            }
+    /// The product as `ternary::matmul` gives it, read from the columns that each token wants: those of all codes that
+    /// are not zero, and perhaps others.
+    pub fn product(&self, cpu: &Cpu, x: &Activations, wanted: &Wanted) -> Rows {
+        assert_eq!((x.rows(), x.cols()), (wanted.len(), self.cols), "as many tokens, the matrix's input width");
+        if !wanted.one_by_one(cpu, self.cols) {
+            let [y] = ternary::matmul(cpu, &[self], x).try_into().expect("one result a matrix");
+            return y;
+        }
+        let width = 4 * self.column_bytes();
+        // Threads that share a token add up columns of their own: the sums are exact, so their order does not matter.
+        let slots = (cpu.pool.threads() / x.rows()).max(1);
+        let mut sums = vec![0i32; x.rows() * slots * width];
+        let cursors: Vec<_> = (0..x.rows()).map(|_| AtomicUsize::new(0)).collect();
+        cpu.pool.pieces(&mut sums, width, |i, sums| {
+            self.add(cpu, x.row(i / slots), &wanted[i / slots], &cursors[i / slots], sums)
         });
-        let mut out = Rows::unwritten(1, self.rows);
-        let (first, others) = sums.split_at_mut(4 * stride);
-        for other in others.chunks_exact(4 * stride) {
-            first.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
-        }
-        if cpu.set.sparse.scaled {
-            for (i, sums) in first.chunks_exact_mut(16).enumerate() {
-                sums.iter_mut().for_each(|sum| *sum >>= 2 * (i % 4));
+        let mut out = Rows::unwritten(x.rows(), self.rows);
+        let at = SendPtr(sums.as_mut_ptr());
+        cpu.pool.pieces(out.data_mut(), self.rows, |t, out| {
+            // SAFETY: the sums of token t, which this piece alone looks at.
+            let sums = unsafe { std::slice::from_raw_parts_mut(at.get().add(t * slots * width), slots * width) };
+            let (first, others) = sums.split_at_mut(width);
+            for other in others.chunks_exact(width) {
+                first.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
             }
-        }
-        sparse::finish(out.data_mut(), first, x.sums()[0], self.scale / x.scales()[0]);
+            if cpu.set.sparse.scaled {
+                for (i, sums) in first.chunks_exact_mut(16).enumerate() {
+                    sums.iter_mut().for_each(|sum| *sum >>= 2 * (i % 4));
+                }
+            }
+            ternary::finish(out, first, x.sums()[t], self.scale / x.scales()[t]);
+        });
         out
     }
 
-    /// The product with every column, for any number of tokens: the same bytes as `ternary::matmul`.
-    pub fn matmul(&self, cpu: &Cpu, x: &Activations) -> Rows {
-        if x.rows() == 1 {
-            let all: Vec<u32> = (0..self.cols as u32).collect();
-            return self.product(cpu, x, &all);
+    /// Adds up the columns of a token that nobody has claimed yet.
+    fn add(&self, cpu: &Cpu, x: &[i8], wanted: &[u32], cursor: &AtomicUsize, sums: &mut [i32]) {
+        let claim = || {
+            let start = cursor.fetch_add(GROUP, Ordering::Relaxed).min(wanted.len());
+            &wanted[start..(start + GROUP).min(wanted.len())]
+        };
+        let mut picked = claim();
+        while !picked.is_empty() {
+            // Claimed ahead, so that it can be prefetched.
+            let next = claim();
+            let mut codes = [0; GROUP];
+            for (code, &column) in codes.iter_mut().zip(picked) {
+                *code = x[column as usize];
+            }
+            let these = Columns { picked, codes: &codes[..picked.len()], next };
+            cpu.set.columns_dot(self.lines.bytes(), self.column_bytes(), &these, sums);
+            picked = next;
         }
-        let (bytes, stride) = (self.lines.bytes(), self.column_bytes());
-        sparse::product_of_tiles(cpu, (self.rows, self.cols, self.scale), x, OUTPUTS / TILE, |first, tiles| {
-            cpu.set.columns_to_tiles(&bytes[first / TILE * LINE..], stride, tiles);
-        })
     }
 }

@@ -41,4 +41,4 @@ pub use row_matrix::RowMatrix;
 pub use rows::Rows;
 pub use screen::Screen;
 pub use set::{Cpu, KernelSet};
-pub use ternary::TernaryMatrix;
+pub use ternary::{Packed, TernaryMatrix};

@@ -100,6 +100,15 @@ impl Lines {
     }
 }
 
+/// `len` lines of `scratch` as plain bytes, with anything in them.
+pub(crate) fn written(scratch: &mut Vec<Line>, len: usize) -> &mut [u8] {
+    if scratch.len() < len {
+        scratch.resize(len, Line([0; LINE]));
+    }
+    // SAFETY: there are `len` lines; `Line` is 64 plain bytes without padding, and any bytes make one.
+    unsafe { std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), len * LINE) }
+}
+
 impl Deref for Lines {
     type Target = [Line];
     fn deref(&self) -> &[Line] {

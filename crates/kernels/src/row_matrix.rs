@@ -8,13 +8,15 @@
 //! So 16 rows are a tile but for a transposition of dwords, and a line masked to field f is 64 columns, which one piece
 //! of the activations holds in the same order if their dwords are transposed too (`arrange`).
 
+use std::ops::Range;
+
 use crate::activations::Activations;
-use crate::lines::{LINE, Lines};
-use crate::pool::Pool;
+use crate::lines::{self, LINE, Line, Lines};
+use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::Cpu;
-use crate::sparse::{self, Pack};
-use crate::ternary::{FirstError, MAX_COLS, TILE, lane};
+use crate::sparse::Wanted;
+use crate::ternary::{self, FirstError, MAX_COLS, Packed, TILE, lane};
 
 /// Columns of a line.
 const COLS: usize = 256;
@@ -41,15 +43,15 @@ pub(crate) fn place(k: usize) -> usize {
 }
 
 /// The activations in the order of fields: of every 256, field 0 of all dwords, then field 1, …
-fn arrange(x: &[i8], stride: usize) -> Vec<i8> {
-    let mut out = vec![0; 4 * stride];
+fn arrange(x: &[i8], out: &mut [i8]) {
     for (i, dword) in x.chunks(4).enumerate() {
         out[place(4 * i)..][..dword.len()].copy_from_slice(dword);
     }
-    out
 }
 
-impl Pack for RowMatrix {
+impl Packed for RowMatrix {
+    const STEP: usize = 1;
+
     fn pack<E: Send>(
         pool: &Pool,
         rows: usize,
@@ -77,60 +79,62 @@ impl Pack for RowMatrix {
         });
         failure.or(Self { rows, cols, scale, lines })
     }
-}
-
-impl RowMatrix {
-    /// Output features.
-    pub fn rows(&self) -> usize {
-        self.rows
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
     }
 
-    /// Bytes of packed weights.
-    pub fn bytes(&self) -> usize {
+    fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    fn bytes(&self) -> usize {
         self.lines.len() * LINE
     }
 
+    fn tiles<'a>(&'a self, cpu: &Cpu, tiles: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8] {
+        let (stride, groups) = (self.row_bytes(), self.cols.div_ceil(16));
+        let rows = self.lines.bytes()[tiles.start * TILE * stride..].chunks_exact(TILE * stride);
+        let scratch = lines::written(scratch, tiles.len() * groups);
+        for (rows, tile) in rows.zip(scratch.chunks_exact_mut(groups * LINE)) {
+            cpu.set.rows_to_tile(rows, stride, tile);
+        }
+        scratch
+    }
+}
+
+impl RowMatrix {
     /// Bytes that one row takes.
     pub fn row_bytes(&self) -> usize {
         self.cols.div_ceil(COLS) * LINE
     }
 
-    /// Products of the rows `picked` with the only token of `x`: `y[i]` as `ternary::matmul` gives it for that row.
-    /// No other row is read.
-    pub fn product(&self, cpu: &Cpu, x: &Activations, picked: &[u32]) -> Vec<f32> {
-        assert_eq!((x.rows(), x.cols()), (1, self.cols), "one token of the matrix's input width");
+    /// The product as `ternary::matmul` gives it, of each token with the rows it wants; other outputs may be 0 instead.
+    pub fn product(&self, cpu: &Cpu, x: &Activations, wanted: &Wanted) -> Rows {
+        assert_eq!((x.rows(), x.cols()), (wanted.len(), self.cols), "as many tokens, the matrix's input width");
+        if !wanted.one_by_one(cpu, self.rows) {
+            let [y] = ternary::matmul(cpu, &[self], x).try_into().expect("one result a matrix");
+            return y;
+        }
         let stride = self.row_bytes();
-        let codes = arrange(x.row(0), stride);
-        let (sum, scale) = (x.sums()[0], self.scale / x.scales()[0]);
-        let mut out = vec![0.0; picked.len()];
-        let span = picked.len().div_ceil(CHUNKS * cpu.pool.threads()).next_multiple_of(4);
-        cpu.pool.pieces(&mut out, span, |i, out| {
-            let mut sums = vec![0; out.len()];
-            let picked = &picked[i * span..][..out.len()];
-            cpu.set.rows_dot(self.lines.bytes(), stride, picked, &codes, &mut sums);
-            sparse::finish(out, &sums, sum, scale);
+        let mut codes = vec![0; x.rows() * 4 * stride];
+        cpu.pool.pieces(&mut codes, 4 * stride, |t, codes| arrange(x.row(t), codes));
+        let mut out = Rows::zeros(x.rows(), self.rows);
+        let at = SendPtr(out.data_mut().as_mut_ptr());
+        // Few pieces of work: each begins with rows that nobody asked for in advance.
+        let parts = (4 * cpu.pool.threads()).div_ceil(x.rows());
+        cpu.pool.run(x.rows() * parts, |i| {
+            let (t, part) = (i / parts, i % parts);
+            let span = wanted[t].len().div_ceil(parts).next_multiple_of(4).max(4);
+            let Some(picked) = wanted[t].chunks(span).nth(part) else { return };
+            let (mut sums, mut y) = (vec![0; picked.len()], vec![0.0; picked.len()]);
+            cpu.set.rows_dot(self.lines.bytes(), stride, picked, &codes[t * 4 * stride..][..4 * stride], &mut sums);
+            ternary::finish(&mut y, &sums, x.sums()[t], self.scale / x.scales()[t]);
+            for (&row, y) in picked.iter().zip(y) {
+                assert!((row as usize) < self.rows);
+                // SAFETY: output `row` of token t; the places of a token differ (they are in order), as do its pieces.
+                unsafe { *at.get().add(t * self.rows + row as usize) = y };
+            }
         });
         out
     }
-
-    /// The product with every row, for any number of tokens: the same bytes as `ternary::matmul`.
-    pub fn matmul(&self, cpu: &Cpu, x: &Activations) -> Rows {
-        if x.rows() == 1 {
-            let all: Vec<u32> = (0..self.rows as u32).collect();
-            return Rows::from_vec(self.rows, self.product(cpu, x, &all));
-        }
-        let (bytes, stride) = (self.lines.bytes(), self.row_bytes());
-        let groups = self.cols.div_ceil(16);
-        sparse::product_of_tiles(cpu, (self.rows, self.cols, self.scale), x, TILES, |first, tiles| {
-            let rows = bytes[first * TILE * stride..].chunks_exact(TILE * stride);
-            for (rows, tile) in rows.zip(tiles.chunks_exact_mut(groups * LINE)) {
-                cpu.set.rows_to_tile(rows, stride, tile);
-            }
-        })
-    }
 }
-
-/// Pieces of work a thread: few, because each begins with rows that nobody asked for in advance.
-const CHUNKS: usize = 4;
-/// Tiles rearranged at a time.
-const TILES: usize = 8;

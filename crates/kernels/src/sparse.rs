@@ -7,44 +7,16 @@
 //!
 //! A tile of 16 rows almost always holds a row that is wanted, so the two matrices have layouts of their own, in which a
 //! row ([`RowMatrix`](crate::RowMatrix)) or a column ([`ColumnMatrix`](crate::ColumnMatrix)) is contiguous. They are
-//! stored once: for several tokens a piece at a time is rearranged into tiles ([`crate::ternary`]), which costs little
-//! against the product.
+//! stored once. Each token of a batch reads what it needs, unless together they need so much that a product with all of
+//! it ([`crate::ternary::matmul`]) takes less time: a piece at a time is then rearranged into tiles.
 
-use std::cell::RefCell;
+use std::ops::Deref;
 
 use crate::activations::Activations;
-use crate::lines::{LINE, Lines};
-use crate::pool::{Pool, SendPtr};
+use crate::lines::LINE;
 use crate::rows::Rows;
 use crate::set::Cpu;
-use crate::ternary::{TILE, TernaryMatrix};
-
-/// A layout that rows of trits are packed into.
-pub trait Pack: Sized {
-    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
-    ///
-    /// Rows are filled in parallel; the error of the lowest failing piece of work is returned. Panics if the matrix has
-    /// more columns than the layout's sums can take.
-    fn pack<E: Send>(
-        pool: &Pool,
-        rows: usize,
-        cols: usize,
-        scale: f32,
-        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
-    ) -> Result<Self, E>;
-}
-
-impl Pack for TernaryMatrix {
-    fn pack<E: Send>(
-        pool: &Pool,
-        rows: usize,
-        cols: usize,
-        scale: f32,
-        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
-    ) -> Result<Self, E> {
-        Self::pack(pool, rows, cols, scale, fill)
-    }
-}
+use crate::ternary::TILE;
 
 /// The kernels of both layouts.
 #[derive(Clone, Copy)]
@@ -59,6 +31,8 @@ pub(crate) struct Sparse {
     pub rows_to_tile: unsafe fn(&[u8], usize, &mut [u8]),
     /// See [`portable::columns_to_tiles`].
     pub columns_to_tiles: unsafe fn(&[u8], usize, &mut [u8]),
+    /// How many matrices, read by rows or columns, take as long as one that is rearranged for this many tokens.
+    pub whole: fn(usize) -> f32,
 }
 
 type RowsDot = unsafe fn(&[u8], usize, &[u32], &[i8], &mut [i32]);
@@ -74,6 +48,7 @@ pub(crate) struct Columns<'a> {
     /// The activation of each.
     pub codes: &'a [i8],
     /// To be prefetched.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
     pub next: &'a [u32],
 }
 
@@ -130,84 +105,57 @@ pub(crate) mod portable {
         scaled: false,
         rows_to_tile: |rows, stride, tile| rows_to_tile(rows, stride, tile),
         columns_to_tiles: |columns, stride, tiles| columns_to_tiles(columns, stride, tiles),
+        whole: |tokens| tokens as f32,
     };
 }
 
-thread_local! {
-    static TILES: RefCell<Option<Lines>> = const { RefCell::new(None) };
-}
+/// The places of each token's input or output that are not zero, in order.
+pub struct Wanted(Vec<Vec<u32>>);
 
-/// The product of a whole matrix, as `ternary::matmul` gives it, from `count` tiles at a time that
-/// `rearrange(first tile, tiles)` writes.
-pub(crate) fn product_of_tiles(
-    cpu: &Cpu,
-    (rows, cols, scale): (usize, usize, f32),
-    x: &Activations,
-    count: usize,
-    rearrange: impl Fn(usize, &mut [u8]) + Sync,
-) -> Rows {
-    assert_eq!(x.cols(), cols, "matrix and activations have the same input width");
-    let mut out = Rows::unwritten(x.rows(), rows);
-    let at = SendPtr(out.data_mut().as_mut_ptr());
-    let (groups, codes_of_x) = (cols.div_ceil(16), x.arranged(cpu));
-    let most = (cpu.set.cut)(x.rows(), cols).tokens.1.min(x.rows()).max(1);
-    cpu.pool.run(rows.div_ceil(count * TILE), |chunk| {
-        let first = chunk * count;
-        let tiles = count.min(rows.div_ceil(TILE) - first);
-        let mut sums = vec![0; x.rows() * tiles * TILE];
-        TILES.with_borrow_mut(|kept| {
-            if kept.as_ref().is_none_or(|lines| lines.len() < count * groups) {
-                *kept = Some(Lines::zeroed(count * groups));
-            }
-            let Some(lines) = kept else { return };
-            let lines = &mut lines.bytes_mut()[..count * groups * LINE];
-            rearrange(first, lines);
-            let codes = &lines[..tiles * groups * LINE];
-            for (i, sums) in sums.chunks_mut(most * tiles * TILE).enumerate() {
-                let tokens = i * most..x.rows().min((i + 1) * most);
-                cpu.set.ternary_dot(codes, groups, codes_of_x.tokens(tokens, groups * 16), sums);
-            }
-        });
-        let kept = (tiles * TILE).min(rows - first * TILE);
-        for (t, sums) in sums.chunks_exact(tiles * TILE).enumerate() {
-            // SAFETY: token t and outputs first · 16 .. + kept ≤ rows; the chunks are disjoint ranges of outputs.
-            let out = unsafe { std::slice::from_raw_parts_mut(at.get().add(t * rows + first * TILE), kept) };
-            finish(out, sums, x.sums()[t], scale / x.scales()[t]);
-        }
-    });
-    out
-}
+impl Wanted {
+    /// Where a gate is positive.
+    pub fn positive(cpu: &Cpu, gate: &Rows) -> Self {
+        Self::places(cpu, gate.len(), |t, places| push(places, gate.row(t), |gate| gate > 0.0))
+    }
 
-/// Sums of codes to outputs: codes are trits + 1, so the sum of the activations is one too many.
-pub(crate) fn finish(out: &mut [f32], sums: &[i32], sum: i32, scale: f32) {
-    for (out, dot) in out.iter_mut().zip(sums) {
-        *out = (dot - sum) as f32 * scale;
+    /// Where codes are not zero.
+    pub fn nonzero(cpu: &Cpu, x: &Activations) -> Self {
+        Self::places(cpu, x.rows(), |t, places| push(places, x.row(t), |code| code != 0))
+    }
+
+    fn places(cpu: &Cpu, tokens: usize, find: impl Fn(usize, &mut Vec<u32>) + Sync) -> Self {
+        let mut places = vec![Vec::new(); tokens];
+        cpu.pool.pieces(&mut places, 1, |t, places| find(t, &mut places[0]));
+        Self(places)
+    }
+
+    /// Places of all tokens.
+    pub fn total(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// Whether to read a matrix of `all` rows or columns for each token anew, instead of all of it once.
+    pub(crate) fn one_by_one(&self, cpu: &Cpu, all: usize) -> bool {
+        self.total() as f32 <= (cpu.set.sparse.whole)(self.0.len()) * all as f32
     }
 }
 
-/// Sets what is not positive to zero and returns where the positive values are, in order.
-pub fn relu(x: &mut [f32]) -> Vec<u32> {
-    let positive = places(x.len(), |i| x[i] > 0.0);
-    for x in x {
-        *x = if *x > 0.0 { *x } else { 0.0 };
-    }
-    positive
-}
+impl Deref for Wanted {
+    type Target = [Vec<u32>];
 
-/// Where codes are not zero, in order.
-pub fn nonzero(codes: &[i8]) -> Vec<u32> {
-    places(codes.len(), |i| codes[i] != 0)
+    fn deref(&self) -> &[Vec<u32>] {
+        &self.0
+    }
 }
 
 #[inline(always)]
-fn places(len: usize, keep: impl Fn(usize) -> bool) -> Vec<u32> {
-    let mut places = vec![0; len];
+fn push<T: Copy>(places: &mut Vec<u32>, values: &[T], keep: impl Fn(T) -> bool) {
+    places.resize(values.len(), 0);
     let mut n = 0;
-    for i in 0..len {
+    for (i, &value) in values.iter().enumerate() {
         // Always written, kept if wanted: no branch that is taken at random.
         places[n] = i as u32;
-        n += usize::from(keep(i));
+        n += usize::from(keep(value));
     }
     places.truncate(n);
-    places
 }

@@ -13,6 +13,7 @@
 //! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
 //! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -27,7 +28,37 @@ pub const TILE: usize = 16;
 /// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
 pub const MAX_COLS: usize = 1 << 18;
 
-/// A `(rows, cols)` matrix of −1, 0, +1 with one scale, packed.
+/// A packed `(rows, cols)` matrix of −1, 0, +1 with one scale, which gives tiles to the product with many tokens.
+pub trait Packed: Sized + Sync {
+    /// Where ranges of tiles may begin: at multiples of this many.
+    const STEP: usize;
+
+    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
+    ///
+    /// Rows are filled in parallel; the error of the lowest failing piece of work is returned. Panics if the matrix has
+    /// more columns than the layout's sums can take.
+    fn pack<E: Send>(
+        pool: &Pool,
+        rows: usize,
+        cols: usize,
+        scale: f32,
+        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E>;
+
+    /// Output features, input features.
+    fn shape(&self) -> (usize, usize);
+
+    /// What a sum of trits times inputs is multiplied with.
+    fn scale(&self) -> f32;
+
+    /// Bytes of packed weights.
+    fn bytes(&self) -> usize;
+
+    /// The codes of some tiles, if need be written into `scratch`.
+    fn tiles<'a>(&'a self, cpu: &Cpu, tiles: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8];
+}
+
+/// A matrix packed as tiles.
 pub struct TernaryMatrix {
     rows: usize,
     cols: usize,
@@ -82,11 +113,10 @@ impl<E> FirstError<E> {
     }
 }
 
-impl TernaryMatrix {
-    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
-    ///
-    /// Rows are filled in parallel; the error of the lowest failing tile is returned. Panics above [`MAX_COLS`].
-    pub fn pack<E: Send>(
+impl Packed for TernaryMatrix {
+    const STEP: usize = 1;
+
+    fn pack<E: Send>(
         pool: &Pool,
         rows: usize,
         cols: usize,
@@ -114,43 +144,29 @@ impl TernaryMatrix {
         failure.or(Self { rows, cols, scale, lines })
     }
 
-    /// Output features.
-    pub fn rows(&self) -> usize {
-        self.rows
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
     }
 
-    /// Input features.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// What a sum of trits times inputs is multiplied with.
-    pub fn scale(&self) -> f32 {
+    fn scale(&self) -> f32 {
         self.scale
     }
 
-    /// Bytes of packed weights: what one product reads.
-    pub fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.lines.len() * LINE
     }
 
+    fn tiles<'a>(&'a self, _: &Cpu, tiles: Range<usize>, _: &'a mut Vec<Line>) -> &'a [u8] {
+        let tile = self.cols.div_ceil(16) * LINE;
+        &self.lines.bytes()[tiles.start * tile..tiles.end * tile]
+    }
+}
+
+impl TernaryMatrix {
     /// Row `r` as −1, 0, +1.
     pub fn trits(&self, r: usize) -> Vec<i8> {
-        let tile = self.tiles(r / TILE, 1);
+        let tile = &self.lines.bytes()[r / TILE * self.cols.div_ceil(16) * LINE..];
         (0..self.cols).map(|k| code(tile, r % TILE, k) as i8 - 1).collect()
-    }
-
-    fn groups(&self) -> usize {
-        self.cols.div_ceil(16)
-    }
-
-    fn tile_count(&self) -> usize {
-        self.rows.div_ceil(TILE)
-    }
-
-    fn tiles(&self, first: usize, count: usize) -> &[u8] {
-        let tile = self.groups() * LINE;
-        &self.lines.bytes()[first * tile..(first + count) * tile]
     }
 }
 
@@ -178,9 +194,10 @@ impl Cut {
 
 /// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
 /// chunk with many rows gets more out of what it prepares for its tokens.
-fn chunks(threads: usize, matrices: &[&TernaryMatrix], m: usize, cut: &Cut) -> Vec<Chunk> {
+fn chunks<P: Packed>(threads: usize, matrices: &[&P], m: usize, cut: &Cut) -> Vec<Chunk> {
     let (fewest, most) = cut.tokens;
-    let total: usize = matrices.iter().map(|w| w.tile_count()).sum();
+    let counts = matrices.iter().map(|w| w.shape().0.div_ceil(TILE));
+    let total: usize = counts.clone().sum();
     let tiles = match m {
         // Weights that are read once: the fewer and longer the runs of memory the better, but enough chunks that a
         // thread put aside does not hold up the others.
@@ -190,13 +207,13 @@ fn chunks(threads: usize, matrices: &[&TernaryMatrix], m: usize, cut: &Cut) -> V
     let groups = threads.div_ceil(total.div_ceil(tiles).max(1));
     let tokens = m.div_ceil(groups).div_ceil(fewest).max(1).saturating_mul(fewest).min(most);
     let mut chunks = Vec::new();
-    for (matrix, w) in matrices.iter().enumerate() {
+    for (matrix, count) in counts.enumerate() {
         // Equal parts: a short last one would leave a thread waiting.
-        let parts = w.tile_count().div_ceil(tiles).max(1);
-        let part = w.tile_count().div_ceil(parts).max(1);
-        for first in (0..w.tile_count()).step_by(part) {
+        let parts = count.div_ceil(tiles).max(1);
+        let part = count.div_ceil(parts).max(1).next_multiple_of(P::STEP);
+        for first in (0..count).step_by(part) {
             for token in (0..m).step_by(tokens) {
-                let tiles = first..w.tile_count().min(first + part);
+                let tiles = first..count.min(first + part);
                 chunks.push(Chunk { matrix, tiles, tokens: token..m.min(token.saturating_add(tokens)) });
             }
         }
@@ -207,30 +224,37 @@ fn chunks(threads: usize, matrices: &[&TernaryMatrix], m: usize, cut: &Cut) -> V
     chunks
 }
 
-/// Runs `dot(matrix, codes, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands the
+thread_local! {
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `dot(groups, codes, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands the
 /// sums of each token to `finish(matrix, token, sums, out)`.
-fn run<T: Copy + Default + Send>(
+fn run<P: Packed, T: Copy + Default + Send>(
     cpu: &Cpu,
-    matrices: &[&TernaryMatrix],
+    matrices: &[&P],
     m: usize,
     cut: &Cut,
-    dot: impl Fn(&TernaryMatrix, &[u8], Range<usize>, &mut [T]) + Sync,
-    finish: impl Fn(&TernaryMatrix, usize, &[T], &mut [f32]) + Sync,
+    dot: impl Fn(usize, &[u8], Range<usize>, &mut [T]) + Sync,
+    finish: impl Fn(&P, usize, &[T], &mut [f32]) + Sync,
 ) -> Vec<Rows> {
-    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.rows)).collect();
+    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.shape().0)).collect();
     let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
     let chunks = chunks(cpu.pool.threads(), matrices, m, cut);
     cpu.pool.run(chunks.len(), |i| {
         let Chunk { matrix, tiles, tokens } = &chunks[i];
         let (w, out) = (matrices[*matrix], pointers[*matrix].get());
-        let (first, width) = (tiles.start * TILE, tiles.len() * TILE);
+        let ((rows, cols), first, width) = (w.shape(), tiles.start * TILE, tiles.len() * TILE);
         let mut sums = vec![T::default(); tokens.len() * width];
-        dot(w, w.tiles(tiles.start, tiles.len()), tokens.clone(), &mut sums);
-        let kept = width.min(w.rows - first);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let codes = w.tiles(cpu, tiles.clone(), scratch);
+            dot(cols.div_ceil(16), codes, tokens.clone(), &mut sums);
+        });
+        let kept = width.min(rows - first);
         for (t, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
             // SAFETY: row t < m and columns first .. + kept ≤ rows of this matrix's own output; the chunks of a matrix
             // differ in their tokens or in their columns.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * w.rows + first), kept) };
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * rows + first), kept) };
             finish(w, t, sums, out);
         }
     });
@@ -239,38 +263,40 @@ fn run<T: Copy + Default + Send>(
 
 /// Products of matrices that share their input: `y = (Σ trit · code) · (matrix scale / activation scale)`, one
 /// `(token, matrix rows)` result a matrix. The sums are exact.
-pub fn matmul(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Activations) -> Vec<Rows> {
-    assert!(matrices.iter().all(|w| w.cols == x.cols()), "matrices and activations have the same input width");
+pub fn matmul<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Activations) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.shape().1 == x.cols()), "matrices and activations have the same input width");
     let codes_of_x = x.arranged(cpu);
     run(
         cpu,
         matrices,
         x.rows(),
         &(cpu.set.cut)(x.rows(), x.cols()),
-        |w, codes, tokens, acc: &mut [i32]| {
-            cpu.set.ternary_dot(codes, w.groups(), codes_of_x.tokens(tokens, w.groups() * 16), acc);
+        |groups, codes, tokens, acc: &mut [i32]| {
+            cpu.set.ternary_dot(codes, groups, codes_of_x.tokens(tokens, groups * 16), acc);
         },
-        |w, t, sums, out| {
-            let (sum, scale) = (x.sums()[t], w.scale / x.scales()[t]);
-            for (out, dot) in out.iter_mut().zip(sums) {
-                *out = (dot - sum) as f32 * scale;
-            }
-        },
+        |w, t, sums, out| finish(out, sums, x.sums()[t], w.scale() / x.scales()[t]),
     )
 }
 
+/// Sums of codes to outputs: codes are trits + 1, so the sum of the activations is one too many.
+pub(crate) fn finish(out: &mut [f32], sums: &[i32], sum: i32, scale: f32) {
+    for (out, dot) in out.iter_mut().zip(sums) {
+        *out = (dot - sum) as f32 * scale;
+    }
+}
+
 /// The same with `f32` activations (weight-only models): `y = (Σ trit · x, in the order of k) · scale`.
-pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
-    assert!(matrices.iter().all(|w| w.cols == x.dim()), "matrices and activations have the same input width");
+pub fn matmul_f32<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Rows) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.shape().1 == x.dim()), "matrices and activations have the same input width");
     run(
         cpu,
         matrices,
         x.len(),
         &Cut::SMALL,
-        |w, codes, _, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, w.groups(), x.data(), w.cols, acc),
+        |groups, codes, _, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, groups, x.data(), x.dim(), acc),
         |w, _, sums, out| {
             for (out, dot) in out.iter_mut().zip(sums) {
-                *out = dot * w.scale;
+                *out = dot * w.scale();
             }
         },
     )

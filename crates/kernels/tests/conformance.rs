@@ -3,7 +3,7 @@
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::set::{self, Cpu, PORTABLE};
-use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
 /// A small generator of our own (splitmix64), so that failures repeat.
 struct Random(u64);

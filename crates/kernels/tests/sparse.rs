@@ -1,8 +1,8 @@
 //! Single rows and columns, on every instruction set, equal the tiles' product on `portable`, byte for byte.
 
 use sterna_kernels::set::{self, Cpu, PORTABLE};
-use sterna_kernels::sparse::{self, Pack};
-use sterna_kernels::{Activations, ColumnMatrix, RowMatrix, Rows, TernaryMatrix, ternary};
+use sterna_kernels::sparse::Wanted;
+use sterna_kernels::{Activations, ColumnMatrix, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
 
 /// SplitMix64, so that failures repeat.
 struct Random(u64);
@@ -26,12 +26,12 @@ impl Random {
     }
 }
 
-fn pack<M: Pack>(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> M {
+fn pack<P: Packed>(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> P {
     let fill = |r: usize, out: &mut [i8]| {
         out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
         Ok::<(), ()>(())
     };
-    M::pack(&cpu.pool, rows, cols, 0.37, fill).expect("filling cannot fail")
+    P::pack(&cpu.pool, rows, cols, 0.37, fill).expect("filling cannot fail")
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -50,6 +50,13 @@ fn everywhere(test: impl Fn(&Cpu, &str)) {
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (16, 16), (17, 64), (33, 100), (256, 257), (130, 272), (300, 1024), (520, 611)];
 
+/// Gates of which this many eighths are positive, and what `y` is where they are.
+fn gated(random: &mut Random, y: &Rows, eighths: u64) -> (Rows, Vec<f32>) {
+    let gate: Vec<f32> = y.data().iter().map(|_| if random.next() % 8 < eighths { 0.5 } else { -0.5 }).collect();
+    let kept = gate.iter().zip(y.data()).filter(|(gate, _)| **gate > 0.0).map(|(_, y)| *y).collect();
+    (Rows::from_vec(y.dim(), gate), kept)
+}
+
 #[test]
 fn products_equal_those_of_tiles() {
     let portable = Cpu::with(&PORTABLE, 1);
@@ -59,29 +66,26 @@ fn products_equal_those_of_tiles() {
         let tiles: TernaryMatrix = pack(&portable, rows, cols, &trits);
         let by_row: RowMatrix = pack(&portable, rows, cols, &trits);
         let by_column: ColumnMatrix = pack(&portable, rows, cols, &trits);
-        for m in [1, 2, 3, 9, 20] {
+        for m in [1, 2, 3, 9, 70] {
             let x = Activations::quantize(&portable, &random.rows(m, cols));
-            let expected = bits(ternary::matmul(&portable, &[&tiles], &x)[0].data());
+            let y = &ternary::matmul(&portable, &[&tiles], &x)[0];
             everywhere(|cpu, on| {
                 let on = format!("{rows}x{cols}, {m} tokens, {on}");
-                assert!(bits(by_row.matmul(cpu, &x).data()) == expected, "rows {on}");
-                assert!(bits(by_column.matmul(cpu, &x).data()) == expected, "columns {on}");
+                let same = |got: &Rows| bits(got.data()) == bits(y.data());
+                assert!(same(&ternary::matmul(cpu, &[&by_row], &x)[0]), "rows {on}");
+                assert!(same(&ternary::matmul(cpu, &[&by_column], &x)[0]), "columns {on}");
+                assert!(same(&by_column.product(cpu, &x, &Wanted::nonzero(cpu, &x))), "some columns {on}");
             });
+            for eighths in [0, 1, 3, 8] {
+                let (gate, kept) = gated(&mut random, y, eighths);
+                everywhere(|cpu, on| {
+                    let got = by_row.product(cpu, &x, &Wanted::positive(cpu, &gate));
+                    let wanted = gate.data().iter().zip(got.data()).filter(|(gate, _)| **gate > 0.0);
+                    let wanted: Vec<f32> = wanted.map(|(_, y)| *y).collect();
+                    assert!(bits(&wanted) == bits(&kept), "{rows}x{cols} {eighths}/8, {m} tokens, {on}");
+                });
+            }
         }
-        let x = Activations::quantize(&portable, &random.rows(1, cols));
-        let y = ternary::matmul(&portable, &[&tiles], &x);
-        for share in [0, 1, 3, 8] {
-            let picked: Vec<u32> = (0..rows as u32).filter(|_| random.next() % 8 < share).collect();
-            let expected: Vec<f32> = picked.iter().map(|&r| y[0].row(0)[r as usize]).collect();
-            everywhere(|cpu, on| {
-                assert!(bits(&by_row.product(cpu, &x, &picked)) == bits(&expected), "{rows}x{cols} {share}/8 {on}");
-            });
-        }
-        let nonzero: Vec<u32> = (0..cols as u32).filter(|&k| x.row(0)[k as usize] != 0).collect();
-        everywhere(|cpu, on| {
-            let got = by_column.product(cpu, &x, &nonzero);
-            assert!(bits(got.data()) == bits(y[0].data()), "{rows}x{cols} {} columns {on}", nonzero.len());
-        });
     }
 }
 
@@ -92,10 +96,11 @@ fn packing_is_the_same_on_any_number_of_threads() {
     let (rows, cols) = (523, 77);
     let trits = Random(2).trits(rows * cols);
     let x = Activations::quantize(&one, &Random(3).rows(1, cols));
-    let by_column = [&one, &three].map(|cpu| pack::<ColumnMatrix>(cpu, rows, cols, &trits).matmul(&one, &x));
-    let by_row = [&one, &three].map(|cpu| pack::<RowMatrix>(cpu, rows, cols, &trits).matmul(&one, &x));
-    assert_eq!(bits(by_column[0].data()), bits(by_column[1].data()));
-    assert_eq!(bits(by_row[0].data()), bits(by_row[1].data()));
+    let by_column =
+        [&one, &three].map(|cpu| ternary::matmul(&one, &[&pack::<ColumnMatrix>(cpu, rows, cols, &trits)], &x));
+    let by_row = [&one, &three].map(|cpu| ternary::matmul(&one, &[&pack::<RowMatrix>(cpu, rows, cols, &trits)], &x));
+    assert_eq!(bits(by_column[0][0].data()), bits(by_column[1][0].data()));
+    assert_eq!(bits(by_row[0][0].data()), bits(by_row[1][0].data()));
 }
 
 /// The error of a row that cannot be read comes out, that of the first piece of work.
@@ -120,7 +125,8 @@ fn sums_do_not_wrap() {
             let x = Activations::quantize(&cpu, &Rows::from_vec(cols, vec![value; cols]));
             let expected = (cols as f32 * 127.0) * f32::from(weight) * value * (0.37 / 127.0);
             everywhere(|cpu, on| {
-                for y in [by_row.matmul(cpu, &x), by_column.matmul(cpu, &x)] {
+                let all = Wanted::positive(cpu, &Rows::from_vec(16, vec![1.0; 16]));
+                for y in [by_row.product(cpu, &x, &all), by_column.product(cpu, &x, &Wanted::nonzero(cpu, &x))] {
                     assert!(y.data().iter().all(|y| *y == expected), "{on}: {} != {expected}", y.data()[0]);
                 }
             });
@@ -129,8 +135,9 @@ fn sums_do_not_wrap() {
 }
 
 #[test]
-fn relu_keeps_what_is_positive() {
-    let mut x = [1.5, 0.0, -0.0, -2.0, f32::NAN, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
-    assert_eq!(sparse::relu(&mut x), [0, 5, 6]);
-    assert_eq!(bits(&x), bits(&[1.5, 0.0, 0.0, 0.0, 0.0, 1e-45, f32::INFINITY, 0.0]));
+fn places_are_those_of_numbers_above_zero() {
+    let cpu = Cpu::with(&PORTABLE, 1);
+    let x = [1.5, 0.0, -0.0, -2.0, f32::NAN, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
+    let wanted = Wanted::positive(&cpu, &Rows::from_vec(4, x.to_vec()));
+    assert_eq!((&wanted[0][..], &wanted[1][..], wanted.total()), (&[0][..], &[1, 2][..], 3));
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf, safetensors};
-use sterna::kernels::{Bytes, Cpu, DenseType, TernaryMatrix, set};
+use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
 
 const TINY: Config = Config {
     architecture: Architecture::Bitnet,

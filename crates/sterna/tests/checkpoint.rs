@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna::checkpoint::encoding::{self, Trits};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::{Bytes, Cpu, DenseType, TernaryMatrix, set};
+use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
@@ -35,7 +35,7 @@ fn assert_same_trits(a: &Checkpoint, b: &Checkpoint, scale_tolerance: f32) {
     assert_eq!(left.len(), 7 * a.config.layers);
     for ((name, a), (other, b)) in left.iter().zip(&right) {
         assert_eq!(name, other);
-        for r in 0..a.rows() {
+        for r in 0..a.shape().0 {
             assert_eq!(a.trits(r), b.trits(r), "{name}, row {r}");
         }
         let difference = (a.scale() - b.scale()).abs();

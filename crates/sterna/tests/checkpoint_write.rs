@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles};
-use sterna::kernels::{Cpu, DenseType, TernaryMatrix, set};
+use sterna::kernels::{Cpu, DenseType, Packed, TernaryMatrix, set};
 use sterna::model::KvType;
 
 fn golden(name: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
 use sterna::kernels::set::{self, Cpu, PORTABLE};
-use sterna::kernels::{Activations, Rows, ternary};
+use sterna::kernels::{Activations, Rows, TernaryMatrix, ternary};
 use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Model, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
@@ -164,7 +164,7 @@ fn linears_of_layer_0_equal_the_reference() {
                     let expected = reference.floats(&at(linear, "y"));
                     let rows = expected.len() / scales.len();
                     let w = checkpoint.ternary(&cpu, &at(linear, "weight"), rows, x.dim());
-                    let w = w.unwrap_or_else(|error| panic!("{error}"));
+                    let w: TernaryMatrix = w.unwrap_or_else(|error| panic!("{error}"));
                     let y = &ternary::matmul(&cpu, &[&w], &q)[0];
                     let max = expected.iter().fold(0.0f32, |max, y| max.max(y.abs()));
                     let worst = y.data().iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));

@@ -43,6 +43,7 @@ pub(crate) struct Dots<'a> {
     pub rows: usize,
     pub acc_stride: usize,
     /// How far behind `lines` the bytes lie that are wanted next.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
     pub ahead: usize,
 }
 

@@ -414,9 +414,9 @@ mod tests {
         let (mut together, mut alone) = ([0; 4 * TILE], [0; 4 * TILE]);
         // SAFETY: the set is supported.
         unsafe {
-            one_token::<4>(&tiles, &x, &mut together);
+            masked::<1, 4>(&tiles, &x, &mut together, 0);
             for (tile, acc) in tiles.chunks_exact(5 * LINE).zip(alone.chunks_exact_mut(TILE)) {
-                one_token::<1>(tile, &x, acc);
+                masked::<1, 1>(tile, &x, acc, 0);
             }
         }
         assert_eq!(together, alone);

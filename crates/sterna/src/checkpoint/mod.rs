@@ -19,8 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sterna_kernels::math::f16_to_f32;
-use sterna_kernels::sparse::Pack;
-use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType};
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Packed};
 
 pub use config::{Architecture, Config};
 pub use summary::{Group, Summary};
@@ -184,7 +183,7 @@ impl Checkpoint {
     }
 
     /// Decodes a ternary matrix and packs it in any layout; the source's pages are released afterwards.
-    pub fn ternary<M: Pack>(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<M> {
+    pub fn ternary<P: Packed>(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<P> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
         let trits = match &tensor.data {
@@ -195,7 +194,7 @@ impl Checkpoint {
         let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
         let scale = trits.scale(&cpu.pool).map_err(problem)?;
         let packed =
-            M::pack(&cpu.pool, rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
+            P::pack(&cpu.pool, rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
         trits.bytes().release();
         packed.map_err(problem)
     }

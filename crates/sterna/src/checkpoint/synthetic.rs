@@ -1,8 +1,7 @@
 //! Random models of any shape, for measurements: the speed of a network does not depend on its weights.
 
 use sterna_kernels::math::{f16_to_f32, f32_to_f16};
-use sterna_kernels::sparse::Pack;
-use sterna_kernels::{Bytes, Cpu, DenseType};
+use sterna_kernels::{Bytes, Cpu, DenseType, Packed};
 
 use super::names::{self, Kind};
 use super::{Checkpoint, Config, Data, Tensor, TextFiles, malformed};
@@ -37,9 +36,9 @@ impl Checkpoint {
 
 /// The matrix of `Data::Synthetic`. Its scale keeps the size of its input: 1/√cols, rounded to a half so that every
 /// format can store it.
-pub(super) fn pack<M: Pack>(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> M {
+pub(super) fn pack<P: Packed>(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> P {
     let scale = f16_to_f32(f32_to_f16((cols as f32).sqrt().recip()));
-    let packed = M::pack(&cpu.pool, rows, cols, scale, |row, out| {
+    let packed = P::pack(&cpu.pool, rows, cols, scale, |row, out| {
         fill(mix(seed ^ row as u64), out);
         Ok::<_, std::convert::Infallible>(())
     });

@@ -1,13 +1,13 @@
 //! The feed-forward block of BitNet: `down(norm(activation(gate(x)) · up(x)))`.
 //!
-//! ReLU² leaves most of its outputs zero. For one token the rows of `up` and the columns of `down` that meet a zero are
-//! not read; they would add nothing, so every bit stays the same. Several tokens rarely agree on their zeros, and are
-//! computed whole.
+//! ReLU² leaves most of its outputs zero. The rows of `up` and the columns of `down` that meet a zero are not read; they
+//! would add nothing, so every bit stays the same. Where the tokens of a batch leave little out, it is computed whole.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sterna_kernels::column_matrix::MAX_COLUMNS;
-use sterna_kernels::{Activations, ColumnMatrix, Cpu, RowMatrix, Rows, TernaryMatrix, sparse, ternary};
+use sterna_kernels::sparse::Wanted;
+use sterna_kernels::{Activations, ColumnMatrix, Cpu, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
 
 use super::layers::{Linears, Loader, Norm};
 use super::{Density, FfnMode, Precision, Settings};
@@ -37,7 +37,7 @@ enum Weights {
     Lines { gate: TernaryMatrix, up: RowMatrix, down: ColumnMatrix, counts: Counts },
 }
 
-/// What tokens that were computed alone read, in one layer.
+/// What tokens needed, in one layer.
 #[derive(Default)]
 struct Counts {
     tokens: AtomicU64,
@@ -112,12 +112,17 @@ impl Ffn {
             }
             Weights::Lines { gate, up, down, counts } => {
                 let x = Activations::quantize(cpu, x);
-                let [gate] = ternary::matmul(cpu, &[gate], &x).try_into().expect("one result a matrix");
-                if x.rows() == 1 {
-                    return self.one_token(cpu, &x, gate, (up, down, counts), positions);
-                }
-                let h = self.gated(cpu, gate, &up.matmul(cpu, &x), positions);
-                down.matmul(cpu, &Activations::quantize(cpu, &h))
+                let [mut gate] = ternary::matmul(cpu, &[gate], &x).try_into().expect("one result a matrix");
+                self.simulate(cpu, &mut gate, positions);
+                let gates = Wanted::positive(cpu, &gate);
+                // Where the gate is not positive this gives 0, whatever `up` is.
+                cpu.relu2_mul(&mut gate, &up.product(cpu, &x, &gates));
+                let h = Activations::quantize(cpu, &self.norm.forward(cpu, &gate));
+                let codes = Wanted::nonzero(cpu, &h);
+                counts.tokens.fetch_add(x.rows() as u64, Relaxed);
+                counts.gates.fetch_add(gates.total() as u64, Relaxed);
+                counts.codes.fetch_add(codes.total() as u64, Relaxed);
+                down.product(cpu, &h, &codes)
             }
         }
     }
@@ -130,30 +135,6 @@ impl Ffn {
             Activation::Silu => cpu.silu_mul(&mut gate, up),
         }
         self.norm.forward(cpu, &gate)
-    }
-
-    /// The same numbers as for several tokens, from the rows and columns that matter.
-    fn one_token(
-        &self,
-        cpu: &Cpu,
-        x: &Activations,
-        mut gate: Rows,
-        (up, down, counts): (&RowMatrix, &ColumnMatrix, &Counts),
-        positions: &[usize],
-    ) -> Rows {
-        self.simulate(cpu, &mut gate, positions);
-        let h = gate.row_mut(0);
-        let rows = sparse::relu(h);
-        for (&row, up) in rows.iter().zip(up.product(cpu, x, &rows)) {
-            let gate = &mut h[row as usize];
-            *gate = *gate * *gate * up;
-        }
-        let h = Activations::quantize(cpu, &self.norm.forward(cpu, &gate));
-        let columns = sparse::nonzero(h.row(0));
-        counts.tokens.fetch_add(1, Relaxed);
-        counts.gates.fetch_add(rows.len() as u64, Relaxed);
-        counts.codes.fetch_add(columns.len() as u64, Relaxed);
-        down.product(cpu, &h, &columns)
     }
 
     fn simulate(&self, cpu: &Cpu, gate: &mut Rows, positions: &[usize]) {
@@ -171,7 +152,7 @@ impl Ffn {
         }
     }
 
-    /// What tokens computed alone had to read so far; `None` if everything is always read.
+    /// What tokens needed so far; `None` if everything is always read.
     pub fn density(&self) -> Option<Density> {
         let Weights::Lines { up, down, counts, .. } = &self.weights else { return None };
         let tokens = counts.tokens.load(Relaxed);
@@ -180,8 +161,8 @@ impl Ffn {
         let read = gates * up.row_bytes() as f64 + codes * down.column_bytes() as f64;
         Some(Density {
             tokens,
-            gates: gates / up.rows() as f64,
-            codes: codes / down.cols() as f64,
+            gates: gates / up.shape().0 as f64,
+            codes: codes / down.shape().1 as f64,
             skipped_bytes: if tokens == 0 { 0.0 } else { (up.bytes() + down.bytes()) as f64 - read },
         })
     }

@@ -1,6 +1,6 @@
 //! The parts every architecture is made of.
 
-use sterna_kernels::{Activations, Cpu, DenseMatrix, Rows, TernaryMatrix, math, ternary};
+use sterna_kernels::{Activations, Cpu, DenseMatrix, Packed, Rows, TernaryMatrix, math, ternary};
 
 use super::{Batch, Head, Precision, Settings, Weights};
 use crate::Result;
@@ -69,7 +69,7 @@ impl<const N: usize> Linears<N> {
 
     /// Packed bytes of all `N`.
     pub fn bytes(&self) -> usize {
-        self.matrices.iter().map(TernaryMatrix::bytes).sum()
+        self.matrices.iter().map(Packed::bytes).sum()
     }
 }
 

@@ -33,7 +33,7 @@ pub trait Model: Send + Sync {
     /// What one decoded token reads of the weights.
     fn weights(&self) -> Weights;
 
-    /// How much of each feed-forward block the tokens computed alone have read so far; empty if always everything.
+    /// How much of each feed-forward block the tokens so far needed; empty if everything is always read.
     fn density(&self) -> Vec<Density> {
         Vec::new()
     }
@@ -71,16 +71,16 @@ pub struct Weights {
     pub head_bytes: usize,
 }
 
-/// What zeros left to read of one feed-forward block, on average over tokens that were computed alone.
+/// What zeros leave to read of one feed-forward block, on average over the tokens so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Density {
     /// Tokens counted.
     pub tokens: u64,
-    /// Share of the gate's outputs that are positive: rows of `up_proj` read.
+    /// Share of the gate's outputs that are positive: rows of `up_proj` needed.
     pub gates: f64,
-    /// Share of `down_proj`'s int8 inputs that are not zero: its columns read.
+    /// Share of `down_proj`'s int8 inputs that are not zero: its columns needed.
     pub codes: f64,
-    /// Bytes of both that a token did not read.
+    /// Bytes of both that a token did not need.
     pub skipped_bytes: f64,
 }
 

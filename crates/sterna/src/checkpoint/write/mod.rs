@@ -12,7 +12,7 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use sterna_kernels::math::f32_to_f16;
-use sterna_kernels::{Cpu, DenseMatrix, DenseType, Rows, TernaryMatrix};
+use sterna_kernels::{Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix};
 
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
@@ -136,7 +136,7 @@ fn ternary(
     writer: &Writer,
     target: &mut Target<'_>,
 ) -> Result<()> {
-    let (rows, cols, scale) = (matrix.rows(), matrix.cols(), matrix.scale());
+    let ((rows, cols), scale) = (matrix.shape(), matrix.scale());
     let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
     for first in (0..rows).step_by(CHUNK) {
         let trits = &mut trits[..CHUNK.min(rows - first) * cols];
