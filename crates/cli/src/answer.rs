@@ -41,7 +41,7 @@ impl Answer {
             }
             let Some(event) = generation.next() else { break };
             let piece = match event? {
-                Event::Token { id, text, logprobs } => {
+                Event::Token { id, text, logprobs, .. } => {
                     answer.tokens.push(id);
                     answer.logprobs.extend(logprobs.map(|(own, top)| logprob(&own, &top)));
                     text
@@ -61,7 +61,7 @@ impl Answer {
 
     /// Answers a request: as text while it is made, or as one JSON object at the end.
     ///
-    /// With `stats` it also says how much of the feed-forward weights was read.
+    /// With `stats` it also says how much of the feed-forward weights was read, and what became of drafted tokens.
     pub fn print(engine: &Engine, request: Request, json: bool, stats: bool) -> anyhow::Result<()> {
         let asked = request.clone();
         let generation = engine.generate(request)?;
@@ -80,6 +80,10 @@ impl Answer {
         output::note(&answer.speed(engine));
         if stats {
             output::remark(&density::lines(&density::report(engine.model())));
+            if engine.speculation() {
+                let Usage { drafted, accepted, .. } = answer.usage;
+                output::remark(&format!("speculation: {accepted} of {drafted} drafted tokens accepted\n"));
+            }
         }
         Ok(())
     }

@@ -31,7 +31,8 @@ pub struct Run {
     loading: Loading,
     #[command(flatten)]
     context: ContextArg,
-    /// Afterwards say how much of the feed-forward weights was read: stderr, or `ffn` in the JSON
+    /// Afterwards say how much of the feed-forward weights was read, and how many drafted tokens were right: stderr, or
+    /// `ffn` and `speculation` in the JSON
     #[arg(long)]
     stats: bool,
     #[command(flatten)]

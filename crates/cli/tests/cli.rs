@@ -106,6 +106,16 @@ fn skipped_zeros_are_reported_and_change_nothing() {
 }
 
 #[test]
+fn stats_count_drafts() {
+    let usual = ["run", "The fox ran home. The fox ran home. The fox ran", "-n", "24", "--temperature", "0"];
+    let counts = json(&[&usual[..], &["--json"]].concat())["speculation"].clone();
+    assert!(counts["drafted"].as_u64() > Some(0), "{counts}");
+    let stats = String::from_utf8(output(&[&usual[..], &["--stats"]].concat()).stderr).unwrap();
+    let expected = format!("speculation: {} of {} drafted tokens accepted\n", counts["accepted"], counts["drafted"]);
+    assert!(stats.ends_with(&expected), "{stats}");
+}
+
+#[test]
 fn the_built_in_model_gives_the_reference_tokens() {
     let golden: Value = serde_json::from_slice(&fs::read(Path::new(GOLDEN).join("starter.json")).unwrap()).unwrap();
     let prompt = golden["prompt"].as_str().unwrap();

@@ -123,7 +123,7 @@ fn collect(mut generation: Generation) -> (Answer, Usage) {
     let (mut ids, mut all) = (Vec::new(), Vec::new());
     loop {
         match generation.next().expect("an answer ends with Finished").unwrap() {
-            Event::Token { id, logprobs, text } => {
+            Event::Token { id, logprobs, text, .. } => {
                 assert_eq!(text, "", "no tokenizer, no text");
                 ids.push(id);
                 all.extend(logprobs);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Logprob;
 use crate::{Error, Result};
@@ -18,6 +18,8 @@ pub enum Event {
         text: String,
         /// The token's log-probability and the best alternatives, if asked for.
         logprobs: Option<(Logprob, Vec<Logprob>)>,
+        /// When it was drawn, however late the event is taken.
+        at: Instant,
     },
     /// The generation ended; nothing follows.
     Finished {

@@ -89,6 +89,7 @@ struct Core {
     template: Result<Option<ChatTemplate>>,
     context: usize,
     chunk: usize,
+    speculation: bool,
     kv: KvType,
 }
 
@@ -125,7 +126,8 @@ impl Engine {
         let model = model?;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
-        let core = Core { cpu, model, tokenizer, template, context, chunk: options.chunk.max(1), kv: options.kv };
+        let (chunk, speculation, kv) = (options.chunk.max(1), options.speculation, options.kv);
+        let core = Core { cpu, model, tokenizer, template, context, chunk, speculation, kv };
         let mut engine = Self::start(core, options)?;
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
@@ -142,6 +144,7 @@ impl Engine {
             cpu: Cpu::new(options.threads)?,
             context: settle_context(model.config(), options)?,
             chunk: options.chunk.max(1),
+            speculation: options.speculation,
             kv: options.kv,
             tokenizer: tokenizer.ok_or_else(|| Error::Request("the model has no tokenizer; use token ids".into())),
             template: Ok(template),
@@ -155,9 +158,8 @@ impl Engine {
         let (jobs, queue) = mpsc::channel();
         let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
         let worker = core.clone();
-        let speculation = options.speculation;
         let run = move || {
-            let tokenizer = worker.tokenizer.as_ref().ok();
+            let (tokenizer, speculation) = (worker.tokenizer.as_ref().ok(), worker.speculation);
             let kv = KvCache::new(worker.model.config(), worker.kv, pages.saturating_mul(PAGE));
             Scheduler::new(&worker.cpu, &*worker.model, tokenizer, kv, pages, worker.chunk, speculation).run(&queue);
         };
@@ -181,6 +183,11 @@ impl Engine {
     /// Positions of the context in use.
     pub fn context(&self) -> usize {
         self.core.context
+    }
+
+    /// Whether tokens that the text so far suggests are computed along and checked.
+    pub fn speculation(&self) -> bool {
+        self.core.speculation
     }
 
     /// Instruction set in use ("avx512", …).

@@ -162,7 +162,7 @@ impl<'a> Sequence<'a> {
             Some(Piece::Text(text)) => (text, false),
             Some(Piece::Stop(text)) => (text, true),
         };
-        self.send(Event::Token { id, text, logprobs });
+        self.send(Event::Token { id, text, logprobs, at: now });
         if stopped {
             self.text = None;
             return self.finish(FinishReason::Stop);
