@@ -19,6 +19,8 @@ fn the_report_names_and_relates_its_figures() {
     for key in keys {
         assert!(report.get(key).is_some(), "{key} in {report}");
     }
+    assert_eq!(report["streams"], Value::Array(vec![]));
+    assert!(report["energy"].as_str().is_some_and(|source| source.contains("RAPL") || source.contains("energy_uj")));
     // 6 layers of 256 wide linears at 2 bits, and 4096 rows of 256 bfloat16.
     let body = 6 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
     assert_eq!(report["weight_bytes"], body + 4096 * 256 * 2);
@@ -39,6 +41,44 @@ fn the_report_names_and_relates_its_figures() {
         assert!((achieved / limit - number("fraction_of_read_bandwidth")).abs() < 0.02, "{row}");
         assert!(number("prefill_tokens_per_s") > 0.0);
     }
+}
+
+#[test]
+fn streams_are_timed_while_all_decode() {
+    let output = bench(&["-p", "120", "-n", "130", "-t", "2", "-r", "1", "--streams", "1,3", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    assert_eq!(report["results"].as_array().map(Vec::len), Some(1), "one stream, as without --streams");
+    let rows = report["streams"].as_array().expect("a list");
+    let counts: Vec<_> = rows.iter().map(|row| (row["threads"].as_u64(), row["streams"].as_u64())).collect();
+    assert_eq!(counts, [(Some(2), Some(1)), (Some(2), Some(3))]);
+    for row in rows {
+        // All but the first token of a stream alone. Of several, the first may have some before the last starts.
+        let timed = row["timed_tokens"].as_u64().expect("a number");
+        assert!(if row["streams"] == 1 { timed == 129 } else { (1..=3 * 129).contains(&timed) }, "{row}");
+        assert!(row["decode_tokens_per_s"].as_f64() > Some(0.0) && row["drafted"] == 0, "{row}");
+        assert!(row.get("joules_per_token").is_some(), "{row}");
+    }
+}
+
+#[test]
+fn speculation_is_counted_and_reads_no_known_bytes() {
+    let output = bench(&["-p", "100", "-n", "100", "-t", "1", "-r", "2", "--streams", "2", "--speculation", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
+    assert_eq!(report["speculation"], "on");
+    for row in [&report["results"][0], &report["streams"][0]] {
+        let (drafted, accepted) = (row["drafted"].as_u64(), row["accepted"].as_u64());
+        assert!(Some(0) < drafted && accepted <= drafted, "the greedy answer repeats itself: {row}");
+    }
+    assert!(report["results"][0]["bytes_per_decoded_token"].is_null());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_is_that_of_all_streams() {
+    let output = bench(&["--streams", "1,1000000"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("1000000 streams are many"), "{stderr}");
 }
 
 #[test]
@@ -83,6 +123,9 @@ fn misuse_is_explained() {
         (&["--save", "x.gguf"], "--shape"),
         (&["-t", "0"], "0"),
         (&["-n", "0"], "at least 1"),
+        (&["-p", "18446744073709551615", "-n", "1"], "exceed the model's context of 256"),
+        (&["--streams", "0"], "0 is not in 1..=1000000"),
+        (&["--streams", "4,x"], "x"),
         (&["--kv", "q4"], "int8"),
         (&["--gate-zeros", "1.5"], "from 0 to 1"),
         (&["--gate-zeros", "NaN"], "from 0 to 1"),

@@ -1,0 +1,282 @@
+//! `sterna bench`: speed, memory, energy, and how close they are to what this machine can do.
+
+mod energy;
+mod report;
+mod save;
+mod streams;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use serde_json::json;
+use sterna::Error;
+use sterna::checkpoint::Checkpoint;
+use sterna::engine::{Engine, Options, Request};
+use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
+use sterna::model::kv::PAGE;
+use sterna::model::{self, HeadMode, KvCache, KvType, Model, Settings};
+
+use crate::model::{FfnArg, KvArg, Source, head_mode};
+use crate::output::Misuse;
+use crate::{density, interrupt, output, shapes};
+use report::Figures;
+use streams::Run;
+
+const EXAMPLES: &str = "\
+The last columns compare what a decoded token must read (weights, head, keys and values, from
+their layout) with the read bandwidth that this machine reached in the same run.
+
+Examples:
+  sterna bench                               the built-in model
+  sterna bench --shape bitnet-b1.58-2b-4t    a released model's shape, random weights: no download
+  sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
+  sterna bench -t 2 --streams 1,4,8,16       answers side by side, as a server computes them
+  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --stored-head f16
+                                             the same model as a file for other engines";
+
+/// Measure speed, memory and bandwidth
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Bench {
+    #[command(flatten)]
+    model: Source,
+    /// A released model's shape, filled with random trits (42 % zeros)
+    #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
+    shape: Option<String>,
+    /// Prompt tokens [default: 512, or what fits the model's context]
+    #[arg(short = 'p', long, value_name = "N")]
+    prompt: Option<usize>,
+    /// Generated tokens [default: 128, or what fits the model's context]
+    #[arg(short = 'n', long, value_name = "N")]
+    tokens: Option<usize>,
+    /// Thread counts to measure, with commas [default: one thread, and all]
+    #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Vec<u32>,
+    /// Runs a thread count; the median is reported
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
+    repeat: usize,
+    /// How logits are computed
+    #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
+    head: HeadMode,
+    #[command(flatten)]
+    kv: KvArg,
+    /// How the head (and the embedding) of a shape is stored
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
+    stored_head: String,
+    #[command(flatten)]
+    ffn: FfnArg,
+    /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    gate_zeros: Option<f64>,
+    /// Write the shape's random model as a GGUF file and stop
+    #[arg(long, value_name = "FILE", requires = "shape")]
+    save: Option<PathBuf>,
+    /// Ternary encoding of the file
+    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = ["i2_s", "tq2_0"], requires = "save")]
+    r#type: String,
+    /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
+    #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", requires = "save")]
+    arch: String,
+    /// Numbers of streams that decode side by side, with commas; measured for each thread count besides one stream
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    streams: Vec<u32>,
+    /// Decode with prompt lookup, as `run` does
+    #[arg(long)]
+    speculation: bool,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is a number from 0 to 1".into()),
+    }
+}
+
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        interrupt::ends_program(|| {})?;
+        let checkpoint = match &self.shape {
+            Some(name) => {
+                let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
+                if let Some(file) = &self.save {
+                    return save::save(&self, &config, file);
+                }
+                Checkpoint::synthetic(config, stored_head(&self.stored_head), 1)?
+            }
+            None => self.model.checkpoint()?,
+        };
+        let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
+        measure(&self, checkpoint, &name)
+    }
+}
+
+fn stored_head(name: &str) -> DenseType {
+    match name {
+        "f16" => DenseType::F16,
+        "f32" => DenseType::F32,
+        "q8_0" => DenseType::Q8_0,
+        "q6_k" => DenseType::Q6K,
+        _ => DenseType::Bf16,
+    }
+}
+
+/// What is measured for each thread count.
+struct Work {
+    /// Numbers of streams, besides the one that is always measured.
+    streams: Vec<usize>,
+    prompt: usize,
+    tokens: usize,
+    repeat: usize,
+    kv: KvType,
+    speculation: bool,
+}
+
+impl Work {
+    /// What the command line asks of a model with `context` positions.
+    fn new(args: &Bench, context: usize) -> Result<Self> {
+        let prompt = args.prompt.unwrap_or(512.min(context - context / 5));
+        let tokens = args.tokens.unwrap_or(128.min(context.saturating_sub(prompt)));
+        if prompt == 0 || tokens == 0 || args.repeat == 0 {
+            bail!(Misuse("-p, -n and -r must be at least 1, and leave room for each other in the context".into()));
+        }
+        if prompt.saturating_add(tokens) > context {
+            bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {context}")));
+        }
+        let streams = args.streams.iter().map(|&n| n as usize).collect();
+        Ok(Self { streams, prompt, tokens, repeat: args.repeat, kv: args.kv.kind(), speculation: args.speculation })
+    }
+
+    /// Whether the model and the keys and values of all streams fit into memory.
+    fn check_memory(&self, checkpoint: &Checkpoint) -> sterna::Result<()> {
+        let most = self.streams.iter().copied().max().unwrap_or(1);
+        let positions = (self.prompt + self.tokens).next_multiple_of(PAGE).saturating_mul(most);
+        let check = checkpoint.check_memory(positions, self.kv);
+        check.map_err(|error| match error {
+            Error::OutOfMemory { path, need_mib, available_mib, .. } if most > 1 => {
+                let remedy = format!("{most} streams are many: lower --streams, -p or -n, or use a smaller model");
+                Error::OutOfMemory { path, need_mib, available_mib, remedy }
+            }
+            other => other,
+        })
+    }
+
+    /// Bytes that a generated token reads, on average: weights, head, keys and values.
+    fn bytes_per_token(&self, model: &dyn Model) -> f64 {
+        let weights = model.weights();
+        // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
+        let mean_position = self.prompt as f64 + self.tokens as f64 / 2.0;
+        let kv = KvCache::bytes_per_position(model.config(), self.kv) as f64 * mean_position;
+        let skipped: f64 = model.density().iter().map(|layer| layer.skipped_bytes).sum();
+        (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv
+    }
+}
+
+fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
+    let cores = pool::default_threads();
+    let mut counts: Vec<usize> = args.threads.iter().map(|&n| n as usize).collect();
+    if counts.is_empty() {
+        counts = if cores > 1 { vec![1, cores] } else { vec![1] };
+    }
+    let work = Work::new(args, checkpoint.config.context)?;
+    work.check_memory(&checkpoint)?;
+    let settings = Settings {
+        head: args.head,
+        ffn: args.ffn.mode(),
+        gate_zeros: args.gate_zeros.map(|share| share as f32),
+        ..Settings::default()
+    };
+    let progress = output::spinner("loading");
+    let cpu = Cpu::new(0)?;
+    let isa = cpu.set.name;
+    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, settings)?.into();
+    drop((checkpoint, cpu));
+    let (mut results, mut streams) = (Vec::new(), Vec::new());
+    for &threads in &counts {
+        let figures = decode(&work, &model, threads, 1, &progress)?;
+        // A pass that checks drafts gives several tokens: what it reads is no token's.
+        results.push((figures, (!work.speculation).then(|| work.bytes_per_token(&*model))));
+    }
+    for (&threads, &count) in counts.iter().flat_map(|threads| work.streams.iter().map(move |count| (threads, count))) {
+        streams.push(decode(&work, &model, threads, count, &progress)?);
+    }
+    // Read before the buffer for the bandwidth is there.
+    let peak = memory::peak_resident();
+    let (weights, config, density) = (model.weights(), model.config().clone(), density::report(&*model));
+    let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
+    drop(model);
+    let limits: Vec<f64> = counts.iter().map(|&threads| read_memory(threads, &progress)).collect();
+    progress.finish_and_clear();
+    let rows = results.iter().zip(&limits).map(|((figures, bytes), &limit)| figures.row(&work, *bytes, limit));
+    let by_threads = counts.iter().zip(&limits).map(|(n, gb)| (n.to_string(), json!(report::round(*gb))));
+    let report = json!({
+        "shape": name,
+        "isa": isa,
+        "head": args.head.name(),
+        "stored_head": stored_head,
+        "kv": work.kv.name(),
+        "speculation": if work.speculation { "on" } else { "off" },
+        "gate_zeros": args.gate_zeros.map(|share| json!({ "simulated": share })),
+        "ffn": density,
+        "machine": { "cores": cores, "read_gb_per_s": by_threads.collect::<serde_json::Map<_, _>>() },
+        "energy": energy::source(),
+        "peak_rss_bytes": peak,
+        "weight_bytes": weights.body_bytes + stored_bytes,
+        "body_bytes": weights.body_bytes,
+        "head_bytes": stored_bytes,
+        "head_bytes_per_token": weights.head_bytes,
+        "kv_bytes_per_position": KvCache::bytes_per_position(&config, work.kv),
+        "results": rows.collect::<Vec<_>>(),
+        "streams": streams.iter().map(Figures::streams_row).collect::<Vec<_>>(),
+    });
+    if args.json { output::json(&report) } else { output::text(&report::table(&report)) }
+}
+
+/// GB/s.
+fn read_memory(threads: usize, progress: &ProgressBar) -> f64 {
+    progress.set_message(format!("reading memory on {threads} threads"));
+    bandwidth::read(&pool::Pool::new(threads), 1 << 30)
+}
+
+/// Prompt tokens of all streams that one pass takes: a multiple of the engine's, so that all soon decode.
+const STREAMS_CHUNK: usize = 1024;
+
+/// Prefill and decode on `threads` threads.
+fn decode(
+    work: &Work,
+    model: &Arc<dyn Model>,
+    threads: usize,
+    streams: usize,
+    progress: &ProgressBar,
+) -> Result<Figures> {
+    let (context, kv, speculation) = (Some(work.prompt + work.tokens), work.kv, work.speculation);
+    let usual = Options::default();
+    let chunk = if streams > 1 { STREAMS_CHUNK } else { usual.chunk };
+    let options = Options { threads, context, chunk, sequences: streams, speculation, kv, ..usual };
+    let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
+    let vocab = engine.config().vocab;
+    let mut runs = Vec::new();
+    for i in 0..work.repeat {
+        progress.set_message(format!("{threads} threads, {streams} streams, run {} of {}", i + 1, work.repeat));
+        let request = |stream| {
+            // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
+            let ids = (0..work.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);
+            let prompt = ids.map(|id| id as u32).collect();
+            Request { max_tokens: Some(work.tokens), ignore_eos: true, ..Request::new(prompt) }
+        };
+        let run = Run::of(&engine, (0..streams).map(request).collect())?;
+        if streams > 1 && run.tokens == 0 {
+            bail!(
+                "-n {} is too little for {streams} streams: the first one ended before the last prompt was computed, so \
+                 they never decoded side by side; raise -n, or lower -p or --streams",
+                work.tokens
+            );
+        }
+        runs.push(run);
+    }
+    Ok(Figures::new(engine.threads(), streams, work, &runs))
+}

@@ -1,0 +1,146 @@
+//! One run: streams that decode side by side, timed while all of them do.
+//!
+//! ```text
+//! stream 0   prompt│t t t t t t t t│
+//! stream 1         prompt│t t t t t t t t│
+//! stream 2               prompt│t t t t t t t t│
+//!                              └─timed─┘
+//! ```
+//! The engine computes the oldest prompt first and draws the tokens of a step in the same order. So the stream that was
+//! asked for last starts last, and its token is the last one of each step.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use sterna::engine::{Engine, Event, Generation, Request, Usage};
+
+use super::energy::Meter;
+
+/// What a run took.
+pub struct Run {
+    /// Prompt tokens a second of the last stream, its wait for the others included.
+    pub prefill_per_s: f64,
+    /// Joules from the requests until all streams decode; `None` where they are not counted.
+    pub prefill_joules: Option<f64>,
+    /// Tokens of all streams after the last stream's first one, until any stream ends. 0: one ended before that.
+    pub tokens: usize,
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// Power while streams decode; `None` where it is not measured.
+    pub watts: Option<f64>,
+    /// Tokens that speculation proposed to all streams, the whole run long.
+    pub drafted: usize,
+    /// Of these, the tokens that were drawn.
+    pub accepted: usize,
+}
+
+impl Run {
+    /// Starts the requests, at least one, which must be equally long and fit into the cache together; waits for all.
+    pub fn of(engine: &Engine, requests: Vec<Request>) -> Result<Self> {
+        let meter = Meter::start().ok();
+        let joules = || meter.as_ref().and_then(Meter::joules);
+        let start = |request| Ok(Stream { generation: engine.generate(request)?, drawn: Vec::new(), usage: None });
+        let mut streams = requests.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        streams.last_mut().context("a run has at least one stream")?.next()?;
+        let (decoding, prefill_joules) = (Instant::now(), joules());
+        // This thread takes events when it gets to run, so the power is that of its own clock, and the speed is not.
+        let mut power = None;
+        let mut usages = Vec::new();
+        for stream in &mut streams {
+            usages.push(stream.finish()?);
+            power = power.or_else(|| Some((joules()? - prefill_joules?) / decoding.elapsed().as_secs_f64()));
+        }
+        let (tokens, seconds) = side_by_side(&streams.iter().map(|stream| &stream.drawn[..]).collect::<Vec<_>>());
+        Ok(Self {
+            prefill_per_s: usages.last().map_or(0.0, Usage::prefill_tokens_per_s),
+            prefill_joules,
+            tokens,
+            seconds,
+            watts: power.filter(|watts| watts.is_finite()),
+            drafted: usages.iter().map(|usage| usage.drafted).sum(),
+            accepted: usages.iter().map(|usage| usage.accepted).sum(),
+        })
+    }
+}
+
+/// Tokens drawn while all streams decoded, and the seconds they took. `drawn` are each stream's times in order, of the
+/// stream that was asked for last at the end.
+fn side_by_side(drawn: &[&[Instant]]) -> (usize, f64) {
+    let start = drawn.iter().filter_map(|times| times.first()).max();
+    let first_end = drawn.iter().filter_map(|times| times.last()).min();
+    let (Some(&start), Some(first_end), Some(last)) = (start, first_end, drawn.last()) else { return (0, 0.0) };
+    // The step that ends a stream ends with the last stream's token.
+    let end = *last.iter().find(|at| *at >= first_end).unwrap_or(first_end);
+    let tokens = drawn.iter().flat_map(|times| times.iter()).filter(|&&at| start < at && at <= end).count();
+    (tokens, end.saturating_duration_since(start).as_secs_f64())
+}
+
+struct Stream {
+    generation: Generation,
+    /// When each token was drawn.
+    drawn: Vec<Instant>,
+    /// There once the stream has ended.
+    usage: Option<Usage>,
+}
+
+impl Stream {
+    /// Takes one event; blocks until it is there.
+    fn next(&mut self) -> Result<()> {
+        match self.generation.next().context("the generation ended without a result")?? {
+            Event::Token { at, .. } => self.drawn.push(at),
+            Event::Finished { usage, .. } => self.usage = Some(usage),
+        }
+        Ok(())
+    }
+
+    /// Takes all events that are left.
+    fn finish(&mut self) -> Result<Usage> {
+        loop {
+            match self.usage {
+                Some(usage) => return Ok(usage),
+                None => self.next()?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Two streams' times, in ticks of a quarter second.
+    fn timed(first: &[u64], last: &[u64]) -> (usize, f64) {
+        let base = Instant::now();
+        let times = |ticks: &[u64]| ticks.iter().map(|&n| base + Duration::from_millis(n * 250)).collect::<Vec<_>>();
+        side_by_side(&[&times(first), &times(last)])
+    }
+
+    #[test]
+    fn only_what_all_streams_decode_is_timed() {
+        // Steps of 4 ticks; the first stream draws one tick before the last one.
+        assert_eq!(timed(&[7, 11, 15, 19], &[12, 16, 20, 24]), (4, 2.0));
+        assert_eq!(timed(&[7, 11], &[8, 12]), (2, 1.0));
+    }
+
+    #[test]
+    fn streams_that_never_meet_give_nothing() {
+        assert_eq!(timed(&[3, 7], &[12, 16]), (0, 0.0));
+        assert_eq!(timed(&[7, 11], &[12, 16]), (0, 0.0), "the first one ended in the step in which the last began");
+        assert_eq!(timed(&[7], &[8]), (0, 0.0));
+    }
+
+    #[test]
+    fn several_tokens_of_a_step_count() {
+        // The last stream's drafts are right and end it first.
+        assert_eq!(timed(&[3, 7, 11, 15], &[4, 8, 8, 8]), (4, 1.0));
+    }
+
+    #[test]
+    fn a_stream_alone_is_timed_from_its_first_token_to_its_last() {
+        let base = Instant::now();
+        let times = [0, 2, 3].map(|seconds| base + Duration::from_secs(seconds));
+        assert_eq!(side_by_side(&[&times]), (2, 3.0));
+    }
+}
