@@ -15,6 +15,7 @@ compile_error!("Sterna reads little-endian files in place and does not run on bi
 pub mod activations;
 pub mod attention;
 pub mod bandwidth;
+mod codes;
 pub mod column_matrix;
 pub mod dense;
 mod lines;

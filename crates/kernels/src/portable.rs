@@ -6,9 +6,9 @@
 //! construction. Only the integer dot products are written again with intrinsics.
 
 use crate::attention::{self, Dots, Scale, Segment, Terms};
+pub(crate) use crate::codes::coded_dot;
 use crate::dense::{self, DenseType};
 use crate::math::{self, ROUND};
-pub(crate) use crate::screen::coded_dot;
 use crate::vector::Vector;
 
 /// Lanes of every float reduction.

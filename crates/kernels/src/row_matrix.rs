@@ -19,7 +19,7 @@ use crate::sparse::Wanted;
 use crate::ternary::{self, FirstError, MAX_COLS, Packed, TILE, lane};
 
 /// Columns of a line.
-const COLS: usize = 256;
+pub(crate) const COLS: usize = 256;
 
 /// A `(rows, cols)` matrix of −1, 0, +1 with one scale, packed by rows.
 pub struct RowMatrix {
@@ -43,7 +43,7 @@ pub(crate) fn place(k: usize) -> usize {
 }
 
 /// The activations in the order of fields: of every 256, field 0 of all dwords, then field 1, …
-fn arrange(x: &[i8], out: &mut [i8]) {
+pub(crate) fn arrange(x: &[i8], out: &mut [i8]) {
     for (i, dword) in x.chunks(4).enumerate() {
         out[place(4 * i)..][..dword.len()].copy_from_slice(dword);
     }

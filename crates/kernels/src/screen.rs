@@ -2,16 +2,8 @@
 //! the estimate can be off. Rows whose estimate leaves no doubt need not be read.
 //!
 //! ```text
-//! stored rows ──► Screen: codes, scale s, error e, norm n of each row
+//! stored rows ──► Screen: codes ([`Bits`]), scale s, error e, norm n of each row
 //! x ──► 12-bit integers ──► Σ code · integer, exact ──► value ± margin of every row
-//! ```
-//!
-//! Codes lie in tiles of 16 rows; a line of 64 bytes has a dword for each row (little endian):
-//!
-//! ```text
-//! 8 bits:  line g of a tile = columns 4g … 4g+3      byte b of a dword = column 4g + b            weight ≈ s · (code − 128)
-//! 4 bits:  line g of a tile = columns 8g … 8g+7      low nibble of byte b = column 8g + b         weight ≈ s · (code − 7.5)
-//!                                                    high nibble          = column 8g + 4 + b
 //! ```
 //!
 //! # How far an estimate can be off
@@ -30,63 +22,28 @@
 //! Hence |l − a| ≤ e · A + n · B + 2⁻¹¹⁰ with n ≥ ‖ŵ‖, A = (1 + γ)‖x‖, B = ‖x − x̂‖ + γ‖x‖ + 8u‖x̂‖. A and B are computed
 //! in f64 and enlarged (by 2⁻¹⁸, and by 2⁻¹²⁶ against underflow), which also covers the roundings of this formula in
 //! f32 and the u·margin of step 3.
+//! [`Screen::refine`] adds to a the products of two more bits of each code, which stand for r̂ = s · (more − 1.5) / 4:
+//! another conversion, s·d, product and sum, so |a − (ŵ + r̂)·x̂| ≤ 4u(‖ŵ‖ + ‖r̂‖)‖x̂‖ + u|a|. With n ≥ ‖ŵ‖ + ‖r̂‖ and
+//! e ≥ ‖w − ŵ − r̂‖ the margin above holds for it: these are 6 of the 8u of B, and adding the margin takes the others.
+//!
 //! Nothing may overflow: (n + e)‖x‖ is bounded by `LARGEST`, else no margin is given (it is infinite or not a number).
 //! A row with a weight that is not finite has e = ∞.
 
+pub use crate::codes::Bits;
+use crate::codes::{BLOCK, Fit, LOW_BITS, STEP, TINY, largest, pack_row};
 use crate::dense::DenseMatrix;
-use crate::lines::{LINE, Line, Lines};
+use crate::lines::{LINE, Lines};
 use crate::math::ROUND;
 use crate::pool::SendPtr;
-use crate::portable::{LANES, fold};
+use crate::row_matrix;
 use crate::rows::Rows;
 use crate::set::Cpu;
-use crate::ternary::TILE;
-use crate::vector::Vector;
+use crate::ternary::{TILE, lane};
 
-/// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`fit`).
+/// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`codes::fit`).
 pub const MAX_COLS: usize = 1 << 18;
-/// Tokens whose integers lie interleaved: dwords `[k / 4][token of the block][high, low]`.
-pub(crate) const BLOCK: usize = 8;
-/// X = 32 · high + low with low in 0 … 31 and high in −64 … 63.
-pub(crate) const LOW_BITS: u32 = 5;
 /// Above this, (norm of a row) · (norm of a token) might overflow in a product that is being bounded.
 const LARGEST: f64 = 1e38;
-
-/// Bits of a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bits {
-    /// 16 values: half of a byte a weight.
-    Four,
-    /// 255 values.
-    Eight,
-}
-
-impl Bits {
-    /// Bytes of a tile of `depth` columns.
-    pub(crate) fn tile_bytes(self, depth: usize) -> usize {
-        match self {
-            Self::Four => TILE * depth / 2,
-            Self::Eight => TILE * depth,
-        }
-    }
-
-    /// The code of (row, column k) in a tile; the definition of the layout.
-    #[inline(always)]
-    pub(crate) fn code(self, tile: &[u8], row: usize, k: usize) -> u8 {
-        match self {
-            Self::Eight => tile[k / 4 * LINE + row * 4 + k % 4],
-            Self::Four => tile[k / 8 * LINE + row * 4 + k % 4] >> (k & 4) & 15,
-        }
-    }
-
-    /// (log₂ f, z): what `code` stands for is (f · code − z) · s / f.
-    fn value(self) -> (u32, i32) {
-        match self {
-            Self::Four => (1, 15),
-            Self::Eight => (0, 128),
-        }
-    }
-}
 
 /// The codes of a `(rows, cols)` matrix.
 pub struct Screen {
@@ -94,16 +51,19 @@ pub struct Screen {
     rows: usize,
     cols: usize,
     lines: Lines,
+    /// The low bits of codes of six bits, by rows.
+    fine: Option<Lines>,
     fits: Fits,
     /// No row of finite weights has a greater ‖ŵ‖ + ‖w − ŵ‖.
     largest_norm: f64,
 }
 
-/// What is known of each row: its scale s, and upper bounds e of ‖w − ŵ‖ and n of ‖ŵ‖.
-pub(crate) struct Fits {
+/// The [`Fit`] of each row.
+struct Fits {
     scales: Vec<f32>,
     errors: Vec<f32>,
     norms: Vec<f32>,
+    fine_errors: Vec<f32>,
 }
 
 impl Fits {
@@ -111,7 +71,7 @@ impl Fits {
     fn bound(&self, token: &Token, sums: &[i32], first: usize, values: &mut [f32], margins: &mut [f32]) {
         let [a, b, c] = token.margin;
         for ((value, sum), scale) in values.iter_mut().zip(sums).zip(&self.scales[first..]) {
-            let exact = (sum << token.shift).wrapping_sub(token.offset);
+            let exact = (sum << token.shift).wrapping_sub(token.zero * token.sum);
             *value = exact as f32 * (scale * token.step);
         }
         for ((margin, error), norm) in margins.iter_mut().zip(&self.errors[first..]).zip(&self.norms[first..]) {
@@ -120,23 +80,17 @@ impl Fits {
     }
 }
 
-/// The same of one row.
-#[derive(Clone, Copy)]
-pub(crate) struct Fit {
-    scale: f32,
-    error: f32,
-    norm: f32,
-}
-
 /// What is known of one token.
 #[derive(Clone, Copy)]
-pub(crate) struct Token {
+struct Token {
     /// Step d of its integers, divided by the f of [`Bits::value`].
     step: f32,
     /// log₂ f.
     shift: u32,
-    /// z · ΣX.
-    offset: i32,
+    /// z
+    zero: i32,
+    /// ΣX
+    sum: i32,
     /// A, B and the constant of the margin.
     margin: [f32; 3],
 }
@@ -170,11 +124,13 @@ impl Screen {
         if cols > MAX_COLS {
             return None;
         }
-        let depth = cols.next_multiple_of(8);
+        let depth = cols.next_multiple_of(STEP);
         let tile_lines = bits.tile_bytes(depth) / LINE;
         let mut lines = Lines::zeroed(rows.div_ceil(TILE) * tile_lines);
-        let mut fits = vec![Fit { scale: 0.0, error: 0.0, norm: 0.0 }; rows];
-        let fits_at = SendPtr(fits.as_mut_ptr());
+        let fine_stride = if bits == Bits::Six { cols.div_ceil(row_matrix::COLS) } else { 0 };
+        let mut fine = Lines::zeroed(rows * fine_stride);
+        let mut fits = vec![Fit { scale: 0.0, error: 0.0, norm: 0.0, fine_error: 0.0 }; rows];
+        let (fits_at, fine_at) = (SendPtr(fits.as_mut_ptr()), SendPtr(fine.as_mut_ptr()));
         cpu.pool.pieces(&mut lines, TILES * tile_lines, |chunk, lines| {
             let first = chunk * TILES * TILE;
             let count = (TILES * TILE).min(rows - first);
@@ -185,6 +141,13 @@ impl Screen {
                 // SAFETY: row first + r < rows belongs to this chunk alone.
                 unsafe { *fits_at.get().add(first + r) = fit };
                 pack_row(bits, &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
+                // SAFETY: so do its lines of low bits, `fine_stride` a row.
+                let fine = unsafe {
+                    std::slice::from_raw_parts_mut(fine_at.get().add((first + r) * fine_stride), fine_stride)
+                };
+                for (g, codes) in codes.as_chunks::<16>().0.iter().enumerate().take(16 * fine_stride) {
+                    fine[g / 16].0[g % 16 * 4..][..4].copy_from_slice(&lane(&codes.map(|code| code & 3)));
+                }
             }
             stored.release(first, count);
         });
@@ -195,11 +158,13 @@ impl Screen {
             rows,
             cols,
             lines,
+            fine: (bits == Bits::Six).then_some(fine),
             largest_norm: finite.map(|fit| f64::from(fit.norm) + f64::from(fit.error)).fold(0.0, f64::max),
             fits: Fits {
                 scales: fits.iter().map(|fit| fit.scale).collect(),
                 errors: fits.iter().map(|fit| fit.error).collect(),
                 norms: fits.iter().map(|fit| fit.norm).collect(),
+                fine_errors: fits.iter().map(|fit| fit.fine_error).collect(),
             },
         })
     }
@@ -237,15 +202,57 @@ impl Screen {
         Estimates { values, margins }
     }
 
+    /// Whether [`Screen::refine`] does anything.
+    pub fn refines(&self) -> bool {
+        self.fine.is_some()
+    }
+
+    /// Narrows the estimates of the rows `ids` for the token `x`, of which `values` and `margins` are estimates of all
+    /// rows, by the two bits more that codes of six bits have; of other codes there are none.
+    pub fn refine(&self, cpu: &Cpu, x: &[f32], margin: Margin, ids: &[u32], values: &mut [f32], margins: &mut [f32]) {
+        /// Rows of one chunk of work: they stay in the second-level cache between two products.
+        const CHUNK: usize = 128;
+        let Some(fine) = &self.fine else { return };
+        let mut integers = vec![0; 2 * self.depth()];
+        let token = self.token(x, margin, &mut integers, 8);
+        let stride = self.cols.div_ceil(row_matrix::COLS) * LINE;
+        let [high, low] = [0, 4].map(|part| {
+            let part: Vec<i8> = integers.as_chunks::<8>().0.iter().flat_map(|x| &x[part..part + 4]).copied().collect();
+            let mut arranged = vec![0; 4 * stride];
+            row_matrix::arrange(&part, &mut arranged);
+            arranged
+        });
+        // Sums of codes up to 3 with parts of 7 bits are within those of trits with 8 bits, as 3 · 64 < 2 · 128.
+        let mut sums = vec![0; ids.len()];
+        cpu.pool.pieces(&mut sums, CHUNK, |chunk, sums| {
+            let (picked, mut of_low) = (&ids[chunk * CHUNK..][..sums.len()], [0; CHUNK]);
+            let of_low = &mut of_low[..sums.len()];
+            cpu.set.rows_dot(fine.bytes(), stride, picked, &high, sums);
+            cpu.set.rows_dot(fine.bytes(), stride, picked, &low, of_low);
+            for (sum, low) in sums.iter_mut().zip(of_low) {
+                *sum = (*sum << LOW_BITS) + *low;
+            }
+        });
+        let [a, b, c] = token.margin;
+        // ‖r̂‖ ≤ 1.5 / 4 · s · √cols
+        let most = 0.375 * (self.cols as f32).sqrt() * (1.0 + f32::EPSILON.sqrt());
+        for (&id, sum) in ids.iter().zip(sums) {
+            let id = id as usize;
+            let scale = self.fits.scales[id];
+            values[id] += (2 * sum - 3 * token.sum) as f32 * (scale * token.step) * 0.25;
+            margins[id] = self.fits.fine_errors[id] * a + (self.fits.norms[id] + scale * most) * b + c;
+        }
+    }
+
     fn depth(&self) -> usize {
-        self.cols.next_multiple_of(8)
+        self.cols.next_multiple_of(STEP)
     }
 
     /// The integers of every token, in blocks of [`BLOCK`], and what is known of each.
     fn tokens(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> (Vec<i8>, Vec<Token>) {
         let depth = self.depth();
         let mut integers = vec![0; x.len() * depth * 2];
-        let mut tokens = vec![Token { step: f32::NAN, shift: 0, offset: 0, margin: [f32::NAN; 3] }; x.len()];
+        let mut tokens = vec![Token { step: f32::NAN, shift: 0, zero: 0, sum: 0, margin: [f32::NAN; 3] }; x.len()];
         let tokens_at = SendPtr(tokens.as_mut_ptr());
         cpu.pool.pieces(&mut integers, BLOCK * depth * 2, |block, integers| {
             let count = integers.len() / (depth * 2);
@@ -294,136 +301,12 @@ impl Screen {
             if bounded { ((part + f64::from(f32::MIN_POSITIVE)) * (1.0 + 2f64.powi(-18))) as f32 } else { f32::NAN }
         });
         let step = if max.is_finite() { step / (1 << shift) as f32 } else { f32::NAN };
-        Token { step, shift, offset: zero * sum, margin }
+        Token { step, shift, zero, sum, margin }
     }
 }
-
-/// Smaller numbers are not scaled to codes.
-const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
 /// The greatest integer of a token of `cols` values: at most 2047, and |Σ (f · code − z) · X| < 2³¹. (Sums that are not
 /// yet finished may wrap.)
 fn range(cols: usize) -> f32 {
     (i32::MAX as usize / (128 * cols)).min(2047) as f32
-}
-
-/// Writes the codes of a row into its lane of a tile.
-fn pack_row(bits: Bits, codes: &[u8], lane: usize, tile: &mut [Line]) {
-    let dwords = codes.as_chunks::<4>().0;
-    match bits {
-        Bits::Eight => {
-            for (line, dword) in tile.iter_mut().zip(dwords) {
-                line.0[4 * lane..4 * lane + 4].copy_from_slice(dword);
-            }
-        }
-        Bits::Four => {
-            for (line, pair) in tile.iter_mut().zip(dwords.as_chunks::<2>().0) {
-                // Codes are below 16, so shifting a dword of them never crosses a byte.
-                let word = u32::from_le_bytes(pair[0]) | u32::from_le_bytes(pair[1]) << 4;
-                line.0[4 * lane..4 * lane + 4].copy_from_slice(&word.to_le_bytes());
-            }
-        }
-    }
-}
-
-/// Codes of a row, as many as `codes` has places (the columns, padded), and bounds of what they leave out.
-///
-/// With s the scale and y = fl(w · fl(1/s)), |y − w/s| ≤ 4u|y|; v is what the code stands for, ρ = fl(y − v). So
-/// ‖w − ŵ‖ ≤ s (‖ρ‖ + 8u (‖v‖ + ‖ρ‖)). The factor 1 + 2⁻⁹ covers the float sums (2¹⁴ + 5 roundings) and the rest.
-#[inline(always)]
-pub(crate) fn fit<V: Vector>(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
-    const UP: f32 = 1.0 + 1.0 / 512.0;
-    /// Weights of one pass.
-    const STRIP: usize = 256;
-    let largest = largest(w);
-    if !(TINY..=f32::MAX).contains(&largest) {
-        codes.fill(0);
-        let bound = largest.max(f32::MIN_POSITIVE) * (w.len() as f32).sqrt() * UP;
-        let error = if largest.is_finite() { bound } else { f32::INFINITY };
-        return Fit { scale: 0.0, error, norm: 0.0 };
-    }
-    // (the greatest v, the code of v = 0, the last code)
-    let (side, middle, last) = match bits {
-        Bits::Four => (7.5, 7.5, 15.0),
-        Bits::Eight => (127.0, 128.0, 255.0),
-    };
-    // The weight that the greatest v stands for.
-    let mut end = largest;
-    let (mut v, mut rest) = ([0.0f32; STRIP], [0.0f32; STRIP]);
-    if bits == Bits::Four {
-        let mut squares = V::splat(0.0);
-        for w in w.chunks(STRIP) {
-            for (y, w) in v.iter_mut().zip(w) {
-                *y = w * (side / largest);
-            }
-            squares = add_squares(squares, &mut v, w.len());
-        }
-        // 16 values are too few to spend on the tails of a row.
-        end = largest.min(CLIP / side * (fold(squares.lanes()) / w.len() as f32).sqrt() * largest);
-    }
-    let (scale, inverse) = (end / side, side / end);
-    let (mut of_v, mut of_rest) = (V::splat(0.0), V::splat(0.0));
-    for (w, codes) in w.chunks(STRIP).zip(codes.chunks_mut(STRIP)) {
-        for (((w, code), v), rest) in w.iter().zip(codes).zip(&mut v).zip(&mut rest) {
-            let y = w * inverse;
-            let place = y + middle;
-            let place = if place > 0.0 { place } else { 0.0 };
-            let place = if place < last { place } else { last };
-            let rounded = place + ROUND;
-            *code = rounded.to_bits() as u8;
-            *v = (rounded - ROUND) - middle;
-            *rest = y - *v;
-        }
-        of_v = add_squares(of_v, &mut v, w.len());
-        of_rest = add_squares(of_rest, &mut rest, w.len());
-    }
-    let (v, rest) = (fold(of_v.lanes()).sqrt(), fold(of_rest.lanes()).sqrt());
-    let roundings = 4.0 * f32::EPSILON * (v + rest);
-    Fit { scale, error: scale * (rest + roundings) * UP, norm: scale * v * UP }
-}
-
-/// The largest magnitude of `x`; NaN if one is there.
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    // As integers, magnitudes sort as they do as floats, and NaN above infinity.
-    let mut largest = 0;
-    for x in x {
-        largest = largest.max(x.to_bits() & 0x7fff_ffff);
-    }
-    f32::from_bits(largest)
-}
-
-/// `sum` and the squares of the first `len` values of `x`; zeros take the place of the others.
-#[inline(always)]
-fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
-    x[len..].fill(0.0);
-    for x in x[..len.next_multiple_of(LANES)].chunks_exact(LANES) {
-        sum = sum.add_product(V::load(x), V::load(x));
-    }
-    sum
-}
-
-/// Weights of a row beyond this many times its root mean square get the outermost of 16 values: near the least mean
-/// square error for normally distributed weights (Max, "Quantizing for minimum distortion", 1960).
-const CLIP: f32 = 2.8;
-
-/// Dot products of codes with the integers of tokens: `tiles` tiles of `depth` columns, `m` tokens in blocks of
-/// [`BLOCK`], `sums[t][row]`. They wrap; what they end in does not ([`range`]).
-#[inline(always)]
-pub(crate) fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
-    let tile_bytes = bits.tile_bytes(depth);
-    let width = codes.len() / tile_bytes * TILE;
-    for (x, sums) in x.chunks(BLOCK * depth * 2).zip(sums.chunks_mut(BLOCK * width)) {
-        let m = x.len() / (depth * 2);
-        for (t, sums) in sums.chunks_exact_mut(width).enumerate() {
-            for (row, sum) in sums.iter_mut().enumerate() {
-                let tile = &codes[row / TILE * tile_bytes..][..tile_bytes];
-                *sum = (0..depth).fold(0i32, |sum, k| {
-                    let at = (k / 4 * m + t) * 8 + k % 4;
-                    let x = (i32::from(x[at]) << LOW_BITS) + i32::from(x[at + 4]);
-                    sum.wrapping_add(i32::from(bits.code(tile, row % TILE, k)) * x)
-                });
-            }
-        }
-    }
 }

@@ -2,9 +2,9 @@
 
 use crate::activations::Order;
 use crate::attention::{Dots, Scale, Segment, Terms};
+use crate::codes::{Bits, Fit};
 use crate::dense::DenseType;
 use crate::pool::{Pool, default_threads};
-use crate::screen::{Bits, Fit};
 use crate::sparse::{Columns, GROUP, Sparse};
 use crate::ternary::Cut;
 
@@ -83,8 +83,8 @@ macro_rules! float_kernels {
             crate::portable::dense_dot::<$vector>(kind, rows, cols, x, out)
         }
         $(#[$feature])*
-        fn fit(bits: crate::screen::Bits, w: &[f32], codes: &mut [u8]) -> crate::screen::Fit {
-            crate::screen::fit::<$vector>(bits, w, codes)
+        fn fit(bits: crate::codes::Bits, w: &[f32], codes: &mut [u8]) -> crate::codes::Fit {
+            crate::codes::fit::<$vector>(bits, w, codes)
         }
         $(#[$feature])*
         fn attend_halves(segment: &crate::attention::Segment<'_>, q: &[f32], out: &mut [f32]) {
@@ -110,7 +110,7 @@ mod baseline {
     pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
         crate::portable::ternary_dot(codes, groups, x, acc);
     }
-    pub(super) fn coded_dot(bits: crate::screen::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    pub(super) fn coded_dot(bits: crate::codes::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
         crate::portable::coded_dot(bits, codes, depth, x, sums);
     }
     pub(super) fn int8_dot(dots: &crate::attention::Dots<'_>, acc: &mut [i32]) {
@@ -177,7 +177,7 @@ impl KernelSet {
         debug_assert!((self.supported)());
         let tile_bytes = bits.tile_bytes(depth);
         let tiles = codes.len() / tile_bytes.max(1);
-        assert!(depth.is_multiple_of(8) && codes.len() == tiles * tile_bytes, "whole tiles");
+        assert!(depth.is_multiple_of(16) && codes.len() == tiles * tile_bytes, "whole tiles");
         assert_eq!(sums.len() * depth * 2, x.len() * tiles * 16, "one sum a row and token");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.coded_dot)(bits, codes, depth, x, sums) }

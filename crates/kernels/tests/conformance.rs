@@ -233,12 +233,23 @@ fn f32_matrix(rows: &Rows) -> DenseMatrix {
     DenseMatrix::new(DenseType::F32, rows.len(), rows.dim(), Bytes::from(bytes)).expect("the size fits")
 }
 
+/// The estimates of every row, one in `step` refined.
+fn refined(cpu: &Cpu, screen: &Screen, x: &Rows, margin: Margin, step: usize) -> screen::Estimates {
+    let mut estimates = screen.estimate(cpu, x, margin);
+    let ids: Vec<u32> = (0..estimates.values.dim() as u32).step_by(step).collect();
+    for t in 0..x.len() {
+        let (values, margins) = (estimates.values.row_mut(t), estimates.margins.row_mut(t));
+        screen.refine(cpu, x.row(t), margin, &ids, values, margins);
+    }
+    estimates
+}
+
 /// Values and margins of a screen, built and asked on every set.
 fn estimates_agree(what: &str, w: &DenseMatrix, x: &Rows) {
-    for bits in [Bits::Four, Bits::Eight] {
+    for bits in [Bits::Four, Bits::Six, Bits::Eight] {
         for margin in [Margin::Proven, Margin::Sigmas(4.0)] {
             against_portable(&format!("{what}, {bits:?}, {margin:?}"), |cpu| {
-                let estimates = Screen::build(cpu, w, bits).expect("few columns").estimate(cpu, x, margin);
+                let estimates = refined(cpu, &Screen::build(cpu, w, bits).expect("few columns"), x, margin, 2);
                 // What kind of NaN a machine makes is its own business.
                 let clean = |x: u32| if f32::from_bits(x).is_nan() { f32::NAN.to_bits() } else { x };
                 bits_of(&estimates).into_iter().map(clean).collect::<Vec<_>>()
@@ -278,15 +289,14 @@ fn screens_do_not_wrap() {
                 let cpu = Cpu::with(set, 1);
                 let estimate = |bits, m| {
                     let x = Rows::from_vec(cols, vec![value; m * cols]);
-                    Screen::build(&cpu, &w, bits).expect("few columns").estimate(&cpu, &x, Margin::Proven)
+                    refined(&cpu, &Screen::build(&cpu, &w, bits).expect("few columns"), &x, Margin::Proven, 1)
                 };
-                for (bits, m) in [(Bits::Eight, 1), (Bits::Eight, 2), (Bits::Four, 1), (Bits::Four, 2)] {
-                    let (product, got) = (cols as f32 * weight * value, estimate(bits, m));
-                    assert!(
-                        got.values.data().iter().all(|v| (v / product - 1.0).abs() < 1e-5),
-                        "{} {bits:?}",
-                        set.name
-                    );
+                for bits in [Bits::Four, Bits::Six, Bits::Eight] {
+                    for m in [1, 2] {
+                        let (product, got) = (cols as f32 * weight * value, estimate(bits, m));
+                        let near = |v: &f32| (v / product - 1.0).abs() < 1e-5;
+                        assert!(got.values.data().iter().all(near), "{} {bits:?}", set.name);
+                    }
                 }
             }
         }

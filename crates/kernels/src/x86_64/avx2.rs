@@ -4,10 +4,10 @@ use std::arch::x86_64::*;
 
 use crate::activations::Order;
 use crate::attention::Dots;
+use crate::codes::{BLOCK, Bits, LOW_BITS};
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
-use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
 use crate::vector::Vector;
@@ -118,6 +118,7 @@ fn block<const M: usize>(tile: &[u8], x: &[i8], tokens: usize, first: usize, acc
 fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
     match bits {
         Bits::Four => coded::<4>(codes, depth, x, sums),
+        Bits::Six => coded::<6>(codes, depth, x, sums),
         Bits::Eight => coded::<8>(codes, depth, x, sums),
     }
 }
@@ -141,11 +142,42 @@ fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i3
     }
 }
 
+/// The four dwords of codes of a step, from half of its lines.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn unpack<const BITS: usize>(lines: [__m256i; 4]) -> [__m256i; 4] {
+    match BITS {
+        4 => {
+            let nibble = _mm256_set1_epi8(15);
+            let high = [_mm256_srli_epi32::<4>(lines[0]), _mm256_srli_epi32::<4>(lines[1])];
+            [
+                _mm256_and_si256(lines[0], nibble),
+                _mm256_and_si256(high[0], nibble),
+                _mm256_and_si256(lines[1], nibble),
+                _mm256_and_si256(high[1], nibble),
+            ]
+        }
+        6 => {
+            let code = _mm256_set1_epi8(0x3f);
+            let low = _mm256_and_si256(_mm256_srli_epi32::<6>(lines[0]), _mm256_set1_epi8(0x03));
+            let middle = _mm256_and_si256(_mm256_srli_epi32::<4>(lines[1]), _mm256_set1_epi8(0x0c));
+            let high = _mm256_and_si256(_mm256_srli_epi32::<2>(lines[2]), _mm256_set1_epi8(0x30));
+            [
+                _mm256_and_si256(lines[0], code),
+                _mm256_and_si256(lines[1], code),
+                _mm256_and_si256(lines[2], code),
+                _mm256_or_si256(_mm256_or_si256(low, middle), high),
+            ]
+        }
+        _ => lines,
+    }
+}
+
 /// One tile × tokens `first` … `first + M` of the `m` that lie interleaved. Row t of the result lies at
 /// `sums[t · width ..]`.
 ///
-/// Pairs of products fit 16 bits without saturating: 2 · 255 · 31 of the low parts, which leaves room for one sum, and
-/// 2 · 255 · −64 of the high ones, which does not.
+/// Pairs of products fit 16 bits without saturating. 2 · 255 · 31 of the low parts leaves room for one sum, and
+/// 2 · 255 · −64 of the high ones does not; of codes below 64 a whole step fits, 4 · 2 · 63 · −64.
 #[target_feature(enable = "avx2")]
 fn coded_block<const BITS: usize, const M: usize>(
     tile: &[u8],
@@ -157,36 +189,40 @@ fn coded_block<const BITS: usize, const M: usize>(
     width: usize,
 ) {
     assert!(x.len() == m * depth * 2 && first + M <= m && tile.len() == depth * 2 * BITS);
-    let (nibble, ones, highs) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1), _mm256_set1_epi16(1 << LOW_BITS));
+    let (ones, highs) = (_mm256_set1_epi16(1), _mm256_set1_epi16(1 << LOW_BITS));
     let ahead = *STREAMS > 1;
     let mut acc = [[_mm256_setzero_si256(); 2]; M];
-    for (g, step) in tile.chunks_exact(16 * BITS).enumerate() {
-        for i in 0..BITS / 4 {
-            if ahead {
-                prefetch(&step[i * LINE..], AHEAD);
+    for (g, step) in tile.chunks_exact(BITS / 2 * LINE).enumerate() {
+        if ahead {
+            for l in 0..BITS / 2 {
+                prefetch(&step[l * LINE..], AHEAD);
             }
         }
         for half in 0..2 {
-            let mut codes = [_mm256_setzero_si256(); 2];
-            for i in 0..BITS / 4 {
-                // SAFETY: a step is 8 columns: one line of nibbles, or two of bytes.
-                codes[i] = unsafe { _mm256_loadu_si256(step.as_ptr().add(i * LINE + half * 32).cast()) };
+            let mut lines = [_mm256_setzero_si256(); 4];
+            for l in 0..BITS / 2 {
+                // SAFETY: a step is BITS / 2 lines.
+                lines[l] = unsafe { _mm256_loadu_si256(step.as_ptr().add(l * LINE + half * 32).cast()) };
             }
-            if BITS == 4 {
-                let high = _mm256_srli_epi32::<4>(codes[0]);
-                codes = [_mm256_and_si256(codes[0], nibble), _mm256_and_si256(high, nibble)];
-            }
+            let codes = unpack::<BITS>(lines);
             for t in 0..M {
-                let (mut low, mut wide) = (_mm256_setzero_si256(), acc[t][half]);
-                for f in 0..2 {
-                    let dwords = ((2 * g + f) * m + first + t) * 2;
+                let (mut high, mut low, mut wide) = (_mm256_setzero_si256(), _mm256_setzero_si256(), acc[t][half]);
+                for f in 0..4 {
+                    let dwords = ((4 * g + f) * m + first + t) * 2;
                     // SAFETY: both dwords of a token below m, of columns below depth; `x` holds m · depth / 2 dwords.
                     let [h, l] = unsafe { x.as_ptr().cast::<[i32; 2]>().byte_add(4 * dwords).read_unaligned() };
-                    let high = _mm256_maddubs_epi16(codes[f], _mm256_set1_epi32(h));
-                    wide = _mm256_add_epi32(wide, _mm256_madd_epi16(high, highs));
+                    high = _mm256_add_epi16(high, _mm256_maddubs_epi16(codes[f], _mm256_set1_epi32(h)));
                     low = _mm256_add_epi16(low, _mm256_maddubs_epi16(codes[f], _mm256_set1_epi32(l)));
+                    if BITS == 8 || f == 3 {
+                        wide = _mm256_add_epi32(wide, _mm256_madd_epi16(high, highs));
+                        high = _mm256_setzero_si256();
+                    }
+                    if BITS == 8 && f == 1 || f == 3 {
+                        wide = _mm256_add_epi32(wide, _mm256_madd_epi16(low, ones));
+                        low = _mm256_setzero_si256();
+                    }
                 }
-                acc[t][half] = _mm256_add_epi32(wide, _mm256_madd_epi16(low, ones));
+                acc[t][half] = wide;
             }
         }
     }

@@ -4,10 +4,10 @@ use std::arch::x86_64::*;
 
 use crate::activations::Order;
 use crate::attention::Dots;
+use crate::codes::{BLOCK, Bits, LOW_BITS};
 use crate::lines::LINE;
 use crate::memory::prefetch;
 use crate::portable::Lanes;
-use crate::screen::{BLOCK, Bits, LOW_BITS};
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{Cut, TILE};
 use crate::vector::Vector;
@@ -166,6 +166,7 @@ fn block<const M: usize, const T: usize>(tiles: &[u8], groups: usize, x: &[i8], 
 fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
     match bits {
         Bits::Four => coded::<4>(codes, depth, x, sums),
+        Bits::Six => coded::<6>(codes, depth, x, sums),
         Bits::Eight => coded::<8>(codes, depth, x, sums),
     }
 }
@@ -196,7 +197,38 @@ fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i3
     }
 }
 
-/// `T` tiles × `M` tokens, with `F` separate sums for the two dwords of a step: few tokens are short of independent
+/// The four dwords of codes of a step, from its lines.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn unpack<const BITS: usize>(lines: [__m512i; 4]) -> [__m512i; 4] {
+    match BITS {
+        4 => {
+            let nibble = _mm512_set1_epi8(15);
+            let high = [_mm512_srli_epi32::<4>(lines[0]), _mm512_srli_epi32::<4>(lines[1])];
+            [
+                _mm512_and_si512(lines[0], nibble),
+                _mm512_and_si512(high[0], nibble),
+                _mm512_and_si512(lines[1], nibble),
+                _mm512_and_si512(high[1], nibble),
+            ]
+        }
+        6 => {
+            let code = _mm512_set1_epi8(0x3f);
+            let low = _mm512_and_si512(_mm512_srli_epi32::<6>(lines[0]), _mm512_set1_epi8(0x03));
+            let middle = _mm512_and_si512(_mm512_srli_epi32::<4>(lines[1]), _mm512_set1_epi8(0x0c));
+            let high = _mm512_and_si512(_mm512_srli_epi32::<2>(lines[2]), _mm512_set1_epi8(0x30));
+            [
+                _mm512_and_si512(lines[0], code),
+                _mm512_and_si512(lines[1], code),
+                _mm512_and_si512(lines[2], code),
+                _mm512_or_si512(_mm512_or_si512(low, middle), high),
+            ]
+        }
+        _ => lines,
+    }
+}
+
+/// `T` tiles × `M` tokens, with `F` separate sums for the dwords of a step: few tokens are short of independent
 /// chains. Row t of the result lies at `sums[t · width ..]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize>(
@@ -207,29 +239,25 @@ fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize
     width: usize,
 ) {
     let tile_bytes = depth * 2 * BITS;
-    assert!(x.len() == M * depth * 2 && tiles.len() == T * tile_bytes && depth.is_multiple_of(8));
-    let nibble = _mm512_set1_epi8(15);
+    assert!(x.len() == M * depth * 2 && tiles.len() == T * tile_bytes && depth.is_multiple_of(16));
     let mut acc = [[[[_mm512_setzero_si512(); 2]; F]; M]; T];
-    for g in 0..depth / 8 {
+    for g in 0..depth / 16 {
         for i in 0..T {
-            let mut codes = [_mm512_setzero_si512(); 2];
-            for half in 0..BITS / 4 {
-                let line = &tiles[i * tile_bytes + g * 16 * BITS + half * LINE..];
+            let mut lines = [_mm512_setzero_si512(); 4];
+            for l in 0..BITS / 2 {
+                let line = &tiles[i * tile_bytes + (g * BITS / 2 + l) * LINE..];
                 if T > 1 {
                     prefetch(line, AHEAD);
                 }
-                // SAFETY: a step of a tile is 8 columns: one line of nibbles, or two of bytes.
-                codes[half] = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+                // SAFETY: a step of a tile is BITS / 2 lines, and there are depth / 16 of them.
+                lines[l] = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
             }
-            if BITS == 4 {
-                let high = _mm512_srli_epi32::<4>(codes[0]);
-                codes = [_mm512_and_si512(codes[0], nibble), _mm512_and_si512(high, nibble)];
-            }
-            for f in 0..2 {
+            let codes = unpack::<BITS>(lines);
+            for f in 0..4 {
                 for t in 0..M {
                     for part in 0..2 {
-                        let at = ((2 * g + f) * M + t) * 2 + part;
-                        // SAFETY: one part of token t < M, columns 8 g + 4 f …; `x` holds M · depth / 2 dwords.
+                        let at = ((4 * g + f) * M + t) * 2 + part;
+                        // SAFETY: one part of token t < M, columns 16 g + 4 f …; `x` holds M · depth / 2 dwords.
                         let x = unsafe { x.as_ptr().cast::<i32>().add(at).read_unaligned() };
                         let sum = &mut acc[i][t][f % F][part];
                         *sum = _mm512_dpbusd_epi32(*sum, codes[f], _mm512_set1_epi32(x));

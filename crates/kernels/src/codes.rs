@@ -1,0 +1,222 @@
+//! Codes of a screen: how they are made, where they lie, and their products.
+//!
+//! Codes lie in tiles of 16 rows, in steps of 16 columns; a line of 64 bytes has a dword for each row (little endian).
+//! Column 4f + b of a step is found in byte b of a row's dword of these lines:
+//!
+//! ```text
+//! 8 bits:  line f                                                                        weight ≈ s · (code − 128)
+//! 6 bits:  f < 3: the low six bits of line f; f = 3: the high two of lines 0, 1 and 2    weight ≈ s · (code − 31.5)
+//! 4 bits:  the low (f even) or high nibble of line f / 2                                 weight ≈ s · (code − 7.5)
+//! ```
+//!
+//! Codes of six bits are the high ones of eight. The two others lie in rows, as a [`RowMatrix`](crate::RowMatrix) has
+//! them, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
+
+use crate::lines::{LINE, Line};
+use crate::math::ROUND;
+use crate::portable::{LANES, fold};
+use crate::ternary::TILE;
+use crate::vector::Vector;
+
+/// Tokens whose integers lie interleaved: dwords `[k / 4][token of the block][high, low]`.
+pub(crate) const BLOCK: usize = 8;
+/// X = 32 · high + low with low in 0 … 31 and high in −64 … 63.
+pub(crate) const LOW_BITS: u32 = 5;
+
+/// Columns of one step of a tile.
+pub(crate) const STEP: usize = 16;
+
+/// Bits of a code in a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bits {
+    /// 16 values.
+    Four,
+    /// 64 values; two bits more lie apart.
+    Six,
+    /// 255 values.
+    Eight,
+}
+
+impl Bits {
+    /// Bytes of a tile of `depth` columns.
+    pub(crate) fn tile_bytes(self, depth: usize) -> usize {
+        match self {
+            Self::Four => TILE * depth / 2,
+            Self::Six => TILE * depth / 4 * 3,
+            Self::Eight => TILE * depth,
+        }
+    }
+
+    /// The code of (row, column k) in a tile; the definition of the layout.
+    #[inline(always)]
+    pub(crate) fn code(self, tile: &[u8], row: usize, k: usize) -> u8 {
+        let step = &tile[k / STEP * self.tile_bytes(STEP)..];
+        let (f, at) = (k % STEP / 4, row * 4 + k % 4);
+        match self {
+            Self::Eight => step[f * LINE + at],
+            Self::Six if f < 3 => step[f * LINE + at] & 63,
+            Self::Six => step[at] >> 6 | step[LINE + at] >> 6 << 2 | step[2 * LINE + at] >> 6 << 4,
+            Self::Four => step[f / 2 * LINE + at] >> (4 * (f % 2)) & 15,
+        }
+    }
+
+    /// (log₂ f, z): what `code` stands for is (f · code − z) · s / f.
+    pub(crate) fn value(self) -> (u32, i32) {
+        match self {
+            Self::Four => (1, 15),
+            Self::Six => (1, 63),
+            Self::Eight => (0, 128),
+        }
+    }
+}
+
+/// What is known of one row w and what its codes stand for, ŵ.
+#[derive(Clone, Copy)]
+pub(crate) struct Fit {
+    /// s
+    pub scale: f32,
+    /// An upper bound of ‖w − ŵ‖.
+    pub error: f32,
+    /// An upper bound of ‖ŵ‖.
+    pub norm: f32,
+    /// As `error`, with the two bits more that codes of six bits have.
+    pub fine_error: f32,
+}
+
+/// Smaller numbers are not scaled to codes.
+pub(crate) const TINY: f32 = f32::from_bits((127 - 100) << 23);
+
+/// Writes the codes of a row into its lane of a tile.
+pub(crate) fn pack_row(bits: Bits, codes: &[u8], lane: usize, tile: &mut [Line]) {
+    let lines = bits.tile_bytes(STEP) / LINE;
+    for (step, codes) in tile.chunks_exact_mut(lines).zip(codes.as_chunks::<4>().0.as_chunks::<4>().0) {
+        let [a, b, c, d] = codes.map(u32::from_le_bytes);
+        // The six high bits of each byte; no bit crosses one.
+        let [six_a, six_b, six_c] = [a, b, c].map(|codes| codes >> 2 & 0x3f3f_3f3f);
+        let pair = |i: u32| (d >> (2 + 2 * i) & 0x0303_0303) << 6;
+        let dwords = match bits {
+            Bits::Four => [a | b << 4, c | d << 4, 0, 0],
+            Bits::Six => [six_a | pair(0), six_b | pair(1), six_c | pair(2), 0],
+            Bits::Eight => [a, b, c, d],
+        };
+        for (line, dword) in step.iter_mut().zip(dwords) {
+            line.0[4 * lane..4 * lane + 4].copy_from_slice(&dword.to_le_bytes());
+        }
+    }
+}
+
+/// Codes of a row, as many as `codes` has places (the columns, padded), and bounds of what they leave out. Codes of six
+/// bits are the high ones of eight.
+///
+/// With s the scale and y = fl(w · fl(1/s)), |y − w/s| ≤ 4u|y|; v is what the code stands for, ρ = fl(y − v). So
+/// ‖w − ŵ‖ ≤ s (‖ρ‖ + 8u (‖v‖ + ‖ρ‖)). With two bits more v changes by at most 1.5 where no |v| is below 2, so its norm
+/// is less than twice that of v, which 8u instead of 5u covers. The factor 1 + 2⁻⁹ covers the float sums (2¹⁴ + 5
+/// roundings) and the rest.
+#[inline(always)]
+pub(crate) fn fit<V: Vector>(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
+    const UP: f32 = 1.0 + 1.0 / 512.0;
+    /// Weights of one pass.
+    const STRIP: usize = 256;
+    let largest = largest(w);
+    if !(TINY..=f32::MAX).contains(&largest) {
+        codes.fill(0);
+        let bound = largest.max(f32::MIN_POSITIVE) * (w.len() as f32).sqrt() * UP;
+        let error = if largest.is_finite() { bound } else { f32::INFINITY };
+        return Fit { scale: 0.0, error, norm: 0.0, fine_error: error };
+    }
+    // (the greatest v, the code of v = 0, the last code)
+    let (side, middle, last) = match bits {
+        Bits::Four => (7.5, 7.5, 15.0),
+        Bits::Six => (127.5, 127.5, 255.0),
+        Bits::Eight => (127.0, 128.0, 255.0),
+    };
+    // The weight that the greatest v stands for.
+    let mut end = largest;
+    let (mut v, mut rest) = ([0.0f32; STRIP], [0.0f32; STRIP]);
+    if bits == Bits::Four {
+        let mut squares = V::splat(0.0);
+        for w in w.chunks(STRIP) {
+            for (y, w) in v.iter_mut().zip(w) {
+                *y = w * (side / largest);
+            }
+            squares = add_squares(squares, &mut v, w.len());
+        }
+        // 16 values are too few to spend on the tails of a row.
+        end = largest.min(CLIP / side * (fold(squares.lanes()) / w.len() as f32).sqrt() * largest);
+    }
+    let (scale, inverse) = (end / side, side / end);
+    let [mut of_v, mut of_rest, mut of_fine] = [V::splat(0.0); 3];
+    for (w, codes) in w.chunks(STRIP).zip(codes.chunks_mut(STRIP)) {
+        for (((w, code), v), rest) in w.iter().zip(&mut *codes).zip(&mut v).zip(&mut rest) {
+            let y = w * inverse;
+            let place = y + middle;
+            let place = if place > 0.0 { place } else { 0.0 };
+            let place = if place < last { place } else { last };
+            let rounded = place + ROUND;
+            *code = rounded.to_bits() as u8;
+            *v = (rounded - ROUND) - middle;
+            *rest = y - *v;
+        }
+        if bits == Bits::Six {
+            of_fine = add_squares(of_fine, &mut rest, w.len());
+            for (((w, code), v), rest) in w.iter().zip(&*codes).zip(&mut v).zip(&mut rest) {
+                // The middle of the four codes with the same high bits.
+                *v = f32::from(*code & !3) + 1.5 - middle;
+                *rest = w * inverse - *v;
+            }
+        }
+        of_v = add_squares(of_v, &mut v, w.len());
+        of_rest = add_squares(of_rest, &mut rest, w.len());
+    }
+    let [v, rest, fine] = [of_v, of_rest, of_fine].map(|sum| fold(sum.lanes()).sqrt());
+    let error = |rest: f32| scale * (rest + 4.0 * f32::EPSILON * (v + rest)) * UP;
+    // One step of the codes in tiles.
+    let step = if bits == Bits::Six { 4.0 * scale } else { scale };
+    Fit { scale: step, error: error(rest), norm: scale * v * UP, fine_error: error(fine) }
+}
+
+/// The largest magnitude of `x`; NaN if one is there.
+#[inline(always)]
+pub(crate) fn largest(x: &[f32]) -> f32 {
+    // As integers, magnitudes sort as they do as floats, and NaN above infinity.
+    let mut largest = 0;
+    for x in x {
+        largest = largest.max(x.to_bits() & 0x7fff_ffff);
+    }
+    f32::from_bits(largest)
+}
+
+/// `sum` and the squares of the first `len` values of `x`; zeros take the place of the others.
+#[inline(always)]
+fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
+    x[len..].fill(0.0);
+    for x in x[..len.next_multiple_of(LANES)].chunks_exact(LANES) {
+        sum = sum.add_product(V::load(x), V::load(x));
+    }
+    sum
+}
+
+/// Weights of a row beyond this many times its root mean square get the outermost of 16 values: near the least mean
+/// square error for normally distributed weights (Max, "Quantizing for minimum distortion", 1960).
+const CLIP: f32 = 2.8;
+
+/// Dot products of codes with the integers of tokens: `tiles` tiles of `depth` columns, `m` tokens in blocks of
+/// [`BLOCK`], `sums[t][row]`. They wrap; what they end in does not (`screen::range`).
+#[inline(always)]
+pub(crate) fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+    let tile_bytes = bits.tile_bytes(depth);
+    let width = codes.len() / tile_bytes * TILE;
+    for (x, sums) in x.chunks(BLOCK * depth * 2).zip(sums.chunks_mut(BLOCK * width)) {
+        let m = x.len() / (depth * 2);
+        for (t, sums) in sums.chunks_exact_mut(width).enumerate() {
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let tile = &codes[row / TILE * tile_bytes..][..tile_bytes];
+                *sum = (0..depth).fold(0i32, |sum, k| {
+                    let at = (k / 4 * m + t) * 8 + k % 4;
+                    let x = (i32::from(x[at]) << LOW_BITS) + i32::from(x[at + 4]);
+                    sum.wrapping_add(i32::from(bits.code(tile, row % TILE, k)) * x)
+                });
+            }
+        }
+    }
+}
