@@ -53,7 +53,7 @@ impl Sampler {
             Need::All
         } else if top_p < 1.0 {
             // The less is left out, the rarer it decides the cut, and the more rows are read.
-            Need::Mass { temperature, rest: (f64::from(1.0 - top_p) / 16.0).min(1e-4) }
+            Need::Mass { temperature, rest: (f64::from(1.0 - top_p) / 16.0).min(1e-3) }
         } else if min_p > 0.0 {
             // Weights are rounded by less than a hundredth of an exponent.
             Need::Within((temperature * (0.01 - ln64(f64::from(min_p)) as f32)).max(f32::MIN_POSITIVE))
