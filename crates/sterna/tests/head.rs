@@ -1,6 +1,6 @@
 //! The head: what a screen leaves out can not matter, whatever the weights and hidden states are.
 
-use sterna::kernels::screen::{Bits, Margin, Screen};
+use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};
 use sterna::kernels::{Bytes, Cpu, DenseMatrix, DenseType, Rows, set};
 use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
 
@@ -80,6 +80,16 @@ fn cases() -> Vec<(&'static str, Rows, Rows)> {
             w.row_mut(r)[r % d] = 1.0;
         }
     });
+    case("errors of the high bits along the state", &|w, x, random| {
+        // Each weight is near the end of the values that share their six high bits, away from the sign of its factor.
+        for r in 0..n {
+            for k in 0..d {
+                let end = if (x.row(0)[k] > 0.0) == (r % 2 == 0) { 3.49 } else { -0.49 };
+                w.row_mut(r)[k] = (4.0 * (random.below(60) + 2) as f32 + end - 127.5) / 127.5;
+            }
+            w.row_mut(r)[r % d] = 1.0;
+        }
+    });
     case("errors of the state along rows", &|w, x, random| {
         for k in 0..d {
             let sign = if random.next() & 1 == 0 { 1.0 } else { -1.0 };
@@ -120,20 +130,31 @@ fn cases() -> Vec<(&'static str, Rows, Rows)> {
     cases
 }
 
+/// The estimates of a screen, and what refining all of them makes of them.
+fn rough_and_refined(screen: &Screen, cpu: &Cpu, x: &Rows, margin: Margin) -> [Estimates; 2] {
+    let [rough, mut refined] = [(); 2].map(|()| screen.estimate(cpu, x, margin));
+    let ids: Vec<u32> = (0..rough.values.dim() as u32).collect();
+    for t in 0..x.len() {
+        screen.refine(cpu, x.row(t), margin, &ids, refined.values.row_mut(t), refined.margins.row_mut(t));
+    }
+    [rough, refined]
+}
+
 #[test]
 fn no_product_lies_outside_its_margin() {
     for (name, w, x) in cases() {
         for set in set::available() {
             let (cpu, w) = (Cpu::with(set, 1), stored(&w));
             let products = w.matmul(&cpu, &x);
-            for bits in [Bits::Four, Bits::Eight] {
-                let estimates = Screen::build(&cpu, &w, bits).unwrap().estimate(&cpu, &x, Margin::Proven);
-                let ends = estimates.values.data().iter().zip(estimates.margins.data());
-                for (i, (product, (value, margin))) in products.data().iter().zip(ends).enumerate() {
-                    let outside = *product < value - margin
-                        || *product > value + margin
-                        || product.is_nan() && margin.is_finite();
-                    assert!(!outside, "{name}, {bits:?}, {}, {i}: {product} is not {value} ± {margin}", set.name);
+            for bits in [Bits::Four, Bits::Six, Bits::Eight] {
+                for estimates in rough_and_refined(&Screen::build(&cpu, &w, bits).unwrap(), &cpu, &x, Margin::Proven) {
+                    let ends = estimates.values.data().iter().zip(estimates.margins.data());
+                    for (i, (product, (value, margin))) in products.data().iter().zip(ends).enumerate() {
+                        let outside = *product < value - margin
+                            || *product > value + margin
+                            || product.is_nan() && margin.is_finite();
+                        assert!(!outside, "{name}, {bits:?}, {}, {i}: {product} is not {value} ± {margin}", set.name);
+                    }
                 }
             }
         }
@@ -146,12 +167,17 @@ fn margins_are_narrow() {
     let mut random = Random(2);
     let (w, x, cpu) = (random.rows(64, 2560), random.rows(1, 2560), Cpu::new(1).unwrap());
     let deviation = 2560f32.sqrt();
-    for (bits, margin, most) in
-        [(Bits::Eight, Margin::Proven, 0.5), (Bits::Four, Margin::Sigmas(8.0), 1.1), (Bits::Four, Margin::Proven, 7.0)]
-    {
-        let estimates = Screen::build(&cpu, &stored(&w), bits).unwrap().estimate(&cpu, &x, margin);
-        let widest = estimates.margins.data().iter().copied().fold(0.0, f32::max) / deviation;
-        assert!(widest < most && widest > most / 10.0, "{bits:?} {margin:?}: {widest}");
+    for (bits, margin, most) in [
+        (Bits::Eight, Margin::Proven, [0.5; 2]),
+        (Bits::Six, Margin::Proven, [2.0, 0.5]),
+        (Bits::Four, Margin::Sigmas(8.0), [1.1; 2]),
+        (Bits::Four, Margin::Proven, [7.0; 2]),
+    ] {
+        let screen = Screen::build(&cpu, &stored(&w), bits).unwrap();
+        for (estimates, most) in rough_and_refined(&screen, &cpu, &x, margin).iter().zip(most) {
+            let widest = estimates.margins.data().iter().copied().fold(0.0, f32::max) / deviation;
+            assert!(widest < most && widest > most / 10.0, "{bits:?} {margin:?}: {widest}");
+        }
     }
 }
 

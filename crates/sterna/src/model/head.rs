@@ -14,7 +14,8 @@ use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
 /// How logits are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeadMode {
-    /// Rows screened with 8-bit codes and proven margins; what can matter is read as stored. Nothing changes.
+    /// Rows screened with 6-bit codes and proven margins, what can matter with two bits more, and what still can is read
+    /// as stored. Nothing changes.
     #[default]
     Exact,
     /// Rows screened with 4-bit codes and a margin of [`SIGMAS`] standard deviations. Half the bytes; a token might
@@ -66,6 +67,17 @@ pub enum Need {
     },
 }
 
+impl Need {
+    /// What estimates that will be refined have to leave.
+    fn coarse(self) -> Self {
+        match self {
+            // The other half is for rows that turn out to be below.
+            Self::Mass { temperature, rest } => Self::Mass { temperature, rest: rest / 2.0 },
+            need => need,
+        }
+    }
+}
+
 /// What one row of a step asks of the head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -107,7 +119,8 @@ impl Head {
     /// A head over the rows of a checkpoint, `(vocab, hidden)`.
     pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
         let bits = match mode {
-            HeadMode::Exact | HeadMode::Int8 => Some(Bits::Eight),
+            HeadMode::Exact => Some(Bits::Six),
+            HeadMode::Int8 => Some(Bits::Eight),
             HeadMode::TwoPlane => Some(Bits::Four),
             HeadMode::F16 => None,
         };
@@ -133,9 +146,10 @@ impl Head {
             (HeadMode::Int8, Some(screen)) => screen.estimate(cpu, hidden, Margin::Proven).values,
             (HeadMode::TwoPlane, Some(screen)) => {
                 let mut estimates = screen.estimate(cpu, hidden, self.margin());
-                for i in 0..hidden.len() {
-                    let (ids, ..) = survivors(estimates.values.row(i), estimates.margins.row(i), Need::Best(1));
-                    let logits = self.stored.products(cpu, hidden.row(i), &ids);
+                let best = Wanted { need: Need::Best(1), also: Vec::new() };
+                let picked = self.pick(cpu, hidden, &mut estimates, &vec![&best; hidden.len()]);
+                for (i, (ids, ..)) in picked.iter().enumerate() {
+                    let logits = self.stored.products(cpu, hidden.row(i), ids);
                     for (&id, logit) in ids.iter().zip(logits) {
                         estimates.values.row_mut(i)[id as usize] = logit;
                     }
@@ -158,8 +172,10 @@ impl Head {
         }
         if let (HeadMode::Exact | HeadMode::TwoPlane, Some(screen), false) = (self.mode, &self.screen, left.is_empty())
         {
-            let mut estimates = screen.estimate(cpu, &hidden.select(&left), self.margin());
-            let picked = pick(cpu, &mut estimates, left.iter().map(|&i| &wanted[i]).collect());
+            let hidden_left = hidden.select(&left);
+            let mut estimates = screen.estimate(cpu, &hidden_left, self.margin());
+            let wanted_left: Vec<_> = left.iter().map(|&i| &wanted[i]).collect();
+            let picked = self.pick(cpu, &hidden_left, &mut estimates, &wanted_left);
             for (&i, (ids, floor, rest)) in left.iter().zip(picked) {
                 // Of so many, a product of all rows is faster than one of single rows.
                 if ids.len() <= self.stored.rows() / 4 {
@@ -187,6 +203,35 @@ impl Head {
         (0..logits.len()).map(|i| Candidates::all(logits.row(i))).collect()
     }
 
+    /// What each row of estimates leaves of the vocabulary; rows are shared among the threads.
+    fn pick(&self, cpu: &Cpu, hidden: &Rows, estimates: &mut Estimates, wanted: &[&Wanted]) -> Vec<Picked> {
+        for (i, wanted) in wanted.iter().enumerate() {
+            for &id in &wanted.also {
+                // Neither counts as great, nor is left out.
+                estimates.margins.row_mut(i)[id as usize] = f32::INFINITY;
+            }
+        }
+        let Estimates { values, margins } = estimates;
+        let mut found: Vec<Vec<u32>> = vec![Vec::new(); wanted.len()];
+        cpu.pool.pieces(&mut found, 1, |i, found| found[0] = scouts(values.row(i), margins.row(i), wanted[i].need));
+        let scouts: Vec<_> = (0..).zip(&found).map(|(i, ids)| self.stored.products(cpu, hidden.row(i), ids)).collect();
+        let survivors = |values: &Rows, margins: &Rows, need: fn(Need) -> Need| {
+            let mut picked: Vec<Picked> = wanted.iter().map(|_| Picked::default()).collect();
+            cpu.pool.pieces(&mut picked, 1, |i, picked| {
+                picked[0] = survivors(values.row(i), margins.row(i), need(wanted[i].need), &scouts[i]);
+            });
+            picked
+        };
+        if let Some(screen) = self.screen.as_ref().filter(|screen| screen.refines()) {
+            for (i, (mut ids, floor, _)) in survivors(values, margins, Need::coarse).into_iter().enumerate() {
+                // What nothing is known of stays.
+                ids.retain(|&id| floor > f32::NEG_INFINITY && margins.row(i)[id as usize] < f32::INFINITY);
+                screen.refine(cpu, hidden.row(i), self.margin(), &ids, values.row_mut(i), margins.row_mut(i));
+            }
+        }
+        survivors(values, margins, |need| need)
+    }
+
     fn margin(&self) -> Margin {
         if self.mode == HeadMode::TwoPlane { Margin::Sigmas(SIGMAS) } else { Margin::Proven }
     }
@@ -210,31 +255,21 @@ impl Head {
 /// The rows that remain of a screen, their floor, and the mass of the others.
 type Picked = (Vec<u32>, f32, f64);
 
-/// What each row of estimates leaves of the vocabulary; rows are shared among the threads.
-fn pick(cpu: &Cpu, estimates: &mut Estimates, wanted: Vec<&Wanted>) -> Vec<Picked> {
-    for (i, wanted) in wanted.iter().enumerate() {
-        for &id in &wanted.also {
-            // Neither counts as great, nor is left out.
-            estimates.margins.row_mut(i)[id as usize] = f32::INFINITY;
-        }
-    }
-    let mut picked: Vec<Picked> = wanted.iter().map(|_| Picked::default()).collect();
-    cpu.pool.pieces(&mut picked, 1, |i, picked| {
-        picked[0] = survivors(estimates.values.row(i), estimates.margins.row(i), wanted[i].need);
-    });
-    picked
-}
-
-/// The ids whose logits may be what `need` is about, if each lies within its margin.
+/// The ids whose logits may be what `need` is about, if each lies within its margin; `scouts` are the logits of
+/// [`scouts`], whatever their order.
 ///
-/// At least as many logits as asked for are above the threshold of [`Need::Best`], since their lower ends are. So each
-/// of the greatest is, and so is its upper end, equal logits included.
-fn survivors(values: &[f32], margins: &[f32], need: Need) -> Picked {
+/// At least as many logits as asked for reach the threshold of [`Need::Best`], since those of the scouts do. So each of
+/// the greatest does, and so does its upper end, equal logits included.
+fn survivors(values: &[f32], margins: &[f32], need: Need, scouts: &[f32]) -> Picked {
+    // NaN counts as −∞.
+    let least = scouts.iter().map(|x| x.max(f32::NEG_INFINITY)).fold(f32::INFINITY, f32::min);
+    let greatest = scouts.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (floor, rest) = match need {
         Need::All => (f32::NEG_INFINITY, 0.0),
-        Need::Best(count) => (greatest_lower(values, margins, count), 0.0),
-        Need::Within(distance) => (greatest_lower(values, margins, 1) - distance, 0.0),
-        Need::Mass { temperature, rest } => mass_floor(values, margins, f64::from(temperature), rest),
+        Need::Best(count) if scouts.len() < count => (f32::NEG_INFINITY, 0.0),
+        Need::Best(_) => (least, 0.0),
+        Need::Within(distance) => (greatest - distance, 0.0),
+        Need::Mass { temperature, rest } => mass_floor(values, margins, greatest, f64::from(temperature), rest),
     };
     // Of NaN and −∞ the latter.
     let floor = floor.max(f32::NEG_INFINITY);
@@ -259,39 +294,52 @@ fn places(values: &[f32], margins: &[f32], keep: impl Fn(f32, f32) -> bool) -> V
     ids
 }
 
-/// The lower end that `count` tokens have at least; −∞ if there are not as many.
-fn greatest_lower(values: &[f32], margins: &[f32], count: usize) -> f32 {
+/// The tokens whose estimates are greatest, as many as `need` asks for: what is near the greatest logits can only be told
+/// from exact ones, as margins are wider than the distances between them.
+fn scouts(values: &[f32], margins: &[f32], need: Need) -> Vec<u32> {
     /// The greatest of every so many tokens: nearly the greatest of all, without sorting them.
     const GROUPS: usize = 1024;
+    let count = match need {
+        Need::All | Need::Best(0) => return Vec::new(),
+        Need::Best(count) => count,
+        Need::Within(_) | Need::Mass { .. } => 1,
+    };
+    // Of what has no margin nothing is known.
+    let known = |value: f32, margin: f32| if margin < f32::INFINITY { value } else { f32::NEG_INFINITY };
     let mut groups = [f32::NEG_INFINITY; GROUPS];
     for (values, margins) in values.chunks(GROUPS).zip(margins.chunks(GROUPS)) {
         for ((group, value), margin) in groups.iter_mut().zip(values).zip(margins) {
-            let lower = value - margin;
-            *group = if lower > *group { lower } else { *group };
+            let value = known(*value, *margin);
+            *group = if value > *group { value } else { *group };
         }
     }
-    let nth = |ends: &mut [f32]| match count <= ends.len() {
-        true => *ends.select_nth_unstable_by(count.max(1) - 1, |a, b| b.total_cmp(a)).1,
-        false => f32::NEG_INFINITY,
-    };
-    let least = nth(&mut groups);
-    let best = places(values, margins, |value, margin| value - margin >= least);
-    nth(&mut best.into_iter().map(|id| values[id as usize] - margins[id as usize]).collect::<Vec<_>>())
+    let mut least = f32::NEG_INFINITY;
+    if count <= GROUPS {
+        least = *groups.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1;
+    }
+    let mut ids = places(values, margins, |value, margin| margin < f32::INFINITY && value >= least);
+    if count < ids.len() {
+        let value = |id: u32| values[id as usize];
+        ids.select_nth_unstable_by(count - 1, |a, b| value(*b).total_cmp(&value(*a)).then(a.cmp(b)));
+        ids.truncate(count);
+    }
+    ids
 }
 
 /// A floor below which e^((logit − greatest) / temperature) adds up to `most` at most, and what it does add up to.
-fn mass_floor(values: &[f32], margins: &[f32], temperature: f64, most: f64) -> (f32, f64) {
+fn mass_floor(values: &[f32], margins: &[f32], greatest: f32, temperature: f64, most: f64) -> (f32, f64) {
     /// Steps of the exponent, and of 1: tokens are counted by the step that their upper end is in.
     const STEPS: usize = 400;
     const STEP: f64 = 0.25;
-    let greatest = f64::from(greatest_lower(values, margins, 1));
+    let greatest = f64::from(greatest);
     if !greatest.is_finite() {
         return (f32::NEG_INFINITY, 0.0);
     }
+    let steps = 1.0 / (temperature * STEP);
     let mut counts = [0u32; STEPS + 1];
     for (value, margin) in values.iter().zip(margins) {
         // Saturates: unknown and greater ones count as step 0.
-        let below = ((greatest - f64::from(value + margin)) / temperature / STEP) as usize;
+        let below = ((greatest - f64::from(value + margin)) * steps) as usize;
         counts[below.min(STEPS)] += 1;
     }
     let (mut step, mut rest) = (STEPS + 1, 0.0);
@@ -303,5 +351,6 @@ fn mass_floor(values: &[f32], margins: &[f32], temperature: f64, most: f64) -> (
         }
         (step, rest) = (step - 1, rest + more);
     }
-    ((greatest - step as f64 * STEP * temperature) as f32, rest)
+    // Rounded down, so that no token is neither above it nor counted.
+    (((greatest - step as f64 * STEP * temperature) as f32).next_down(), rest)
 }
