@@ -26,8 +26,8 @@ fn the_report_names_and_relates_its_figures() {
     assert_eq!(report["weight_bytes"], body + 4096 * 256 * 2);
     assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"bf16".into()));
     assert_eq!(report["speculation"], "off");
-    // The exact head reads 8-bit codes, and three numbers of every row.
-    let head = f64::from(4096 * 256 + 4096 * 3 * 4);
+    // The exact head reads 6-bit codes, and three numbers of every row.
+    let head = f64::from(4096 * 256 / 4 * 3 + 4096 * 3 * 4);
     assert_eq!(report["head_bytes_per_token"], head as u64);
     let results = report["results"].as_array().expect("a list");
     assert_eq!(results.iter().map(|row| row["threads"].clone()).collect::<Vec<_>>(), [1, 2]);
