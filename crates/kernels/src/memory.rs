@@ -103,7 +103,6 @@ pub(crate) fn prefetch(bytes: &[u8], ahead: usize) {
 }
 
 /// The same as far as the second-level cache: more such requests can be under way at a time, for data that lies scattered.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
 #[inline(always)]
 pub(crate) fn prefetch_scattered(bytes: &[u8], ahead: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -1,11 +1,13 @@
 //! The f16 cache: float dots, one multiplication and one addition a step, in the order of dims and of positions.
 
 use super::{PAGE, SEGMENT, Segment, softmax_terms};
-use crate::memory::prefetch;
+use crate::memory::prefetch_scattered;
 use crate::portable::LANES;
 use crate::set::KernelSet;
 use crate::vector::Vector;
 
+/// Pages between what is read and what is asked for: 16 KiB of keys or values.
+const AHEAD: usize = 2;
 /// Bytes of 16 halves.
 const BLOCK: usize = 2 * LANES;
 
@@ -83,7 +85,7 @@ fn score<V: Vector, const H: usize, const T: usize>(
         heads[h] = &q[h * dim..][..dim];
     }
     for page in 0..segment.numbers.len() {
-        let ahead = segment.keys_ahead(page);
+        let ahead = segment.keys_ahead(page, AHEAD);
         for (i, tiles) in segment.keys(page).chunks_exact(T * dim * BLOCK).enumerate() {
             let mut acc = [[V::splat(0.0); T]; H];
             for d in 0..dim {
@@ -91,7 +93,7 @@ fn score<V: Vector, const H: usize, const T: usize>(
                 for t in 0..T {
                     let key = &tiles[(t * dim + d) * BLOCK..][..BLOCK];
                     if d % 2 == 0 {
-                        prefetch(key, ahead);
+                        prefetch_scattered(key, ahead);
                     }
                     keys[t] = V::load_half(key);
                 }
@@ -122,13 +124,13 @@ fn weigh<V: Vector, const H: usize, const B: usize>(
     let dim = segment.padded_dim;
     let mut acc = [[V::splat(0.0); B]; H];
     for page in 0..segment.numbers.len() {
-        let ahead = segment.values_ahead(page);
+        let ahead = segment.values_ahead(page, AHEAD);
         for (slot, value) in segment.values(page).chunks_exact(2 * dim).enumerate() {
             let value = &value[2 * at..][..B * BLOCK];
             let mut blocks = [V::splat(0.0); B];
             for b in 0..B {
                 if b % 2 == 0 {
-                    prefetch(&value[b * BLOCK..], ahead);
+                    prefetch_scattered(&value[b * BLOCK..], ahead);
                 }
                 blocks[b] = V::load_half(&value[b * BLOCK..]);
             }

@@ -12,10 +12,14 @@
 //! segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256 positions < 2³⁰, however long the context is.
 
 use super::{PAGE, SEGMENT, Segment, softmax_terms};
+use crate::lines::LINE;
 use crate::math::ROUND;
+use crate::memory::prefetch;
 use crate::portable::LANES;
 use crate::set::KernelSet;
 
+/// Pages between what is read and what is asked for: 8 KiB of keys or values.
+const AHEAD: usize = 2;
 /// Queries whose sums are in work together.
 const QUERIES: usize = 8;
 
@@ -122,6 +126,11 @@ impl Queries {
 pub(super) fn attend(set: &KernelSet, segment: &Segment<'_>, q: &Queries, out: &mut [f32]) {
     let dim = segment.padded_dim;
     let (mut key_scales, mut value_scales) = ([0.0; SEGMENT], [0.0; SEGMENT]);
+    for &number in segment.after.iter().take(segment.numbers.len()) {
+        for line in segment.numbered(number)[2 * segment.side..].chunks(LINE) {
+            prefetch(line, 0);
+        }
+    }
     for page in 0..segment.numbers.len() {
         let (keys, values) = segment.page(page)[2 * segment.side..].split_at(PAGE * 4);
         for (scales, bytes) in [(&mut key_scales, keys), (&mut value_scales, values)] {
@@ -151,7 +160,7 @@ pub(super) fn attend(set: &KernelSet, segment: &Segment<'_>, q: &Queries, out: &
 fn score(set: &KernelSet, segment: &Segment<'_>, codes: &[i8], queries: usize, dots: &mut [i32]) {
     let dim = segment.padded_dim;
     for page in 0..segment.numbers.len() {
-        let ahead = segment.keys_ahead(page);
+        let ahead = segment.keys_ahead(page, AHEAD);
         let lines = segment.keys(page);
         let product = Dots { lines, depth: dim, x: codes, x_stride: dim, rows: queries, acc_stride: SEGMENT, ahead };
         set.int8_dot(&product, &mut dots[page * PAGE..]);
@@ -163,7 +172,7 @@ fn weigh(set: &KernelSet, segment: &Segment<'_>, weights: &[i8], steps: &[Scale]
     let (dim, rows) = (segment.padded_dim, 2 * steps.len());
     let mut dots = vec![0; rows * dim];
     for page in 0..segment.numbers.len() {
-        let (lines, ahead) = (segment.values(page), segment.values_ahead(page));
+        let (lines, ahead) = (segment.values(page), segment.values_ahead(page, AHEAD));
         let x = &weights[page * PAGE..];
         let product = Dots { lines, depth: PAGE, x, x_stride: SEGMENT, rows, acc_stride: dim, ahead };
         set.int8_dot(&product, &mut dots);

@@ -164,16 +164,18 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
         });
         return out;
     }
-    // Too few tasks to go round: a task is one segment, and the merge comes after.
+    // Too few tasks to go round: each is cut into runs of segments, and the merge comes after.
     let size = work.tiles.iter().map(|tile| tile.len() * group * work.stride()).max().unwrap_or(0);
-    let mut partials = vec![0.0; tasks * segments * size];
-    cpu.pool.pieces(&mut partials, size, |i, out| {
-        let tile = work.tile(cpu.set, i / segments);
-        if i % segments < tile.segments() {
-            tile.segment(cpu.set, i % segments, &mut out[..tile.queries * work.stride()]);
+    let run = segments.div_ceil((4 * cpu.pool.threads()).div_ceil(tasks));
+    let runs = segments.div_ceil(run);
+    let mut partials = vec![0.0; tasks * runs * run * size];
+    cpu.pool.pieces(&mut partials, run * size, |i, out| {
+        let tile = work.tile(cpu.set, i / runs);
+        for (segment, out) in (i % runs * run..tile.segments()).zip(out.chunks_exact_mut(size)) {
+            tile.segment(cpu.set, segment, &mut out[..tile.queries * work.stride()]);
         }
     });
-    cpu.pool.pieces(&mut partials, segments * size, |task, partials| {
+    cpu.pool.pieces(&mut partials, runs * run * size, |task, partials| {
         let tile = work.tile(cpu.set, task);
         let (state, rest) = partials.split_at_mut(size);
         for partial in rest.chunks_exact(size).take(tile.segments() - 1) {
@@ -265,7 +267,8 @@ impl Tile<'_> {
     /// Largest score, sum and weighted values of segment `index`: [`Work::stride`] values a query.
     fn segment(&self, set: &KernelSet, index: usize, out: &mut [f32]) {
         let start = index * SEGMENT;
-        let pages = self.positions().min(start + SEGMENT).div_ceil(PAGE);
+        let end = self.positions().min(start + SEGMENT).div_ceil(PAGE);
+        let pages = self.work.queries[self.rows.start].pages;
         let seen = |i: usize| {
             let position = self.work.queries[self.rows.start + i / self.work.group].position;
             (position + 1).saturating_sub(start).min(SEGMENT)
@@ -275,7 +278,8 @@ impl Tile<'_> {
             side: self.work.layout.side_bytes(),
             head: self.work.layout.head(self.work.layer, self.head),
             pages: self.work.pages,
-            numbers: &self.work.queries[self.rows.start].pages[start / PAGE..pages],
+            numbers: &pages[start / PAGE..end],
+            after: &pages[end..self.positions().div_ceil(PAGE)],
             seen: (0..self.queries).map(seen).collect(),
         };
         match &self.q {
@@ -315,6 +319,8 @@ pub(crate) struct Segment<'a> {
     head: Range<usize>,
     pages: &'a [Page],
     numbers: &'a [usize],
+    /// Pages behind those of the segment.
+    after: &'a [usize],
     /// How many of the positions each query sees.
     seen: Vec<usize>,
 }
@@ -322,7 +328,12 @@ pub(crate) struct Segment<'a> {
 impl Segment<'_> {
     #[inline(always)]
     fn page(&self, i: usize) -> &[u8] {
-        &self.pages[self.numbers[i]].0.bytes()[self.head.clone()]
+        self.numbered(self.numbers[i])
+    }
+
+    #[inline(always)]
+    fn numbered(&self, number: usize) -> &[u8] {
+        &self.pages[number].0.bytes()[self.head.clone()]
     }
 
     #[inline(always)]
@@ -335,18 +346,24 @@ impl Segment<'_> {
         &self.page(i)[self.side..2 * self.side]
     }
 
-    /// How far behind the keys of page i the bytes lie that are read next: those of the next page, or the values.
+    /// How far behind the keys of page i the bytes lie that are read `distance` pages later: other keys, or values.
     #[inline(always)]
-    fn keys_ahead(&self, i: usize) -> usize {
-        let next = if i + 1 < self.numbers.len() { self.keys(i + 1) } else { self.values(0) };
-        (next.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
+    fn keys_ahead(&self, i: usize, distance: usize) -> usize {
+        let (next, len) = (i + distance, self.numbers.len());
+        let later = if next < len { self.keys(next) } else { self.values((next - len).min(len - 1)) };
+        (later.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
     }
 
-    /// The same for the values; the last page's own.
+    /// The same for the values: other values, or the keys of what follows.
     #[inline(always)]
-    fn values_ahead(&self, i: usize) -> usize {
-        let next = self.values(if i + 1 < self.numbers.len() { i + 1 } else { i });
-        (next.as_ptr() as usize).wrapping_sub(self.values(i).as_ptr() as usize)
+    fn values_ahead(&self, i: usize, distance: usize) -> usize {
+        let (next, len) = (i + distance, self.numbers.len());
+        let later = match self.after.get((next).wrapping_sub(len)) {
+            _ if next < len => self.values(next),
+            Some(&number) => self.numbered(number),
+            None => self.values(i),
+        };
+        (later.as_ptr() as usize).wrapping_sub(self.values(i).as_ptr() as usize)
     }
 }
 

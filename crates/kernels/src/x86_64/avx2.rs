@@ -6,7 +6,7 @@ use crate::activations::Order;
 use crate::attention::Dots;
 use crate::codes::{BLOCK, Bits, LOW_BITS};
 use crate::lines::LINE;
-use crate::memory::prefetch;
+use crate::memory::{prefetch, prefetch_scattered};
 use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::TILE;
@@ -256,7 +256,7 @@ fn int8_block<const R: usize>(dots: &Dots<'_>, row: usize, tile: usize, acc: &mu
     let low = _mm256_set1_epi16(0xff);
     let mut sums = [[_mm256_setzero_si256(); 2]; R];
     for (j, line) in dots.lines[tile * dots.depth * TILE..][..dots.depth * TILE].chunks_exact(LINE).enumerate() {
-        prefetch(line, dots.ahead);
+        prefetch_scattered(line, dots.ahead);
         let (mut even, mut odd) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
         for half in 0..2 {
             // SAFETY: `line` has 64 bytes.

@@ -6,7 +6,7 @@ use crate::activations::Order;
 use crate::attention::Dots;
 use crate::codes::{BLOCK, Bits, LOW_BITS};
 use crate::lines::LINE;
-use crate::memory::prefetch;
+use crate::memory::{prefetch, prefetch_scattered};
 use crate::portable::Lanes;
 use crate::set::{KernelSet, float_kernels};
 use crate::ternary::{Cut, TILE};
@@ -315,7 +315,7 @@ fn int8_block<const R: usize, const T: usize>(dots: &Dots<'_>, row: usize, tile:
         let mut line = [_mm512_setzero_si512(); T];
         for t in 0..T {
             let bytes = &dots.lines[((tile + t) * lines + j) * LINE..][..LINE];
-            prefetch(bytes, dots.ahead);
+            prefetch_scattered(bytes, dots.ahead);
             // SAFETY: a line has 64 bytes.
             line[t] = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         }
