@@ -217,9 +217,14 @@ fn zeros_are_skipped_without_a_trace() {
             let expected = bits(&logits(&*dense, &portable, KvType::F16, &ids, ids.len()).0);
             assert!(dense.density().is_empty());
             different.insert(expected.clone());
+            // The starter's size takes long on `portable`, which may be all there is.
+            let sets: Vec<_> = set::available().filter(|set| name != "starter" || set.name != "portable").collect();
+            if sets.is_empty() {
+                continue;
+            }
             for ffn in [FfnMode::Sparse, FfnMode::Auto] {
                 let model = load_with(path, &portable, settings(ffn));
-                for set in set::available().filter(|set| name != "starter" || set.name != "portable") {
+                for set in &sets {
                     for (threads, chunk) in [(3, 1), (2, 5)] {
                         let cpu = Cpu::with(set, threads);
                         let got = bits(&logits(&*model, &cpu, KvType::F16, &ids, chunk).0);
