@@ -83,6 +83,7 @@ impl Packed for ColumnMatrix {
         });
         failure.or(Self { rows, cols, scale, lines })
     }
+
     fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }

@@ -49,6 +49,13 @@ pub(crate) fn arrange(x: &[i8], out: &mut [i8]) {
     }
 }
 
+/// Packs codes (0 … 3; padded to a multiple of 16) into the lines of a row.
+pub(crate) fn pack_row(codes: &[u8], row: &mut [Line]) {
+    for (g, codes) in codes.as_chunks::<16>().0.iter().enumerate() {
+        row[g / 16].0[g % 16 * 4..][..4].copy_from_slice(&lane(codes));
+    }
+}
+
 impl Packed for RowMatrix {
     const STEP: usize = 1;
 
@@ -72,13 +79,12 @@ impl Packed for RowMatrix {
                 for (code, trit) in codes.iter_mut().zip(&trits) {
                     *code = (trit + 1) as u8 & 3;
                 }
-                for (g, codes) in codes.as_chunks::<16>().0.iter().enumerate() {
-                    row[g / 16].0[g % 16 * 4..][..4].copy_from_slice(&lane(codes));
-                }
+                pack_row(&codes, row);
             }
         });
         failure.or(Self { rows, cols, scale, lines })
     }
+
     fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }

@@ -38,7 +38,7 @@ use crate::pool::SendPtr;
 use crate::row_matrix;
 use crate::rows::Rows;
 use crate::set::Cpu;
-use crate::ternary::{TILE, lane};
+use crate::ternary::TILE;
 
 /// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`codes::fit`).
 pub const MAX_COLS: usize = 1 << 18;
@@ -141,12 +141,13 @@ impl Screen {
                 // SAFETY: row first + r < rows belongs to this chunk alone.
                 unsafe { *fits_at.get().add(first + r) = fit };
                 pack_row(bits, &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
-                // SAFETY: so do its lines of low bits, `fine_stride` a row.
-                let fine = unsafe {
-                    std::slice::from_raw_parts_mut(fine_at.get().add((first + r) * fine_stride), fine_stride)
-                };
-                for (g, codes) in codes.as_chunks::<16>().0.iter().enumerate().take(16 * fine_stride) {
-                    fine[g / 16].0[g % 16 * 4..][..4].copy_from_slice(&lane(&codes.map(|code| code & 3)));
+                if bits == Bits::Six {
+                    // SAFETY: so do its lines of low bits, `fine_stride` a row.
+                    let fine = unsafe {
+                        std::slice::from_raw_parts_mut(fine_at.get().add((first + r) * fine_stride), fine_stride)
+                    };
+                    codes.iter_mut().for_each(|code| *code &= 3);
+                    row_matrix::pack_row(&codes, fine);
                 }
             }
             stored.release(first, count);

@@ -286,8 +286,8 @@ pub(crate) fn finish(out: &mut [f32], sums: &[i32], sum: i32, scale: f32) {
 }
 
 /// The same with `f32` activations (weight-only models): `y = (Σ trit · x, in the order of k) · scale`.
-pub fn matmul_f32<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Rows) -> Vec<Rows> {
-    assert!(matrices.iter().all(|w| w.shape().1 == x.dim()), "matrices and activations have the same input width");
+pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.cols == x.dim()), "matrices and activations have the same input width");
     run(
         cpu,
         matrices,
@@ -296,7 +296,7 @@ pub fn matmul_f32<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Rows) -> Vec<Rows> 
         |groups, codes, _, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, groups, x.data(), x.dim(), acc),
         |w, _, sums, out| {
             for (out, dot) in out.iter_mut().zip(sums) {
-                *out = dot * w.scale();
+                *out = dot * w.scale;
             }
         },
     )

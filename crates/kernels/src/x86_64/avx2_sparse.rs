@@ -3,10 +3,10 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512_sparse::Later;
+use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::memory::prefetch_scattered;
-use crate::sparse::{Columns, GROUP, Sparse};
+use crate::sparse::{Columns, Sparse};
 
 pub(crate) const SPARSE: Sparse = Sparse {
     rows_dot,
@@ -28,13 +28,8 @@ const LINES: usize = 4;
 #[target_feature(enable = "avx2")]
 fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
     for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
-        let (mut at, mut later) = ([&rows[..0]; ROWS], [&rows[..0]; ROWS]);
-        for r in 0..ROWS {
-            // Places left over repeat the last row.
-            let last = picked.len() - 1;
-            at[r] = &rows[picked[(ROWS * i + r).min(last)] as usize * stride..][..stride];
-            later[r] = &rows[picked[(ROWS * i + r + AHEAD).min(last)] as usize * stride..][..stride];
-        }
+        let at: [_; ROWS] = singles::rows(rows, stride, picked, ROWS * i);
+        let later = singles::rows(rows, stride, picked, ROWS * i + AHEAD);
         let dots = some_rows(at, later, x);
         sums.copy_from_slice(&dots[..sums.len()]);
     }
@@ -89,12 +84,7 @@ fn some_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
 #[target_feature(enable = "avx2")]
 fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let (even, odd) = (_mm256_set1_epi8(0x03), _mm256_set1_epi8(0x0c));
-    // A place left over repeats the first column, times zero.
-    let first = these.picked[0] as usize * stride;
-    let (mut at, mut codes) = ([first; GROUP], [0i8; GROUP]);
-    for i in 0..these.picked.len() {
-        (at[i], codes[i]) = (these.picked[i] as usize * stride, these.codes[i]);
-    }
+    let (at, codes) = singles::columns(these, stride);
     let count = these.picked.len().next_multiple_of(2);
     let mut later = Later { columns, stride, next: these.next, line: 0 };
     for (part, sums) in sums.chunks_exact_mut(4 * LINE).enumerate() {

@@ -2,9 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::memory::prefetch_scattered;
-use crate::sparse::{Columns, GROUP, Sparse};
+use crate::sparse::{Columns, Sparse};
 
 pub(crate) const SPARSE: Sparse = Sparse {
     rows_dot,
@@ -23,13 +24,8 @@ const AHEAD: usize = 8;
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
     for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
-        let (mut at, mut later) = ([&rows[..0]; ROWS], [&rows[..0]; ROWS]);
-        for r in 0..ROWS {
-            // Places left over repeat the last row.
-            let last = picked.len() - 1;
-            at[r] = &rows[picked[(ROWS * i + r).min(last)] as usize * stride..][..stride];
-            later[r] = &rows[picked[(ROWS * i + r + AHEAD).min(last)] as usize * stride..][..stride];
-        }
+        let at: [_; ROWS] = singles::rows(rows, stride, picked, ROWS * i);
+        let later = singles::rows(rows, stride, picked, ROWS * i + AHEAD);
         let dots = four_rows(at, later, x);
         sums.copy_from_slice(&dots[..sums.len()]);
     }
@@ -78,12 +74,7 @@ fn four_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let masks = masks();
-    // Places left over repeat the first column, times zero.
-    let first = these.picked[0] as usize * stride;
-    let (mut at, mut codes) = ([first; GROUP], [0i8; GROUP]);
-    for i in 0..these.picked.len() {
-        (at[i], codes[i]) = (these.picked[i] as usize * stride, these.codes[i]);
-    }
+    let (at, codes) = singles::columns(these, stride);
     let count = these.picked.len().next_multiple_of(4);
     let mut later = Later { columns, stride, next: these.next, line: 0 };
     for (block, sums) in sums.chunks_exact_mut(4 * LINE).enumerate() {
@@ -115,29 +106,6 @@ fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i
             for f in 0..4 {
                 // SAFETY: 16 of the 256 sums.
                 unsafe { _mm512_storeu_si512(sums.as_mut_ptr().add(64 * u + 16 * f).cast(), acc[u][f]) };
-            }
-        }
-    }
-}
-
-/// Prefetches columns, line after line.
-pub(super) struct Later<'a> {
-    pub columns: &'a [u8],
-    pub stride: usize,
-    pub next: &'a [u32],
-    /// Offset of the next line in the first of `next`.
-    pub line: usize,
-}
-
-impl Later<'_> {
-    #[inline(always)]
-    pub fn fetch<const LINES: usize>(&mut self) {
-        for _ in 0..LINES {
-            let Some((&column, rest)) = self.next.split_first() else { return };
-            prefetch_scattered(self.columns, column as usize * self.stride + self.line);
-            self.line += LINE;
-            if self.line == self.stride {
-                (self.line, self.next) = (0, rest);
             }
         }
     }

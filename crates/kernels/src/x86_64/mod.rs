@@ -9,6 +9,7 @@ mod avx2_sparse;
 pub(crate) mod avx512;
 mod avx512_sparse;
 pub(crate) mod avxvnni;
+mod singles;
 mod sums;
 
 use std::sync::LazyLock;
