@@ -1,21 +1,15 @@
 //! Every instruction set × every operation × a grid of shapes equals `portable`, byte for byte.
 
+mod random;
+
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
-/// A small generator of our own (splitmix64), so that failures repeat.
-struct Random(u64);
+use random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     /// A float of a random size and sign, now and then an awkward one.
     fn float(&mut self) -> f32 {
         match self.next() % 61 {

@@ -1,20 +1,14 @@
 //! Single rows and columns, on every instruction set, equal the tiles' product on `portable`, byte for byte.
 
+mod random;
+
 use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::sparse::Wanted;
 use sterna_kernels::{Activations, ColumnMatrix, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
 
-/// SplitMix64, so that failures repeat.
-struct Random(u64);
+use random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     fn trits(&mut self, n: usize) -> Vec<i8> {
         (0..n).map(|_| (self.next() % 3) as i8 - 1).collect()
     }

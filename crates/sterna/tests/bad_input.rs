@@ -1,5 +1,7 @@
 //! Hostile and damaged files: every one gives an error that names the file and the place, and none a panic.
 
+mod random;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -8,6 +10,8 @@ use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf, safetensors};
 use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
+
+use random::Random;
 
 const TINY: Config = Config {
     architecture: Architecture::Bitnet,
@@ -616,21 +620,7 @@ fn paths_that_are_no_checkpoints() {
 
 // ---- Mutations ----------------------------------------------------------------------------------------------------
 
-/// SplitMix64: the same mutations in every run.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
     /// One to four edits in the first `len` bytes, or the end cut off.
     fn mutate(&mut self, bytes: &mut Vec<u8>, len: usize) {
         const WORDS: [u64; 8] = [0, 1, 0xff, 1 << 31, 1 << 32, 1 << 63, u64::MAX, u64::MAX - 7];

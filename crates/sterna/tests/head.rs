@@ -1,24 +1,14 @@
 //! The head: what a screen leaves out can not matter, whatever the weights and hidden states are.
 
+mod random;
+
 use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};
 use sterna::kernels::{Bytes, Cpu, DenseMatrix, DenseType, Rows, set};
 use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
 
-/// SplitMix64, so that failures repeat.
-struct Random(u64);
+use random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
     /// About normal, of deviation 1.
     fn normal(&mut self) -> f32 {
         (0..6).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() * 1.414 - 4.242
