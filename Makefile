@@ -71,7 +71,9 @@ fuzz:
 		$(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
 	done
 
+# Cargo keeps the sources that it unpacked for a path and a version, and would build against an older clone's.
 package:
+	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna*
 	$(CARGO) package --workspace --allow-dirty
 
 # Needs the Python packages that testdata/golden/README.md names.
