@@ -18,6 +18,7 @@ pub mod bandwidth;
 mod codes;
 pub mod column_matrix;
 pub mod dense;
+pub mod gradient;
 mod lines;
 pub mod math;
 pub mod memory;

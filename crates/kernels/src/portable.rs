@@ -8,6 +8,9 @@
 use crate::attention::{self, Dots, Scale, Segment, Terms};
 pub(crate) use crate::codes::coded_dot;
 use crate::dense::{self, DenseType};
+pub(crate) use crate::gradient::{
+    cross_entropy, dot, relu2_mul_backward, rms_norm_backward, softmax, softmax_backward,
+};
 use crate::math::{self, ROUND};
 use crate::vector::Vector;
 

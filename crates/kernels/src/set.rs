@@ -4,6 +4,7 @@ use crate::activations::Order;
 use crate::attention::{Dots, Scale, Segment, Terms};
 use crate::codes::{Bits, Fit};
 use crate::dense::DenseType;
+use crate::gradient::LossTerms;
 use crate::pool::{Pool, default_threads};
 use crate::sparse::{Columns, GROUP, Sparse};
 use crate::ternary::Cut;
@@ -57,6 +58,12 @@ pub(crate) struct Floats {
     pub(crate) merge_segments: unsafe fn(&mut [f32], &[f32]),
     pub(crate) int8_weights: unsafe fn(&Terms<'_>, &[i32], &mut [i8], &mut [f32]) -> Scale,
     pub(crate) int8_values: unsafe fn(&[i32], Scale, &mut [f32]),
+    pub(crate) rms_norm_backward: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32], &mut [f32]),
+    pub(crate) relu2_mul_backward: unsafe fn(&mut [f32], &mut [f32], &[f32]),
+    pub(crate) cross_entropy: unsafe fn(&mut [f32], usize, LossTerms) -> (f32, f32),
+    pub(crate) softmax: unsafe fn(&mut [f32], usize),
+    pub(crate) softmax_backward: unsafe fn(&[f32], &mut [f32], f32, f32),
+    pub(crate) dot: unsafe fn(&[f32], &[f32]) -> f32,
 }
 
 /// Compiles the float source over a [`crate::vector::Vector`] with the given target features: `const FLOATS: Floats`.
@@ -77,6 +84,14 @@ macro_rules! float_kernels {
                 terms: &crate::attention::Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]
             ) -> crate::attention::Scale;
             int8_values(dots: &[i32], scale: crate::attention::Scale, out: &mut [f32]);
+            rms_norm_backward(
+                x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]
+            );
+            relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]);
+            cross_entropy(logits: &mut [f32], target: usize, terms: crate::gradient::LossTerms) -> (f32, f32);
+            softmax(scores: &mut [f32], seen: usize);
+            softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
+            dot(a: &[f32], b: &[f32]) -> f32;
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
@@ -161,6 +176,12 @@ methods! {
     merge_segments(state: &mut [f32], partial: &[f32]);
     int8_weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]) -> Scale;
     int8_values(dots: &[i32], scale: Scale, out: &mut [f32]);
+    rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]);
+    relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]);
+    cross_entropy(logits: &mut [f32], target: usize, terms: LossTerms) -> (f32, f32);
+    softmax(scores: &mut [f32], seen: usize);
+    softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
+    dot(a: &[f32], b: &[f32]) -> f32;
 }
 
 impl KernelSet {

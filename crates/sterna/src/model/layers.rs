@@ -1,7 +1,8 @@
 //! The parts every architecture is made of.
 
-use sterna_kernels::{Activations, Cpu, DenseMatrix, Packed, Rows, TernaryMatrix, math, ternary};
+use sterna_kernels::{Activations, Cpu, DenseMatrix, Packed, Rows, TernaryMatrix, ternary};
 
+use super::rotation::Rope;
 use super::{Batch, Head, Precision, Settings, Weights};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Config};
@@ -88,45 +89,6 @@ impl Norm {
     pub fn heads(&self, cpu: &Cpu, x: Rows) -> Rows {
         let dim = x.dim();
         self.forward(cpu, &x.reshape(self.weight.len())).reshape(dim)
-    }
-}
-
-/// Rotary position embedding, rotate-half: pairs (i, i + dim/2) turn by position · theta^(−2i/dim).
-pub(super) struct Rope {
-    inverse_frequencies: Vec<f32>,
-}
-
-/// Cosines and sines of a batch's positions, `(token, head_dim / 2)`.
-pub(super) struct Rotation {
-    cos: Rows,
-    sin: Rows,
-}
-
-impl Rope {
-    fn new(head_dim: usize, theta: f64) -> Self {
-        let frequency = |i: usize| math::pow64(theta, -2.0 * i as f64 / head_dim as f64) as f32;
-        Self { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
-    }
-
-    /// The rotation of each position, shared by all layers.
-    pub fn at(&self, positions: &[usize]) -> Rotation {
-        let half = self.inverse_frequencies.len();
-        let (mut cos, mut sin) = (Rows::zeros(positions.len(), half), Rows::zeros(positions.len(), half));
-        for (row, &position) in positions.iter().enumerate() {
-            for (i, frequency) in self.inverse_frequencies.iter().enumerate() {
-                // The angle in f32, as the reference computes it.
-                (sin.row_mut(row)[i], cos.row_mut(row)[i]) = math::sin_cos(position as f32 * frequency);
-            }
-        }
-        Rotation { cos, sin }
-    }
-}
-
-impl Rotation {
-    /// Turns every head of every row.
-    pub fn apply(&self, cpu: &Cpu, mut x: Rows) -> Rows {
-        cpu.rotate(&mut x, &self.cos, &self.sin);
-        x
     }
 }
 

@@ -8,6 +8,7 @@ mod layers;
 mod llama;
 mod onebitllm;
 mod qwen3;
+pub mod rotation;
 
 use std::sync::Arc;
 

@@ -1,0 +1,290 @@
+//! Gradients of the float operations, row by row, for training. `d` before a name means the loss's derivative by it.
+//!
+//! Every sum has a written order, so a training step gives the same bytes on any number of threads.
+
+use crate::math::{exp, ln64};
+use crate::pool::SendPtr;
+use crate::portable::{LANES, fold, lanes};
+use crate::rows::Rows;
+use crate::set::Cpu;
+use crate::vector::Vector;
+
+/// Rows whose gradients of a shared weight are one sum.
+const BLOCK: usize = 32;
+
+/// What a loss needs to know besides logits and target.
+#[derive(Clone, Copy, Debug)]
+pub struct LossTerms {
+    /// What every row's gradient is multiplied with: 1 / number of targets.
+    pub scale: f32,
+    /// Weight of `ln²Z` (z-loss): it keeps logits from drifting.
+    pub z: f32,
+}
+
+/// Sums over rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSums {
+    /// −ln p(target), in nats.
+    pub cross_entropy: f64,
+    /// ln²Z
+    pub squared_log_z: f64,
+}
+
+/// Adds the gradients of one row of [`crate::portable::rms_norm`] to `dx` and `dweight`.
+///
+/// With r = 1 / sqrt(mean(x²) + eps): `dx += r·(w·dy − x·r²·mean(w·dy·x))`, `dweight += dy·x·r`.
+#[inline(always)]
+pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
+    let (mut squares, mut dots) = ([0.0; LANES], [0.0; LANES]);
+    for ((x, w), dy) in x.chunks(LANES).zip(weight.chunks(LANES)).zip(dy.chunks(LANES)) {
+        let (x, w, dy) = (lanes(x), lanes(w), lanes(dy));
+        squares = squares.add_product(x, x);
+        for i in 0..LANES {
+            dots[i] += w[i] * dy[i] * x[i];
+        }
+    }
+    let n = x.len() as f32;
+    let r = 1.0 / (fold(squares) / n + eps).sqrt();
+    let along = r * r * (fold(dots) / n);
+    for i in 0..x.len() {
+        dx[i] += r * (weight[i] * dy[i] - x[i] * along);
+        dweight[i] += dy[i] * (x[i] * r);
+    }
+}
+
+/// Replaces gate and up by their gradients of `relu(gate)² · up`.
+#[inline(always)]
+pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
+    for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
+        let open = if *gate > 0.0 { *gate } else { 0.0 };
+        *gate = 2.0 * open * *up * dy;
+        *up = open * open * dy;
+    }
+}
+
+/// Replaces a row of logits by the loss's gradient; returns ln Z and −ln p(target).
+#[inline(always)]
+pub(crate) fn cross_entropy(logits: &mut [f32], target: usize, terms: LossTerms) -> (f32, f32) {
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for block in logits.chunks(LANES) {
+        for (max, x) in max.iter_mut().zip(block) {
+            *max = if *x > *max { *x } else { *max };
+        }
+    }
+    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let wanted = logits[target] - max;
+    let mut sums = [0.0; LANES];
+    for block in logits.chunks_mut(LANES) {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            *x = exp(*x - max);
+            *sum += *x;
+        }
+    }
+    let sum = fold(sums);
+    let log_sum = ln64(f64::from(sum)) as f32;
+    let log_z = log_sum + max;
+    let factor = terms.scale * (1.0 + 2.0 * terms.z * log_z) / sum;
+    for x in logits.iter_mut() {
+        *x *= factor;
+    }
+    logits[target] -= terms.scale;
+    (log_z, log_sum - wanted)
+}
+
+/// Scores of one query to weights that sum to 1: softmax of the first `seen`, zeros behind.
+#[inline(always)]
+pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let mut max = [f32::NEG_INFINITY; LANES];
+    for block in scores.chunks_exact(LANES) {
+        for i in 0..LANES {
+            max[i] = if block[i] > max[i] { block[i] } else { max[i] };
+        }
+    }
+    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let mut sums = [0.0; LANES];
+    for block in scores.chunks_exact_mut(LANES) {
+        for i in 0..LANES {
+            block[i] = exp(block[i] - max);
+        }
+    }
+    scores[seen..].fill(0.0);
+    for block in scores.chunks_exact(LANES) {
+        for i in 0..LANES {
+            sums[i] += block[i];
+        }
+    }
+    let inverse = 1.0 / fold(sums);
+    for score in scores.iter_mut() {
+        *score *= inverse;
+    }
+}
+
+/// Replaces the gradients of one query's weights by those of its scores before scaling:
+/// `d = w · (d − Σ w·d) · scale`, the sum being `delta`.
+#[inline(always)]
+pub(crate) fn softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32) {
+    for (d, w) in d.iter_mut().zip(weights) {
+        *d = w * (*d - delta) * scale;
+    }
+}
+
+/// `Σ a·b`
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut acc = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        acc = acc.add_product(lanes(a), lanes(b));
+    }
+    fold(acc)
+}
+
+impl Cpu {
+    /// Gradients of [`Cpu::rms_norm`], added to `dx` (the shape of `x`) and `dweight`.
+    pub fn rms_norm_backward(
+        &self,
+        x: &Rows,
+        weight: &[f32],
+        eps: f32,
+        dy: &Rows,
+        dx: &mut Rows,
+        dweight: &mut [f32],
+    ) {
+        let dim = weight.len();
+        assert!(x.dim() == dim && dy.dim() == dim && dx.dim() == dim && dweight.len() == dim, "one weight a feature");
+        assert!(x.len() == dy.len() && x.len() == dx.len(), "one gradient a row");
+        let mut partial = vec![0.0; x.len().div_ceil(BLOCK) * dim];
+        let dx = SendPtr(dx.data_mut().as_mut_ptr());
+        self.pool.pieces(&mut partial, dim, |block, dweight| {
+            for row in block * BLOCK..x.len().min((block + 1) * BLOCK) {
+                // SAFETY: row < rows of `dx`, which has rows of `dim`; a row is in one block.
+                let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(row * dim), dim) };
+                self.set.rms_norm_backward(x.row(row), weight, dy.row(row), eps, dx, dweight);
+            }
+        });
+        for partial in partial.chunks_exact(dim) {
+            self.set.add(dweight, partial);
+        }
+    }
+
+    /// Replaces `gate` and `up` by their gradients of `relu(gate)² · up`.
+    pub fn relu2_mul_backward(&self, gate: &mut Rows, up: &mut Rows, dy: &Rows) {
+        let dim = dy.dim();
+        assert!(gate.dim() == dim && up.dim() == dim && gate.len() == dy.len() && up.len() == dy.len(), "same shape");
+        let up = SendPtr(up.data_mut().as_mut_ptr());
+        self.pool.pieces(gate.data_mut(), dim, |row, gate| {
+            // SAFETY: row < rows of `up`, which has rows of `dim`; a row is one piece.
+            let up = unsafe { std::slice::from_raw_parts_mut(up.get().add(row * dim), dim) };
+            self.set.relu2_mul_backward(gate, up, dy.row(row));
+        });
+    }
+
+    /// Replaces each row of logits by the gradient of `scale · (−ln p(target) + z · ln²Z)`; returns the sums over rows
+    /// without `scale` and `z`. Panics if a target is no logit.
+    pub fn cross_entropy(&self, logits: &mut Rows, targets: &[u32], terms: LossTerms) -> LossSums {
+        assert_eq!(logits.len(), targets.len(), "one target a row");
+        let dim = logits.dim();
+        let mut losses = vec![(0.0, 0.0); targets.len()];
+        let losses_at = SendPtr(losses.as_mut_ptr());
+        self.pool.pieces(logits.data_mut(), dim, |row, logits| {
+            assert!((targets[row] as usize) < dim, "a target is a logit");
+            let loss = self.set.cross_entropy(logits, targets[row] as usize, terms);
+            // SAFETY: row < targets, and a row is one piece.
+            unsafe { *losses_at.get().add(row) = loss };
+        });
+        losses.into_iter().fold(LossSums::default(), |sums, (log_z, loss)| LossSums {
+            cross_entropy: sums.cross_entropy + f64::from(loss),
+            squared_log_z: sums.squared_log_z + f64::from(log_z) * f64::from(log_z),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values without a pattern that a gradient could hide behind.
+    fn values(seed: u32, len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i as f32 + 1.3) * (seed as f32 + 0.7) * 12.9898).sin()).collect()
+    }
+
+    /// Compares a gradient with central differences of `loss`, relative to the gradient's size.
+    fn check(name: &str, at: &[f32], gradient: &[f32], mut loss: impl FnMut(&[f32]) -> f64) {
+        let size = gradient.iter().fold(1e-3f32, |max, g| max.max(g.abs()));
+        for i in 0..at.len() {
+            let h = 2e-3;
+            let mut moved = at.to_vec();
+            moved[i] = at[i] + h;
+            let above = loss(&moved);
+            moved[i] = at[i] - h;
+            let numeric = (above - loss(&moved)) / f64::from(2.0 * h);
+            let error = (numeric - f64::from(gradient[i])).abs();
+            assert!(error < 2e-3 * f64::from(size), "{name}[{i}]: {} but differences give {numeric}", gradient[i]);
+        }
+    }
+
+    fn weighed(y: &[f32], dy: &[f32]) -> f64 {
+        y.iter().zip(dy).map(|(y, dy)| f64::from(*y) * f64::from(*dy)).sum()
+    }
+
+    #[test]
+    fn norm_gradients_are_those_of_finite_differences() {
+        let cpu = Cpu::new(2).unwrap();
+        let (dim, rows) = (37, 70);
+        let (x, w, dy) = (values(1, dim * rows), values(2, dim), values(3, dim * rows));
+        let rows_of = |data: &[f32]| Rows::from_vec(dim, data.to_vec());
+        let (mut dx, mut dw) = (Rows::zeros(rows, dim), vec![0.0; dim]);
+        cpu.rms_norm_backward(&rows_of(&x), &w, 1e-5, &rows_of(&dy), &mut dx, &mut dw);
+        check("w", &w, &dw, |w| weighed(cpu.rms_norm(&rows_of(&x), w, 1e-5).data(), &dy));
+        let one = |x: &[f32]| weighed(cpu.rms_norm(&rows_of(x), &w, 1e-5).data(), &dy[..dim]);
+        check("x", &x[..dim], dx.row(0), one);
+    }
+
+    #[test]
+    fn gated_gradients_are_those_of_finite_differences() {
+        let cpu = Cpu::new(2).unwrap();
+        let (gate, up, dy) = (values(4, 50), values(5, 50), values(6, 50));
+        let rows_of = |data: &[f32]| Rows::from_vec(25, data.to_vec());
+        let (mut dgate, mut dup) = (rows_of(&gate), rows_of(&up));
+        cpu.relu2_mul_backward(&mut dgate, &mut dup, &rows_of(&dy));
+        let product = |gate: &[f32], up: &[f32]| {
+            let mut out = rows_of(gate);
+            cpu.relu2_mul(&mut out, &rows_of(up));
+            weighed(out.data(), &dy)
+        };
+        check("gate", &gate, dgate.data(), |gate| product(gate, &up));
+        check("up", &up, dup.data(), |up| product(&gate, up));
+    }
+
+    #[test]
+    fn loss_gradients_are_those_of_finite_differences() {
+        let cpu = Cpu::new(2).unwrap();
+        let terms = LossTerms { scale: 0.25, z: 0.1 };
+        let (logits, targets) = (values(7, 3 * 21), [20, 0, 7]);
+        let loss = |logits: &[f32]| {
+            let sums = cpu.cross_entropy(&mut Rows::from_vec(21, logits.to_vec()), &targets, terms);
+            0.25 * (sums.cross_entropy + 0.1 * sums.squared_log_z)
+        };
+        let mut gradient = Rows::from_vec(21, logits.clone());
+        let sums = cpu.cross_entropy(&mut gradient, &targets, terms);
+        check("logits", &logits, gradient.data(), loss);
+        let z: f64 = logits[..21].iter().map(|x| f64::from(*x).exp()).sum();
+        let first = z.ln() - f64::from(logits[20]);
+        assert!(sums.cross_entropy > first && first > 0.0);
+    }
+
+    #[test]
+    fn softmax_gradients_are_those_of_finite_differences() {
+        let (scores, dy, seen) = (values(8, 32), values(9, 32), 19);
+        let softmax_of = |scores: &[f32]| {
+            let mut weights: Vec<f32> = scores.iter().map(|s| s * 0.5).collect();
+            softmax(&mut weights, seen);
+            weights
+        };
+        let weights = softmax_of(&scores);
+        assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-6 && weights[seen..].iter().all(|w| *w == 0.0));
+        let mut d = dy.clone();
+        softmax_backward(&weights, &mut d, dot(&weights, &dy), 0.5);
+        check("scores", &scores, &d, |scores| weighed(&softmax_of(scores), &dy));
+    }
+}
