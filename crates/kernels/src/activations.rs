@@ -112,6 +112,11 @@ impl Activations {
         &self.codes[i * self.stride()..][..self.cols]
     }
 
+    /// All codes, row after row, [`Self::stride`] apart.
+    pub(crate) fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
     /// The multiplier `s` of each row: code = round(x · s).
     pub fn scales(&self) -> &[f32] {
         &self.scales
@@ -146,7 +151,7 @@ impl Activations {
         out
     }
 
-    fn stride(&self) -> usize {
+    pub(crate) fn stride(&self) -> usize {
         self.cols.next_multiple_of(16)
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! rows of trits ──► TernaryMatrix::pack ──► packed tiles ┐
 //! f32 rows ──► Activations::quantize ──► int8 rows ──────┴─► ternary::matmul ──► f32 rows
+//!
+//! f32 rows ──► Bf16Rows, Bf16Panels ──► bf16::product ──► f32 rows                   (training)
 //! ```
 //!
 //! [`portable`] is the definition of correct. Every other instruction set ([`set::ALL`]) must give the same
@@ -15,6 +17,7 @@ compile_error!("Sterna reads little-endian files in place and does not run on bi
 pub mod activations;
 pub mod attention;
 pub mod bandwidth;
+pub mod bf16;
 mod codes;
 pub mod column_matrix;
 pub mod dense;
@@ -35,6 +38,7 @@ mod vector;
 mod x86_64;
 
 pub use activations::Activations;
+pub use bf16::{Bf16Panels, Bf16Rows};
 pub use column_matrix::ColumnMatrix;
 pub use dense::{DenseMatrix, DenseType};
 pub use memory::Bytes;

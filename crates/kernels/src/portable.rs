@@ -6,6 +6,8 @@
 //! construction. Only the integer dot products are written again with intrinsics.
 
 use crate::attention::{self, Dots, Scale, Segment, Terms};
+use crate::bf16::{self, View};
+pub(crate) use crate::bf16::{dot as bf16_dot, row as bf16_row, transposed as bf16_transposed};
 pub(crate) use crate::codes::coded_dot;
 use crate::dense::{self, DenseType};
 pub(crate) use crate::gradient::{
@@ -211,6 +213,18 @@ pub(crate) fn int8_weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], ou
 #[inline(always)]
 pub(crate) fn int8_values(dots: &[i32], scale: Scale, out: &mut [f32]) {
     attention::int8_values(dots, scale, out);
+}
+
+/// A panel of bf16, rows multiplied with their scales.
+#[inline(always)]
+pub(crate) fn bf16_panel(view: View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]) {
+    bf16::panel(view, first, scales, out);
+}
+
+/// A panel of small integers as bf16.
+#[inline(always)]
+pub(crate) fn bf16_integers(view: View<'_, i8>, first: usize, out: &mut [u32]) {
+    bf16::panel(view, first, &[], out);
 }
 
 /// Exact dots of u8 tiles with int8 rows, added to `acc`.

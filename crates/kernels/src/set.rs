@@ -2,6 +2,7 @@
 
 use crate::activations::Order;
 use crate::attention::{Dots, Scale, Segment, Terms};
+use crate::bf16::{Operands, View};
 use crate::codes::{Bits, Fit};
 use crate::dense::DenseType;
 use crate::gradient::LossTerms;
@@ -38,6 +39,7 @@ pub struct KernelSet {
     pub(crate) coded_dot: unsafe fn(Bits, &[u8], usize, &[i8], &mut [i32]),
     pub(crate) int8_dot: unsafe fn(&Dots<'_>, &mut [i32]),
     pub(crate) sparse: Sparse,
+    pub(crate) bf16_dot: unsafe fn(&Operands<'_>, &mut [f32]),
     pub(crate) floats: Floats,
 }
 
@@ -64,6 +66,11 @@ pub(crate) struct Floats {
     pub(crate) softmax: unsafe fn(&mut [f32], usize),
     pub(crate) softmax_backward: unsafe fn(&[f32], &mut [f32], f32, f32),
     pub(crate) dot: unsafe fn(&[f32], &[f32]) -> f32,
+    pub(crate) bf16_row: unsafe fn(&[f32], &mut [u32]),
+    pub(crate) bf16_panel: unsafe fn(View<'_, f32>, usize, &[f32], &mut [u32]),
+    pub(crate) bf16_integers: unsafe fn(View<'_, i8>, usize, &mut [u32]),
+    pub(crate) bf16_transposed: unsafe fn(View<'_, f32>, usize, &mut [u32]),
+    pub(crate) bf16_dot: unsafe fn(&Operands<'_>, &mut [f32]),
 }
 
 /// Compiles the float source over a [`crate::vector::Vector`] with the given target features: `const FLOATS: Floats`.
@@ -92,6 +99,10 @@ macro_rules! float_kernels {
             softmax(scores: &mut [f32], seen: usize);
             softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
             dot(a: &[f32], b: &[f32]) -> f32;
+            bf16_row(x: &[f32], out: &mut [u32]);
+            bf16_panel(view: crate::bf16::View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]);
+            bf16_integers(view: crate::bf16::View<'_, i8>, first: usize, out: &mut [u32]);
+            bf16_transposed(view: crate::bf16::View<'_, f32>, first: usize, out: &mut [u32]);
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
@@ -105,10 +116,16 @@ macro_rules! float_kernels {
         fn attend_halves(segment: &crate::attention::Segment<'_>, q: &[f32], out: &mut [f32]) {
             crate::portable::attend_halves::<$vector>(segment, q, out)
         }
+        $(#[$feature])*
+        fn bf16_dot(operands: &crate::bf16::Operands<'_>, sums: &mut [f32]) {
+            crate::portable::bf16_dot::<$vector>(operands, sums)
+        }
     };
     (@each $features:tt $($name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?;)*) => {
         $(float_kernels! { @one $features $name($($arg: $type),*) $(-> $ret)? })*
-        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats { dense_dot, fit, attend_halves, $($name),* };
+        pub(crate) const FLOATS: crate::set::Floats = crate::set::Floats {
+            dense_dot, fit, attend_halves, bf16_dot, $($name),*
+        };
     };
     (@one [$(#[$feature:meta])*] $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?) => {
         $(#[$feature])*
@@ -143,6 +160,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     coded_dot: |bits, codes, depth, x, sums| baseline::coded_dot(bits, codes, depth, x, sums),
     int8_dot: |dots, acc| baseline::int8_dot(dots, acc),
     sparse: crate::sparse::portable::SPARSE,
+    bf16_dot: baseline::FLOATS.bf16_dot,
     floats: baseline::FLOATS,
 };
 
@@ -182,6 +200,10 @@ methods! {
     softmax(scores: &mut [f32], seen: usize);
     softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
     dot(a: &[f32], b: &[f32]) -> f32;
+    bf16_row(x: &[f32], out: &mut [u32]);
+    bf16_panel(view: View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]);
+    bf16_integers(view: View<'_, i8>, first: usize, out: &mut [u32]);
+    bf16_transposed(view: View<'_, f32>, first: usize, out: &mut [u32]);
 }
 
 impl KernelSet {
@@ -209,6 +231,13 @@ impl KernelSet {
         assert!(dots.fits(acc), "every row and sum lies inside its slice");
         // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
         unsafe { (self.int8_dot)(dots, acc) }
+    }
+
+    pub(crate) fn bf16_dot(&self, operands: &Operands<'_>, sums: &mut [f32]) {
+        debug_assert!((self.supported)());
+        assert!(operands.fit(sums.len()), "every operand lies inside its slice");
+        // SAFETY: the set is supported by this CPU (the type's contract), and the sizes fit each other.
+        unsafe { (self.bf16_dot)(operands, sums) }
     }
 
     pub(crate) fn rows_dot(&self, rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {

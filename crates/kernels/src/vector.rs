@@ -26,6 +26,8 @@ pub(crate) trait Vector: Copy {
     }
     /// 16 bfloat16, little endian.
     fn load_bf16(x: &[u8]) -> Self;
+    /// 16 pairs of bfloat16, as [`crate::bf16`] keeps them: the even ones and the odd ones.
+    fn load_pairs(x: &[u32]) -> (Self, Self);
     /// 16 singles, little endian.
     fn load_f32(x: &[u8]) -> Self;
     /// `self + a · b`, rounded after the product and after the sum.
@@ -60,6 +62,17 @@ impl Vector for Lanes {
     fn load_bf16(x: &[u8]) -> Self {
         let x = &x[..2 * LANES];
         std::array::from_fn(|i| f32::from_bits(u32::from(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])) << 16))
+    }
+
+    #[inline(always)]
+    fn load_pairs(x: &[u32]) -> (Self, Self) {
+        let (mut even, mut odd) = ([0.0; LANES], [0.0; LANES]);
+        let x = &x[..LANES];
+        for i in 0..LANES {
+            even[i] = f32::from_bits(x[i] << 16);
+            odd[i] = f32::from_bits(x[i] & !0xffff);
+        }
+        (even, odd)
     }
 
     #[inline(always)]

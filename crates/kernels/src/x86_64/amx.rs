@@ -30,6 +30,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     coded_dot: avx512::SET.coded_dot,
     int8_dot: avx512::SET.int8_dot,
     sparse: Sparse { whole, ..avx512_sparse::SPARSE },
+    bf16_dot: avx512::SET.bf16_dot,
     floats: avx512::FLOATS,
 };
 

@@ -25,6 +25,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     coded_dot,
     int8_dot,
     sparse: super::avx2_sparse::SPARSE,
+    bf16_dot: FLOATS.bf16_dot,
     floats: FLOATS,
 };
 
@@ -353,6 +354,22 @@ impl Vector for F32x16 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
             ])
+        }
+    }
+
+    #[inline(always)]
+    fn load_pairs(x: &[u32]) -> (Self, Self) {
+        assert!(x.len() >= 16);
+        // SAFETY: see above.
+        unsafe {
+            let pairs = [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x.as_ptr().add(8).cast())];
+            let high = _mm256_set1_epi32(!0xffff);
+            let even = [_mm256_slli_epi32::<16>(pairs[0]), _mm256_slli_epi32::<16>(pairs[1])];
+            let odd = [_mm256_and_si256(pairs[0], high), _mm256_and_si256(pairs[1], high)];
+            (
+                Self([_mm256_castsi256_ps(even[0]), _mm256_castsi256_ps(even[1])]),
+                Self([_mm256_castsi256_ps(odd[0]), _mm256_castsi256_ps(odd[1])]),
+            )
         }
     }
 

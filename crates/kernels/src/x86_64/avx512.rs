@@ -31,6 +31,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     coded_dot,
     int8_dot,
     sparse: super::avx512_sparse::SPARSE,
+    bf16_dot: super::avx512_bf16::dot,
     floats: FLOATS,
 };
 
@@ -401,6 +402,17 @@ impl Vector for F32x16 {
         unsafe {
             let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_pairs(x: &[u32]) -> (Self, Self) {
+        assert!(x.len() >= 16);
+        // SAFETY: see above.
+        unsafe {
+            let pairs = _mm512_loadu_si512(x.as_ptr().cast());
+            let (even, odd) = (_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff)));
+            (Self(_mm512_castsi512_ps(even)), Self(_mm512_castsi512_ps(odd)))
         }
     }
 

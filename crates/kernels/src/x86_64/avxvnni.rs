@@ -19,6 +19,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     coded_dot: avx2::SET.coded_dot,
     int8_dot: avx2::SET.int8_dot,
     sparse: avx2::SET.sparse,
+    bf16_dot: avx2::SET.bf16_dot,
     floats: avx2::FLOATS,
 };
 

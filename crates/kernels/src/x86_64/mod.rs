@@ -7,6 +7,7 @@ pub(crate) mod amx;
 pub(crate) mod avx2;
 mod avx2_sparse;
 pub(crate) mod avx512;
+mod avx512_bf16;
 mod avx512_sparse;
 pub(crate) mod avxvnni;
 mod singles;

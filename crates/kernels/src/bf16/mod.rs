@@ -1,0 +1,260 @@
+//! Products for training: bf16 × bf16, summed in `f32`.
+//!
+//! Values are rounded to bf16 (nearest even; what would be a denormal becomes zero) and lie in pairs along the
+//! dimension that a product sums over, a pair in a dword, the even one in its low half:
+//!
+//! ```text
+//! Bf16Rows     (row, col)  →  [row][col / 2]                  for the left side
+//! Bf16Panels   (row, col)  →  [col / 32][row / 2][col % 32]   for the right side, or for the left one transposed
+//! ```
+//!
+//! So `dX = dY · W` multiplies rows of dY with panels of W, and `dW = dYᵀ · X` panels with panels: nothing is ever
+//! transposed but the right side of `X · Xᵀ`, while it is rounded.
+//!
+//! A sum runs over the pairs in order and begins with zero: `s = s + odd · odd`, then `s = s + even · even`, each
+//! rounded (the products are exact). That is what `vdpbf16ps` does, except that it takes sums below 2⁻¹²⁶ for zero, so
+//! all sets agree but AMX ([decision 011](../../../../docs/decisions/011-products-for-training.md)). On every set an
+//! output is one thread's work in one order, and the number of threads changes nothing.
+
+mod convert;
+mod dot;
+mod product;
+
+use std::cell::RefCell;
+
+pub(crate) use convert::{panel, row, transposed};
+pub(crate) use dot::{Operands, dot};
+pub use product::{Left, product, product_serial};
+
+use crate::activations::Activations;
+use crate::pool::Pool;
+use crate::rows::Rows;
+use crate::set::{Cpu, KernelSet};
+
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 32;
+/// Rows of dwords are padded with zeros to a multiple of this: a cache line, and what an AMX tile is deep.
+const PAIRS: usize = 16;
+
+/// Row-major values, a row every `stride`.
+#[derive(Clone, Copy)]
+pub struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    stride: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// Rows of `cols` values, one after another; panics if `data` does not divide into them.
+    pub fn new(data: &'a [T], cols: usize) -> Self {
+        assert!(cols > 0 && data.len().is_multiple_of(cols), "{} values are not rows of {cols}", data.len());
+        Self { data, rows: data.len() / cols, cols, stride: cols }
+    }
+
+    /// The first `cols` of every `stride` values, `rows` times; panics if `data` is too short.
+    pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
+        assert!(cols <= stride && (rows == 0 || data.len() >= (rows - 1) * stride + cols), "rows beyond the data");
+        Self { data, rows, cols, stride }
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize) -> &'a [T] {
+        &self.data[i * self.stride..][..self.cols]
+    }
+}
+
+/// `(rows, cols)` values in bf16, two neighbouring columns in a dword.
+#[derive(Clone, Default)]
+pub struct Bf16Rows {
+    rows: usize,
+    cols: usize,
+    dwords: Dwords,
+}
+
+impl Bf16Rows {
+    /// The values of `x`.
+    pub fn from_rows(cpu: &Cpu, x: &Rows) -> Self {
+        Self::of(cpu, x.data(), x.dim())
+    }
+
+    /// Rows of `cols` values.
+    pub fn of(cpu: &Cpu, data: &[f32], cols: usize) -> Self {
+        Self::build(cpu.set, Some(&cpu.pool), View::new(data, cols))
+    }
+
+    /// The values of a view, on the calling thread.
+    pub fn of_view(set: &KernelSet, view: View<'_, f32>) -> Self {
+        Self::build(set, None, view)
+    }
+
+    fn build(set: &KernelSet, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
+        let step = Self::step(view.cols);
+        let mut dwords = Dwords::unwritten(view.rows * step);
+        pieces(pool, dwords.get_mut(), step, |i, out| set.bf16_row(view.row(i), out));
+        Self { rows: view.rows, cols: view.cols, dwords }
+    }
+
+    /// Dwords from a row to the next: an odd number of cache lines, as rows a power of two apart share too few places
+    /// in a cache.
+    fn step(cols: usize) -> usize {
+        cols.div_ceil(2).next_multiple_of(PAIRS) | PAIRS
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+/// `(rows, cols)` values in bf16, two neighbouring rows in a dword, in panels of 32 columns.
+#[derive(Clone, Default)]
+pub struct Bf16Panels {
+    rows: usize,
+    cols: usize,
+    dwords: Dwords,
+}
+
+impl Bf16Panels {
+    /// Rows of `cols` values.
+    pub fn of(cpu: &Cpu, data: &[f32], cols: usize) -> Self {
+        Self::scaled(cpu, data, cols, &[])
+    }
+
+    /// Rows of `cols` values, row `r` multiplied with `scales[r]` before it is rounded (no scales: with 1).
+    pub fn scaled(cpu: &Cpu, data: &[f32], cols: usize, scales: &[f32]) -> Self {
+        let view = View::new(data, cols);
+        assert!(scales.is_empty() || scales.len() == view.rows, "one scale a row");
+        Self::build(Some(&cpu.pool), view.rows, cols, |i, out| cpu.set.bf16_panel(view, i * PANEL, scales, out))
+    }
+
+    /// The int8 codes, which bf16 holds exactly.
+    pub fn of_codes(cpu: &Cpu, x: &Activations) -> Self {
+        Self::of_integers(cpu, View::strided(x.codes(), x.rows(), x.cols(), x.stride()))
+    }
+
+    /// Rows of small integers, which bf16 holds exactly.
+    pub fn of_trits(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> Self {
+        Self::of_integers(cpu, View::strided(trits, rows, cols, cols))
+    }
+
+    fn of_integers(cpu: &Cpu, view: View<'_, i8>) -> Self {
+        Self::build(Some(&cpu.pool), view.rows, view.cols, |i, out| cpu.set.bf16_integers(view, i * PANEL, out))
+    }
+
+    /// The transpose of `rows` rows of `cols` values.
+    pub fn transposed(cpu: &Cpu, data: &[f32], rows: usize, cols: usize) -> Self {
+        let view = View::strided(data, rows, cols, cols);
+        Self::build(Some(&cpu.pool), cols, rows, |i, out| cpu.set.bf16_transposed(view, i * PANEL, out))
+    }
+
+    /// The values of a view, on the calling thread.
+    pub fn of_view(set: &KernelSet, view: View<'_, f32>) -> Self {
+        Self::build(None, view.rows, view.cols, |i, out| set.bf16_panel(view, i * PANEL, &[], out))
+    }
+
+    /// The transpose of a view, on the calling thread.
+    pub fn transposed_view(set: &KernelSet, view: View<'_, f32>) -> Self {
+        Self::build(None, view.cols, view.rows, |i, out| set.bf16_transposed(view, i * PANEL, out))
+    }
+
+    /// `write(i, out)` writes panel `i`.
+    fn build(pool: Option<&Pool>, rows: usize, cols: usize, write: impl Fn(usize, &mut [u32]) + Sync) -> Self {
+        let step = Self::step(rows);
+        let mut dwords = Dwords::unwritten(cols.div_ceil(PANEL) * step);
+        pieces(pool, dwords.get_mut(), step, write);
+        Self { rows, cols, dwords }
+    }
+
+    /// Dwords of a panel.
+    fn step(rows: usize) -> usize {
+        rows.div_ceil(2).next_multiple_of(PAIRS) * PANEL
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Panel `i`.
+    fn panel(&self, i: usize) -> &[u32] {
+        let step = Self::step(self.rows);
+        &self.dwords.get()[i * step..][..step]
+    }
+}
+
+/// [`Pool::pieces`], or the same on the calling thread.
+fn pieces(pool: Option<&Pool>, data: &mut [u32], len: usize, job: impl Fn(usize, &mut [u32]) + Sync) {
+    match pool {
+        Some(pool) => pool.pieces(data, len, job),
+        None => data.chunks_mut(len.max(1)).enumerate().for_each(|(i, piece)| job(i, piece)),
+    }
+}
+
+/// A cache line of dwords.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([u32; 16]);
+
+/// Dwords that begin with a cache line. Like [`Rows`], they leave their memory to the next ones of the thread: a step of
+/// training makes the same shapes again and again, and fresh pages cost as much as filling them.
+#[derive(Clone, Default)]
+struct Dwords(Vec<Line>);
+
+/// Buffers a thread keeps, and the most lines of one that is kept.
+const KEPT: usize = 8;
+const KEPT_LINES: usize = 1 << 20;
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Dwords {
+    /// At least `len` dwords with anything in them.
+    fn unwritten(len: usize) -> Self {
+        let len = len.div_ceil(16);
+        let kept = BUFFERS.with_borrow_mut(|buffers| {
+            let fitting = (0..buffers.len()).filter(|&i| buffers[i].capacity() >= len);
+            let best = fitting.min_by_key(|&i| buffers[i].capacity())?;
+            Some(buffers.swap_remove(best))
+        });
+        let mut lines = kept.unwrap_or_default();
+        lines.resize(len, Line([0; 16]));
+        Self(lines)
+    }
+
+    fn get(&self) -> &[u32] {
+        // SAFETY: a `Line` is 16 plain dwords without padding.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), 16 * self.0.len()) }
+    }
+
+    fn get_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as above; any dwords make a `Line`.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), 16 * self.0.len()) }
+    }
+}
+
+impl Drop for Dwords {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        if (1..=KEPT_LINES).contains(&buffer.capacity()) {
+            // A thread that is ending has no list any more; the buffer is freed then.
+            let _ = BUFFERS.try_with(|buffers| {
+                let mut buffers = buffers.borrow_mut();
+                if buffers.len() < KEPT {
+                    buffers.push(buffer);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Products of whole matrices: what is whose work, and in which order it passes the caches.
+
+use std::ops::Range;
+
+use super::{Bf16Panels, Bf16Rows, Operands, PANEL};
+use crate::pool::SendPtr;
+use crate::set::{Cpu, KernelSet};
+
+/// The left side of a product.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// As it is.
+    Rows(&'a Bf16Rows),
+    /// The transpose of what is stored: row `i` is column `i` of the panels.
+    Transposed(&'a Bf16Panels),
+}
+
+impl Left<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Rows(x) => x.rows,
+            Self::Transposed(x) => x.cols,
+        }
+    }
+
+    /// What is summed over.
+    fn cols(&self) -> usize {
+        match self {
+            Self::Rows(x) => x.cols,
+            Self::Transposed(x) => x.rows,
+        }
+    }
+}
+
+/// Most rows of a piece of work, and bytes of the left side that stay in the second-level cache while panels pass.
+const ROWS: usize = 128;
+const BYTES: usize = 512 << 10;
+
+/// A product on its way.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    set: &'a KernelSet,
+    left: Left<'a>,
+    right: &'a Bf16Panels,
+    scale: f32,
+    add: bool,
+    out: SendPtr<f32>,
+}
+
+/// `out[i][j] = scale · Σ_k left[i][k] · right[k][j]`, plus what `out[i][j]` was if `add`.
+///
+/// `out` is row-major, `(rows of the left side, columns of the right one)`. Panics if the shapes do not fit.
+pub fn product(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
+    let job = Job::new(cpu.set, left, right, scale, add, out);
+    let (rows, panels) = (left.rows(), right.cols.div_ceil(PANEL));
+    // Enough pieces that a thread put aside does not hold up the others.
+    let wanted = if cpu.pool.threads() == 1 { 1 } else { 4 * cpu.pool.threads() };
+    let mut height = height(&left);
+    while height > PANEL && rows.div_ceil(height) * panels < wanted {
+        height /= 2;
+    }
+    let blocks = rows.div_ceil(height);
+    let width = panels.div_ceil(wanted.div_ceil(blocks.max(1)).max(1)).max(1);
+    let columns = panels.div_ceil(width);
+    cpu.pool.run(blocks * columns, |i| {
+        let (row, panel) = (i / columns * height, i % columns * width);
+        // SAFETY: the pieces differ in their rows or in their panels, and `out` is borrowed until all are done.
+        unsafe { job.piece(row..rows.min(row + height), panel..panels.min(panel + width)) }
+    });
+}
+
+/// [`product`] on the calling thread, for use inside a job of the pool.
+pub fn product_serial(set: &KernelSet, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
+    let job = Job::new(set, left, right, scale, add, out);
+    let (rows, height) = (left.rows(), height(&left));
+    for row in (0..rows).step_by(height) {
+        // SAFETY: `out` is borrowed, and no other thread works on it.
+        unsafe { job.piece(row..rows.min(row + height), 0..right.cols.div_ceil(PANEL)) }
+    }
+}
+
+/// Rows of a piece: a power of two, at least those of a panel.
+fn height(left: &Left<'_>) -> usize {
+    let mut height = ROWS;
+    while height > PANEL && height * left.cols() * 2 > BYTES {
+        height /= 2;
+    }
+    height
+}
+
+impl<'a> Job<'a> {
+    fn new(set: &'a KernelSet, left: Left<'a>, right: &'a Bf16Panels, scale: f32, add: bool, out: &mut [f32]) -> Self {
+        assert_eq!(left.cols(), right.rows, "the sides of a product share a dimension");
+        assert_eq!(out.len(), left.rows() * right.cols, "one output a row and column");
+        Self { set, left, right, scale, add, out: SendPtr(out.as_mut_ptr()) }
+    }
+
+    /// Some rows × some panels; `rows` begins with a multiple of 32.
+    ///
+    /// # Safety
+    /// `out` is as long as `new` saw it, and nobody else uses these rows and columns of it meanwhile.
+    unsafe fn piece(&self, rows: Range<usize>, panels: Range<usize>) {
+        for panel in panels {
+            let first = panel * PANEL;
+            let width = PANEL.min(self.right.cols - first);
+            // Rows of one panel are neighbours; those of another begin elsewhere.
+            let step = if matches!(self.left, Left::Rows(_)) { ROWS } else { PANEL };
+            for row in rows.clone().step_by(step) {
+                let count = step.min(rows.end - row);
+                let mut sums = [0.0; ROWS * PANEL];
+                let sums = &mut sums[..count * PANEL];
+                self.set.bf16_dot(&self.operands(row, panel), sums);
+                for (i, sums) in sums.as_chunks::<PANEL>().0.iter().enumerate() {
+                    // SAFETY: row + i < rows of the left side, and first + width ≤ columns of the right one.
+                    let out = unsafe {
+                        let out = self.out.get().add((row + i) * self.right.cols + first);
+                        std::slice::from_raw_parts_mut(out, width)
+                    };
+                    self.finish(sums, out);
+                }
+            }
+        }
+    }
+
+    fn operands(&self, row: usize, panel: usize) -> Operands<'_> {
+        let (left, row_step, pair_step) = match self.left {
+            Left::Rows(x) => {
+                let step = Bf16Rows::step(x.cols);
+                (&x.dwords.get()[row * step..], step, 1)
+            }
+            Left::Transposed(x) => (x.panel(row / PANEL), 1, PANEL),
+        };
+        Operands { left, row_step, pair_step, panel: self.right.panel(panel), pairs: self.right.rows.div_ceil(2) }
+    }
+
+    fn finish(&self, sums: &[f32; PANEL], out: &mut [f32]) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            let product = self.scale * sum;
+            *out = if self.add { *out + product } else { product };
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! AVX-512 with BF16: `vdpbf16ps` adds two products to each of 16 sums.
+
+use std::arch::x86_64::*;
+
+use super::avx512;
+use crate::bf16::{Operands, PANEL};
+
+/// Rows of a block: with two registers of columns 16 sums stay in registers.
+const ROWS: usize = 8;
+
+/// For sets with AVX-512, on CPUs that may lack the instruction (it came with Cooper Lake and Zen 4).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
+    if is_x86_feature_detected!("avx512bf16") {
+        // SAFETY: the CPU has the instruction.
+        unsafe { pairs(operands, sums) }
+    } else {
+        // SAFETY: the features of this function are those of the set.
+        unsafe { (avx512::FLOATS.bf16_dot)(operands, sums) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pairs(operands: &Operands<'_>, sums: &mut [f32]) {
+    assert!(operands.fit(sums.len()));
+    if operands.row_step == 1 && operands.pair_step == PANEL {
+        rows::<1, PANEL>(operands, 1, sums);
+    } else {
+        assert!(operands.pair_step == 1);
+        rows::<0, 1>(operands, operands.row_step, sums);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn rows<const ROW: usize, const PAIR: usize>(operands: &Operands<'_>, row_step: usize, sums: &mut [f32]) {
+    for (i, sums) in sums.chunks_mut(ROWS * PANEL).enumerate() {
+        let left = &operands.left[i * ROWS * row_step..];
+        match sums.len() / PANEL {
+            1 => block::<1, ROW, PAIR>(operands, left, sums),
+            2 => block::<2, ROW, PAIR>(operands, left, sums),
+            3 => block::<3, ROW, PAIR>(operands, left, sums),
+            4 => block::<4, ROW, PAIR>(operands, left, sums),
+            5 => block::<5, ROW, PAIR>(operands, left, sums),
+            6 => block::<6, ROW, PAIR>(operands, left, sums),
+            7 => block::<7, ROW, PAIR>(operands, left, sums),
+            _ => block::<ROWS, ROW, PAIR>(operands, left, sums),
+        }
+    }
+}
+
+/// `R` rows × 32 columns. `ROW` is the step from row to row, or 0 where only `operands` knows it; `PAIR` that from pair
+/// to pair.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn block<const R: usize, const ROW: usize, const PAIR: usize>(operands: &Operands<'_>, left: &[u32], sums: &mut [f32]) {
+    let row_step = if ROW == 0 { operands.row_step } else { ROW };
+    let (pairs, panel) = (operands.pairs, operands.panel);
+    assert!(sums.len() == R * PANEL && panel.len() >= pairs * PANEL);
+    assert!(pairs == 0 || left.len() > (R - 1) * row_step + (pairs - 1) * PAIR);
+    let mut acc = [[_mm512_setzero_ps(); 2]; R];
+    for pair in 0..pairs {
+        let mut columns = [_mm512_setzero_si512(); 2];
+        for half in 0..2 {
+            // SAFETY: 32 dwords of each of `pairs` pairs lie inside the panel.
+            columns[half] = unsafe { _mm512_loadu_si512(panel.as_ptr().add(pair * PANEL + half * 16).cast()) };
+        }
+        for r in 0..R {
+            // SAFETY: the last row's last pair lies inside `left`.
+            let dword = unsafe { *left.as_ptr().add(r * row_step + pair * PAIR) };
+            let x = _mm512_set1_epi32(dword as i32);
+            for half in 0..2 {
+                acc[r][half] = dot_pairs(acc[r][half], x, columns[half]);
+            }
+        }
+    }
+    for r in 0..R {
+        for half in 0..2 {
+            // SAFETY: `sums` has R · 32 places.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr().add(r * PANEL + half * 16), acc[r][half]) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_pairs(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
+    // SAFETY: registers of the same size, any bits of which make 32 bf16.
+    unsafe {
+        _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(y))
+    }
+}
