@@ -30,6 +30,17 @@ pub struct LossSums {
     pub squared_log_z: f64,
 }
 
+impl std::ops::Add for LossSums {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            cross_entropy: self.cross_entropy + other.cross_entropy,
+            squared_log_z: self.squared_log_z + other.squared_log_z,
+        }
+    }
+}
+
 /// Adds the gradients of one row of [`crate::portable::rms_norm`] to `dx` and `dweight`.
 ///
 /// With r = 1 / sqrt(mean(x²) + eps): `dx += r·(w·dy − x·r²·mean(w·dy·x))`, `dweight += dy·x·r`.
@@ -192,9 +203,11 @@ impl Cpu {
             // SAFETY: row < targets, and a row is one piece.
             unsafe { *losses_at.get().add(row) = loss };
         });
-        losses.into_iter().fold(LossSums::default(), |sums, (log_z, loss)| LossSums {
-            cross_entropy: sums.cross_entropy + f64::from(loss),
-            squared_log_z: sums.squared_log_z + f64::from(log_z) * f64::from(log_z),
+        losses.into_iter().fold(LossSums::default(), |sums, (log_z, loss)| {
+            sums + LossSums {
+                cross_entropy: f64::from(loss),
+                squared_log_z: f64::from(log_z) * f64::from(log_z),
+            }
         })
     }
 }

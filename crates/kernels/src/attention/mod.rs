@@ -19,6 +19,7 @@
 //! thread took which segment. Positions beyond a query's own get the weight 0, and adding 0 to a sum that began at +0
 //! never changes it.
 
+pub mod backward;
 mod halves;
 mod int8;
 
