@@ -137,6 +137,11 @@ impl Tokenizer {
         self.bos
     }
 
+    /// The token that ends a text, if the tokenizer knows one.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
     /// Tokens that end an answer as far as the tokenizer knows: its EOS and `<|eot_id|>`, `<|im_end|>` and the like.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let enders = ENDERS.iter().filter(|token| self.pipeline.get_added_vocabulary().is_special_token(token));

@@ -1,0 +1,167 @@
+//! Documents as tokens, with what is learned of them, and where they may be cut.
+
+use std::path::Path;
+
+use sterna::text::{ChatTemplate, Message, Tokenizer};
+
+use super::source::{Content, Part};
+use crate::{Error, Result};
+
+/// Turns documents into tokens of a model.
+///
+/// Of a text everything is learned, with the EOS token at its end. Of a conversation only the answers are, each with the
+/// token that ends it. A conversation is tokenised in segments that end where answers begin and end, so that before an
+/// answer the model sees the very tokens of the prompt that `sterna chat` makes.
+pub struct Packer<'a> {
+    tokenizer: &'a Tokenizer,
+    template: Option<&'a ChatTemplate>,
+    stops: Vec<u32>,
+    /// For each token, how good it is to cut a document after it.
+    cuts: Vec<Cut>,
+    context: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    Anywhere,
+    Sentence,
+    Line,
+    Turn,
+}
+
+/// Tokens of a document, without BOS.
+#[derive(Default)]
+pub(super) struct Body {
+    pub tokens: Vec<u32>,
+    /// Whether each token is learned, as what follows the one before it.
+    pub learned: Vec<bool>,
+}
+
+impl Body {
+    fn push(&mut self, tokens: &[u32], learned: usize) {
+        self.tokens.extend_from_slice(tokens);
+        self.learned.extend((0..tokens.len()).map(|i| i < learned));
+    }
+
+    pub fn append(&mut self, mut other: Self) {
+        self.tokens.append(&mut other.tokens);
+        self.learned.append(&mut other.learned);
+    }
+}
+
+impl<'a> Packer<'a> {
+    /// A packer for a model that sees `context` tokens and has `vocab` of them. Without a template, conversations are
+    /// refused.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] if the tokenizer has more tokens, [`Error::Recipe`] for a context that is too short to learn.
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        template: Option<&'a ChatTemplate>,
+        vocab: usize,
+        context: usize,
+    ) -> Result<Self> {
+        if tokenizer.vocab_size() > vocab {
+            return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), vocab });
+        }
+        if context < 8 {
+            return Err(Error::Recipe(format!("a context of {context} tokens is too short; use 8 or more")));
+        }
+        let stops = tokenizer.stop_tokens();
+        let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
+        let cut = |id| if stops.contains(&id) { Ok(Cut::Turn) } else { Ok(cut_after(&tokenizer.decode(&[id], true)?)) };
+        let cuts = ids.map(cut).collect::<Result<_>>()?;
+        Ok(Self { tokenizer, template, stops, cuts, context })
+    }
+
+    /// The token that every piece begins with, if the model uses one.
+    pub(super) fn bos(&self) -> Option<u32> {
+        self.tokenizer.bos()
+    }
+
+    /// Tokens of a part of a document in `path`. An empty text has none.
+    pub(super) fn encode(&self, path: &Path, part: &Part) -> Result<Body> {
+        match &part.content {
+            Content::Text(text) => self.text(text),
+            Content::Chat(messages) => {
+                self.chat(messages, |problem| Error::Template { path: path.to_owned(), line: part.line, problem })
+            }
+        }
+    }
+
+    fn text(&self, text: &str) -> Result<Body> {
+        let mut body = Body::default();
+        let tokens = self.tokenizer.encode(text, false)?;
+        body.push(&tokens, tokens.len());
+        Ok(body)
+    }
+
+    /// The token that ends a text, if the model has one; a conversation ends itself.
+    pub(super) fn end(&self, part: &Part, document: &mut Body) {
+        let text = matches!(part.content, Content::Text(_)) && !document.tokens.is_empty();
+        if let Some(eos) = self.tokenizer.eos().filter(|eos| text && document.tokens.last() != Some(eos)) {
+            document.push(&[eos], 1);
+        }
+    }
+
+    fn chat(&self, messages: &[Message], wrong: impl Fn(String) -> Error) -> Result<Body> {
+        let template = self.template.ok_or_else(|| wrong("the model has none; use rows with \"text\"".into()))?;
+        let render = |count: usize, open: bool| {
+            template.render(&messages[..count], open).map_err(|error| match error {
+                sterna::Error::Template(problem) => wrong(problem),
+                other => other.into(),
+            })
+        };
+        let rewritten =
+            || wrong("it writes earlier turns differently when the conversation goes on; use one answer a row".into());
+        let mut body = Body::default();
+        let mut written = String::new();
+        for (i, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let question = render(i, true)?;
+            let answer = render(i + 1, false)?;
+            let tokens = self.tokenizer.encode(question.strip_prefix(&written).ok_or_else(rewritten)?, false)?;
+            body.push(&tokens, 0);
+            let tokens = self.tokenizer.encode(answer.strip_prefix(&question).ok_or_else(rewritten)?, false)?;
+            // What a template writes after the token that ends the answer is never generated.
+            let end = tokens.iter().rposition(|token| self.stops.contains(token));
+            body.push(&tokens, end.map_or(tokens.len(), |end| end + 1));
+            written = answer;
+        }
+        Ok(body)
+    }
+
+    /// Lengths of the pieces of a document, which leave room for BOS: it is cut after a turn, a line or a sentence in the
+    /// last quarter of a piece where there is one.
+    pub(super) fn lengths(&self, tokens: &[u32]) -> Vec<usize> {
+        let capacity = self.context - usize::from(self.bos().is_some());
+        let mut lengths = Vec::new();
+        let mut rest = tokens;
+        while rest.len() > capacity {
+            // The last piece gets a quarter at least: a piece of one or two tokens would teach to end at once.
+            let most = capacity.min(rest.len() - capacity / 4);
+            let window = most - most / 4..=most;
+            let best = window.max_by_key(|&length| {
+                let cut = self.cuts.get(rest[length - 1] as usize);
+                (cut.copied().unwrap_or(Cut::Anywhere), length)
+            });
+            let length = best.unwrap_or(most);
+            lengths.push(length);
+            rest = &rest[length..];
+        }
+        if !rest.is_empty() {
+            lengths.push(rest.len());
+        }
+        lengths
+    }
+}
+
+fn cut_after(token: &str) -> Cut {
+    let closed = token.trim_end_matches(['"', '\'', '”', '’', '」', ')']);
+    if token.ends_with('\n') {
+        Cut::Line
+    } else if closed.ends_with(['.', '!', '?', '。', '！', '？']) {
+        Cut::Sentence
+    } else {
+        Cut::Anywhere
+    }
+}

@@ -1,0 +1,256 @@
+//! Data files, read a part at a time.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sterna::text::{ChatTemplate, Message};
+
+use crate::tokenizer::END_OF_TURN;
+use crate::{Error, Result};
+
+/// Longest line of a file; a row of `.jsonl` is one.
+const LONGEST_LINE: u64 = 256 << 20;
+/// Texts are cut into parts of about so many bytes, which are tokenised at the same time.
+const PART: usize = 1 << 18;
+const ROLES: [&str; 3] = ["system", "user", "assistant"];
+
+/// A document, or a part of a long text.
+pub(super) struct Part {
+    /// Line where it starts, from 1.
+    pub line: u64,
+    pub content: Content,
+    /// Whether the document ends here.
+    pub last: bool,
+}
+
+pub(super) enum Content {
+    Text(String),
+    /// A conversation that ends with an answer.
+    Chat(Vec<Message>),
+}
+
+impl Content {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+        }
+    }
+}
+
+/// The documents of a file: one of a `.txt`, one a line of a `.jsonl`.
+pub(super) struct Documents {
+    lines: Lines,
+    rows: bool,
+    /// Parts of a row that are still to be given out.
+    ready: VecDeque<Part>,
+    /// The line after the part that was given out last, and its number.
+    carried: Option<(u64, String)>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    text: Option<String>,
+    messages: Option<Vec<Message>>,
+}
+
+impl Documents {
+    pub fn open(path: &Path) -> Result<Self> {
+        let rows = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("txt") => false,
+            Some("jsonl") => true,
+            _ => return Err(Error::UnknownKind { path: path.to_owned() }),
+        };
+        Ok(Self { lines: Lines::open(path)?, rows, ready: VecDeque::new(), carried: None })
+    }
+
+    /// Bytes read, and bytes in all.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.lines.read, self.lines.size.max(self.lines.read))
+    }
+
+    /// The next part; `None` at the end of the file.
+    pub fn next(&mut self) -> Result<Option<Part>> {
+        if !self.rows {
+            return self.next_of_text();
+        }
+        while self.ready.is_empty() {
+            let Some(line) = self.lines.next()? else { return Ok(None) };
+            if !line.trim().is_empty() {
+                self.read_row(&line)?;
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    fn next_of_text(&mut self) -> Result<Option<Part>> {
+        let first = self.carried.take().map_or_else(|| self.numbered_line(), |line| Ok(Some(line)))?;
+        let Some((line, mut text)) = first else { return Ok(None) };
+        while let Some((number, next)) = self.numbered_line()? {
+            if ends_part(&text, &next) {
+                self.carried = Some((number, next));
+                return Ok(Some(Part { line, content: Content::Text(text), last: false }));
+            }
+            text += &next;
+        }
+        Ok(Some(Part { line, content: Content::Text(text), last: true }))
+    }
+
+    fn numbered_line(&mut self) -> Result<Option<(u64, String)>> {
+        Ok(self.lines.next()?.map(|line| (self.lines.number, line)))
+    }
+
+    fn read_row(&mut self, line: &str) -> Result<()> {
+        let number = self.lines.number;
+        let part = |content, last| Part { line: number, content, last };
+        let wrong = |problem: String, remedy: &str| Error::Line {
+            path: self.lines.path.clone(),
+            line: number,
+            problem,
+            remedy: remedy.into(),
+        };
+        let row: Row = serde_json::from_str(line).map_err(|error| {
+            let place = format!("column {}", error.column());
+            wrong(format!("no valid row ({place}): {}", without_place(&error)), "write one JSON object a line")
+        })?;
+        if let Some(messages) = row.messages {
+            check(&messages).map_err(|(problem, remedy)| wrong(problem, remedy))?;
+            self.ready.push_back(part(Content::Chat(messages), true));
+        } else if let Some(text) = row.text {
+            let mut text_part = String::new();
+            for next in text.split_inclusive('\n') {
+                if ends_part(&text_part, next) {
+                    self.ready.push_back(part(Content::Text(std::mem::take(&mut text_part)), false));
+                }
+                text_part += next;
+            }
+            self.ready.push_back(part(Content::Text(text_part), true));
+        } else {
+            let remedy = "a row is {\"text\": …} or {\"messages\": [{\"role\": …, \"content\": …}, …]}";
+            return Err(wrong("neither \"text\" nor \"messages\"".into(), remedy));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a part ends before `next`. No word of the Llama 3 and Qwen patterns spans a line break that no white space
+/// follows, so a text's tokens do not depend on where its parts end; other tokenizers may cut one word a part differently.
+fn ends_part(part: &str, next: &str) -> bool {
+    !part.is_empty() && part.len() + next.len() > PART && !next.starts_with(char::is_whitespace)
+}
+
+/// The message of an error without the line, which is always the first.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+/// Checks that a conversation can be learned from; otherwise says what is wrong and what to do.
+fn check(messages: &[Message]) -> std::result::Result<(), (String, &'static str)> {
+    if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
+        let role: String = message.role.chars().take(40).collect();
+        return Err((format!("unknown role {role:?}"), "use \"system\", \"user\" and \"assistant\""));
+    }
+    match messages.last() {
+        Some(message) if message.role == "assistant" => Ok(()),
+        Some(message) => {
+            let problem = format!("the conversation ends with the role {:?}", message.role);
+            Err((problem, "end it with an answer of the assistant: only answers are learned"))
+        }
+        None => Err(("the conversation is empty".into(), "leave the row out")),
+    }
+}
+
+/// Lines of a file that must be text.
+struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    /// Number of the line read last, from 1.
+    number: u64,
+    /// Bytes read.
+    read: u64,
+    size: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        let reader = BufReader::with_capacity(1 << 16, file);
+        Ok(Self { path: path.to_owned(), reader, number: 0, read: 0, size })
+    }
+
+    /// The next line with its break; `None` at the end.
+    fn next(&mut self) -> Result<Option<String>> {
+        let mut bytes = Vec::new();
+        let mut limited = (&mut self.reader).take(LONGEST_LINE + 1);
+        if limited.read_until(b'\n', &mut bytes).map_err(Error::io(&self.path))? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if bytes.len() as u64 > LONGEST_LINE {
+            return Err(Error::Line {
+                path: self.path.clone(),
+                line: self.number,
+                problem: format!("more than {} MiB in one line", LONGEST_LINE >> 20),
+                remedy: "break it into several".into(),
+            });
+        }
+        let start = self.read;
+        self.read += bytes.len() as u64;
+        let binary = |at: usize, problem: &str| Error::Binary {
+            path: self.path.clone(),
+            line: self.number,
+            byte: start + at as u64,
+            problem: problem.into(),
+        };
+        if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+            return Err(binary(at, "a zero byte, as binary files have"));
+        }
+        let mut line = String::from_utf8(bytes)
+            .map_err(|error| binary(error.utf8_error().valid_up_to(), "bytes that are no UTF-8 text"))?;
+        if self.number == 1 && line.starts_with('\u{feff}') {
+            line.drain(..'\u{feff}'.len_utf8());
+        }
+        Ok(Some(line))
+    }
+}
+
+/// About `bytes` bytes of text to train a tokenizer on: lines spread evenly over each file, which gets its share by
+/// weight. Conversations are written by `template` and cut where turns end.
+pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> Result<Vec<String>> {
+    let weights: f64 = files.iter().map(|(_, weight)| weight).sum();
+    let mut lines = Vec::new();
+    for (path, weight) in files {
+        let mut documents = Documents::open(path)?;
+        let (_, size) = documents.progress();
+        // Of every line, this share of its bytes is credited; the line is taken once it is paid.
+        let share = (bytes as f64 * weight / weights / size.max(1) as f64).min(1.0);
+        let mut credit = 0.0;
+        while let Some(part) = documents.next()? {
+            let (text, end) = match part.content {
+                Content::Text(text) => (text, "\n"),
+                Content::Chat(messages) => {
+                    let text = template.render(&messages, false);
+                    let problem = |error: sterna::Error| Error::Template {
+                        path: path.clone(),
+                        line: part.line,
+                        problem: error.to_string(),
+                    };
+                    (text.map_err(problem)?, END_OF_TURN)
+                }
+            };
+            for line in text.split_inclusive(end) {
+                credit += line.len() as f64 * share;
+                if credit >= line.len() as f64 {
+                    credit -= line.len() as f64;
+                    lines.push(line.strip_suffix(END_OF_TURN).unwrap_or(line).to_owned());
+                }
+            }
+        }
+    }
+    Ok(lines)
+}

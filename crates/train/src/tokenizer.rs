@@ -1,0 +1,127 @@
+//! Makes the tokenizer of a new model: byte-level byte-pair encoding.
+//!
+//! ```text
+//! 0, 1, 2     <|begin_of_text|>  <|end_of_text|>  <|eot_id|>
+//! 3 … 258     the 256 bytes
+//! 259 …       merges, most frequent first
+//! ```
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sterna::checkpoint::TextFiles;
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
+    TokenizerImpl,
+};
+
+use crate::{Error, Result};
+
+/// Begins every sequence; id 0.
+pub const BEGIN: &str = "<|begin_of_text|>";
+/// Ends a document; id 1.
+pub const END: &str = "<|end_of_text|>";
+/// Ends a turn of a conversation; id 2.
+pub const END_OF_TURN: &str = "<|eot_id|>";
+/// Fewest tokens of a vocabulary: those without merges.
+pub const FEWEST: usize = 3 + 256;
+
+/// What opens an answer. It is a word of its own wherever it stands, so that an answer that stands in a prompt has the
+/// tokens that the model wrote and learned: "Assistant: Hello" would otherwise hold " Hello", and after "Assistant: "
+/// there can only be "Hello".
+const OPENING: &str = "Assistant: ";
+/// The words of Qwen 2, with digits one by one: sums are easier for a small model so.
+const WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// BitNet b1.58 2B4T's, but with the BOS token that its users have to add themselves.
+const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}\
+    {{ m['role'] | capitalize + ': ' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+
+type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// The files of a new model's tokenizer.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// `tokenizer.json`
+    pub tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`, with the chat template.
+    pub settings: Value,
+}
+
+impl Files {
+    /// The files as a checkpoint holds them.
+    pub fn text(&self) -> TextFiles {
+        let (tokenizer, config) = (self.tokenizer.clone().into(), self.settings.clone());
+        TextFiles::HuggingFace { tokenizer, config, chat_template: None }
+    }
+
+    /// Writes both into a model's directory.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let settings = format!("{:#}\n", self.settings);
+        let files = [("tokenizer.json", &self.tokenizer[..]), ("tokenizer_config.json", settings.as_bytes())];
+        for (name, bytes) in files {
+            let path = directory.join(name);
+            std::fs::write(&path, bytes).map_err(Error::io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// `tokenizer_config.json` of a new model that sees `context` tokens.
+pub fn settings(context: usize) -> Value {
+    json!({
+        "bos_token": BEGIN,
+        "eos_token": END,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": false,
+        "chat_template": TEMPLATE,
+    })
+}
+
+/// Learns a vocabulary of at most `vocab` tokens from texts: fewer if they hold fewer pairs that occur twice.
+///
+/// # Errors
+/// [`Error::Recipe`] if `vocab` has no room for the bytes.
+pub fn train(texts: &[String], vocab: usize, context: usize) -> Result<Files> {
+    if vocab < FEWEST {
+        let problem = format!("a vocabulary of {vocab} tokens cannot hold the 256 bytes and 3 special tokens");
+        return Err(Error::Recipe(format!("{problem}; use {FEWEST} or more")));
+    }
+    let tokenizer = learn(texts, vocab).and_then(|pipeline| pipeline.to_string(false));
+    let tokenizer = tokenizer.map_err(|error| Error::Recipe(format!("the tokenizer cannot be trained: {error}")))?;
+    Ok(Files { tokenizer: tokenizer.into_bytes(), settings: settings(context) })
+}
+
+fn learn(texts: &[String], vocab: usize) -> tokenizers::Result<Pipeline> {
+    let isolated = |pattern| Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+    let bytes = ByteLevel::new(false, true, false);
+    let steps = [
+        isolated(SplitPattern::String(OPENING.into()))?.into(),
+        isolated(SplitPattern::Regex(WORDS.into()))?.into(),
+        PreTokenizerWrapper::ByteLevel(bytes),
+    ];
+    let processor = TemplateProcessing::builder()
+        .try_single(format!("{BEGIN} $A"))?
+        .try_pair(format!("{BEGIN} $A $B:0"))?
+        .special_tokens(vec![(BEGIN, 0)])
+        .build()?;
+    let mut pipeline = Pipeline::new(BPE::default());
+    pipeline.with_pre_tokenizer(Some(Sequence::new(steps.into())));
+    pipeline.with_post_processor(Some(processor)).with_decoder(Some(bytes));
+    let mut trainer = BpeTrainer::builder()
+        .show_progress(false)
+        .vocab_size(vocab)
+        .min_frequency(2)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens([BEGIN, END, END_OF_TURN].map(|token| AddedToken::from(token, true)).into())
+        .build();
+    pipeline.train(&mut trainer, texts.iter())?;
+    Ok(pipeline)
+}
