@@ -17,6 +17,7 @@ mod run;
 mod sampling;
 mod shapes;
 mod tokenize;
+mod train;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -66,6 +67,7 @@ enum Verb {
     Logits(logits::Logits),
     Eval(eval::Eval),
     Bench(bench::Bench),
+    Train(train::Train),
 }
 
 impl Verb {
@@ -78,6 +80,7 @@ impl Verb {
             Self::Logits(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
+            Self::Train(verb) => verb.run(),
         }
     }
 }

@@ -48,4 +48,10 @@ impl Batch {
     pub fn positions(&self) -> Vec<usize> {
         self.sequences().flat_map(|rows| 0..rows.len()).collect()
     }
+
+    /// The rows that a loss is taken at, and their targets.
+    pub fn wanted(&self) -> (Vec<usize>, Vec<u32>) {
+        let wanted = self.targets.iter().copied().enumerate().filter(|(_, target)| *target != NONE);
+        wanted.unzip()
+    }
 }

@@ -81,6 +81,31 @@ pub enum Error {
         /// Rows of the model's embedding.
         vocab: usize,
     },
+    /// A checkpoint without what training needs.
+    #[error(
+        "{}: has no full-precision weights for `{name}`, only trits; use the model's master weights (Microsoft's \
+             are in bitnet-b1.58-2B-4T-bf16), or train an adapter with --adapter", path.display()
+    )]
+    Latents {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A checkpoint of a run cannot be gone on from.
+    #[error("{}: {problem}; remove it to begin the run again", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The numbers of a run left what can be computed with.
+    #[error("training diverged: {what}; the last checkpoint is good: lower --rate and --other-rate, or raise --warm-up")]
+    Diverged {
+        /// What is no number any more.
+        what: String,
+    },
     /// A recipe asks for something impossible.
     #[error("{0}")]
     Recipe(String),

@@ -9,8 +9,18 @@
 pub mod batch;
 pub mod data;
 mod error;
+pub mod files;
+pub mod network;
+pub mod optimizer;
+pub mod pass;
 mod random;
+pub mod recipe;
+pub mod session;
+pub mod text;
 pub mod tokenizer;
+pub mod trainer;
+pub mod validation;
+pub mod weights;
 
 pub use batch::Batch;
 pub use error::{Error, Result};

@@ -1,5 +1,7 @@
 //! Random numbers that are a function of their seed.
 
+use sterna::kernels::math::{ln64, sin_cos};
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 pub(crate) struct Random(u64);
 
@@ -17,9 +19,16 @@ impl Random {
         z ^ z >> 31
     }
 
+    /// A number from the normal distribution with mean 0 and variance 1 (Box and Muller).
+    pub fn normal(&mut self) -> f32 {
+        let [radius, angle] = [0; 2].map(|_| ((self.next() >> 11) as f64 + 0.5) * 2f64.powi(-53));
+        let (_, cos) = sin_cos((angle * std::f64::consts::TAU) as f32);
+        ((-2.0 * ln64(radius)).sqrt() as f32) * cos
+    }
+
     /// A number below `n`, which is not 0.
     fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
+        (u128::from(self.next()) * n as u128 >> 64) as usize
     }
 
     /// The numbers from 0 to `n` in a random order (Fisher and Yates).

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::TextFiles;
+use sterna::text::ChatTemplate;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -31,17 +32,15 @@ pub const END_OF_TURN: &str = "<|eot_id|>";
 /// Fewest tokens of a vocabulary: those without merges.
 pub const FEWEST: usize = 3 + 256;
 
-/// What opens an answer. It is a word of its own wherever it stands, so that an answer that stands in a prompt has the
-/// tokens that the model wrote and learned: "Assistant: Hello" would otherwise hold " Hello", and after "Assistant: "
-/// there can only be "Hello".
-const OPENING: &str = "Assistant: ";
-/// The words of Qwen 2, with digits one by one: sums are easier for a small model so.
+/// The words of Qwen 2, by which GGUF files can name them. Digits stand one by one: sums are easier for a small model so.
 const WORDS: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// BitNet b1.58 2B4T's, but with the BOS token that its users have to add themselves.
+/// Roles and turns as BitNet b1.58 2B4T writes them, but BOS is there, and a line break stands behind the role: it is one
+/// word with the colon, so an answer that stands in a prompt has the tokens that the model wrote and learned. After
+/// "Assistant: " it would write "Hello", and then read " Hello".
 const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}\
-    {{ m['role'] | capitalize + ': ' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
-    {% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+    {{ m['role'] | capitalize + ':\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
 
 type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
@@ -85,6 +84,12 @@ pub fn settings(context: usize) -> Value {
     })
 }
 
+/// The chat template of a new model.
+pub fn template(context: usize) -> Result<ChatTemplate> {
+    let text = Files { tokenizer: Vec::new(), settings: settings(context) }.text();
+    ChatTemplate::new(&text)?.ok_or_else(|| Error::Recipe("a new model has no chat template".into()))
+}
+
 /// Learns a vocabulary of at most `vocab` tokens from texts: fewer if they hold fewer pairs that occur twice.
 ///
 /// # Errors
@@ -103,7 +108,6 @@ fn learn(texts: &[String], vocab: usize) -> tokenizers::Result<Pipeline> {
     let isolated = |pattern| Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
     let bytes = ByteLevel::new(false, true, false);
     let steps = [
-        isolated(SplitPattern::String(OPENING.into()))?.into(),
         isolated(SplitPattern::Regex(WORDS.into()))?.into(),
         PreTokenizerWrapper::ByteLevel(bytes),
     ];

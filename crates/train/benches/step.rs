@@ -1,0 +1,67 @@
+//! Tokens a second of whole training steps: the shape of the embedded model, random tokens, 16 sequences of 256.
+//!
+//! `cargo bench -p sterna-train`; what it is compared with is in docs/benchmarks.md.
+
+use std::time::Instant;
+
+use sterna::kernels::Cpu;
+use sterna_train::Batch;
+use sterna_train::network::Network;
+use sterna_train::recipe::{Recipe, Schedule, Shape};
+use sterna_train::trainer::{Trainer, random};
+
+const SHAPE: Shape = Shape {
+    vocab: 4096,
+    hidden: 256,
+    intermediate: 768,
+    layers: 8,
+    heads: 4,
+    kv_heads: 2,
+    context: 256,
+    rope_theta: 10_000.0,
+};
+const STEPS: usize = 12;
+
+fn main() {
+    let recipe = Recipe {
+        shape: SHAPE,
+        data: Vec::new(),
+        validate: None,
+        from: None,
+        steps: 1000,
+        batch: 4096,
+        rate: 2e-3,
+        other_rate: 2e-3,
+        schedule: Schedule::Wsd,
+        warm_up: 0,
+        decay: 0.2,
+        weight_decay: 0.1,
+        clip: 1.0,
+        z_loss: 1e-4,
+        full_precision: 0,
+        save_every: 100,
+        seed: 1,
+    };
+    let config = SHAPE.config(vec![1]).expect("a possible shape");
+    let parameters = random(&Network::of(&config), 1);
+    let cpu = Cpu::new(0).expect("STERNA_ISA names a set");
+    let mut trainer = Trainer::new(cpu, recipe, config, parameters);
+    let batches: Vec<Batch> = (0..2).map(batch).collect();
+    let mut seconds: Vec<f64> = (0..STEPS)
+        .map(|_| {
+            let begin = Instant::now();
+            trainer.step(&batches).expect("a step");
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    println!("{:.0} tokens/s (median of {STEPS} steps of 4096 tokens)", 4096.0 / seconds[STEPS / 2]);
+}
+
+/// 8 sequences of 256 random tokens.
+fn batch(seed: u32) -> Batch {
+    let token = |i: u32| (i.wrapping_add(seed << 16).wrapping_mul(2_654_435_761) >> 20) % 4096;
+    let tokens: Vec<u32> = (0..2048).map(token).collect();
+    let targets = (1..2049).map(token).collect();
+    Batch { tokens, targets, starts: (0..8).map(|i| i * 256).collect() }
+}

@@ -1,0 +1,238 @@
+//! One batch forward, with the engine's own kernels, and its gradients back.
+//!
+//! ```text
+//! h ─► norm ─► quantise ─► q k v ─► rotate ─► attend ─► norm ─► quantise ─► o ─► + h
+//!   ─► norm ─► quantise ─► gate up ─► relu²· ─► norm ─► quantise ─► down ─► + h
+//! ```
+
+use sterna::checkpoint::Config;
+use sterna::kernels::attention::backward as attention;
+use sterna::kernels::gradient::{LossSums, LossTerms};
+use sterna::kernels::{Cpu, Rows};
+use sterna::model;
+use sterna::model::kv::{KvCache, KvType, PAGE, SequenceId};
+use sterna::model::rotation::{Rope, Rotation};
+
+use crate::batch::Batch;
+use crate::network::{Layer, Network};
+use crate::weights::{self, Input, Precision, Weight};
+
+/// Rows whose logits are in memory together.
+const LOGITS: usize = 256;
+
+/// Runs batches through networks of one shape.
+pub struct Pass {
+    config: Config,
+    /// Of every position.
+    rotation: Rotation,
+    /// Of one layer: each layer overwrites the one before.
+    cache: KvCache,
+}
+
+/// What a layer keeps for its gradients.
+struct Kept {
+    h: Rows,
+    qkv: Input,
+    q: Rows,
+    k: Rows,
+    v: Rows,
+    attended: Rows,
+    o: Input,
+    h_ffn: Rows,
+    gate_up: Input,
+    gate: Rows,
+    up: Rows,
+    down: Input,
+}
+
+/// A batch on its way through the layers.
+struct Run<'a> {
+    cpu: &'a Cpu,
+    precision: Precision,
+    eps: f32,
+    heads: attention::Heads,
+    batch: &'a Batch,
+    rotation: Rotation,
+}
+
+impl Pass {
+    /// For batches of at most `tokens` tokens.
+    pub fn new(config: &Config, tokens: usize) -> Self {
+        let positions: Vec<usize> = (0..config.context).collect();
+        // A sequence leaves a part of its last page unused, and may have one token only.
+        let cache = KvCache::new(&Config { layers: 1, ..config.clone() }, KvType::F16, tokens * PAGE);
+        Self {
+            config: config.clone(),
+            rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions),
+            cache,
+        }
+    }
+
+    /// Logits of the rows `picked`: `(row, vocab)`.
+    pub fn logits(
+        &mut self,
+        cpu: &Cpu,
+        weights: &Network<Weight>,
+        precision: Precision,
+        batch: &Batch,
+        picked: &[usize],
+    ) -> Rows {
+        let hidden = self.hidden(cpu, weights, precision, batch);
+        weights.embedding.embedding().logits(cpu, &hidden.select(picked))
+    }
+
+    /// Loss sums over the batch's targets.
+    pub fn loss(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> LossSums {
+        let hidden = self.hidden(cpu, weights, precision, batch);
+        let (rows, targets) = batch.wanted();
+        let parts = rows.chunks(LOGITS).zip(targets.chunks(LOGITS));
+        parts.fold(LossSums::default(), |sums, (rows, targets)| {
+            let mut logits = weights.embedding.embedding().logits(cpu, &hidden.select(rows));
+            sums + cpu.cross_entropy(&mut logits, targets, LossTerms { scale: 0.0, z: 0.0 })
+        })
+    }
+
+    /// The same, and the gradients of the loss are added to `gradients`.
+    pub fn gradients(
+        &mut self,
+        cpu: &Cpu,
+        weights: &Network<Weight>,
+        precision: Precision,
+        batch: &Batch,
+        terms: LossTerms,
+        gradients: &mut Network<Vec<f32>>,
+    ) -> LossSums {
+        let run = self.run(cpu, precision, batch);
+        let mut kept = Vec::with_capacity(weights.layers.len());
+        let h = self.forward(&run, weights, |layer| kept.push(layer));
+        let hidden = cpu.rms_norm(&h, weights.norm.norm(), run.eps);
+        let (sums, dhidden) = head(cpu, weights, &hidden, batch, terms, &mut gradients.embedding);
+        let mut dh = Rows::zeros(h.len(), h.dim());
+        cpu.rms_norm_backward(&h, weights.norm.norm(), run.eps, &dhidden, &mut dh, &mut gradients.norm);
+        let inverse = run.rotation.inverse();
+        for ((layer, kept), gradients) in weights.layers.iter().zip(kept).zip(&mut gradients.layers).rev() {
+            run.layer_backward(layer, kept, &inverse, &mut dh, gradients);
+        }
+        for (row, &token) in batch.tokens.iter().enumerate() {
+            let gradient = &mut gradients.embedding[token as usize * h.dim()..][..h.dim()];
+            gradient.iter_mut().zip(dh.row(row)).for_each(|(sum, d)| *sum += d);
+        }
+        sums
+    }
+
+    fn hidden(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> Rows {
+        let run = self.run(cpu, precision, batch);
+        let h = self.forward(&run, weights, drop);
+        cpu.rms_norm(&h, weights.norm.norm(), run.eps)
+    }
+
+    fn run<'a>(&self, cpu: &'a Cpu, precision: Precision, batch: &'a Batch) -> Run<'a> {
+        let c = &self.config;
+        let heads = attention::Heads { heads: c.heads, kv_heads: c.kv_heads, head_dim: c.head_dim };
+        Run { cpu, precision, eps: c.rms_eps, heads, batch, rotation: self.rotation.select(&batch.positions()) }
+    }
+
+    /// Hidden states behind the last layer; `keep` gets what each layer computed.
+    fn forward(&mut self, run: &Run<'_>, weights: &Network<Weight>, mut keep: impl FnMut(Kept)) -> Rows {
+        let cpu = run.cpu;
+        let mut rows = model::Batch::default();
+        let sequences: Vec<SequenceId> = run.batch.sequences().map(|_| self.cache.add()).collect();
+        for (id, sequence) in sequences.iter().zip(run.batch.sequences()) {
+            let room = self.cache.reserve(*id, sequence.len());
+            assert!(room, "the cache was made for batches of this size");
+            rows.push(*id, 0, &run.batch.tokens[sequence]);
+        }
+        let mut h = weights.embedding.embedding().lookup(&run.batch.tokens);
+        for layer in &weights.layers {
+            let x = cpu.rms_norm(&h, layer.attention_norm.norm(), run.eps);
+            let qkv = Input::new(cpu, x, run.precision);
+            let [q, k, v] = weights::forward(cpu, [&layer.q, &layer.k, &layer.v], &qkv);
+            let (q, k) = (run.rotation.apply(cpu, q), run.rotation.apply(cpu, k));
+            self.cache.store(cpu, 0, &rows, &k, &v);
+            let attended = self.cache.attend(cpu, 0, &rows, &q);
+            let x = cpu.rms_norm(&attended, layer.attention_sub_norm.norm(), run.eps);
+            let o = Input::new(cpu, x, run.precision);
+            let [a] = weights::forward(cpu, [&layer.o], &o);
+            let mut h_ffn = h.clone();
+            cpu.add(&mut h_ffn, &a);
+
+            let x = cpu.rms_norm(&h_ffn, layer.ffn_norm.norm(), run.eps);
+            let gate_up = Input::new(cpu, x, run.precision);
+            let [gate, up] = weights::forward(cpu, [&layer.gate, &layer.up], &gate_up);
+            let mut gated = gate.clone();
+            cpu.relu2_mul(&mut gated, &up);
+            let x = cpu.rms_norm(&gated, layer.ffn_sub_norm.norm(), run.eps);
+            let down = Input::new(cpu, x, run.precision);
+            let [f] = weights::forward(cpu, [&layer.down], &down);
+            let mut next = h_ffn.clone();
+            cpu.add(&mut next, &f);
+            let h = std::mem::replace(&mut h, next);
+            keep(Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });
+        }
+        sequences.into_iter().for_each(|sequence| self.cache.remove(sequence));
+        h
+    }
+}
+
+impl Run<'_> {
+    /// Takes the gradient of a layer's output, `dh`, to that of its input.
+    fn layer_backward(
+        &self,
+        layer: &Layer<Weight>,
+        kept: Kept,
+        inverse: &Rotation,
+        dh: &mut Rows,
+        gradients: &mut Layer<Vec<f32>>,
+    ) {
+        let (cpu, eps) = (self.cpu, self.eps);
+        let Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, mut gate, mut up, down } = kept;
+        let dx = weights::backward(cpu, [&layer.down], &down, [&*dh], [&mut gradients.down]);
+        let mut gated = gate.clone();
+        cpu.relu2_mul(&mut gated, &up);
+        let mut dgated = Rows::zeros(gated.len(), gated.dim());
+        let weight = layer.ffn_sub_norm.norm();
+        cpu.rms_norm_backward(&gated, weight, eps, &dx, &mut dgated, &mut gradients.ffn_sub_norm);
+        cpu.relu2_mul_backward(&mut gate, &mut up, &dgated);
+        let into = [&mut gradients.gate, &mut gradients.up];
+        let dx = weights::backward(cpu, [&layer.gate, &layer.up], &gate_up, [&gate, &up], into);
+        cpu.rms_norm_backward(&h_ffn, layer.ffn_norm.norm(), eps, &dx, dh, &mut gradients.ffn_norm);
+
+        let dx = weights::backward(cpu, [&layer.o], &o, [&*dh], [&mut gradients.o]);
+        let mut dattended = Rows::zeros(attended.len(), attended.dim());
+        let weight = layer.attention_sub_norm.norm();
+        cpu.rms_norm_backward(&attended, weight, eps, &dx, &mut dattended, &mut gradients.attention_sub_norm);
+        let sequences: Vec<_> = self.batch.sequences().collect();
+        let forward = attention::Forward { q: &q, k: &k, v: &v, out: &attended, dout: &dattended };
+        let [dq, dk, dv] = attention::backward(cpu, self.heads, &sequences, &forward);
+        let (dq, dk) = (inverse.apply(cpu, dq), inverse.apply(cpu, dk));
+        let into = [&mut gradients.q, &mut gradients.k, &mut gradients.v];
+        let dx = weights::backward(cpu, [&layer.q, &layer.k, &layer.v], &qkv, [&dq, &dk, &dv], into);
+        cpu.rms_norm_backward(&h, layer.attention_norm.norm(), eps, &dx, dh, &mut gradients.attention_norm);
+    }
+}
+
+/// The loss and the gradient of the hidden states behind it, some rows of logits at a time; rows without a target have
+/// the gradient 0.
+fn head(
+    cpu: &Cpu,
+    weights: &Network<Weight>,
+    hidden: &Rows,
+    batch: &Batch,
+    terms: LossTerms,
+    gradient: &mut [f32],
+) -> (LossSums, Rows) {
+    let embedding = weights.embedding.embedding();
+    let mut dhidden = Rows::zeros(hidden.len(), hidden.dim());
+    let mut sums = LossSums::default();
+    let (rows, targets) = batch.wanted();
+    for (rows, targets) in rows.chunks(LOGITS).zip(targets.chunks(LOGITS)) {
+        let picked = hidden.select(rows);
+        let mut logits = embedding.logits(cpu, &picked);
+        sums = sums + cpu.cross_entropy(&mut logits, targets, terms);
+        let d = embedding.logits_backward(cpu, &picked, &logits, gradient);
+        for (i, &row) in rows.iter().enumerate() {
+            dhidden.row_mut(row).copy_from_slice(d.row(i));
+        }
+    }
+    (sums, dhidden)
+}

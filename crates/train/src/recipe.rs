@@ -1,0 +1,170 @@
+//! What is trained, on what and how: the part of a run that its user decides, saved as `train.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sterna::checkpoint::{Architecture, Config};
+
+use crate::optimizer::Rates;
+use crate::weights::Precision;
+use crate::{Error, Result};
+
+/// A network's dimensions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Tokens in the vocabulary.
+    pub vocab: usize,
+    /// Features of a token.
+    pub hidden: usize,
+    /// Features inside the feed-forward block.
+    pub intermediate: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Longest sequence.
+    pub context: usize,
+    /// Base of the rotary embedding.
+    pub rope_theta: f64,
+}
+
+/// How the rate changes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Warm-up, stable, and a last part in which the rate falls to 0.
+    Wsd,
+    /// Falls linearly, from the middle on at two thirds: BitNet's. Source: "The Era of 1-bit LLMs: Training Tips, Code
+    /// and FAQ" (Microsoft, 2024).
+    TwoStage,
+}
+
+/// How a run goes. Steps are counted from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The network.
+    pub shape: Shape,
+    /// Data files and the shares of tokens that come from each.
+    pub data: Vec<(PathBuf, f64)>,
+    /// Text that is not trained on.
+    pub validate: Option<PathBuf>,
+    /// Where the first weights come from; random ones otherwise.
+    pub from: Option<PathBuf>,
+    /// Updates.
+    pub steps: usize,
+    /// Most tokens of an update.
+    pub batch: usize,
+    /// Greatest rate of the linear layers (Muon).
+    pub rate: f32,
+    /// Greatest rate of embedding and norms (AdamW).
+    pub other_rate: f32,
+    /// How rates change.
+    pub schedule: Schedule,
+    /// Steps in which rates grow to their greatest.
+    pub warm_up: usize,
+    /// Share of the steps in which [`Schedule::Wsd`] lets the rate fall.
+    pub decay: f64,
+    /// Share of a weight that a step takes away, times the rate; 0 in the last part of either schedule.
+    pub weight_decay: f32,
+    /// Most that the gradient's norm may be.
+    pub clip: f32,
+    /// Weight of the z-loss.
+    pub z_loss: f32,
+    /// Steps at the beginning that are computed without rounding to trits and int8.
+    pub full_precision: usize,
+    /// Steps between checkpoints.
+    pub save_every: usize,
+    /// Of the first weights and the order of data.
+    pub seed: u64,
+}
+
+impl Shape {
+    /// As the engine describes networks.
+    pub fn config(&self, eos: Vec<u32>) -> Result<Config> {
+        let positive = [
+            ("vocab", self.vocab),
+            ("hidden", self.hidden),
+            ("intermediate", self.intermediate),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv-heads", self.kv_heads),
+            ("context", self.context),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Recipe(format!("--{name} is 0; it has to be 1 at least")));
+        }
+        if !self.hidden.is_multiple_of(self.heads) || !(self.hidden / self.heads).is_multiple_of(2) {
+            let problem = "the hidden size has to be a multiple of the heads, each of an even size";
+            return Err(Error::Recipe(format!("--hidden {} --heads {}: {problem}", self.hidden, self.heads)));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let problem = "heads have to share key/value heads evenly";
+            return Err(Error::Recipe(format!("--heads {} --kv-heads {}: {problem}", self.heads, self.kv_heads)));
+        }
+        // Four rows share a byte in packed checkpoints.
+        if !self.intermediate.is_multiple_of(4) || !(self.kv_heads * self.hidden / self.heads).is_multiple_of(4) {
+            return Err(Error::Recipe("layers have to have a multiple of 4 rows: round --intermediate up".into()));
+        }
+        Ok(Config {
+            architecture: Architecture::Bitnet,
+            hidden: self.hidden,
+            intermediate: self.intermediate,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.hidden / self.heads,
+            vocab: self.vocab,
+            context: self.context,
+            rms_eps: 1e-5,
+            rope_theta: self.rope_theta,
+            tied: true,
+            eos,
+        })
+    }
+
+    /// The dimensions of a checkpoint. Fails if it is not of the kind that is trained.
+    pub fn of(config: &Config, path: &Path) -> Result<Self> {
+        if config.architecture != Architecture::Bitnet || !config.tied {
+            let remedy = "only models like BitNet b1.58 2B4T (ReLU², sub-norms, tied embedding) can be trained";
+            return Err(Error::Recipe(format!("{}: {remedy}", path.display())));
+        }
+        Ok(Self {
+            vocab: config.vocab,
+            hidden: config.hidden,
+            intermediate: config.intermediate,
+            layers: config.layers,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            context: config.context,
+            rope_theta: config.rope_theta,
+        })
+    }
+}
+
+impl Recipe {
+    /// How step `step` computes.
+    pub fn precision(&self, step: usize) -> Precision {
+        if step < self.full_precision { Precision::Full } else { Precision::Ternary }
+    }
+
+    /// The rates of step `step`.
+    pub fn rates(&self, step: usize) -> Rates {
+        let (at, steps) = (step as f64, self.steps as f64);
+        let warm = ((at + 1.0) / (self.warm_up as f64 + 1.0)).min(1.0);
+        let (share, last) = match self.schedule {
+            Schedule::Wsd => {
+                let decay = (self.decay * steps).max(1.0);
+                (((steps - at) / decay).min(1.0), at >= steps - decay)
+            }
+            Schedule::TwoStage => {
+                let last = 2.0 * at >= steps;
+                ((1.0 - at / steps) * if last { 2.0 / 3.0 } else { 1.0 }, last)
+            }
+        };
+        let share = (warm * share) as f32;
+        let weight_decay = if last { 0.0 } else { self.weight_decay };
+        Rates { linear: self.rate * share, other: self.other_rate * share, weight_decay }
+    }
+}

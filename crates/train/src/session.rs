@@ -1,0 +1,215 @@
+//! A training run from beginning to end: its files, its data and its steps.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use sterna::checkpoint::{Checkpoint, Data, encoding::Trits};
+use sterna::engine::{Engine, Options};
+use sterna::kernels::Cpu;
+use sterna::kernels::math::f16_to_f32;
+
+use crate::data::{Dataset, Packer, Sampler, Weighted};
+use crate::files::{RunDir, write_json};
+use crate::network::{Network, Parameter, Role, Slot};
+use crate::recipe::Recipe;
+use crate::text::Text;
+use crate::trainer::{Report, Trainer, random};
+use crate::validation::{self, Validation};
+use crate::weights::Precision;
+use crate::{Error, Result};
+
+/// A run that can go on.
+pub struct Session {
+    directory: RunDir,
+    text: Text,
+    trainer: Trainer,
+    sampler: Sampler,
+    validation: Option<Dataset>,
+    threads: usize,
+}
+
+/// What a run tells while it goes.
+pub enum Event<'a> {
+    /// A file is being tokenised: its path, bytes read and bytes in all.
+    Reading(&'a Path, u64, u64),
+    /// A step was done; the second number is how many tokens a second it read.
+    Step(Report, f64),
+    /// The validation text was scored.
+    Validation(usize, Validation),
+    /// A checkpoint was written.
+    Saved(usize),
+}
+
+impl Session {
+    /// Begins a run in the directory `out`, or goes on with the one there, which must have the same recipe.
+    pub fn open(recipe: Recipe, out: &Path, threads: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
+        let directory = RunDir::create(out)?;
+        same_recipe(&directory, &recipe)?;
+        let cpu = Cpu::new(threads).map_err(sterna::Error::from)?;
+        let base = recipe.from.as_deref().map(Checkpoint::open).transpose()?;
+        let mut config = recipe.shape.config(Vec::new())?;
+        let text = match &base {
+            Some(base) => Text::of(base)?,
+            None => Text::find_or_train(&directory.model(), &recipe.data, &config)?,
+        };
+        config.eos = text.tokenizer.stop_tokens();
+        let packer = Packer::new(&text.tokenizer, text.template.as_ref(), config.vocab, config.context)?;
+        let mut read = |path: &Path| {
+            Dataset::read(path, &packer, &cpu.pool, |p| tell(Event::Reading(path, p.read, p.size)))
+        };
+        let sources = recipe.data.iter().map(|(path, weight)| Ok(Weighted { data: read(path)?, weight: *weight }));
+        let sampler = Sampler::new(sources.collect::<Result<_>>()?, recipe.seed)?;
+        let validation = recipe.validate.as_deref().map(&mut read).transpose()?;
+        let slots = Network::of(&config);
+        let parameters = match &base {
+            Some(base) => slots.try_map(|slot| latents(&cpu, base, slot))?,
+            None => random(&slots, recipe.seed),
+        };
+        let trainer = Trainer::new(cpu, recipe, config, parameters);
+        let mut session = Self { directory, text, trainer, sampler, validation, threads };
+        session.resume()?;
+        Ok(session)
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        if let Some(cursor) = self.directory.load_state(&mut self.trainer)? {
+            self.sampler.restore(&cursor)?;
+        }
+        write_json(&self.directory.recipe(), self.trainer.recipe())?;
+        forget_after(&self.directory.log(), self.trainer.step_number())
+    }
+
+    /// What is trained.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// Steps until the recipe's last one or until `stop` says so; then the run is saved.
+    pub fn run(&mut self, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let path = self.directory.log();
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let log = |line: Value| writeln!(&file, "{line}").map_err(Error::io(&path));
+        let (steps, every) = (self.trainer.recipe().steps, self.trainer.recipe().save_every.max(1));
+        while self.trainer.step_number() < steps {
+            let begin = Instant::now();
+            let batches = self.trainer.batches(&mut self.sampler);
+            let report = self.trainer.step(&batches)?;
+            let speed = report.tokens as f64 / begin.elapsed().as_secs_f64();
+            log(line(&report, speed))?;
+            tell(Event::Step(report, speed));
+            let stopped = stop();
+            if report.step.is_multiple_of(every) || report.step == steps || stopped {
+                self.save()?;
+                tell(Event::Saved(report.step));
+                if let Some(validation) = self.validate()?.filter(|_| !stopped) {
+                    log(json!({ "step": report.step, "validation": validation }))?;
+                    tell(Event::Validation(report.step, validation));
+                }
+            }
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<()> {
+        self.directory.save_model(&self.trainer, &self.text)?;
+        self.directory.save_state(&self.trainer, &self.sampler.cursor())
+    }
+
+    /// Scores the validation text with the saved model: by the engine, or by the trainer if it is not ternary.
+    fn validate(&mut self) -> Result<Option<Validation>> {
+        let Some(data) = &self.validation else { return Ok(None) };
+        let batches = validation::batches(data);
+        let last = self.trainer.step_number().saturating_sub(1);
+        if self.trainer.recipe().precision(last) == Precision::Full {
+            let sum = self.trainer.cross_entropy(&batches, Precision::Full)?;
+            return Validation::new(sum, &batches, &self.text.tokenizer).map(Some);
+        }
+        let options = Options { threads: self.threads, ..Options::default() };
+        let engine = Engine::open(self.directory.model(), &options)?;
+        Validation::by_engine(&engine, self.trainer.cpu(), &batches, &self.text.tokenizer).map(Some)
+    }
+}
+
+fn line(report: &Report, speed: f64) -> Value {
+    json!({
+        "step": report.step,
+        "tokens": report.tokens,
+        "targets": report.targets,
+        "loss": report.loss,
+        "squared_log_z": report.squared_log_z,
+        "gradient_norm": report.gradient_norm,
+        "rate": report.rate,
+        "precision": if report.precision == Precision::Full { "full" } else { "ternary" },
+        "tokens_per_s": speed,
+    })
+}
+
+/// A run that is there already must be this one.
+fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<()> {
+    let path = directory.recipe();
+    if !path.exists() {
+        return Ok(());
+    }
+    if read_recipe(&path)? == *recipe {
+        return Ok(());
+    }
+    let problem = "holds a run with another recipe (train.json says which)";
+    let remedy = "choose another --out, or go on with that run by giving --out alone";
+    Err(Error::Recipe(format!("{}: {problem}; {remedy}", directory.path().display())))
+}
+
+/// The recipe of a run.
+pub fn read_recipe(path: &Path) -> Result<Recipe> {
+    let text = fs::read(path).map_err(Error::io(path))?;
+    serde_json::from_slice(&text).map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })
+}
+
+/// Drops the log's lines of steps that were not saved: they will be done again.
+fn forget_after(log: &Path, step: usize) -> Result<()> {
+    let Ok(file) = fs::File::open(log) else { return Ok(()) };
+    let mut kept = Vec::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(Error::io(log))?;
+        let of = serde_json::from_slice::<Value>(&line).ok().and_then(|line| line["step"].as_u64());
+        if of.is_some_and(|of| of <= step as u64) {
+            kept.extend_from_slice(&line);
+            kept.push(b'\n');
+        }
+    }
+    crate::files::replace(log, |path| fs::write(path, &kept).map_err(Error::io(path)))
+}
+
+/// The values of a checkpoint's tensor in full precision.
+fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter> {
+    let values = match slot.role {
+        Role::Norm => checkpoint.vector(&slot.name, slot.cols)?,
+        Role::Embedding => {
+            let ids: Vec<u32> = (0..slot.rows as u32).collect();
+            checkpoint.dense(&slot.name, slot.rows, slot.cols)?.lookup(cpu, &ids).data().to_vec()
+        }
+        Role::Linear => match checkpoint.tensors.get(&slot.name).map(|tensor| &tensor.data) {
+            Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => master(trits),
+            _ => None,
+        }
+        .ok_or_else(|| Error::Latents { path: checkpoint.path.clone(), name: slot.name.clone() })?,
+    };
+    Ok(Parameter { slot: slot.clone(), values })
+}
+
+/// Master weights, if that is what is stored.
+fn master(trits: &Trits) -> Option<Vec<f32>> {
+    let bytes = trits.bytes();
+    let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    Some(match trits.encoding().name {
+        "bf16" => halves().map(|half| f32::from_bits(u32::from(half) << 16)).collect(),
+        "f16" => halves().map(f16_to_f32).collect(),
+        "f32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,59 @@
+//! The text side of the model that is trained: found in its checkpoint or in the run's directory, or made from the data.
+
+use std::path::{Path, PathBuf};
+
+use sterna::checkpoint::{Checkpoint, Config, TextFiles};
+use sterna::text::{ChatTemplate, Tokenizer};
+
+use crate::tokenizer::{self, Files};
+use crate::{Error, Result, data};
+
+/// Bytes of text that a tokenizer is made from.
+const SAMPLE: u64 = 20 << 20;
+
+/// Tokenizer and template, as files and ready for use.
+pub struct Text {
+    /// As they are written beside the model.
+    pub files: Files,
+    /// Made of them.
+    pub tokenizer: Tokenizer,
+    /// Of conversations, if the model has one.
+    pub template: Option<ChatTemplate>,
+}
+
+impl Text {
+    fn new(path: &Path, files: Files, config: &Config) -> Result<Self> {
+        let text = files.text();
+        let tokenizer = Tokenizer::new(path, &text, config)?;
+        let template = ChatTemplate::new(&text)?;
+        Ok(Self { files, tokenizer, template })
+    }
+
+    /// That of a checkpoint.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let TextFiles::HuggingFace { tokenizer, config, chat_template } = &checkpoint.text else {
+            let remedy = "pass a Hugging Face directory that has tokenizer.json";
+            return Err(Error::Recipe(format!("{}: has no tokenizer of that kind; {remedy}", checkpoint.path.display())));
+        };
+        let mut settings = config.clone();
+        if let (Some(template), Some(settings)) = (chat_template, settings.as_object_mut()) {
+            settings.insert("chat_template".into(), template.clone().into());
+        }
+        Self::new(&checkpoint.path, Files { tokenizer: tokenizer.to_vec(), settings }, &checkpoint.config)
+    }
+
+    /// That in the directory `model`, made from the data if there is none yet.
+    pub fn find_or_train(model: &Path, data: &[(PathBuf, f64)], config: &Config) -> Result<Self> {
+        let path = model.join("tokenizer.json");
+        if path.exists() {
+            let read = |name: &str| std::fs::read(model.join(name)).map_err(Error::io(&path));
+            let settings = serde_json::from_slice(&read("tokenizer_config.json")?);
+            let settings = settings.map_err(|error| Error::State { path: path.clone(), problem: error.to_string() })?;
+            return Self::new(model, Files { tokenizer: read("tokenizer.json")?, settings }, config);
+        }
+        let sample = data::sample(data, SAMPLE, &tokenizer::template(config.context)?)?;
+        let files = tokenizer::train(&sample, config.vocab, config.context)?;
+        files.write(model)?;
+        Self::new(model, files, config)
+    }
+}

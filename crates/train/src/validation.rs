@@ -1,0 +1,69 @@
+//! How well the model predicts text that it is not trained on.
+
+use serde::Serialize;
+use sterna::engine::Engine;
+use sterna::kernels::Cpu;
+use sterna::kernels::gradient::LossTerms;
+use sterna::text::Tokenizer;
+
+use crate::batch::{Batch, NONE};
+use crate::data::Dataset;
+use crate::Result;
+
+/// Most tokens that are scored.
+const TOKENS: usize = 1 << 16;
+/// Tokens of a batch.
+const TOGETHER: usize = 2048;
+
+/// The score of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Validation {
+    /// Tokens predicted.
+    pub tokens: usize,
+    /// Mean cross-entropy of one, in nats.
+    pub loss: f64,
+    /// Bits that a byte of their text takes.
+    pub bits_per_byte: f64,
+}
+
+/// Pieces from all over the data.
+pub fn batches(data: &Dataset) -> Vec<Batch> {
+    data.batches(TOGETHER, data.tokens().div_ceil(TOKENS).max(1)).collect()
+}
+
+impl Validation {
+    /// From the sum of cross-entropies over the targets of `batches`.
+    pub fn new(cross_entropy: f64, batches: &[Batch], tokenizer: &Tokenizer) -> Result<Self> {
+        let (mut tokens, mut bytes) = (0, 0);
+        for batch in batches {
+            for rows in batch.sequences() {
+                let wanted = batch.targets[rows].iter().copied().filter(|target| *target != NONE);
+                let wanted: Vec<u32> = wanted.collect();
+                tokens += wanted.len();
+                bytes += tokenizer.decode(&wanted, true)?.len();
+            }
+        }
+        let bits_per_byte = cross_entropy / std::f64::consts::LN_2 / bytes.max(1) as f64;
+        Ok(Self { tokens, loss: cross_entropy / tokens.max(1) as f64, bits_per_byte })
+    }
+
+    /// Through the engine that will run the model.
+    pub fn by_engine(engine: &Engine, cpu: &Cpu, batches: &[Batch], tokenizer: &Tokenizer) -> Result<Self> {
+        let mut cross_entropy = 0.0;
+        for batch in batches {
+            for rows in batch.sequences() {
+                let mut targets = &batch.targets[rows.clone()];
+                engine.logits(&batch.tokens[rows], TOGETHER, &mut |logits| {
+                    let (these, rest) = targets.split_at(logits.len());
+                    targets = rest;
+                    let picked: Vec<usize> = (0..these.len()).filter(|i| these[*i] != NONE).collect();
+                    let these: Vec<u32> = picked.iter().map(|i| these[*i]).collect();
+                    let terms = LossTerms { scale: 0.0, z: 0.0 };
+                    cross_entropy += cpu.cross_entropy(&mut logits.select(&picked), &these, terms).cross_entropy;
+                    Ok(())
+                })?;
+            }
+        }
+        Self::new(cross_entropy, batches, tokenizer)
+    }
+}

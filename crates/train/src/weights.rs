@@ -1,0 +1,232 @@
+//! Parameters as a step uses them: rounded to bf16, as they are saved, and linear layers from there to trits by the
+//! rule that the engine's loader has.
+
+use sterna::checkpoint::encoding::{Trits, master};
+use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product};
+use sterna::kernels::{Activations, Bytes, Cpu, Packed, Rows, TernaryMatrix, ternary};
+
+use crate::network::{Network, Parameter, Role, Slot};
+use crate::{Error, Result};
+
+/// How linear layers compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// int8 activations, ternary weights: what the engine runs.
+    Ternary,
+    /// bf16 activations and weights: a warm start, or an unquantised twin.
+    Full,
+}
+
+/// A parameter ready for use.
+pub enum Weight {
+    /// Of a norm.
+    Norm(Vec<f32>),
+    /// Embedding and head.
+    Embedding(Embedding),
+    /// Linear layer.
+    Linear(Linear),
+}
+
+/// Rows to look up, and the head's matrix in both directions.
+pub struct Embedding {
+    rows: Rows,
+    /// `(hidden, vocab)`
+    forward: Bf16Panels,
+    /// `(vocab, hidden)`
+    backward: Bf16Panels,
+}
+
+/// A linear layer `(rows, cols)`.
+pub struct Linear {
+    rows: usize,
+    forward: Forward,
+    /// `(rows, cols)`: trits, or the weights.
+    backward: Bf16Panels,
+    scale: f32,
+}
+
+enum Forward {
+    Ternary(TernaryMatrix),
+    /// `(cols, rows)`
+    Full(Bf16Panels),
+}
+
+/// What linear layers read, kept for their gradients.
+pub enum Input {
+    /// int8 codes.
+    Codes(Activations),
+    /// As it is; rounded to bf16 in products.
+    Full(Rows),
+}
+
+/// Rounds to the nearest bf16, ties to even; NaN stays one.
+pub fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+fn rounded(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|x| f32::from_bits(u32::from(to_bf16(*x)) << 16)).collect()
+}
+
+/// Everything a step needs of the parameters. Fails with [`Error::Diverged`] if a linear layer holds what is no number.
+pub fn prepare(cpu: &Cpu, parameters: &Network<Parameter>, precision: Precision) -> Result<Network<Weight>> {
+    parameters.try_map(|Parameter { slot, values }| {
+        Ok(match slot.role {
+            Role::Norm => Weight::Norm(rounded(values)),
+            Role::Embedding => Weight::Embedding(Embedding::new(cpu, slot, values)),
+            Role::Linear => Weight::Linear(Linear::new(cpu, slot, values, precision)?),
+        })
+    })
+}
+
+impl Weight {
+    /// A norm's weights.
+    pub fn norm(&self) -> &[f32] {
+        match self {
+            Self::Norm(weights) => weights,
+            _ => unreachable!("a network's roles are fixed"),
+        }
+    }
+
+    /// The embedding.
+    pub fn embedding(&self) -> &Embedding {
+        match self {
+            Self::Embedding(embedding) => embedding,
+            _ => unreachable!("a network's roles are fixed"),
+        }
+    }
+
+    /// A linear layer.
+    pub fn linear(&self) -> &Linear {
+        match self {
+            Self::Linear(linear) => linear,
+            _ => unreachable!("a network's roles are fixed"),
+        }
+    }
+}
+
+impl Embedding {
+    fn new(cpu: &Cpu, slot: &Slot, values: &[f32]) -> Self {
+        let rows = Rows::from_vec(slot.cols, rounded(values));
+        let forward = Bf16Panels::transposed(cpu, rows.data(), slot.rows, slot.cols);
+        let backward = Bf16Panels::of(cpu, rows.data(), slot.cols);
+        Self { rows, forward, backward }
+    }
+
+    /// The rows of some tokens.
+    pub fn lookup(&self, tokens: &[u32]) -> Rows {
+        self.rows.select(&tokens.iter().map(|&token| token as usize).collect::<Vec<_>>())
+    }
+
+    /// `(token, vocab)`. Hidden states go in as the sum of two bf16, so that only their last bits are lost.
+    pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
+        let (vocab, dim) = (self.rows.len(), hidden.dim());
+        let high = Rows::from_vec(dim, rounded(hidden.data()));
+        let low = hidden.data().iter().zip(high.data()).map(|(x, high)| x - high).collect();
+        let mut logits = Rows::zeros(hidden.len(), vocab);
+        for (part, add) in [(high, false), (Rows::from_vec(dim, low), true)] {
+            product(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, &part)), &self.forward, 1.0, add, logits.data_mut());
+        }
+        logits
+    }
+
+    /// The gradient of hidden states; that of the embedding is added to `gradient`.
+    pub fn logits_backward(&self, cpu: &Cpu, hidden: &Rows, dlogits: &Rows, gradient: &mut [f32]) -> Rows {
+        let mut dhidden = Rows::zeros(hidden.len(), hidden.dim());
+        let rows = Bf16Rows::from_rows(cpu, dlogits);
+        product(cpu, Left::Rows(&rows), &self.backward, 1.0, false, dhidden.data_mut());
+        let (left, right) =
+            (Bf16Panels::of(cpu, dlogits.data(), dlogits.dim()), Bf16Panels::of(cpu, hidden.data(), hidden.dim()));
+        product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
+        dhidden
+    }
+}
+
+impl Linear {
+    fn new(cpu: &Cpu, slot: &Slot, values: &[f32], precision: Precision) -> Result<Self> {
+        let (rows, cols) = (slot.rows, slot.cols);
+        if precision == Precision::Full {
+            let values = rounded(values);
+            let forward = Forward::Full(Bf16Panels::transposed(cpu, &values, rows, cols));
+            return Ok(Self { rows, forward, backward: Bf16Panels::of(cpu, &values, cols), scale: 1.0 });
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
+        let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
+        let latents = Trits::new(&master::BF16, rows, cols, Bytes::from(bytes)).map_err(diverged)?.quantized_at_load();
+        let scale = latents.scale(&cpu.pool).map_err(diverged)?;
+        let mut trits = vec![0i8; rows * cols];
+        for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
+            latents.row(scale, row, out).map_err(diverged)?;
+        }
+        let matrix = TernaryMatrix::pack(&cpu.pool, rows, cols, scale.value, |row, out: &mut [i8]| {
+            out.copy_from_slice(&trits[row * cols..][..cols]);
+            Ok::<_, Error>(())
+        })?;
+        let backward = Bf16Panels::of_trits(cpu, rows, cols, &trits);
+        Ok(Self { rows, forward: Forward::Ternary(matrix), backward, scale: scale.value })
+    }
+}
+
+impl Input {
+    /// Normed rows as layers of this precision read them.
+    pub fn new(cpu: &Cpu, x: Rows, precision: Precision) -> Self {
+        match precision {
+            Precision::Ternary => Self::Codes(Activations::quantize(cpu, &x)),
+            Precision::Full => Self::Full(x),
+        }
+    }
+}
+
+/// Products of layers with one input: `(token, rows)` each.
+pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -> [Rows; N] {
+    match input {
+        Input::Codes(codes) => {
+            let matrices = layers.map(|layer| match &layer.linear().forward {
+                Forward::Ternary(matrix) => matrix,
+                Forward::Full(_) => unreachable!("codes meet ternary layers"),
+            });
+            ternary::matmul(cpu, &matrices, codes).try_into().expect("one result a matrix")
+        }
+        Input::Full(x) => {
+            let left = Bf16Rows::from_rows(cpu, x);
+            layers.map(|layer| {
+                let Linear { rows, forward: Forward::Full(right), .. } = layer.linear() else {
+                    unreachable!("rows meet full layers")
+                };
+                let mut out = Rows::zeros(x.len(), *rows);
+                product(cpu, Left::Rows(&left), right, 1.0, false, out.data_mut());
+                out
+            })
+        }
+    }
+}
+
+/// The gradient of layers' common input before it was quantised, straight through; those of the weights are added to
+/// `gradients`.
+pub fn backward<const N: usize>(
+    cpu: &Cpu,
+    layers: [&Weight; N],
+    input: &Input,
+    dy: [&Rows; N],
+    gradients: [&mut Vec<f32>; N],
+) -> Rows {
+    let (right, scales) = match input {
+        // What the layer read was code / scale; the codes are exact in bf16, so the scale goes to the other side.
+        Input::Codes(codes) => {
+            (Bf16Panels::of_codes(cpu, codes), codes.scales().iter().map(|scale| 1.0 / scale).collect())
+        }
+        Input::Full(x) => (Bf16Panels::of(cpu, x.data(), x.dim()), vec![1.0; x.len()]),
+    };
+    let mut dx = Rows::zeros(dy[0].len(), right.cols());
+    for (i, ((layer, dy), gradient)) in layers.into_iter().zip(dy).zip(gradients).enumerate() {
+        let Linear { backward, scale, .. } = layer.linear();
+        product(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, dy)), backward, *scale, i > 0, dx.data_mut());
+        let left = Bf16Panels::scaled(cpu, dy.data(), dy.dim(), &scales);
+        product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
+    }
+    dx
+}
