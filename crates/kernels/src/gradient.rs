@@ -151,31 +151,38 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Cpu {
-    /// Gradients of [`Cpu::rms_norm`], added to `dx` (the shape of `x`) and `dweight`.
+    /// Gradients of [`Cpu::rms_norm`]: that of `x` plus `residual`, and the weights', which are added to `dweight`.
     pub fn rms_norm_backward(
         &self,
         x: &Rows,
         weight: &[f32],
         eps: f32,
         dy: &Rows,
-        dx: &mut Rows,
+        residual: Option<&Rows>,
         dweight: &mut [f32],
-    ) {
+    ) -> Rows {
         let dim = weight.len();
-        assert!(x.dim() == dim && dy.dim() == dim && dx.dim() == dim && dweight.len() == dim, "one weight a feature");
-        assert!(x.len() == dy.len() && x.len() == dx.len(), "one gradient a row");
+        assert!(x.dim() == dim && dy.dim() == dim && dweight.len() == dim, "one weight a feature");
+        assert!(x.len() == dy.len(), "one gradient a row");
+        assert!(residual.is_none_or(|rows| rows.len() == x.len() && rows.dim() == dim), "the shape of x");
+        let mut out = Rows::unwritten(x.len(), dim);
+        let dx = SendPtr(out.data_mut().as_mut_ptr());
         let mut partial = vec![0.0; x.len().div_ceil(BLOCK) * dim];
-        let dx = SendPtr(dx.data_mut().as_mut_ptr());
         self.pool.pieces(&mut partial, dim, |block, dweight| {
             for row in block * BLOCK..x.len().min((block + 1) * BLOCK) {
-                // SAFETY: row < rows of `dx`, which has rows of `dim`; a row is in one block.
+                // SAFETY: row < rows of `out`, which has rows of `dim`; a row is in one block.
                 let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(row * dim), dim) };
+                match residual {
+                    Some(residual) => dx.copy_from_slice(residual.row(row)),
+                    None => dx.fill(0.0),
+                }
                 self.set.rms_norm_backward(x.row(row), weight, dy.row(row), eps, dx, dweight);
             }
         });
         for partial in partial.chunks_exact(dim) {
             self.set.add(dweight, partial);
         }
+        out
     }
 
     /// Replaces `gate` and `up` by their gradients of `relu(gate)² · up`.
@@ -246,8 +253,10 @@ mod tests {
         let (dim, rows) = (37, 70);
         let (x, w, dy) = (values(1, dim * rows), values(2, dim), values(3, dim * rows));
         let rows_of = |data: &[f32]| Rows::from_vec(dim, data.to_vec());
-        let (mut dx, mut dw) = (Rows::zeros(rows, dim), vec![0.0; dim]);
-        cpu.rms_norm_backward(&rows_of(&x), &w, 1e-5, &rows_of(&dy), &mut dx, &mut dw);
+        let mut dw = vec![0.0; dim];
+        let dx = cpu.rms_norm_backward(&rows_of(&x), &w, 1e-5, &rows_of(&dy), None, &mut dw);
+        let moved = cpu.rms_norm_backward(&rows_of(&x), &w, 1e-5, &rows_of(&dy), Some(&dx), &mut vec![0.0; dim]);
+        assert!(moved.data().iter().zip(dx.data()).all(|(moved, d)| (moved - 2.0 * d).abs() < 1e-5));
         check("w", &w, &dw, |w| weighed(cpu.rms_norm(&rows_of(&x), w, 1e-5).data(), &dy));
         let one = |x: &[f32]| weighed(cpu.rms_norm(&rows_of(x), &w, 1e-5).data(), &dy[..dim]);
         check("x", &x[..dim], dx.row(0), one);

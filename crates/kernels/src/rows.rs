@@ -1,6 +1,6 @@
 //! `f32` rows: the shape every activation of a model has, `(token, feature)`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A dense row-major matrix of `f32`, one row a token.
 ///
@@ -12,12 +12,18 @@ pub struct Rows {
     data: Vec<f32>,
 }
 
-/// Buffers a thread keeps, and the most values of one that is kept.
+/// Buffers a thread keeps unless it asks for more, and the most values of one that is kept.
 const KEPT: usize = 12;
 const KEPT_VALUES: usize = 4 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static LIMIT: Cell<usize> = const { Cell::new(KEPT) };
+}
+
+/// From now on the calling thread keeps so many buffers of dropped rows. A training step keeps the rows of all its layers.
+pub fn keep_buffers(count: usize) {
+    LIMIT.set(count);
 }
 
 impl Drop for Rows {
@@ -27,7 +33,7 @@ impl Drop for Rows {
             // A thread that is ending has no list any more; the buffer is freed then.
             let _ = BUFFERS.try_with(|buffers| {
                 let mut buffers = buffers.borrow_mut();
-                if buffers.len() < KEPT {
+                if buffers.len() < LIMIT.get() {
                     buffers.push(buffer);
                 }
             });

@@ -343,6 +343,28 @@ impl Cpu {
         self.pool.pieces(x.data_mut(), dim, |i, x| self.set.add(x, y.row(i)));
     }
 
+    /// `x + y`
+    pub fn sum(&self, x: &crate::Rows, y: &crate::Rows) -> crate::Rows {
+        assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
+        let mut out = crate::Rows::unwritten(x.len(), x.dim());
+        self.pool.pieces(out.data_mut(), x.dim(), |i, out| {
+            out.copy_from_slice(x.row(i));
+            self.set.add(out, y.row(i));
+        });
+        out
+    }
+
+    /// `relu(gate)² · up`
+    pub fn relu2_product(&self, gate: &crate::Rows, up: &crate::Rows) -> crate::Rows {
+        assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
+        let mut out = crate::Rows::unwritten(gate.len(), gate.dim());
+        self.pool.pieces(out.data_mut(), gate.dim(), |i, out| {
+            out.copy_from_slice(gate.row(i));
+            self.set.relu2_mul(out, up.row(i));
+        });
+        out
+    }
+
     /// `gate = relu(gate)² · up`
     pub fn relu2_mul(&self, gate: &mut crate::Rows, up: &crate::Rows) {
         let dim = gate.dim();

@@ -107,11 +107,10 @@ impl Pass {
         let h = self.forward(&run, weights, |layer| kept.push(layer));
         let hidden = cpu.rms_norm(&h, weights.norm.norm(), run.eps);
         let (sums, dhidden) = head(cpu, weights, &hidden, batch, terms, &mut gradients.embedding);
-        let mut dh = Rows::zeros(h.len(), h.dim());
-        cpu.rms_norm_backward(&h, weights.norm.norm(), run.eps, &dhidden, &mut dh, &mut gradients.norm);
+        let mut dh = cpu.rms_norm_backward(&h, weights.norm.norm(), run.eps, &dhidden, None, &mut gradients.norm);
         let inverse = run.rotation.inverse();
         for ((layer, kept), gradients) in weights.layers.iter().zip(kept).zip(&mut gradients.layers).rev() {
-            run.layer_backward(layer, kept, &inverse, &mut dh, gradients);
+            dh = run.layer_backward(layer, kept, &inverse, dh, gradients);
         }
         for (row, &token) in batch.tokens.iter().enumerate() {
             let gradient = &mut gradients.embedding[token as usize * h.dim()..][..h.dim()];
@@ -153,20 +152,15 @@ impl Pass {
             let x = cpu.rms_norm(&attended, layer.attention_sub_norm.norm(), run.eps);
             let o = Input::new(cpu, x, run.precision);
             let [a] = weights::forward(cpu, [&layer.o], &o);
-            let mut h_ffn = h.clone();
-            cpu.add(&mut h_ffn, &a);
+            let h_ffn = cpu.sum(&h, &a);
 
             let x = cpu.rms_norm(&h_ffn, layer.ffn_norm.norm(), run.eps);
             let gate_up = Input::new(cpu, x, run.precision);
             let [gate, up] = weights::forward(cpu, [&layer.gate, &layer.up], &gate_up);
-            let mut gated = gate.clone();
-            cpu.relu2_mul(&mut gated, &up);
-            let x = cpu.rms_norm(&gated, layer.ffn_sub_norm.norm(), run.eps);
+            let x = cpu.rms_norm(&cpu.relu2_product(&gate, &up), layer.ffn_sub_norm.norm(), run.eps);
             let down = Input::new(cpu, x, run.precision);
             let [f] = weights::forward(cpu, [&layer.down], &down);
-            let mut next = h_ffn.clone();
-            cpu.add(&mut next, &f);
-            let h = std::mem::replace(&mut h, next);
+            let h = std::mem::replace(&mut h, cpu.sum(&h_ffn, &f));
             keep(Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });
         }
         sequences.into_iter().for_each(|sequence| self.cache.remove(sequence));
@@ -181,33 +175,30 @@ impl Run<'_> {
         layer: &Layer<Weight>,
         kept: Kept,
         inverse: &Rotation,
-        dh: &mut Rows,
+        dh: Rows,
         gradients: &mut Layer<Vec<f32>>,
-    ) {
+    ) -> Rows {
         let (cpu, eps) = (self.cpu, self.eps);
         let Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, mut gate, mut up, down } = kept;
-        let dx = weights::backward(cpu, [&layer.down], &down, [&*dh], [&mut gradients.down]);
-        let mut gated = gate.clone();
-        cpu.relu2_mul(&mut gated, &up);
-        let mut dgated = Rows::zeros(gated.len(), gated.dim());
-        let weight = layer.ffn_sub_norm.norm();
-        cpu.rms_norm_backward(&gated, weight, eps, &dx, &mut dgated, &mut gradients.ffn_sub_norm);
+        let dx = weights::backward(cpu, [&layer.down], &down, [&dh], [&mut gradients.down]);
+        let (gated, weight) = (cpu.relu2_product(&gate, &up), layer.ffn_sub_norm.norm());
+        let dgated = cpu.rms_norm_backward(&gated, weight, eps, &dx, None, &mut gradients.ffn_sub_norm);
         cpu.relu2_mul_backward(&mut gate, &mut up, &dgated);
         let into = [&mut gradients.gate, &mut gradients.up];
         let dx = weights::backward(cpu, [&layer.gate, &layer.up], &gate_up, [&gate, &up], into);
-        cpu.rms_norm_backward(&h_ffn, layer.ffn_norm.norm(), eps, &dx, dh, &mut gradients.ffn_norm);
+        let weight = layer.ffn_norm.norm();
+        let dh = cpu.rms_norm_backward(&h_ffn, weight, eps, &dx, Some(&dh), &mut gradients.ffn_norm);
 
-        let dx = weights::backward(cpu, [&layer.o], &o, [&*dh], [&mut gradients.o]);
-        let mut dattended = Rows::zeros(attended.len(), attended.dim());
+        let dx = weights::backward(cpu, [&layer.o], &o, [&dh], [&mut gradients.o]);
         let weight = layer.attention_sub_norm.norm();
-        cpu.rms_norm_backward(&attended, weight, eps, &dx, &mut dattended, &mut gradients.attention_sub_norm);
+        let dattended = cpu.rms_norm_backward(&attended, weight, eps, &dx, None, &mut gradients.attention_sub_norm);
         let sequences: Vec<_> = self.batch.sequences().collect();
         let forward = attention::Forward { q: &q, k: &k, v: &v, out: &attended, dout: &dattended };
         let [dq, dk, dv] = attention::backward(cpu, self.heads, &sequences, &forward);
         let (dq, dk) = (inverse.apply(cpu, dq), inverse.apply(cpu, dk));
         let into = [&mut gradients.q, &mut gradients.k, &mut gradients.v];
         let dx = weights::backward(cpu, [&layer.q, &layer.k, &layer.v], &qkv, [&dq, &dk, &dv], into);
-        cpu.rms_norm_backward(&h, layer.attention_norm.norm(), eps, &dx, dh, &mut gradients.attention_norm);
+        cpu.rms_norm_backward(&h, layer.attention_norm.norm(), eps, &dx, Some(&dh), &mut gradients.attention_norm)
     }
 }
 

@@ -3,6 +3,7 @@
 use sterna::checkpoint::Config;
 use sterna::kernels::Cpu;
 use sterna::kernels::gradient::{LossSums, LossTerms};
+use sterna::kernels::rows::keep_buffers;
 
 use crate::batch::Batch;
 use crate::data::Sampler;
@@ -16,6 +17,9 @@ use crate::{Error, Result};
 
 /// Tokens that go through the network together; more would not compute faster, but take more memory.
 const TOGETHER: usize = 2048;
+
+/// Rows that a layer has at a time, those kept for its gradients included.
+const BUFFERS_A_LAYER: usize = 12;
 
 /// Standard deviation of random weights.
 const DEVIATION: f32 = 0.02;
@@ -63,6 +67,7 @@ impl Trainer {
         let moments = parameters.map(Moments::zeros);
         let gradients = parameters.map(|parameter| vec![0.0; parameter.values.len()]);
         let pass = Pass::new(&config, TOGETHER.max(config.context));
+        keep_buffers(BUFFERS_A_LAYER * (config.layers + 1));
         Self { cpu, recipe, config, step: 0, parameters, moments, gradients, pass }
     }
 

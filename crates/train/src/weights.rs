@@ -2,7 +2,7 @@
 //! rule that the engine's loader has.
 
 use sterna::checkpoint::encoding::{Trits, master};
-use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product};
+use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
 use sterna::kernels::{Activations, Bytes, Cpu, Packed, Rows, TernaryMatrix, ternary};
 
 use crate::network::{Network, Parameter, Role, Slot};
@@ -38,7 +38,6 @@ pub struct Embedding {
 
 /// A linear layer `(rows, cols)`.
 pub struct Linear {
-    rows: usize,
     forward: Forward,
     /// `(rows, cols)`: trits, or the weights.
     backward: Bf16Panels,
@@ -68,8 +67,13 @@ pub fn to_bf16(x: f32) -> u16 {
     (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
+/// The nearest bf16.
+fn bf16(x: f32) -> f32 {
+    f32::from_bits(u32::from(to_bf16(x)) << 16)
+}
+
 fn rounded(values: &[f32]) -> Vec<f32> {
-    values.iter().map(|x| f32::from_bits(u32::from(to_bf16(*x)) << 16)).collect()
+    values.iter().map(|x| bf16(*x)).collect()
 }
 
 /// Everything a step needs of the parameters. Fails with [`Error::Diverged`] if a linear layer holds what is no number.
@@ -124,21 +128,19 @@ impl Embedding {
 
     /// `(token, vocab)`. Hidden states go in as the sum of two bf16, so that only their last bits are lost.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
-        let (vocab, dim) = (self.rows.len(), hidden.dim());
-        let high = Rows::from_vec(dim, rounded(hidden.data()));
-        let low = hidden.data().iter().zip(high.data()).map(|(x, high)| x - high).collect();
-        let mut logits = Rows::zeros(hidden.len(), vocab);
-        for (part, add) in [(high, false), (Rows::from_vec(dim, low), true)] {
-            product(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, &part)), &self.forward, 1.0, add, logits.data_mut());
-        }
+        let mut low = hidden.clone();
+        cpu.pool.pieces(low.data_mut(), hidden.dim(), |_, row| {
+            row.iter_mut().for_each(|x| *x -= bf16(*x));
+        });
+        let [high, low] = [hidden, &low].map(|part| Bf16Rows::from_rows(cpu, part));
+        let mut logits = product_rows(cpu, Left::Rows(&high), &self.forward, 1.0);
+        product(cpu, Left::Rows(&low), &self.forward, 1.0, true, logits.data_mut());
         logits
     }
 
     /// The gradient of hidden states; that of the embedding is added to `gradient`.
     pub fn logits_backward(&self, cpu: &Cpu, hidden: &Rows, dlogits: &Rows, gradient: &mut [f32]) -> Rows {
-        let mut dhidden = Rows::zeros(hidden.len(), hidden.dim());
-        let rows = Bf16Rows::from_rows(cpu, dlogits);
-        product(cpu, Left::Rows(&rows), &self.backward, 1.0, false, dhidden.data_mut());
+        let dhidden = product_rows(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, dlogits)), &self.backward, 1.0);
         let (left, right) =
             (Bf16Panels::of(cpu, dlogits.data(), dlogits.dim()), Bf16Panels::of(cpu, hidden.data(), hidden.dim()));
         product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
@@ -152,7 +154,7 @@ impl Linear {
         if precision == Precision::Full {
             let values = rounded(values);
             let forward = Forward::Full(Bf16Panels::transposed(cpu, &values, rows, cols));
-            return Ok(Self { rows, forward, backward: Bf16Panels::of(cpu, &values, cols), scale: 1.0 });
+            return Ok(Self { forward, backward: Bf16Panels::of(cpu, &values, cols), scale: 1.0 });
         }
         let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
         let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
@@ -167,7 +169,7 @@ impl Linear {
             Ok::<_, Error>(())
         })?;
         let backward = Bf16Panels::of_trits(cpu, rows, cols, &trits);
-        Ok(Self { rows, forward: Forward::Ternary(matrix), backward, scale: scale.value })
+        Ok(Self { forward: Forward::Ternary(matrix), backward, scale: scale.value })
     }
 }
 
@@ -194,12 +196,8 @@ pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -
         Input::Full(x) => {
             let left = Bf16Rows::from_rows(cpu, x);
             layers.map(|layer| {
-                let Linear { rows, forward: Forward::Full(right), .. } = layer.linear() else {
-                    unreachable!("rows meet full layers")
-                };
-                let mut out = Rows::zeros(x.len(), *rows);
-                product(cpu, Left::Rows(&left), right, 1.0, false, out.data_mut());
-                out
+                let Forward::Full(right) = &layer.linear().forward else { unreachable!("rows meet full layers") };
+                product_rows(cpu, Left::Rows(&left), right, 1.0)
             })
         }
     }
@@ -221,12 +219,16 @@ pub fn backward<const N: usize>(
         }
         Input::Full(x) => (Bf16Panels::of(cpu, x.data(), x.dim()), vec![1.0; x.len()]),
     };
-    let mut dx = Rows::zeros(dy[0].len(), right.cols());
-    for (i, ((layer, dy), gradient)) in layers.into_iter().zip(dy).zip(gradients).enumerate() {
+    let mut dx: Option<Rows> = None;
+    for ((layer, dy), gradient) in layers.into_iter().zip(dy).zip(gradients) {
         let Linear { backward, scale, .. } = layer.linear();
-        product(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, dy)), backward, *scale, i > 0, dx.data_mut());
+        let rows = Bf16Rows::from_rows(cpu, dy);
+        match &mut dx {
+            Some(dx) => product(cpu, Left::Rows(&rows), backward, *scale, true, dx.data_mut()),
+            None => dx = Some(product_rows(cpu, Left::Rows(&rows), backward, *scale)),
+        }
         let left = Bf16Panels::scaled(cpu, dy.data(), dy.dim(), &scales);
         product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
     }
-    dx
+    dx.expect("an input has a layer")
 }

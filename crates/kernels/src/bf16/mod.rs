@@ -24,7 +24,7 @@ use std::cell::RefCell;
 
 pub(crate) use convert::{panel, row, transposed};
 pub(crate) use dot::{Operands, dot};
-pub use product::{Left, product, product_serial};
+pub use product::{Left, product, product_rows, product_serial};
 
 use crate::activations::Activations;
 use crate::pool::Pool;

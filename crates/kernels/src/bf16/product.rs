@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Bf16Panels, Bf16Rows, Operands, PANEL};
 use crate::pool::SendPtr;
+use crate::rows::Rows;
 use crate::set::{Cpu, KernelSet};
 
 /// The left side of a product.
@@ -45,6 +46,13 @@ struct Job<'a> {
     scale: f32,
     add: bool,
     out: SendPtr<f32>,
+}
+
+/// [`product`] as new rows.
+pub fn product_rows(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32) -> Rows {
+    let mut out = Rows::unwritten(left.rows(), right.cols);
+    product(cpu, left, right, scale, false, out.data_mut());
+    out
 }
 
 /// `out[i][j] = scale · Σ_k left[i][k] · right[k][j]`, plus what `out[i][j]` was if `add`.
