@@ -6,8 +6,11 @@ use std::convert::Infallible;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use sterna_kernels::bf16::{Left, product};
 use sterna_kernels::set::{self, Cpu};
-use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{
+    Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary,
+};
 
 const HIDDEN: usize = 2560;
 const FEED_FORWARD: usize = 6912;
@@ -76,5 +79,40 @@ fn row_operations(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ternary_products, head_rows, row_operations);
+/// Tokens, outputs and inputs of a layer while training: gradients of its inputs and of its weights.
+fn training_products(c: &mut Criterion) {
+    const SHAPE: (usize, usize, usize) = (2048, 768, 256);
+    let (tokens, outputs, inputs) = SHAPE;
+    let mut group = c.benchmark_group("bf16 2048x768x256");
+    group.sample_size(20).throughput(Throughput::Elements((tokens * outputs * inputs) as u64));
+    let (dy, x, w) = (rows(tokens, outputs), rows(tokens, inputs), rows(outputs, inputs));
+    for cpu in cpus() {
+        let rows_of_dy = Bf16Rows::from_rows(&cpu, &dy);
+        let panels = |x: &Rows| Bf16Panels::of(&cpu, x.data(), x.dim());
+        let (dy_panels, x_panels, w_panels) = (panels(&dy), panels(&x), panels(&w));
+        let (mut dx, mut dw) = (vec![0.0; tokens * inputs], vec![0.0; outputs * inputs]);
+        group.bench_function(BenchmarkId::new(cpu.set.name, "dX"), |b| {
+            b.iter(|| product(&cpu, Left::Rows(&rows_of_dy), &w_panels, 1.0, false, &mut dx));
+        });
+        group.bench_function(BenchmarkId::new(cpu.set.name, "dW"), |b| {
+            b.iter(|| product(&cpu, Left::Transposed(&dy_panels), &x_panels, 1.0, true, &mut dw));
+        });
+    }
+    group.finish();
+    let mut group = c.benchmark_group("to bf16, 2048x768");
+    group.sample_size(20).throughput(Throughput::Elements((tokens * outputs) as u64));
+    for cpu in cpus() {
+        group.bench_function(BenchmarkId::new("rows", cpu.set.name), |b| {
+            b.iter(|| black_box(Bf16Rows::from_rows(&cpu, &dy)));
+        });
+        group.bench_function(BenchmarkId::new("panels", cpu.set.name), |b| {
+            b.iter(|| black_box(Bf16Panels::of(&cpu, dy.data(), outputs)));
+        });
+        group.bench_function(BenchmarkId::new("transposed", cpu.set.name), |b| {
+            b.iter(|| black_box(Bf16Panels::transposed(&cpu, dy.data(), tokens, outputs)));
+        });
+    }
+}
+
+criterion_group!(benches, ternary_products, head_rows, row_operations, training_products);
 criterion_main!(benches);

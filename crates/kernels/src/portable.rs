@@ -6,8 +6,8 @@
 //! construction. Only the integer dot products are written again with intrinsics.
 
 use crate::attention::{self, Dots, Scale, Segment, Terms};
-use crate::bf16::{self, View};
-pub(crate) use crate::bf16::{dot as bf16_dot, row as bf16_row, transposed as bf16_transposed};
+use crate::bf16;
+pub(crate) use crate::bf16::{dot as bf16_dot, row as bf16_row, turn as bf16_turn};
 pub(crate) use crate::codes::coded_dot;
 use crate::dense::{self, DenseType};
 pub(crate) use crate::gradient::{
@@ -215,16 +215,16 @@ pub(crate) fn int8_values(dots: &[i32], scale: Scale, out: &mut [f32]) {
     attention::int8_values(dots, scale, out);
 }
 
-/// A panel of bf16, rows multiplied with their scales.
+/// Two rows as pairs of bf16, multiplied with their scales.
 #[inline(always)]
-pub(crate) fn bf16_panel(view: View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]) {
-    bf16::panel(view, first, scales, out);
+pub(crate) fn bf16_pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]) {
+    bf16::pairs(rows, scales, out);
 }
 
-/// A panel of small integers as bf16.
+/// Two rows of small integers as pairs of bf16.
 #[inline(always)]
-pub(crate) fn bf16_integers(view: View<'_, i8>, first: usize, out: &mut [u32]) {
-    bf16::panel(view, first, &[], out);
+pub(crate) fn bf16_integers(rows: [&[i8]; 2], out: &mut [u32]) {
+    bf16::pairs(rows, [1.0; 2], out);
 }
 
 /// Exact dots of u8 tiles with int8 rows, added to `acc`.

@@ -2,7 +2,7 @@
 
 use crate::activations::Order;
 use crate::attention::{Dots, Scale, Segment, Terms};
-use crate::bf16::{Operands, View};
+use crate::bf16::Operands;
 use crate::codes::{Bits, Fit};
 use crate::dense::DenseType;
 use crate::gradient::LossTerms;
@@ -67,9 +67,9 @@ pub(crate) struct Floats {
     pub(crate) softmax_backward: unsafe fn(&[f32], &mut [f32], f32, f32),
     pub(crate) dot: unsafe fn(&[f32], &[f32]) -> f32,
     pub(crate) bf16_row: unsafe fn(&[f32], &mut [u32]),
-    pub(crate) bf16_panel: unsafe fn(View<'_, f32>, usize, &[f32], &mut [u32]),
-    pub(crate) bf16_integers: unsafe fn(View<'_, i8>, usize, &mut [u32]),
-    pub(crate) bf16_transposed: unsafe fn(View<'_, f32>, usize, &mut [u32]),
+    pub(crate) bf16_pairs: unsafe fn([&[f32]; 2], [f32; 2], &mut [u32]),
+    pub(crate) bf16_integers: unsafe fn([&[i8]; 2], &mut [u32]),
+    pub(crate) bf16_turn: unsafe fn(&[u32], usize, &mut [u32]),
     pub(crate) bf16_dot: unsafe fn(&Operands<'_>, &mut [f32]),
 }
 
@@ -100,9 +100,9 @@ macro_rules! float_kernels {
             softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
             dot(a: &[f32], b: &[f32]) -> f32;
             bf16_row(x: &[f32], out: &mut [u32]);
-            bf16_panel(view: crate::bf16::View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]);
-            bf16_integers(view: crate::bf16::View<'_, i8>, first: usize, out: &mut [u32]);
-            bf16_transposed(view: crate::bf16::View<'_, f32>, first: usize, out: &mut [u32]);
+            bf16_pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]);
+            bf16_integers(rows: [&[i8]; 2], out: &mut [u32]);
+            bf16_turn(rows: &[u32], step: usize, out: &mut [u32]);
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
@@ -201,9 +201,9 @@ methods! {
     softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
     dot(a: &[f32], b: &[f32]) -> f32;
     bf16_row(x: &[f32], out: &mut [u32]);
-    bf16_panel(view: View<'_, f32>, first: usize, scales: &[f32], out: &mut [u32]);
-    bf16_integers(view: View<'_, i8>, first: usize, out: &mut [u32]);
-    bf16_transposed(view: View<'_, f32>, first: usize, out: &mut [u32]);
+    bf16_pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]);
+    bf16_integers(rows: [&[i8]; 2], out: &mut [u32]);
+    bf16_turn(rows: &[u32], step: usize, out: &mut [u32]);
 }
 
 impl KernelSet {

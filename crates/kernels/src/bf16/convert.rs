@@ -1,9 +1,9 @@
 //! Rounding to bf16, into the two layouts. Plain loops, compiled for each set.
 
-use super::{PANEL, View};
+use super::PANEL;
 
 /// What can be rounded to bf16.
-pub(crate) trait Value: Copy + Default {
+pub(crate) trait Value: Copy {
     /// The 16 bits of `self · scale`.
     fn bits(self, scale: f32) -> u32;
 }
@@ -40,50 +40,30 @@ pub(crate) fn row(x: &[f32], out: &mut [u32]) {
     }
 }
 
-/// Pairs of neighbouring rows of the 32 columns from `first` on, zeros beyond the view.
+/// Pairs of two neighbouring rows, each multiplied with its scale. The second may be empty.
 #[inline(always)]
-pub(crate) fn panel<T: Value>(view: View<'_, T>, first: usize, scales: &[f32], out: &mut [u32]) {
-    let cols = first..view.cols.min(first + PANEL);
-    for (pair, out) in out.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-        let (even, even_scale) = values(view, 2 * pair, cols.clone(), scales);
-        let (odd, odd_scale) = values(view, 2 * pair + 1, cols.clone(), scales);
-        for j in 0..PANEL {
-            out[j] = even[j].bits(even_scale) | odd[j].bits(odd_scale) << 16;
+pub(crate) fn pairs<T: Value>([even, odd]: [&[T]; 2], scales: [f32; 2], out: &mut [u32]) {
+    if odd.is_empty() {
+        for (out, even) in out.iter_mut().zip(even) {
+            *out = even.bits(scales[0]);
         }
-    }
-}
-
-/// Some columns of a row, and its scale.
-#[inline(always)]
-fn values<T: Value>(view: View<'_, T>, row: usize, cols: std::ops::Range<usize>, scales: &[f32]) -> ([T; PANEL], f32) {
-    let mut out = [T::default(); PANEL];
-    if row >= view.rows {
-        return (out, 1.0);
-    }
-    let x = &view.row(row)[cols];
-    if x.len() == PANEL {
-        out.copy_from_slice(x);
     } else {
-        out[..x.len()].copy_from_slice(x);
+        for ((out, even), odd) in out.iter_mut().zip(even).zip(odd) {
+            *out = even.bits(scales[0]) | odd.bits(scales[1]) << 16;
+        }
     }
-    (out, if scales.is_empty() { 1.0 } else { scales[row] })
 }
 
-/// Pairs of neighbouring columns of the 32 rows from `first` on: a panel of the transpose.
+/// 32 rows of dwords, `step` apart, to a panel: `out[pair][row]`. Rows that are not there give anything, zeros beyond a
+/// row's end.
 #[inline(always)]
-pub(crate) fn transposed(view: View<'_, f32>, first: usize, out: &mut [u32]) {
+pub(crate) fn turn(rows: &[u32], step: usize, out: &mut [u32]) {
     const DEPTH: usize = 16;
-    let rows = first..view.rows.min(first + PANEL);
-    for (block, out) in out.chunks_exact_mut(DEPTH * PANEL).enumerate() {
-        let col = (block * 2 * DEPTH).min(view.cols);
-        let cols = col..view.cols.min(col + 2 * DEPTH);
-        let mut dwords = [[0; DEPTH]; PANEL];
-        for (i, dwords) in rows.clone().zip(&mut dwords) {
-            row(&view.row(i)[cols.clone()], dwords);
-        }
-        for pair in 0..DEPTH {
-            for i in 0..PANEL {
-                out[pair * PANEL + i] = dwords[i][pair];
+    for (block, out) in out.as_chunks_mut::<{ DEPTH * PANEL }>().0.iter_mut().enumerate() {
+        for (i, row) in rows.chunks_exact(step).enumerate() {
+            let row = &row[block * DEPTH..][..DEPTH];
+            for pair in 0..DEPTH {
+                out[pair * PANEL + i] = row[pair];
             }
         }
     }

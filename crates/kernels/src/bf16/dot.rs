@@ -1,6 +1,10 @@
 //! The inner product, for sets that have no instruction of their own for it.
 
+// Vectors are indexed: an iterator's closures may be compiled without the instruction set's features.
+#![allow(clippy::needless_range_loop)]
+
 use super::PANEL;
+use crate::portable::LANES;
 use crate::vector::Vector;
 
 /// Rows of the left side, and one panel of the right one.
@@ -27,16 +31,17 @@ impl Operands<'_> {
 /// `sums[row][column of the panel]`, in the order that the module writes down.
 #[inline(always)]
 pub(crate) fn dot<V: Vector>(operands: &Operands<'_>, sums: &mut [f32]) {
+    // Eight vectors of sums, or four and what they are multiplied with, stay in registers.
     let (next, rest) = match V::REGISTERS {
-        32.. => rows::<V, 8>(operands, 0, sums),
-        _ => rows::<V, 2>(operands, 0, sums),
+        32.. => rows::<V, 8, 2>(operands, 0, sums),
+        _ => rows::<V, 4, 1>(operands, 0, sums),
     };
-    rows::<V, 1>(operands, next, rest);
+    rows::<V, 1, 2>(operands, next, rest);
 }
 
 /// As many blocks of `R` rows as there are, beginning with row `first`; returns the row and the sums after them.
 #[inline(always)]
-fn rows<'a, V: Vector, const R: usize>(
+fn rows<'a, V: Vector, const R: usize, const C: usize>(
     operands: &Operands<'_>,
     first: usize,
     sums: &'a mut [f32],
@@ -45,28 +50,41 @@ fn rows<'a, V: Vector, const R: usize>(
     let (whole, rest) = sums.split_at_mut(count * R * PANEL);
     for i in 0..count {
         let left = &operands.left[(first + i * R) * operands.row_step..];
-        block::<V, R>(operands, left, &mut whole[i * R * PANEL..][..R * PANEL]);
+        let sums = &mut whole[i * R * PANEL..][..R * PANEL];
+        for column in (0..PANEL).step_by(C * LANES) {
+            block::<V, R, C>(operands, left, column, sums);
+        }
     }
     (first + count * R, rest)
 }
 
+/// `R` rows × `C` vectors of columns from `column` on.
 #[inline(always)]
-fn block<V: Vector, const R: usize>(operands: &Operands<'_>, left: &[u32], sums: &mut [f32]) {
-    let mut acc = [[V::splat(0.0); 2]; R];
+fn block<V: Vector, const R: usize, const C: usize>(
+    operands: &Operands<'_>,
+    left: &[u32],
+    column: usize,
+    sums: &mut [f32],
+) {
+    let mut acc = [[V::splat(0.0); C]; R];
     for pair in 0..operands.pairs {
-        let panel = &operands.panel[pair * PANEL..][..PANEL];
-        let (even, odd) = V::load_pairs(&panel[..16]);
-        let (even_2, odd_2) = V::load_pairs(&panel[16..]);
+        let panel = &operands.panel[pair * PANEL + column..][..C * LANES];
+        let mut columns = [(V::splat(0.0), V::splat(0.0)); C];
+        for c in 0..C {
+            columns[c] = V::load_pairs(&panel[c * LANES..][..LANES]);
+        }
         for r in 0..R {
             let dword = left[r * operands.row_step + pair * operands.pair_step];
-            let (x_even, x_odd) = (V::splat(f32::from_bits(dword << 16)), V::splat(f32::from_bits(dword & !0xffff)));
-            acc[r][0] = acc[r][0].add_product(x_odd, odd).add_product(x_even, even);
-            acc[r][1] = acc[r][1].add_product(x_odd, odd_2).add_product(x_even, even_2);
+            let (x_even, x_odd) = V::load_pairs(&[dword; LANES]);
+            for c in 0..C {
+                let (even, odd) = columns[c];
+                acc[r][c] = acc[r][c].add_product(x_odd, odd).add_product(x_even, even);
+            }
         }
     }
     for r in 0..R {
-        for half in 0..2 {
-            sums[r * PANEL + half * 16..][..16].copy_from_slice(&acc[r][half].lanes());
+        for c in 0..C {
+            sums[r * PANEL + column + c * LANES..][..LANES].copy_from_slice(&acc[r][c].lanes());
         }
     }
 }

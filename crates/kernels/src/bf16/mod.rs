@@ -22,12 +22,12 @@ mod product;
 
 use std::cell::RefCell;
 
-pub(crate) use convert::{panel, row, transposed};
+pub(crate) use convert::{pairs, row, turn};
 pub(crate) use dot::{Operands, dot};
 pub use product::{Left, product, product_rows, product_serial};
 
 use crate::activations::Activations;
-use crate::pool::Pool;
+use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::{Cpu, KernelSet};
 
@@ -35,6 +35,8 @@ use crate::set::{Cpu, KernelSet};
 pub(crate) const PANEL: usize = 32;
 /// Rows of dwords are padded with zeros to a multiple of this: a cache line, and what an AMX tile is deep.
 const PAIRS: usize = 16;
+/// Pairs of rows that go to all panels together; divides `PAIRS`.
+const BLOCK: usize = 4;
 
 /// Row-major values, a row every `stride`.
 #[derive(Clone, Copy)]
@@ -56,6 +58,16 @@ impl<'a, T> View<'a, T> {
     pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(cols <= stride && (rows == 0 || data.len() >= (rows - 1) * stride + cols), "rows beyond the data");
         Self { data, rows, cols, stride }
+    }
+
+    /// At most `count` rows from `first` on; none beyond the last.
+    fn block(&self, first: usize, count: usize) -> Self {
+        let first = first.min(self.rows);
+        Self {
+            data: &self.data[(first * self.stride).min(self.data.len())..],
+            rows: count.min(self.rows - first),
+            ..*self
+        }
     }
 
     #[inline(always)]
@@ -130,7 +142,10 @@ impl Bf16Panels {
     pub fn scaled(cpu: &Cpu, data: &[f32], cols: usize, scales: &[f32]) -> Self {
         let view = View::new(data, cols);
         assert!(scales.is_empty() || scales.len() == view.rows, "one scale a row");
-        Self::build(Some(&cpu.pool), view.rows, cols, |i, out| cpu.set.bf16_panel(view, i * PANEL, scales, out))
+        Self::build(Some(&cpu.pool), view, |row, rows, out| {
+            let scale = |row: usize| scales.get(row).copied().unwrap_or(1.0);
+            cpu.set.bf16_pairs(rows, [scale(row), scale(row + 1)], out);
+        })
     }
 
     /// The int8 codes, which bf16 holds exactly.
@@ -144,36 +159,73 @@ impl Bf16Panels {
     }
 
     fn of_integers(cpu: &Cpu, view: View<'_, i8>) -> Self {
-        Self::build(Some(&cpu.pool), view.rows, view.cols, |i, out| cpu.set.bf16_integers(view, i * PANEL, out))
-    }
-
-    /// The transpose of `rows` rows of `cols` values.
-    pub fn transposed(cpu: &Cpu, data: &[f32], rows: usize, cols: usize) -> Self {
-        let view = View::strided(data, rows, cols, cols);
-        Self::build(Some(&cpu.pool), cols, rows, |i, out| cpu.set.bf16_transposed(view, i * PANEL, out))
+        Self::build(Some(&cpu.pool), view, |_, rows, out| cpu.set.bf16_integers(rows, out))
     }
 
     /// The values of a view, on the calling thread.
     pub fn of_view(set: &KernelSet, view: View<'_, f32>) -> Self {
-        Self::build(None, view.rows, view.cols, |i, out| set.bf16_panel(view, i * PANEL, &[], out))
+        Self::build(None, view, |_, rows, out| set.bf16_pairs(rows, [1.0; 2], out))
+    }
+
+    /// `pairs(row, rows, out)` makes dwords of row `row` and the next one, which is empty after the last.
+    fn build<T: Copy + Sync>(
+        pool: Option<&Pool>,
+        view: View<'_, T>,
+        pairs: impl Fn(usize, [&[T]; 2], &mut [u32]) + Sync,
+    ) -> Self {
+        let (step, panels) = (Self::step(view.rows), view.cols.div_ceil(PANEL));
+        let mut dwords = Dwords::unwritten(panels * step);
+        let base = SendPtr(dwords.get_mut().as_mut_ptr());
+        // Whole rows, a few together: panel after panel would read a bit of every row again and again.
+        run(pool, step / (BLOCK * PANEL), |i| {
+            let mut block = Dwords::unwritten(BLOCK * panels * PANEL);
+            for (pair, out) in block.get_mut().chunks_exact_mut((panels * PANEL).max(1)).enumerate() {
+                let row = 2 * (i * BLOCK + pair);
+                out.fill(0);
+                if row < view.rows {
+                    let odd = if row + 1 < view.rows { view.row(row + 1) } else { &[] };
+                    pairs(row, [view.row(row), odd], &mut out[..view.cols]);
+                }
+            }
+            let (block, _) = block.get().as_chunks::<PANEL>();
+            for panel in 0..panels {
+                for pair in 0..BLOCK {
+                    // SAFETY: pair i · BLOCK + pair of a panel; a panel has step / 32 of them, and this job those from
+                    // i · BLOCK on alone.
+                    unsafe {
+                        let out = base.get().add(panel * step + (i * BLOCK + pair) * PANEL);
+                        out.cast::<[u32; PANEL]>().write(block[pair * panels + panel]);
+                    }
+                }
+            }
+        });
+        Self { rows: view.rows, cols: view.cols, dwords }
+    }
+
+    /// The transpose of `rows` rows of `cols` values.
+    pub fn transposed(cpu: &Cpu, data: &[f32], rows: usize, cols: usize) -> Self {
+        Self::build_transposed(cpu.set, Some(&cpu.pool), View::strided(data, rows, cols, cols))
     }
 
     /// The transpose of a view, on the calling thread.
     pub fn transposed_view(set: &KernelSet, view: View<'_, f32>) -> Self {
-        Self::build(None, view.cols, view.rows, |i, out| set.bf16_transposed(view, i * PANEL, out))
+        Self::build_transposed(set, None, view)
     }
 
-    /// `write(i, out)` writes panel `i`.
-    fn build(pool: Option<&Pool>, rows: usize, cols: usize, write: impl Fn(usize, &mut [u32]) + Sync) -> Self {
-        let step = Self::step(rows);
-        let mut dwords = Dwords::unwritten(cols.div_ceil(PANEL) * step);
-        pieces(pool, dwords.get_mut(), step, write);
-        Self { rows, cols, dwords }
+    /// Rows become columns in the cache.
+    fn build_transposed(set: &KernelSet, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
+        let step = Self::step(view.cols);
+        let mut dwords = Dwords::unwritten(view.rows.div_ceil(PANEL) * step);
+        pieces(pool, dwords.get_mut(), step, |i, out| {
+            let rows = Bf16Rows::of_view(set, view.block(i * PANEL, PANEL));
+            set.bf16_turn(rows.dwords.get(), Bf16Rows::step(view.cols), out);
+        });
+        Self { rows: view.cols, cols: view.rows, dwords }
     }
 
     /// Dwords of a panel.
     fn step(rows: usize) -> usize {
-        rows.div_ceil(2).next_multiple_of(PAIRS) * PANEL
+        (rows.div_ceil(2).next_multiple_of(PAIRS) | PAIRS) * PANEL
     }
 
     /// Number of rows.
@@ -193,6 +245,14 @@ impl Bf16Panels {
     }
 }
 
+/// [`Pool::run`], or the same on the calling thread.
+fn run(pool: Option<&Pool>, chunks: usize, job: impl Fn(usize) + Sync) {
+    match pool {
+        Some(pool) => pool.run(chunks, job),
+        None => (0..chunks).for_each(job),
+    }
+}
+
 /// [`Pool::pieces`], or the same on the calling thread.
 fn pieces(pool: Option<&Pool>, data: &mut [u32], len: usize, job: impl Fn(usize, &mut [u32]) + Sync) {
     match pool {
@@ -209,52 +269,57 @@ struct Line([u32; 16]);
 /// Dwords that begin with a cache line. Like [`Rows`], they leave their memory to the next ones of the thread: a step of
 /// training makes the same shapes again and again, and fresh pages cost as much as filling them.
 #[derive(Clone, Default)]
-struct Dwords(Vec<Line>);
+struct Dwords {
+    /// At least `len` dwords; what is behind them stays written for the next ones.
+    lines: Vec<Line>,
+    len: usize,
+}
 
-/// Buffers a thread keeps, and the most lines of one that is kept.
-const KEPT: usize = 8;
-const KEPT_LINES: usize = 1 << 20;
+/// Buffers a thread keeps, and the lines of those that are worth it.
+const KEPT: usize = 12;
+const KEPT_LINES: std::ops::Range<usize> = 1 << 10..1 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Dwords {
-    /// At least `len` dwords with anything in them.
+    /// `len` dwords with anything in them.
     fn unwritten(len: usize) -> Self {
-        let len = len.div_ceil(16);
+        let needed = len.div_ceil(16);
         let kept = BUFFERS.with_borrow_mut(|buffers| {
-            let fitting = (0..buffers.len()).filter(|&i| buffers[i].capacity() >= len);
-            let best = fitting.min_by_key(|&i| buffers[i].capacity())?;
+            let fitting = (0..buffers.len()).filter(|&i| (needed..=2 * needed).contains(&buffers[i].len()));
+            let best = fitting.min_by_key(|&i| buffers[i].len())?;
             Some(buffers.swap_remove(best))
         });
-        let mut lines = kept.unwrap_or_default();
-        lines.resize(len, Line([0; 16]));
-        Self(lines)
+        Self { lines: kept.unwrap_or_else(|| vec![Line([0; 16]); needed]), len }
     }
 
     fn get(&self) -> &[u32] {
-        // SAFETY: a `Line` is 16 plain dwords without padding.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), 16 * self.0.len()) }
+        // SAFETY: a `Line` is 16 plain dwords without padding, and there are `len` dwords of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 
     fn get_mut(&mut self) -> &mut [u32] {
         // SAFETY: as above; any dwords make a `Line`.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), 16 * self.0.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }
 
 impl Drop for Dwords {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        if (1..=KEPT_LINES).contains(&buffer.capacity()) {
-            // A thread that is ending has no list any more; the buffer is freed then.
-            let _ = BUFFERS.try_with(|buffers| {
-                let mut buffers = buffers.borrow_mut();
-                if buffers.len() < KEPT {
-                    buffers.push(buffer);
-                }
-            });
+        let buffer = std::mem::take(&mut self.lines);
+        if !KEPT_LINES.contains(&buffer.len()) {
+            return;
         }
+        // A thread that is ending has no list any more; the buffer is freed then.
+        let _ = BUFFERS.try_with(|buffers| {
+            let mut buffers = buffers.borrow_mut();
+            buffers.push(buffer);
+            if buffers.len() > KEPT {
+                let smallest = (0..buffers.len()).min_by_key(|&i| buffers[i].len());
+                smallest.map(|i| buffers.swap_remove(i));
+            }
+        });
     }
 }
