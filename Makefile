@@ -51,13 +51,13 @@ qemu-x86:
 	test $(HOST) = x86_64-unknown-linux-gnu
 	mkdir -p $(SYSROOT)/proc
 	echo 'flags : fpu sse sse2 ssse3 sse4_1 sse4_2 popcnt' > $(SYSROOT)/proc/cpuinfo
-	$(CARGO) test -p sterna-kernels --test conformance -- --nocapture
+	$(CARGO) test -p sterna-kernels --test conformance --test bf16 -- --nocapture
 	$(CARGO) test -p sterna --test golden
 
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64-static -L /usr/aarch64-linux-gnu
 qemu-arm:
-	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels --test conformance -- --nocapture
+	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels --test conformance --test bf16 -- --nocapture
 	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna --test golden
 
 # The thread pool under every interleaving (up to three preemptions) of loom's memory model.

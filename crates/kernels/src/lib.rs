@@ -9,7 +9,8 @@
 //!
 //! [`portable`] is the definition of correct. Every other instruction set ([`set::ALL`]) must give the same
 //! bytes: integer dots are exact, and every float reduction has one written order (16 lanes, one tree,
-//! multiply then add), which each set compiles from the same source.
+//! multiply then add), which each set compiles from the same source. Products for training ([`mod@bf16`]) are the one
+//! exception: AMX has an order of its own.
 
 #[cfg(target_endian = "big")]
 compile_error!("Sterna reads little-endian files in place and does not run on big-endian machines");

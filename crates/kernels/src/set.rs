@@ -40,6 +40,8 @@ pub struct KernelSet {
     pub(crate) int8_dot: unsafe fn(&Dots<'_>, &mut [i32]),
     pub(crate) sparse: Sparse,
     pub(crate) bf16_dot: unsafe fn(&Operands<'_>, &mut [f32]),
+    /// Whether a left side that is stored transposed should be turned for `bf16_dot`.
+    pub(crate) bf16_rows: fn() -> bool,
     pub(crate) floats: Floats,
 }
 
@@ -161,6 +163,7 @@ pub static PORTABLE: KernelSet = KernelSet {
     int8_dot: |dots, acc| baseline::int8_dot(dots, acc),
     sparse: crate::sparse::portable::SPARSE,
     bf16_dot: baseline::FLOATS.bf16_dot,
+    bf16_rows: || false,
     floats: baseline::FLOATS,
 };
 

@@ -21,6 +21,7 @@ mod dot;
 mod product;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 pub(crate) use convert::{pairs, row, turn};
 pub(crate) use dot::{Operands, dot};
@@ -223,6 +224,23 @@ impl Bf16Panels {
         Self { rows: view.cols, cols: view.rows, dwords }
     }
 
+    /// Some panels' columns as rows.
+    fn turned(&self, panels: Range<usize>) -> Bf16Rows {
+        let step = Bf16Rows::step(self.rows);
+        let mut dwords = Dwords::unwritten(panels.len() * PANEL * step);
+        for (panel, out) in panels.clone().zip(dwords.get_mut().chunks_exact_mut((PANEL * step).max(1))) {
+            // Lines of 16 pairs, as both sides are padded to.
+            for (i, pairs) in self.panel(panel).as_chunks::<{ PAIRS * PANEL }>().0.iter().enumerate() {
+                for (row, out) in out.chunks_exact_mut(step).enumerate() {
+                    for (pair, out) in out[i * PAIRS..][..PAIRS].iter_mut().enumerate() {
+                        *out = pairs[pair * PANEL + row];
+                    }
+                }
+            }
+        }
+        Bf16Rows { rows: panels.len() * PANEL, cols: self.rows, dwords }
+    }
+
     /// Dwords of a panel.
     fn step(rows: usize) -> usize {
         (rows.div_ceil(2).next_multiple_of(PAIRS) | PAIRS) * PANEL
@@ -277,7 +295,7 @@ struct Dwords {
 
 /// Buffers a thread keeps, and the lines of those that are worth it.
 const KEPT: usize = 12;
-const KEPT_LINES: std::ops::Range<usize> = 1 << 10..1 << 20;
+const KEPT_LINES: Range<usize> = 1 << 10..1 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
@@ -321,5 +339,26 @@ impl Drop for Dwords {
                 smallest.map(|i| buffers.swap_remove(i));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::set::PORTABLE;
+
+    #[test]
+    fn panels_turned_are_the_rows_of_the_transpose() {
+        for (rows, cols) in [(1, 1), (31, 40), (33, 64), (70, 97)] {
+            let x: Vec<f32> = (0..rows * cols).map(|i| i as f32 - 9.0).collect();
+            let transpose: Vec<f32> = (0..cols * rows).map(|i| x[i % rows * cols + i / rows]).collect();
+            let expected = Bf16Rows::of_view(&PORTABLE, View::new(&transpose, rows));
+            let panels = Bf16Panels::of_view(&PORTABLE, View::new(&x, cols));
+            let got = panels.turned(0..cols.div_ceil(PANEL));
+            let len = expected.dwords.len;
+            assert!(got.dwords.get()[..len] == *expected.dwords.get(), "{rows}x{cols}");
+            let second = panels.turned(1..cols.div_ceil(PANEL).max(1));
+            assert!(*second.dwords.get() == got.dwords.get()[PANEL * Bf16Rows::step(rows)..], "{rows}x{cols}");
+        }
     }
 }

@@ -108,6 +108,14 @@ impl<'a> Job<'a> {
     /// # Safety
     /// `out` is as long as `new` saw it, and nobody else uses these rows and columns of it meanwhile.
     unsafe fn piece(&self, rows: Range<usize>, panels: Range<usize>) {
+        if let Left::Transposed(x) = self.left
+            && (self.set.bf16_rows)()
+        {
+            let left = x.turned(rows.start / PANEL..rows.end.div_ceil(PANEL));
+            let out = SendPtr(self.out.get().wrapping_add(rows.start * self.right.cols));
+            // SAFETY: the same outputs, of a product that begins with the first of these rows.
+            return unsafe { Job { left: Left::Rows(&left), out, ..*self }.piece(0..rows.len(), panels) };
+        }
         for panel in panels {
             let first = panel * PANEL;
             let width = PANEL.min(self.right.cols - first);

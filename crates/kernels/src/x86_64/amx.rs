@@ -12,7 +12,7 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
-use super::{avx512, avx512_sparse};
+use super::{amx_bf16, avx512, avx512_sparse};
 use crate::activations::Order;
 use crate::lines::LINE;
 use crate::memory::prefetch;
@@ -30,7 +30,8 @@ pub(crate) static SET: KernelSet = KernelSet {
     coded_dot: avx512::SET.coded_dot,
     int8_dot: avx512::SET.int8_dot,
     sparse: Sparse { whole, ..avx512_sparse::SPARSE },
-    bf16_dot: avx512::SET.bf16_dot,
+    bf16_dot: amx_bf16::dot,
+    bf16_rows: amx_bf16::available,
     floats: avx512::FLOATS,
 };
 

@@ -26,6 +26,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     int8_dot,
     sparse: super::avx2_sparse::SPARSE,
     bf16_dot: FLOATS.bf16_dot,
+    bf16_rows: || false,
     floats: FLOATS,
 };
 

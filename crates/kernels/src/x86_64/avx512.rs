@@ -32,6 +32,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     int8_dot,
     sparse: super::avx512_sparse::SPARSE,
     bf16_dot: super::avx512_bf16::dot,
+    bf16_rows: || false,
     floats: FLOATS,
 };
 

@@ -89,3 +89,48 @@ fn dot_pairs(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
         _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(y))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of the instruction, and of the set without it.
+    fn both(left: &[u32], panel: &[u32], sums: usize) -> Option<[Vec<f32>; 2]> {
+        if !(avx512::SET.supported)() || !is_x86_feature_detected!("avx512bf16") {
+            return None;
+        }
+        let pairs = panel.len() / PANEL;
+        let operands = Operands { left, row_step: pairs, pair_step: 1, panel, pairs };
+        let mut out = [vec![0.0; sums], vec![0.0; sums]];
+        let [with, without] = &mut out;
+        // SAFETY: the CPU has the instruction, and supports the set.
+        unsafe {
+            super::pairs(&operands, with);
+            (avx512::FLOATS.bf16_dot)(&operands, without);
+        }
+        Some(out)
+    }
+
+    #[test]
+    fn the_order_of_sums_is_the_instructions() {
+        // Exponents between -20 and 19: sums cancel and round in all ways, and stay normal.
+        let mut state = 7u64;
+        let mut bf16 = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 63 << 15 | (107 + (state >> 40) % 40) << 7 | state >> 56 & 0x7f) as u32
+        };
+        let (rows, pairs) = (19, 333);
+        let left: Vec<u32> = (0..rows * pairs).map(|_| bf16() | bf16() << 16).collect();
+        let panel: Vec<u32> = (0..pairs * PANEL).map(|_| bf16() | bf16() << 16).collect();
+        let Some([with, without]) = both(&left, &panel, rows * PANEL) else { return };
+        assert!(with == without);
+        assert!(with.iter().all(|sum| sum.is_normal()));
+    }
+
+    #[test]
+    fn only_sums_that_are_no_normal_numbers_differ() {
+        let small = f32::to_bits(2f32.powi(-64)) >> 16;
+        let Some([with, without]) = both(&[small], &[small; PANEL], PANEL) else { return };
+        assert!(with == [0.0; PANEL] && without == [2f32.powi(-128); PANEL]);
+    }
+}

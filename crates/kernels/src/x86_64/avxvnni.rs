@@ -20,6 +20,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     int8_dot: avx2::SET.int8_dot,
     sparse: avx2::SET.sparse,
     bf16_dot: avx2::SET.bf16_dot,
+    bf16_rows: || false,
     floats: avx2::FLOATS,
 };
 

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub(crate) mod amx;
+mod amx_bf16;
 pub(crate) mod avx2;
 mod avx2_sparse;
 pub(crate) mod avx512;

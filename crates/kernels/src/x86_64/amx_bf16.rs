@@ -1,0 +1,231 @@
+//! AMX with BF16: one instruction adds the products of 16 rows × 16 pairs × 16 columns to a tile of sums.
+//!
+//! ```text
+//! A  left side    tile row = a row, 16 pairs         straight from `Bf16Rows`
+//! B  right side   tile row = a pair, 16 columns      straight from `Bf16Panels`
+//! C  sums (f32)   tile row = a row, 16 columns
+//! ```
+//!
+//! It adds up the even products of a tile and the odd ones, each from zero, then both to the sum: another order than
+//! that of the other sets, but the same one for every size of the other dimensions.
+
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::sync::LazyLock;
+
+use super::avx512;
+use crate::bf16::{Operands, PANEL};
+
+/// Rows of a tile, and its pairs.
+const ROWS: usize = 16;
+const PAIRS: usize = 16;
+/// Tiles of a panel along its pairs that stay in the first-level cache (20 KiB, and as much of the left side).
+const DEPTH: usize = 10;
+
+/// Whether the CPU has the instruction; the set says that it has tiles.
+pub(super) fn available() -> bool {
+    static BF16: LazyLock<bool> = LazyLock::new(|| __cpuid_count(7, 0).edx & 1 << 22 != 0);
+    *BF16
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
+    if available() && operands.pair_step == 1 {
+        product::<Registers>(operands, sums);
+    } else {
+        // SAFETY: the features of this function are those of the set.
+        unsafe { (avx512::SET.bf16_dot)(operands, sums) }
+    }
+}
+
+/// Tile registers, configured.
+trait Tiles {
+    /// Gets them ready for blocks of so many rows, at most two tiles.
+    fn configure(rows: usize) -> Self;
+    /// Adds to `sums[row][column]` the products of rows, `step` dwords apart, with whole tiles of pairs.
+    fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]);
+}
+
+/// The blocking: part of the panel after part, and all rows with each.
+#[inline(always)]
+fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
+    const BLOCK: usize = 2 * ROWS;
+    let depth = operands.pairs.next_multiple_of(PAIRS);
+    sums.fill(0.0);
+    let (whole, rest) = sums.split_at_mut(sums.len() / (BLOCK * PANEL) * (BLOCK * PANEL));
+    let first = whole.len() / PANEL;
+    for (first, sums) in [(0, whole), (first, rest)] {
+        if sums.is_empty() {
+            continue;
+        }
+        let tiles = T::configure(BLOCK.min(sums.len() / PANEL));
+        for pair in (0..depth).step_by(DEPTH * PAIRS) {
+            let pairs = (DEPTH * PAIRS).min(depth - pair);
+            let panel = &operands.panel[pair * PANEL..][..pairs * PANEL];
+            for (i, sums) in sums.chunks_mut(BLOCK * PANEL).enumerate() {
+                let left = &operands.left[(first + i * BLOCK) * operands.row_step + pair..];
+                tiles.multiply(left, operands.row_step, panel, sums);
+            }
+        }
+    }
+}
+
+/// The CPU's registers: sums in 0 to 3, the left side in 4 and 5, the right one in 6 and 7.
+struct Registers {
+    rows: usize,
+}
+
+impl Tiles for Registers {
+    #[inline(always)]
+    fn configure(rows: usize) -> Self {
+        #[repr(C, align(64))]
+        struct Config([u8; 64]);
+        assert!((1..=2 * ROWS).contains(&rows));
+        let mut config = Config([0; 64]);
+        config.0[0] = 1;
+        for tile in 0..8 {
+            config.0[16 + 2 * tile] = 64;
+            config.0[48 + tile] = match tile {
+                0 | 1 | 4 => ROWS.min(rows) as u8,
+                2 | 3 | 5 if rows > ROWS => (rows - ROWS) as u8,
+                _ => 16,
+            };
+        }
+        // SAFETY: only a set that is supported gets here, so the registers are there and permitted; the configuration
+        // (palette 1: bytes a row from byte 16, rows from byte 48) is a valid one of 64 bytes.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
+        Self { rows }
+    }
+
+    #[inline(always)]
+    fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]) {
+        let steps = panel.len() / (PAIRS * PANEL);
+        assert!(steps > 0 && panel.len() == steps * PAIRS * PANEL && sums.len() == self.rows * PANEL);
+        assert!(left.len() >= (self.rows - 1) * step + steps * PAIRS);
+        if self.rows <= ROWS {
+            // SAFETY: configured for `rows` rows (`self`), which are those of the left side and of the sums; each step
+            // reads 64 bytes of each row and 2048 of the panel; the slices hold as much, as asserted.
+            unsafe {
+                asm!(
+                    "tileloadd tmm0, [{c} + {line} * 1]",
+                    "tileloadd tmm1, [{c} + {line} * 1 + 64]",
+                    "2:",
+                    "tileloadd tmm4, [{a} + {row} * 1]",
+                    "tileloadd tmm6, [{b} + {line} * 1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {line} * 1 + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "add {a}, 64",
+                    "add {b}, 2048",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "tilestored [{c} + {line} * 1], tmm0",
+                    "tilestored [{c} + {line} * 1 + 64], tmm1",
+                    a = inout(reg) left.as_ptr() => _, b = inout(reg) panel.as_ptr() => _,
+                    steps = inout(reg) steps => _, c = in(reg) sums.as_mut_ptr(),
+                    row = in(reg) 4 * step, line = in(reg) 4 * PANEL,
+                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _, options(nostack),
+                );
+            }
+        } else {
+            // SAFETY: as above; the second tiles hold the rows and sums from 16 on.
+            unsafe {
+                asm!(
+                    "tileloadd tmm0, [{c} + {line} * 1]",
+                    "tileloadd tmm1, [{c} + {line} * 1 + 64]",
+                    "tileloadd tmm2, [{c} + {line} * 1 + 2048]",
+                    "tileloadd tmm3, [{c} + {line} * 1 + 2112]",
+                    "2:",
+                    "tileloadd tmm4, [{a} + {row} * 1]",
+                    "tileloadd tmm6, [{b} + {line} * 1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {line} * 1 + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{a1} + {row} * 1]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "add {a}, 64",
+                    "add {a1}, 64",
+                    "add {b}, 2048",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "tilestored [{c} + {line} * 1], tmm0",
+                    "tilestored [{c} + {line} * 1 + 64], tmm1",
+                    "tilestored [{c} + {line} * 1 + 2048], tmm2",
+                    "tilestored [{c} + {line} * 1 + 2112], tmm3",
+                    a = inout(reg) left.as_ptr() => _, a1 = inout(reg) left[ROWS * step..].as_ptr() => _,
+                    b = inout(reg) panel.as_ptr() => _, steps = inout(reg) steps => _, c = in(reg) sums.as_mut_ptr(),
+                    row = in(reg) 4 * step, line = in(reg) 4 * PANEL,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _, out("tmm5") _,
+                    out("tmm6") _, out("tmm7") _, options(nostack),
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Registers {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the registers are there (see `configure`). Released tiles are not saved at a context switch.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tile registers in plain Rust, as the manual defines the instructions.
+    struct Model {
+        rows: usize,
+    }
+
+    impl Tiles for Model {
+        fn configure(rows: usize) -> Self {
+            Self { rows }
+        }
+
+        fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]) {
+            assert_eq!(sums.len(), self.rows * PANEL);
+            let (even, odd) = (|x: u32| f32::from_bits(x << 16), |x: u32| f32::from_bits(x & !0xffff));
+            for (row, sums) in sums.chunks_exact_mut(PANEL).enumerate() {
+                for (column, sum) in sums.iter_mut().enumerate() {
+                    for tile in 0..panel.len() / (PAIRS * PANEL) {
+                        let (mut evens, mut odds) = (0.0, 0.0);
+                        for pair in tile * PAIRS..(tile + 1) * PAIRS {
+                            let (x, y) = (left[row * step + pair], panel[pair * PANEL + column]);
+                            evens += even(x) * even(y);
+                            odds += odd(x) * odd(y);
+                        }
+                        *sum += evens + odds;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything but the assembly, on any x86-64: shapes with tails in rows and in pairs.
+    #[test]
+    fn the_blocking_is_exact() {
+        let mut state = 7u32;
+        // Small integers, exact in every order.
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 28) as f32 - 8.0).to_bits() >> 16 | (((state >> 24 & 15) as f32 - 8.0).to_bits() & !0xffff)
+        };
+        for pairs in [1, 16, 17, 160, 161, 500] {
+            let step = usize::next_multiple_of(pairs, PAIRS) + PAIRS;
+            for rows in [1, 16, 17, 32, 33, 64, 81] {
+                let mut left: Vec<u32> = (0..rows * step).map(|_| random()).collect();
+                left.chunks_exact_mut(step).for_each(|row| row[pairs..].fill(0));
+                let panel: Vec<u32> = (0..step * PANEL).map(|_| random()).collect();
+                let operands = Operands { left: &left, row_step: step, pair_step: 1, panel: &panel, pairs };
+                let (mut expected, mut got) = (vec![0.0; rows * PANEL], vec![-1.0; rows * PANEL]);
+                crate::bf16::dot::<crate::portable::Lanes>(&operands, &mut expected);
+                product::<Model>(&operands, &mut got);
+                assert!(got == expected, "{rows} rows, {pairs} pairs");
+            }
+        }
+    }
+}
