@@ -1,0 +1,115 @@
+//! Sentences with choices. `[a|b|]` is one of its parts, which may hold choices again; `{name}` is what a slot holds,
+//! which may hold choices too.
+
+use crate::random::Random;
+
+/// What stands for `{name}`.
+pub type Slots<'a> = &'a [(&'a str, &'a str)];
+
+/// One of the sentences that a template describes.
+///
+/// # Panics
+/// If the template names a slot that is not there or does not close a bracket: an error in the tables of the topics.
+pub fn expand(random: &mut Random, template: &str, slots: Slots) -> String {
+    let mut text = String::new();
+    write(random, template, slots, &mut text);
+    tidy(&text)
+}
+
+fn write(random: &mut Random, template: &str, slots: Slots, text: &mut String) {
+    let mut rest = template;
+    while let Some(at) = rest.find(['[', '{']) {
+        text.push_str(&rest[..at]);
+        if rest[at..].starts_with('[') {
+            let (options, after) = options(&rest[at + 1..]);
+            let option = *random.pick(&options);
+            write(random, option, slots, text);
+            rest = after;
+        } else {
+            let (name, after) = rest[at + 1..].split_once('}').expect("a slot is closed");
+            let slot = slots.iter().find(|slot| slot.0 == name);
+            write(random, slot.unwrap_or_else(|| panic!("no slot {name}: {template}")).1, slots, text);
+            rest = after;
+        }
+    }
+    text.push_str(rest);
+}
+
+/// The parts of a choice whose bracket is open, and what follows it.
+fn options(text: &str) -> (Vec<&str>, &str) {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' => depth += 1,
+            ']' if depth > 0 => depth -= 1,
+            ']' => {
+                parts.push(&text[start..at]);
+                return (parts, &text[at + 1..]);
+            }
+            '|' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    panic!("a choice is not closed: {text}");
+}
+
+/// One space between words, none before a mark.
+fn tidy(text: &str) -> String {
+    let mut tidy = String::with_capacity(text.len());
+    for c in text.chars() {
+        if tidy.ends_with(' ') && matches!(c, ' ' | ',' | '.' | '?' | '!' | ';') {
+            if c == ' ' {
+                continue;
+            }
+            tidy.pop();
+        }
+        tidy.push(c);
+    }
+    tidy.trim().to_owned()
+}
+
+/// A text with a capital at the start of each sentence. After a closing quote the template says it.
+pub fn sentence_case(text: &str) -> String {
+    let mut cased = String::with_capacity(text.len());
+    let (mut start, mut ended) = (true, false);
+    for c in text.chars() {
+        if c.is_alphanumeric() && start {
+            cased.extend(c.to_uppercase());
+            start = false;
+        } else {
+            if c == ' ' && ended {
+                start = true;
+            } else if c.is_alphanumeric() {
+                start = false;
+            }
+            cased.push(c);
+        }
+        ended = matches!(c, '.' | '!' | '?');
+    }
+    cased
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_template_gives_each_of_its_sentences() {
+        let mut random = Random::new(1);
+        let slots = [("x", "[fox|owl]")];
+        let seen: HashSet<_> =
+            (0..200).map(|_| expand(&mut random, "[the [big|] {x}|hi] , now [?|]", &slots)).collect();
+        let all = ["the big fox, now?", "the big owl, now", "the fox, now", "hi, now?", "hi, now"];
+        assert!(all.iter().all(|text| seen.contains(*text)), "{seen:?}");
+        assert_eq!(seen.len(), 10);
+    }
+
+    #[test]
+    fn capitals_start_sentences() {
+        assert_eq!(sentence_case("a fox. \"go!\" it said. 3 owls? yes"), "A fox. \"Go!\" it said. 3 owls? Yes");
+    }
+}
