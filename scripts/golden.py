@@ -29,6 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import gguf
 import numpy as np
 import torch
+import train as training
 import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -856,6 +857,98 @@ def make_text(out):
     (out / "text" / "chat_templates.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
 
 
+# ------------------------------------------------------------------------------------------------ training
+
+TRAIN_SHAPE = argparse.Namespace(vocab=160, hidden=64, ffn=96, layers=2, heads=2, kv_heads=1, context=64)
+TRAIN_SEED, TRAIN_LENGTHS, Z_LOSS = 83, (5, 17, 10), 1e-4
+TRAIN_RECIPE = {"muon_lr": 0.002, "adamw_lr": 0.001, "momentum": 0.95, "weight_decay": 0.1, "betas": [0.9, 0.95], "eps": 1e-8, "clip": 1.0}
+
+
+def training_model(seed):
+    torch.manual_seed(seed)
+    model = training.BitNet(training.config(TRAIN_SHAPE))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(torch.rand(p.shape) + 0.5 if "norm" in name else torch.randn(p.shape) * (0.125 if "embed" in name else 0.05))
+    to_bf16(model)
+    return model
+
+
+def training_batch(seed):
+    """Three sequences; about a quarter of the targets, as in a conversation, do not count."""
+    g, sequences = np.random.default_rng(seed), []
+    for length in TRAIN_LENGTHS:
+        ids = g.integers(3, TRAIN_SHAPE.vocab, length + 1)
+        targets = ids[1:].copy()
+        targets[:length // 4] = training.NONE
+        sequences.append((ids[:-1], targets))
+    return training.Batch(sequences)
+
+
+def one_gradient(model, batch, prefix, ref):
+    """Logits, losses and every gradient, before clipping, under `prefix`."""
+    logits = model(batch)
+    loss, z = training.losses(logits, batch.targets)
+    parameters = dict(model.named_parameters())
+    gradients = torch.autograd.grad(loss + Z_LOSS * z, list(parameters.values()))
+    ref[prefix + "logits"] = logits.detach().clone()
+    ref |= {f"{prefix}grad.model.{name}": g.contiguous() for name, g in zip(parameters, gradients)}
+    return {"loss": loss.item(), "z": z.item(), "gradient_norm": sum(g.square().sum() for g in gradients).sqrt().item()}
+
+
+def watch_ties(model):
+    """assert_no_ties for the input of every ternary matrix, as long as the handles are not removed."""
+    def hook(name):
+        return lambda _module, args: assert_no_ties(args[0].detach() * (127.0 / args[0].detach().abs().amax(-1, keepdim=True)), name)
+    return [m.register_forward_pre_hook(hook(name)) for name, m in model.named_modules() if isinstance(m, training.Linear)]
+
+
+def optimiser_steps(model, batch, ref):
+    """Three steps on the same batch; what the first and all three have added to each parameter, as F16."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser, rows = training.Optimiser(model, TRAIN_RECIPE), []
+    for step in (1, 2, 3):
+        loss, z = training.losses(model(batch), batch.targets)
+        rows.append({"loss": loss.item(), "z": z.item(), "gradient_norm": optimiser.step(loss + Z_LOSS * z).item()})
+        if step != 2:
+            ref |= {f"update{step}.model.{name}": (p.detach() - before[name]).half() for name, p in model.named_parameters()}
+    return rows
+
+
+@torch.no_grad()
+def against_transformers(directory, model, batch):
+    """Largest difference of the logits of any sequence from transformers', with the keys and values in f16 and in f32."""
+    reference, ids = load(directory), batch.tokens.split(TRAIN_LENGTHS)
+    theirs = torch.cat([reference(input_ids=t[None], use_cache=False).logits[0] for t in ids])
+    halves = (model(batch) - theirs).abs().max().item()
+    exact = (model.set(half_cache=False)(batch) - theirs).abs().max().item()
+    model.set()
+    assert exact < 1e-4 and halves < 0.25, (exact, halves)
+    return {"f16_cache": halves, "f32_cache": exact}
+
+
+def make_train(out):
+    """A tiny model, a ragged batch, and what a trainer must compute from them."""
+    dst, ref = out / "train", {}
+    shutil.rmtree(dst, ignore_errors=True)
+    model, batch = training_model(TRAIN_SEED), training_batch(TRAIN_SEED)
+    training.save(model, dst, [1, 2])
+    ties = watch_ties(model)
+    facts = {"ternary": one_gradient(model, batch, "", ref)}
+    for handle in ties:
+        handle.remove()
+    facts["full"] = one_gradient(model.set(quantised=False), batch, "full.", ref)
+    difference = against_transformers(dst, model.set(), batch)
+    facts["steps"] = optimiser_steps(model, batch, ref)
+    save_tensors(ref, dst / "ref.safetensors")
+    starts = np.cumsum((0, *TRAIN_LENGTHS[:-1])).tolist()
+    targets = [t if t != training.NONE else 2 ** 32 - 1 for t in batch.targets.tolist()]
+    recipe = TRAIN_RECIPE | {"z_loss": Z_LOSS, "newton_schulz": training.MUON, "newton_schulz_steps": 5}
+    rows = {"tokens": batch.tokens.tolist(), "targets": targets, "starts": starts, "recipe": recipe, **facts}
+    (dst / "batch.json").write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in rows.items()) + "\n}\n")
+    print(f"train: {facts['ternary']} {facts['full']}, from transformers {difference}", flush=True)
+
+
 # ------------------------------------------------------------------------------------------------ starter
 
 
@@ -876,7 +969,7 @@ def make_starter(out, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", help="names of checkpoints, or blocks, text")
+    parser.add_argument("--only", nargs="*", help="names of checkpoints, or blocks, text, train")
     parser.add_argument("--starter", type=Path, help="a packed starter checkpoint with golden.json")
     parser.add_argument("--full", action="store_true", help="keep every token and the hidden states in ref.safetensors")
     args = parser.parse_args()
@@ -885,7 +978,7 @@ def main():
     transformers.logging.disable_progress_bar()
     args.out.mkdir(parents=True, exist_ok=True)
     jobs = {spec.name: (lambda spec=spec: make_checkpoint(args.out, spec, args.full)) for spec in CHECKPOINTS}
-    jobs |= {"blocks": lambda: make_blocks(args.out), "text": lambda: make_text(args.out)}
+    jobs |= {"blocks": lambda: make_blocks(args.out), "text": lambda: make_text(args.out), "train": lambda: make_train(args.out)}
     for name in jobs if args.only is None else args.only:
         jobs[name]()
     if args.starter:

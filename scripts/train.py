@@ -251,6 +251,7 @@ def save(model, out, eos, quantised=True, tokenizer=None):
     out.mkdir(parents=True, exist_ok=True)
     weights = {f"model.{n}": p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in model.named_parameters()}
     save_file(weights, str(out / "model.safetensors"), metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     text = model.config | ({"quantization_config": ONLINE} if quantised else {})
     (out / "config.json").write_text(json.dumps(text, indent=2) + "\n")
     generation = {"bos_token_id": model.config["bos_token_id"], "eos_token_id": eos, "do_sample": True, "temperature": 0.7, "top_p": 0.9}
