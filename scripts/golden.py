@@ -26,10 +26,10 @@ from pathlib import Path
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # transformers' BitLinear is wrapped in torch.compile
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import bitnet
 import gguf
 import numpy as np
 import torch
-import train as training
 import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -866,7 +866,7 @@ TRAIN_RECIPE = {"muon_lr": 0.002, "adamw_lr": 0.001, "momentum": 0.95, "weight_d
 
 def training_model(seed):
     torch.manual_seed(seed)
-    model = training.BitNet(training.config(TRAIN_SHAPE))
+    model = bitnet.BitNet(bitnet.config(TRAIN_SHAPE))
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(torch.rand(p.shape) + 0.5 if "norm" in name else torch.randn(p.shape) * (0.125 if "embed" in name else 0.05))
@@ -880,15 +880,15 @@ def training_batch(seed):
     for length in TRAIN_LENGTHS:
         ids = g.integers(3, TRAIN_SHAPE.vocab, length + 1)
         targets = ids[1:].copy()
-        targets[:length // 4] = training.NONE
+        targets[:length // 4] = bitnet.NONE
         sequences.append((ids[:-1], targets))
-    return training.Batch(sequences)
+    return bitnet.Batch(sequences)
 
 
 def one_gradient(model, batch, prefix, ref):
     """Logits, losses and every gradient, before clipping, under `prefix`."""
     logits = model(batch)
-    loss, z = training.losses(logits, batch.targets)
+    loss, z = bitnet.losses(logits, batch.targets)
     parameters = dict(model.named_parameters())
     gradients = torch.autograd.grad(loss + Z_LOSS * z, list(parameters.values()))
     ref[prefix + "logits"] = logits.detach().clone()
@@ -900,15 +900,15 @@ def watch_ties(model):
     """assert_no_ties for the input of every ternary matrix, as long as the handles are not removed."""
     def hook(name):
         return lambda _module, args: assert_no_ties(args[0].detach() * (127.0 / args[0].detach().abs().amax(-1, keepdim=True)), name)
-    return [m.register_forward_pre_hook(hook(name)) for name, m in model.named_modules() if isinstance(m, training.Linear)]
+    return [m.register_forward_pre_hook(hook(name)) for name, m in model.named_modules() if isinstance(m, bitnet.Linear)]
 
 
 def optimiser_steps(model, batch, ref):
     """Three steps on the same batch; what the first and all three have added to each parameter, as F16."""
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser, rows = training.Optimiser(model, TRAIN_RECIPE), []
+    optimiser, rows = bitnet.Optimiser(model, TRAIN_RECIPE), []
     for step in (1, 2, 3):
-        loss, z = training.losses(model(batch), batch.targets)
+        loss, z = bitnet.losses(model(batch), batch.targets)
         rows.append({"loss": loss.item(), "z": z.item(), "gradient_norm": optimiser.step(loss + Z_LOSS * z).item()})
         if step != 2:
             ref |= {f"update{step}.model.{name}": (p.detach() - before[name]).half() for name, p in model.named_parameters()}
@@ -932,7 +932,7 @@ def make_train(out):
     dst, ref = out / "train", {}
     shutil.rmtree(dst, ignore_errors=True)
     model, batch = training_model(TRAIN_SEED), training_batch(TRAIN_SEED)
-    training.save(model, dst, [1, 2])
+    bitnet.save(model, dst, [1, 2])
     ties = watch_ties(model)
     facts = {"ternary": one_gradient(model, batch, "", ref)}
     for handle in ties:
@@ -942,8 +942,8 @@ def make_train(out):
     facts["steps"] = optimiser_steps(model, batch, ref)
     save_tensors(ref, dst / "ref.safetensors")
     starts = np.cumsum((0, *TRAIN_LENGTHS[:-1])).tolist()
-    targets = [t if t != training.NONE else 2 ** 32 - 1 for t in batch.targets.tolist()]
-    recipe = TRAIN_RECIPE | {"z_loss": Z_LOSS, "newton_schulz": training.MUON, "newton_schulz_steps": 5}
+    targets = [t if t != bitnet.NONE else 2 ** 32 - 1 for t in batch.targets.tolist()]
+    recipe = TRAIN_RECIPE | {"z_loss": Z_LOSS, "newton_schulz": bitnet.MUON, "newton_schulz_steps": 5}
     rows = {"tokens": batch.tokens.tolist(), "targets": targets, "starts": starts, "recipe": recipe, **facts}
     (dst / "batch.json").write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in rows.items()) + "\n}\n")
     print(f"train: {facts['ternary']} {facts['full']}, from transformers {difference}", flush=True)
