@@ -28,7 +28,7 @@ impl Random {
 
     /// A number below `n`, which is not 0.
     fn below(&mut self, n: usize) -> usize {
-        (u128::from(self.next()) * n as u128 >> 64) as usize
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
     /// The numbers from 0 to `n` in a random order (Fisher and Yates).

@@ -43,7 +43,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let mut texts: Vec<String> = (0..200).map(story).collect();
-        texts.push("User: Hello, who are you? Assistant: I am Sterna. ".repeat(20));
+        texts.push("User:\nHello, who are you? Assistant:\nI am Sterna. ".repeat(20));
         Self::of(&tokenizer::train(&texts, VOCAB, 256).expect("trains"))
     }
 
@@ -103,7 +103,7 @@ fn row(messages: &[Message]) -> String {
 }
 
 fn whole(data: &Dataset) -> Batch {
-    data.batches(usize::MAX).next().expect("a batch")
+    data.batches(usize::MAX, 1).next().expect("a batch")
 }
 
 #[test]
@@ -122,6 +122,13 @@ fn a_new_tokenizer_has_its_layout() {
         let tokens = tokenizer.encode(text, false).expect("encodes");
         assert_eq!(model.text(&tokens), text);
     }
+}
+
+#[test]
+fn written_special_tokens_are_no_words() {
+    let texts = ["<|begin_of_text|>1<|eot_id|>2<|end_of_text|>".repeat(50)];
+    let files = tokenizer::train(&texts, 300, 64).expect("trains");
+    assert_eq!(Model::of(&files).tokenizer.vocab_size(), 259);
 }
 
 #[test]
@@ -175,8 +182,8 @@ fn only_answers_are_learned() {
     let batch = whole(&model.read_as("a.jsonl", row(&messages), 256).expect("reads"));
     assert_eq!(
         model.text(&batch.tokens),
-        "<|begin_of_text|>System: Be brief.<|eot_id|>User: Hello<|eot_id|>Assistant: I am Sterna.<|eot_id|>\
-         User: 2+2?<|eot_id|>Assistant: 4<|eot_id|>"
+        "<|begin_of_text|>System:\nBe brief.<|eot_id|>User:\nHello<|eot_id|>Assistant:\nI am Sterna.<|eot_id|>\
+         User:\n2+2?<|eot_id|>Assistant:\n4<|eot_id|>"
     );
     let learned: Vec<u32> = batch.targets.iter().copied().filter(|target| *target != NONE).collect();
     assert_eq!(model.text(&learned), "I am Sterna.<|eot_id|>4<|eot_id|>");
@@ -186,7 +193,18 @@ fn only_answers_are_learned() {
 #[test]
 fn prompts_are_prefixes_of_what_is_trained() {
     let model = Model::new();
-    for answer in ["Hello", " 7 stones ", "\"What a day,\"", "'s", "\n- one\n- two\n", "你好", "", "Assistant: yes"] {
+    for answer in [
+        "Hello",
+        " 7 stones ",
+        "\"What a day,\"",
+        "'s",
+        "\n- one\n- two\n",
+        "你好",
+        "",
+        "Assistant:\nyes",
+        ":",
+        "\u{a0}x",
+    ] {
         let turns = ["user", "assistant", "user", "assistant", "user", "assistant"];
         let messages = turns.map(|role| message(role, if role == "user" { "Count the shells!" } else { answer }));
         let batch = whole(&model.read_as("a.jsonl", row(&messages), 256).expect("reads"));
@@ -285,13 +303,25 @@ fn empty_documents_are_left_out() {
 }
 
 #[test]
+fn long_conversations_are_cut_after_answers() {
+    let model = Model::new();
+    let turns = (0..20).flat_map(|n| [message("user", &format!("{n}+1?")), message("assistant", &(n + 1).to_string())]);
+    let data = model.read_as("a.jsonl", row(&turns.collect::<Vec<_>>()), 100).expect("reads");
+    assert!(data.pieces() > 2);
+    for piece in 0..data.pieces() {
+        let text = model.text(data.piece(piece));
+        assert!(text.starts_with("<|begin_of_text|>User:\n") && text.ends_with("<|eot_id|>"), "{text}");
+    }
+}
+
+#[test]
 fn pieces_without_an_answer_are_left_out() {
     let model = Model::new();
     let messages = [message("user", &stories(10)), message("assistant", "Yes.")];
     let data = model.read_as("a.jsonl", row(&messages), 64).expect("reads");
     assert!(data.left_out() > 0);
     assert_eq!(data.pieces(), 1);
-    assert!(model.text(data.piece(0)).ends_with("Assistant: Yes.<|eot_id|>"));
+    assert!(model.text(data.piece(0)).ends_with("Assistant:\nYes.<|eot_id|>"));
 }
 
 #[test]
@@ -310,6 +340,11 @@ fn templates_that_rewrite_turns_are_refused() {
     let messages = [message("user", "a"), message("assistant", "b"), message("user", "c"), message("assistant", "d")];
     files.settings["chat_template"] = "{{ messages | length }}{{ messages[-1].content if messages }}".into();
     assert!(refuse(&files, &messages).contains("line 1: chat template: it writes earlier turns differently"));
+    let (model, folder) = (Model::of(&files), tempfile::tempdir().expect("folder"));
+    let packer = Packer::new(&model.tokenizer, None, VOCAB, 64).expect("fits");
+    let path = put(&folder, "a.jsonl", row(&messages));
+    let error = Dataset::read(&path, &packer, &Pool::new(1), |_| {}).expect_err("no template").to_string();
+    assert!(error.contains("line 1: chat template: the model has none; use rows with \"text\""), "{error}");
     files.settings["chat_template"] = "{{ raise_exception('no systems') }}".into();
     assert!(refuse(&files, &messages).contains("line 1: chat template: no systems"));
 }
@@ -447,7 +482,7 @@ fn weights_are_positive_numbers() {
 fn validation_batches_are_all_pieces_in_order() {
     let model = Model::new();
     let data = sources(&model).swap_remove(0).data;
-    let batches: Vec<Batch> = data.batches(200).collect();
+    let batches: Vec<Batch> = data.batches(200, 1).collect();
     assert!(batches.len() > 1 && batches.iter().all(|batch| batch.len() <= 200));
     let found: Vec<Vec<u32>> = batches.iter().flat_map(pieces).collect();
     let expected: Vec<Vec<u32>> = (0..data.pieces()).map(|piece| data.piece(piece).to_vec()).collect();
@@ -464,14 +499,16 @@ fn a_sample_follows_weights_and_spreads() {
     let chats = put(&folder, "b.jsonl", chat.repeat(1000));
     let files = [(text, 3.0), (chats, 1.0)];
     let lines = sample(&files, 20_000, &model.template).expect("samples");
-    let is_chat = |line: &&String| line.contains("User: ") || line.contains("Assistant: ");
+    let is_chat = |line: &&String| !line.starts_with("Line ");
     let bytes = |lines: Vec<&String>| lines.iter().map(|line| line.len()).sum::<usize>();
     let (chat, text): (Vec<_>, Vec<_>) = lines.iter().partition(is_chat);
-    assert!(chat.iter().all(|line| !line.contains("<|eot_id|>")));
     let place = |line: Option<&&String>| log.find(line.expect("lines").as_str()).expect("a line of the file");
     assert!(place(text.first()) < log.len() / 50 && place(text.last()) > log.len() / 50 * 49);
     let (chat, text) = (bytes(chat), bytes(text));
-    assert!((14_000..=15_000).contains(&text) && (1_500..=5_000).contains(&chat), "{text} {chat}");
+    assert!((14_000..=15_000).contains(&text) && (3_500..=5_000).contains(&chat), "{text} {chat}");
     let all = sample(&files[..1], 1 << 30, &model.template).expect("samples");
     assert_eq!(all.concat(), log);
+    let line = put(&folder, "c.txt", "shells and ".repeat(10_000));
+    let part = sample(&[(line, 1.0)], 20_000, &model.template).expect("samples").concat();
+    assert!((15_000..=20_000).contains(&part.len()), "a file of one line: {}", part.len());
 }

@@ -99,7 +99,7 @@ impl Dataset {
         let begun = document.tokens.iter().take_while(|&&token| Some(token) == bos).count();
         let (mut tokens, mut learned) = (&document.tokens[begun..], &document.learned[begun..]);
         self.left_out += usize::from(tokens.is_empty());
-        for length in packer.lengths(tokens) {
+        for length in packer.lengths(tokens, learned) {
             let (piece, rest) = tokens.split_at(length);
             let (marks, other_marks) = learned.split_at(length);
             (tokens, learned) = (rest, other_marks);

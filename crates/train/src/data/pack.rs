@@ -130,26 +130,28 @@ impl<'a> Packer<'a> {
         Ok(body)
     }
 
-    /// Lengths of the pieces of a document, which leave room for BOS: it is cut after a turn, a line or a sentence in the
-    /// last quarter of a piece where there is one.
-    pub(super) fn lengths(&self, tokens: &[u32]) -> Vec<usize> {
+    /// Lengths of the pieces of a document, which leave room for BOS: it is cut after an answer, a line or a sentence in
+    /// the last quarter of a piece where there is one.
+    pub(super) fn lengths(&self, tokens: &[u32], learned: &[bool]) -> Vec<usize> {
         let capacity = self.context - usize::from(self.bos().is_some());
         let mut lengths = Vec::new();
-        let mut rest = tokens;
-        while rest.len() > capacity {
+        let mut start = 0;
+        while tokens.len() - start > capacity {
+            let rest = &tokens[start..];
             // The last piece gets a quarter at least: a piece of one or two tokens would teach to end at once.
             let most = capacity.min(rest.len() - capacity / 4);
             let window = most - most / 4..=most;
-            let best = window.max_by_key(|&length| {
-                let cut = self.cuts.get(rest[length - 1] as usize);
-                (cut.copied().unwrap_or(Cut::Anywhere), length)
-            });
-            let length = best.unwrap_or(most);
+            let cut = |length: usize| {
+                // After a question its answer would begin the next piece.
+                let cut = if learned[start + length - 1] { self.cuts.get(rest[length - 1] as usize) } else { None };
+                cut.copied().unwrap_or(Cut::Anywhere)
+            };
+            let length = window.max_by_key(|&length| (cut(length), length)).unwrap_or(most);
             lengths.push(length);
-            rest = &rest[length..];
+            start += length;
         }
-        if !rest.is_empty() {
-            lengths.push(rest.len());
+        if start < tokens.len() {
+            lengths.push(tokens.len() - start);
         }
         lengths
     }

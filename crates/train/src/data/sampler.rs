@@ -60,9 +60,7 @@ impl Sampler {
         if sources.is_empty() {
             return Err(Error::Recipe("there is no data to train on".into()));
         }
-        if let Some(source) = sources.iter().find(|source| !(source.weight > 0.0 && source.weight.is_finite())) {
-            return Err(Error::Recipe(format!("{} is no weight; use a number above 0", source.weight)));
-        }
+        sources.iter().try_for_each(|source| check_weight(source.weight))?;
         let source = |(i, Weighted { data, weight })| {
             let place = Place { digest: data.digest(), given: 0, epoch: 0, next: 0 };
             let mut source = Source { data, weight, order: vec![], place };
@@ -132,6 +130,14 @@ impl Source {
     fn used(&self) -> f64 {
         self.place.given as f64 / self.weight
     }
+}
+
+/// Checks that a weight is a positive number.
+pub(super) fn check_weight(weight: f64) -> Result<()> {
+    if weight > 0.0 && weight.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Recipe(format!("{weight} is no weight of a data file; use a number above 0")))
 }
 
 /// The source furthest behind its share: the first of those that gave least for their weight.

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sterna::text::{ChatTemplate, Message};
 
-use crate::tokenizer::END_OF_TURN;
+use super::sampler::check_weight;
 use crate::{Error, Result};
 
 /// Longest line of a file; a row of `.jsonl` is one.
 const LONGEST_LINE: u64 = 256 << 20;
 /// Texts are cut into parts of about so many bytes, which are tokenised at the same time.
-const PART: usize = 1 << 18;
+const PART: usize = 1 << 14;
+/// Bytes after which a line of a sample ends at white space, or at the double of it anywhere.
+const LONG: usize = 1 << 12;
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
 /// A document, or a part of a long text.
@@ -220,8 +222,9 @@ impl Lines {
 }
 
 /// About `bytes` bytes of text to train a tokenizer on: lines spread evenly over each file, which gets its share by
-/// weight. Conversations are written by `template` and cut where turns end.
+/// weight, or all it has. Conversations are written by `template`.
 pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> Result<Vec<String>> {
+    files.iter().try_for_each(|(_, weight)| check_weight(*weight))?;
     let weights: f64 = files.iter().map(|(_, weight)| weight).sum();
     let mut lines = Vec::new();
     for (path, weight) in files {
@@ -231,23 +234,26 @@ pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> 
         let share = (bytes as f64 * weight / weights / size.max(1) as f64).min(1.0);
         let mut credit = 0.0;
         while let Some(part) = documents.next()? {
-            let (text, end) = match part.content {
-                Content::Text(text) => (text, "\n"),
-                Content::Chat(messages) => {
-                    let text = template.render(&messages, false);
-                    let problem = |error: sterna::Error| Error::Template {
-                        path: path.clone(),
-                        line: part.line,
-                        problem: error.to_string(),
-                    };
-                    (text.map_err(problem)?, END_OF_TURN)
-                }
+            let text = match part.content {
+                Content::Text(text) => text,
+                Content::Chat(messages) => template.render(&messages, false).map_err(|error| Error::Template {
+                    path: path.clone(),
+                    line: part.line,
+                    problem: error.to_string(),
+                })?,
             };
-            for line in text.split_inclusive(end) {
+            let mut length = 0;
+            let ends = |c: char| {
+                length += c.len_utf8();
+                let end = c == '\n' || (length >= LONG && c.is_whitespace()) || length >= 2 * LONG;
+                length = if end { 0 } else { length };
+                end
+            };
+            for line in text.split_inclusive(ends) {
                 credit += line.len() as f64 * share;
                 if credit >= line.len() as f64 {
                     credit -= line.len() as f64;
-                    lines.push(line.strip_suffix(END_OF_TURN).unwrap_or(line).to_owned());
+                    lines.push(line.to_owned());
                 }
             }
         }
