@@ -4,6 +4,7 @@
 //! (`model.layers.N.self_attn.q_proj.weight`, …) whatever the file calls them, shapes are `(rows, cols)`, and query and
 //! key rows are in rotate-half order.
 
+pub mod adapter;
 pub mod config;
 pub mod encoding;
 pub mod gguf;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use sterna_kernels::math::f16_to_f32;
 use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Packed};
 
+pub use adapter::Adapter;
 pub use config::{Architecture, Config};
 pub use summary::{Group, Summary};
 
@@ -76,6 +78,8 @@ pub struct Checkpoint {
     pub text: TextFiles,
     /// Tensors by canonical name.
     pub tensors: BTreeMap<String, Tensor>,
+    /// What is added to the ternary layers; it fits them ([`Checkpoint::with_adapter`]).
+    adapter: Option<Adapter>,
 }
 
 /// A tensor as stored.
@@ -214,15 +218,7 @@ impl Checkpoint {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[len], tensor.shape == [len])?;
         let (kind, bytes) = self.numbers(tensor)?;
-        let words = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        let values: Vec<f32> = match kind {
-            DenseType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            DenseType::Bf16 => words.map(|word| f32::from_bits(u32::from(word) << 16)).collect(),
-            DenseType::F16 => {
-                words.map(|word| if word & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(word) }).collect()
-            }
-            other => return Err(self.wrong_kind(tensor, other.name(), "plain numbers")),
-        };
+        let values = plain_numbers(kind, bytes).ok_or_else(|| self.wrong_kind(tensor, kind.name(), "plain numbers"))?;
         if values.len() != len {
             return Err(self.damaged(tensor, format!("{} values, but {len} are wanted", values.len())));
         }
@@ -253,6 +249,19 @@ impl Checkpoint {
 
     fn expect_shape(&self, tensor: &Tensor, wanted: &[usize], fits: bool) -> Result<()> {
         if fits { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?}, wanted is {wanted:?}", tensor.shape))) }
+    }
+}
+
+/// The numbers as `f32`, halves that are not finite as NaN; `None` for blocks.
+fn plain_numbers(kind: DenseType, bytes: &[u8]) -> Option<Vec<f32>> {
+    let words = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match kind {
+        DenseType::F32 => Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        DenseType::Bf16 => Some(words.map(|word| f32::from_bits(u32::from(word) << 16)).collect()),
+        DenseType::F16 => {
+            Some(words.map(|word| if word & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(word) }).collect())
+        }
+        _ => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! safetensors files: a bounded reader of the header.
+//! safetensors files: a bounded reader of the header, and a writer.
 //!
 //! ```text
 //! u64 header length | JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}, …} | data
@@ -12,8 +12,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::json;
 use sterna_kernels::Bytes;
 
+use super::write::write_whole;
 use super::{DAMAGED, malformed, unsupported};
 use crate::{Error, Result};
 
@@ -86,6 +88,27 @@ impl Header {
         }
         Ok(Self { tensors: raw.0.into_keys().zip(entries).collect() })
     }
+}
+
+/// Writes tensors to the file `path`, which has that name only when it is complete.
+///
+/// `dtype`s, shapes and numbers of bytes must fit each other. Fails with [`Error::Io`]; then no file is left behind, and
+/// one that was there before is as it was.
+pub fn write(path: &Path, tensors: &[(String, Entry)]) -> Result<()> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), json!({ "format": "pt" }));
+    let mut end = 0;
+    for (name, Entry { dtype, shape, bytes }) in tensors {
+        let begin = end;
+        end += bytes.len();
+        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }));
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    // The data begin at a multiple of 8.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let length = (header.len() as u64).to_le_bytes();
+    let data = tensors.iter().map(|(_, entry)| &entry.bytes[..]);
+    write_whole(path, &[&length[..], header.as_bytes()].into_iter().chain(data).collect::<Vec<_>>())
 }
 
 fn entry(path: &Path, name: &str, raw: &RawEntry, data: &Bytes) -> Result<Entry> {

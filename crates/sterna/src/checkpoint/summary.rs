@@ -1,6 +1,6 @@
 //! What a checkpoint holds, and whether the machine has the memory to run it.
 
-use super::{Checkpoint, Data, Tensor};
+use super::{Adapter, Checkpoint, Data, Tensor};
 use crate::model::{KvCache, KvType, Precision};
 use crate::{Error, Result};
 
@@ -61,8 +61,8 @@ impl Checkpoint {
         Summary { parameters: groups.iter().map(|group| group.parameters).sum(), groups, activations }
     }
 
-    /// Bytes that running the model takes, about: packed weights, embeddings and head, tokenizer, and a key/value cache
-    /// of `positions`.
+    /// Bytes that running the model takes, about: packed weights, adapter, embeddings and head, tokenizer, and a
+    /// key/value cache of `positions`.
     pub fn memory_needed(&self, positions: usize, kv: KvType) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
             // Packed at 2 bits a weight, in tiles of 16 × 16.
@@ -75,7 +75,8 @@ impl Checkpoint {
             _ => 0,
         });
         let cache = (KvCache::bytes_per_position(&self.config, kv) as u64).saturating_mul(positions as u64);
-        (tensors.sum::<u64>() + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
+        let adapter = self.adapter.as_ref().map_or(0, Adapter::bytes) as u64;
+        (tensors.sum::<u64>() + adapter + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
     }
 
     /// Refuses a model that cannot fit into the memory that is available now, before hours of swapping show it.

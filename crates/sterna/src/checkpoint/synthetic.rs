@@ -30,7 +30,7 @@ impl Checkpoint {
             let tensor = Tensor { stored_name: wanted.name.clone(), shape, data, interleaved_heads: None };
             tensors.insert(wanted.name, tensor);
         }
-        Ok(Self { path, format: "synthetic", config, text: TextFiles::None, tensors })
+        Ok(Self { path, format: "synthetic", config, text: TextFiles::None, tensors, adapter: None })
     }
 }
 

@@ -13,7 +13,7 @@ mod sampler;
 mod scheduler;
 mod sequence;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub use event::{Event, FinishReason, Generation, Usage};
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 
-use crate::checkpoint::{Checkpoint, Config};
+use crate::checkpoint::{Adapter, Checkpoint, Config};
 use crate::model::kv::PAGE;
 use crate::model::{self, Batch, Head, HeadMode, KvCache, KvType, Model, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
@@ -54,6 +54,8 @@ pub struct Options {
     pub kv: KvType,
     /// How the network computes.
     pub settings: Settings,
+    /// A directory with a low-rank adapter for a checkpoint's ternary layers ([`Adapter::open`]).
+    pub adapter: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             speculation: false,
             kv: KvType::default(),
             settings: Settings::default(),
+            adapter: None,
         }
     }
 }
@@ -103,8 +106,11 @@ impl Engine {
     }
 
     /// Loads an opened checkpoint (also an embedded or a synthetic one).
-    pub fn load(checkpoint: Checkpoint, options: &Options) -> Result<Self> {
+    pub fn load(mut checkpoint: Checkpoint, options: &Options) -> Result<Self> {
         let start = Instant::now();
+        if let Some(adapter) = &options.adapter {
+            checkpoint = checkpoint.with_adapter(Adapter::open(adapter)?)?;
+        }
         let context = settle_context(&checkpoint.config, options)?;
         checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)), options.kv)?;
         let cpu = Cpu::new(options.threads)?;

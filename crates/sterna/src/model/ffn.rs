@@ -10,6 +10,7 @@ use sterna_kernels::sparse::Wanted;
 use sterna_kernels::{Activations, ColumnMatrix, Cpu, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
 
 use super::layers::{Linears, Loader, Norm};
+use super::update::Update;
 use super::{Density, FfnMode, Precision, Settings};
 use crate::checkpoint::{Architecture, Config};
 use crate::{Error, Result};
@@ -34,7 +35,7 @@ enum Weights {
     /// Everything is read.
     Tiles { gate_up: Linears<2>, down: Linears<1> },
     /// What meets a zero is left out.
-    Lines { gate: TernaryMatrix, up: RowMatrix, down: ColumnMatrix, counts: Counts },
+    Lines { gate: TernaryMatrix, up: RowMatrix, down: ColumnMatrix, updates: [Update; 3], counts: Counts },
 }
 
 /// What tokens needed, in one layer.
@@ -83,11 +84,17 @@ impl Ffn {
             && settings.precision == Precision::Int8
             && c.intermediate <= MAX_COLUMNS;
         let weights = if skips {
-            let (gate, up, down) = (at("gate_proj.weight"), at("up_proj.weight"), at("down_proj.weight"));
+            let (checkpoint, cpu, wide) = (loader.checkpoint, loader.cpu, c.intermediate);
+            let update = |name, rows, cols| Update::load(checkpoint, &at(name), rows, cols);
             Weights::Lines {
-                gate: loader.checkpoint.ternary(loader.cpu, &gate, c.intermediate, c.hidden)?,
-                up: loader.checkpoint.ternary(loader.cpu, &up, c.intermediate, c.hidden)?,
-                down: loader.checkpoint.ternary(loader.cpu, &down, c.hidden, c.intermediate)?,
+                gate: checkpoint.ternary(cpu, &at("gate_proj.weight"), wide, c.hidden)?,
+                up: checkpoint.ternary(cpu, &at("up_proj.weight"), wide, c.hidden)?,
+                down: checkpoint.ternary(cpu, &at("down_proj.weight"), c.hidden, wide)?,
+                updates: [
+                    update("gate_proj", wide, c.hidden),
+                    update("up_proj", wide, c.hidden),
+                    update("down_proj", c.hidden, wide),
+                ],
                 counts: Counts::default(),
             }
         } else {
@@ -110,19 +117,25 @@ impl Ffn {
                 let [out] = down.forward(cpu, &h);
                 out
             }
-            Weights::Lines { gate, up, down, counts } => {
-                let x = Activations::quantize(cpu, x);
-                let [mut gate] = ternary::matmul(cpu, &[gate], &x).try_into().expect("one result a matrix");
+            Weights::Lines { gate, up, down, updates: [gate_update, up_update, down_update], counts } => {
+                let codes = Activations::quantize(cpu, x);
+                let [mut gate] = ternary::matmul(cpu, &[gate], &codes).try_into().expect("one result a matrix");
+                gate_update.add(cpu, x, &mut gate);
                 self.simulate(cpu, &mut gate, positions);
                 let gates = Wanted::positive(cpu, &gate);
                 // Where the gate is not positive this gives 0, whatever `up` is.
-                cpu.relu2_mul(&mut gate, &up.product(cpu, &x, &gates));
-                let h = Activations::quantize(cpu, &self.norm.forward(cpu, &gate));
-                let codes = Wanted::nonzero(cpu, &h);
-                counts.tokens.fetch_add(x.rows() as u64, Relaxed);
+                let mut up = up.product(cpu, &codes, &gates);
+                up_update.add(cpu, x, &mut up);
+                cpu.relu2_mul(&mut gate, &up);
+                let h = self.norm.forward(cpu, &gate);
+                let h_codes = Activations::quantize(cpu, &h);
+                let codes = Wanted::nonzero(cpu, &h_codes);
+                counts.tokens.fetch_add(x.len() as u64, Relaxed);
                 counts.gates.fetch_add(gates.total() as u64, Relaxed);
                 counts.codes.fetch_add(codes.total() as u64, Relaxed);
-                down.product(cpu, &h, &codes)
+                let mut out = down.product(cpu, &h_codes, &codes);
+                down_update.add(cpu, &h, &mut out);
+                out
             }
         }
     }
@@ -144,11 +157,13 @@ impl Ffn {
         }
     }
 
-    /// Packed bytes of the three layers.
+    /// Packed bytes of the three layers, and of what is added to them.
     pub fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Tiles { gate_up, down } => gate_up.bytes() + down.bytes(),
-            Weights::Lines { gate, up, down, .. } => gate.bytes() + up.bytes() + down.bytes(),
+            Weights::Lines { gate, up, down, updates, .. } => {
+                gate.bytes() + up.bytes() + down.bytes() + updates.iter().map(Update::bytes).sum::<usize>()
+            }
         }
     }
 

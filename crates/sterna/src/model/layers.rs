@@ -3,6 +3,7 @@
 use sterna_kernels::{Activations, Cpu, DenseMatrix, Packed, Rows, TernaryMatrix, ternary};
 
 use super::rotation::Rope;
+use super::update::Update;
 use super::{Batch, Head, Precision, Settings, Weights};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Config};
@@ -27,7 +28,10 @@ impl Loader<'_> {
             .iter()
             .zip(rows)
             .map(|(name, rows)| self.checkpoint.ternary(self.cpu, &format!("{prefix}.{name}.weight"), rows, cols));
-        Ok(Linears { matrices: matrices.collect::<Result<_>>()?, precision: self.settings.precision })
+        let matrices = matrices.collect::<Result<_>>()?;
+        let updates =
+            std::array::from_fn(|i| Update::load(self.checkpoint, &format!("{prefix}.{}", names[i]), rows[i], cols));
+        Ok(Linears { matrices, updates, precision: self.settings.precision })
     }
 
     /// The weights of an RMS norm.
@@ -54,6 +58,7 @@ impl Loader<'_> {
 /// `N` ternary layers with the same input, quantised once.
 pub(super) struct Linears<const N: usize> {
     matrices: Vec<TernaryMatrix>,
+    updates: [Update; N],
     precision: Precision,
 }
 
@@ -61,16 +66,19 @@ impl<const N: usize> Linears<N> {
     /// One `(token, rows)` result a layer.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
         let matrices: Vec<_> = self.matrices.iter().collect();
-        let outs = match self.precision {
+        let mut outs = match self.precision {
             Precision::Int8 => ternary::matmul(cpu, &matrices, &Activations::quantize(cpu, x)),
             Precision::Float32 => ternary::matmul_f32(cpu, &matrices, x),
         };
+        for (update, out) in self.updates.iter().zip(&mut outs) {
+            update.add(cpu, x, out);
+        }
         outs.try_into().expect("one result a layer")
     }
 
-    /// Packed bytes of all `N`.
+    /// Packed bytes of all `N`, and of what is added to them.
     pub fn bytes(&self) -> usize {
-        self.matrices.iter().map(Packed::bytes).sum()
+        self.matrices.iter().map(Packed::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
     }
 }
 

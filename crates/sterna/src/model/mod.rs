@@ -9,6 +9,7 @@ mod llama;
 mod onebitllm;
 mod qwen3;
 pub mod rotation;
+mod update;
 
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ impl<M: Model + ?Sized> Model for Arc<M> {
 /// Bytes of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
-    /// Packed ternary matrices, as they lie in memory.
+    /// Packed ternary matrices, as they lie in memory, and an adapter's.
     pub body_bytes: usize,
     /// The head: what a token reads of it in its mode.
     pub head_bytes: usize,

@@ -41,7 +41,7 @@ pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<Checkpoint> {
     let tensors = names::collect(path, &config, |wanted| file.find(wanted))?;
     let text = vocabulary::read(&header, architecture == Architecture::Bitnet)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
-    Ok(Checkpoint { path: path.into(), format, config, text, tensors })
+    Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None })
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header) -> Result<(&'a str, Architecture)> {

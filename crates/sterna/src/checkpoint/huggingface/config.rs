@@ -176,10 +176,10 @@ fn token_ids(value: &Value, vocab: usize) -> Vec<u32> {
     ids.filter_map(|id| u32::try_from(id).ok()).take(256).collect()
 }
 
-/// An object of config.json with typed access; `null` is the same as absent.
-struct Json<'a> {
-    path: &'a Path,
-    value: &'a Value,
+/// An object of a JSON file with typed access; `null` is the same as absent.
+pub(in crate::checkpoint) struct Json<'a> {
+    pub path: &'a Path,
+    pub value: &'a Value,
 }
 
 impl<'a> Json<'a> {
@@ -193,7 +193,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
+    pub fn optional_size(&self, key: &str) -> Result<Option<usize>> {
         self.typed(key, "a whole number", |value| usize::try_from(value.as_u64()?).ok())
     }
 
@@ -201,7 +201,7 @@ impl<'a> Json<'a> {
         self.optional_size(key)?.ok_or_else(|| malformed(self.path, key, "missing", DAMAGED))
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a number", Value::as_f64)
     }
 
@@ -209,7 +209,7 @@ impl<'a> Json<'a> {
         self.typed(key, "true or false", Value::as_bool)
     }
 
-    fn text(&self, key: &str) -> Result<Option<&'a str>> {
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.typed(key, "a text", Value::as_str)
     }
 

@@ -42,11 +42,12 @@ pub(super) fn open(source: &Source<'_>) -> Result<Checkpoint> {
     refuse_other_graphs(path, &tensors)?;
     hf.config.tied |= !tensors.contains_key(names::HEAD);
     let tensors = names::collect(path, &hf.config, |wanted| find(path, &tensors, &hf, wanted))?;
-    Ok(Checkpoint { path: path.into(), format: "safetensors", config: hf.config, text: text(source)?, tensors })
+    let (config, text) = (hf.config, text(source)?);
+    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None })
 }
 
 /// Reads a small JSON file; a key that occurs twice has its last value.
-fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
+pub(super) fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
     let Some(bytes) = source.get(name)? else { return Ok(None) };
     let path = source.path().join(name);
     if bytes.len() > MAX_JSON {

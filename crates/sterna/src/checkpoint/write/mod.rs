@@ -183,6 +183,14 @@ fn numbers(row: &[f32], kind: DenseType, out: &mut [u8]) {
     }
 }
 
+/// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
+pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    let mut progress = |_, _| {};
+    let mut target = Target::create(path, parts.iter().map(|part| part.len() as u64).sum(), &mut progress)?;
+    parts.iter().try_for_each(|part| target.write(part))?;
+    target.finish()
+}
+
 /// The file being written; removed when dropped before `finish`.
 struct Target<'a> {
     path: PathBuf,

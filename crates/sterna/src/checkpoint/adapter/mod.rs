@@ -1,0 +1,116 @@
+//! Low-rank adapters (LoRA): what fine-tuning adds to ternary layers that stay as they are.
+//!
+//! ```text
+//! y = scale · trits · int8(x)  +  alpha/rank · B · (A · x)      A: (rank, inputs), B: (outputs, rank)
+//! ```
+//! Both see the same normed input, the adapter without rounding. Source: Hu et al., "LoRA: Low-Rank Adaptation of Large
+//! Language Models" (arXiv 2106.09685); names and files are those of Hugging Face's PEFT ([`Adapter::open`]).
+
+mod peft;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sterna_kernels::{DenseMatrix, DenseType};
+
+use super::names::{self, Kind};
+use super::{Checkpoint, malformed};
+use crate::{Error, Result};
+
+pub use peft::write;
+
+/// An adapter of one model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Adapter {
+    /// The directory it comes from, for messages.
+    pub path: PathBuf,
+    /// The model it was trained on, as its maker called it.
+    pub base: Option<String>,
+    /// Rows of every A and columns of every B; at least 1.
+    pub rank: usize,
+    /// The product is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// The layers that have one, by name: `model.layers.N.self_attn.q_proj`, ….
+    pub layers: BTreeMap<String, LowRank>,
+}
+
+/// The two matrices of one layer, row after row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LowRank {
+    /// `(rank, inputs)`
+    pub a: Vec<f32>,
+    /// `(outputs, rank)`
+    pub b: Vec<f32>,
+}
+
+impl Adapter {
+    /// Bytes of all matrices as `f32`.
+    pub fn bytes(&self) -> usize {
+        self.layers.values().map(|pair| 4 * (pair.a.len() + pair.b.len())).sum()
+    }
+
+    /// B times `alpha / rank`.
+    fn scaled(&self, b: &[f32]) -> impl Iterator<Item = f32> {
+        let scale = (self.alpha / self.rank as f64) as f32;
+        b.iter().map(move |b| scale * b)
+    }
+
+    /// Whether every layer is one of the model's, and every number finite.
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let wanted = names::wanted(&checkpoint.config).into_iter().filter_map(|wanted| match wanted.kind {
+            Kind::Ternary { rows, cols, .. } => Some((wanted.name, (rows, cols))),
+            _ => None,
+        });
+        let shapes: BTreeMap<String, (usize, usize)> = wanted.collect();
+        for (layer, pair) in &self.layers {
+            let Some(&(rows, cols)) = shapes.get(&format!("{layer}.weight")) else {
+                return Err(self.foreign(layer, "the model has no such ternary layer".into()));
+            };
+            let (a, b) = (self.rank.checked_mul(cols), self.rank.checked_mul(rows));
+            if self.rank == 0 || (Some(pair.a.len()), Some(pair.b.len())) != (a, b) {
+                let (a, b, rank) = (pair.a.len(), pair.b.len(), self.rank);
+                let problem =
+                    format!("{a} and {b} weights of rank {rank} do not fit the model's layer of {rows} × {cols}");
+                return Err(self.foreign(layer, problem));
+            }
+            if !pair.a.iter().all(|a| a.is_finite()) || !self.scaled(&pair.b).all(f32::is_finite) {
+                let remedy = "the training diverged or the file is damaged: use an earlier state of the adapter";
+                return Err(malformed(&self.path, layer.as_str(), "holds numbers that are not finite", remedy));
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, layer: &str, problem: String) -> Error {
+        let base = self.base.as_ref().map_or_else(String::new, |base| format!("; the adapter was trained on `{base}`"));
+        malformed(&self.path, layer, problem + &base, "use the adapter with the model it was trained on")
+    }
+}
+
+impl Checkpoint {
+    /// The same network with an adapter, in the place of the one it had.
+    ///
+    /// Fails with [`Error::Malformed`] if the adapter has a layer that the model lacks, another shape, or a number that
+    /// is not finite.
+    pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self> {
+        adapter.check(&self)?;
+        self.adapter = Some(adapter);
+        Ok(self)
+    }
+
+    /// A and `alpha / rank · B` of the layer `name`, `(rows, cols)`; `None` if no adapter has one for it.
+    pub fn update(&self, name: &str, rows: usize, cols: usize) -> Option<(DenseMatrix, DenseMatrix)> {
+        let adapter = self.adapter.as_ref()?;
+        let pair = adapter.layers.get(name)?;
+        let bytes =
+            |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<_>>().into();
+        let a = bytes(&mut pair.a.iter().copied());
+        let b = bytes(&mut adapter.scaled(&pair.b));
+        DenseMatrix::new(DenseType::F32, adapter.rank, cols, a).zip(DenseMatrix::new(
+            DenseType::F32,
+            rows,
+            adapter.rank,
+            b,
+        ))
+    }
+}
