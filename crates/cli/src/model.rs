@@ -32,6 +32,9 @@ pub struct Source {
 /// How a model is loaded.
 #[derive(clap::Args)]
 pub struct Loading {
+    /// A directory with a low-rank adapter of the model, as PEFT saves them
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Threads [default: as many as this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -133,6 +136,7 @@ impl Loading {
             context,
             kv: self.kv.kind(),
             settings,
+            adapter: self.adapter.clone(),
             ..Options::default()
         }
     }

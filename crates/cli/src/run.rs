@@ -16,6 +16,7 @@ Examples:
   sterna run 'Once upon a time'
   sterna run -m model.gguf --temperature 0 -n 64 'The capital of France is'
   sterna run --stop $'\\n' --seed 7 'My favourite colour is'
+  sterna run -m base/ --adapter my-adapter/ 'Dear diary,'
   git diff | sterna run -m bitnet-2b4t/ --truncate
   sterna run --json --logprobs 5 'Hello' | jq .timings";
 
