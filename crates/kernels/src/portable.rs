@@ -13,6 +13,7 @@ use crate::dense::{self, DenseType};
 pub(crate) use crate::gradient::{
     cross_entropy, dot, relu2_mul_backward, rms_norm_backward, softmax, softmax_backward,
 };
+use crate::low_rank;
 use crate::math::{self, ROUND};
 use crate::vector::Vector;
 
@@ -164,6 +165,12 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
     }
+}
+
+/// Products of numbers with columns, added up. See [`crate::low_rank`].
+#[inline(always)]
+pub(crate) fn add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]) {
+    low_rank::add_columns(columns, stride, t, out);
 }
 
 /// Rounds to halves (see [`math::f32_to_f16`]).

@@ -54,6 +54,7 @@ pub(crate) struct Floats {
     pub(crate) relu2_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&mut [f32], &[f32]),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add_columns: unsafe fn(&[f32], usize, &[f32], &mut [f32]),
     pub(crate) to_f16: unsafe fn(&[f32], &mut [u16]),
     pub(crate) dense_dot: unsafe fn(DenseType, &[u8], usize, &[f32], &mut [f32]),
     pub(crate) dense_row: unsafe fn(DenseType, &[u8], &mut [f32]),
@@ -86,6 +87,7 @@ macro_rules! float_kernels {
             relu2_mul(gate: &mut [f32], up: &[f32]);
             silu_mul(gate: &mut [f32], up: &[f32]);
             add(x: &mut [f32], y: &[f32]);
+            add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]);
             to_f16(x: &[f32], out: &mut [u16]);
             dense_row(kind: crate::DenseType, row: &[u8], out: &mut [f32]);
             merge_segments(state: &mut [f32], partial: &[f32]);
@@ -189,6 +191,7 @@ methods! {
     relu2_mul(gate: &mut [f32], up: &[f32]);
     silu_mul(gate: &mut [f32], up: &[f32]);
     add(x: &mut [f32], y: &[f32]);
+    add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]);
     to_f16(x: &[f32], out: &mut [u16]);
     dense_dot(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]);
     dense_row(kind: DenseType, row: &[u8], out: &mut [f32]);

@@ -5,7 +5,7 @@ mod random;
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::set::{self, Cpu, PORTABLE};
-use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, LowRank, Packed, Rows, TernaryMatrix, ternary};
 
 use random::Random;
 
@@ -220,6 +220,35 @@ fn dense_matrices() {
             }
         }
     }
+}
+
+#[test]
+fn low_rank_updates() {
+    let mut random = Random(12);
+    for (rank, cols, rows) in [(1, 30, 1), (3, 100, 65), (16, 256, 2200), (67, 40, 128)] {
+        let (a, b) = (random.rows(rank, cols), random.rows(rows, rank));
+        let update = LowRank::new(rank, a.data(), b.data(), 0.75).expect("whole rows");
+        for m in [1, 2, 7] {
+            let (x, y) = (random.rows(m, cols), random.rows(m, rows));
+            against_portable(&format!("rank {rank}, {rows}x{cols}, {m}"), |cpu| {
+                let mut out = y.clone();
+                update.add(cpu, &x, &mut out);
+                bits(&[out])
+            });
+            let mut out = y.clone();
+            update.add(&Cpu::with(&PORTABLE, 1), &x, &mut out);
+            for (row, t) in (0..rows).flat_map(|row| (0..m).map(move |t| (row, t))) {
+                let products = (0..rank * cols).map(|i| {
+                    let (j, k) = (i / cols, i % cols);
+                    f64::from(b.row(row)[j]) * f64::from(a.row(j)[k]) * f64::from(x.row(t)[k])
+                });
+                let expected = f64::from(y.row(t)[row]) + 0.75 * products.clone().sum::<f64>();
+                let slack = 1e-6 * (products.map(f64::abs).sum::<f64>() + f64::from(y.row(t)[row].abs()));
+                assert!((f64::from(out.row(t)[row]) - expected).abs() < slack, "{rank} {rows}x{cols}: {row} of {t}");
+            }
+        }
+    }
+    assert!(LowRank::new(0, &[], &[], 1.0).is_none() && LowRank::new(2, &[1.0; 3], &[1.0; 4], 1.0).is_none());
 }
 
 fn f32_matrix(rows: &Rows) -> DenseMatrix {

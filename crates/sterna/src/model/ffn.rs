@@ -85,16 +85,11 @@ impl Ffn {
             && c.intermediate <= MAX_COLUMNS;
         let weights = if skips {
             let (checkpoint, cpu, wide) = (loader.checkpoint, loader.cpu, c.intermediate);
-            let update = |name, rows, cols| Update::load(checkpoint, &at(name), rows, cols);
             Weights::Lines {
                 gate: checkpoint.ternary(cpu, &at("gate_proj.weight"), wide, c.hidden)?,
                 up: checkpoint.ternary(cpu, &at("up_proj.weight"), wide, c.hidden)?,
                 down: checkpoint.ternary(cpu, &at("down_proj.weight"), c.hidden, wide)?,
-                updates: [
-                    update("gate_proj", wide, c.hidden),
-                    update("up_proj", wide, c.hidden),
-                    update("down_proj", c.hidden, wide),
-                ],
+                updates: ["gate_proj", "up_proj", "down_proj"].map(|name| Update::load(checkpoint, &at(name))),
                 counts: Counts::default(),
             }
         } else {

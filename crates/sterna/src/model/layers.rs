@@ -29,8 +29,7 @@ impl Loader<'_> {
             .zip(rows)
             .map(|(name, rows)| self.checkpoint.ternary(self.cpu, &format!("{prefix}.{name}.weight"), rows, cols));
         let matrices = matrices.collect::<Result<_>>()?;
-        let updates =
-            std::array::from_fn(|i| Update::load(self.checkpoint, &format!("{prefix}.{}", names[i]), rows[i], cols));
+        let updates = names.map(|name| Update::load(self.checkpoint, &format!("{prefix}.{name}")));
         Ok(Linears { matrices, updates, precision: self.settings.precision })
     }
 

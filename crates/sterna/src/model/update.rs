@@ -1,27 +1,27 @@
 //! What an adapter adds to the output of a ternary layer.
 
-use sterna_kernels::{Cpu, DenseMatrix, Rows};
+use sterna_kernels::{Cpu, LowRank, Rows};
 
 use crate::checkpoint::Checkpoint;
 
-/// A and B, with `alpha / rank` in B; `None` for a layer without an adapter.
-pub(super) struct Update(Option<(DenseMatrix, DenseMatrix)>);
+/// The product that is added; `None` for a layer without an adapter.
+pub(super) struct Update(Option<LowRank>);
 
 impl Update {
-    /// That of the layer `name`, `(rows, cols)`.
-    pub fn load(checkpoint: &Checkpoint, name: &str, rows: usize, cols: usize) -> Self {
-        Self(checkpoint.update(name, rows, cols))
+    /// That of the layer `name`.
+    pub fn load(checkpoint: &Checkpoint, name: &str) -> Self {
+        Self(checkpoint.update(name))
     }
 
-    /// `out += B · (A · x)`, where `x` is what the layer read.
+    /// Adds to `out` what comes of `x`, the layer's input.
     pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
-        if let Some((a, b)) = &self.0 {
-            cpu.add(out, &b.matmul(cpu, &a.matmul(cpu, x)));
+        if let Some(product) = &self.0 {
+            product.add(cpu, x, out);
         }
     }
 
     /// Bytes of both matrices.
     pub fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |(a, b)| a.bytes() + b.bytes())
+        self.0.as_ref().map_or(0, LowRank::bytes)
     }
 }

@@ -11,7 +11,7 @@ mod peft;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sterna_kernels::{DenseMatrix, DenseType};
+use sterna_kernels as kernels;
 
 use super::names::{self, Kind};
 use super::{Checkpoint, malformed};
@@ -49,10 +49,9 @@ impl Adapter {
         self.layers.values().map(|pair| 4 * (pair.a.len() + pair.b.len())).sum()
     }
 
-    /// B times `alpha / rank`.
-    fn scaled(&self, b: &[f32]) -> impl Iterator<Item = f32> {
-        let scale = (self.alpha / self.rank as f64) as f32;
-        b.iter().map(move |b| scale * b)
+    /// `alpha / rank`, which B is multiplied with.
+    fn scale(&self) -> f32 {
+        (self.alpha / self.rank as f64) as f32
     }
 
     /// Whether every layer is one of the model's, and every number finite.
@@ -73,7 +72,8 @@ impl Adapter {
                     format!("{a} and {b} weights of rank {rank} do not fit the model's layer of {rows} × {cols}");
                 return Err(self.foreign(layer, problem));
             }
-            if !pair.a.iter().all(|a| a.is_finite()) || !self.scaled(&pair.b).all(f32::is_finite) {
+            let scale = self.scale();
+            if !pair.a.iter().all(|a| a.is_finite()) || !pair.b.iter().all(|b| (scale * b).is_finite()) {
                 let remedy = "the training diverged or the file is damaged: use an earlier state of the adapter";
                 return Err(malformed(&self.path, layer.as_str(), "holds numbers that are not finite", remedy));
             }
@@ -98,19 +98,10 @@ impl Checkpoint {
         Ok(self)
     }
 
-    /// A and `alpha / rank · B` of the layer `name`, `(rows, cols)`; `None` if no adapter has one for it.
-    pub fn update(&self, name: &str, rows: usize, cols: usize) -> Option<(DenseMatrix, DenseMatrix)> {
+    /// What the adapter adds to the layer `name`, if it has one for it.
+    pub fn update(&self, name: &str) -> Option<kernels::LowRank> {
         let adapter = self.adapter.as_ref()?;
         let pair = adapter.layers.get(name)?;
-        let bytes =
-            |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<_>>().into();
-        let a = bytes(&mut pair.a.iter().copied());
-        let b = bytes(&mut adapter.scaled(&pair.b));
-        DenseMatrix::new(DenseType::F32, adapter.rank, cols, a).zip(DenseMatrix::new(
-            DenseType::F32,
-            rows,
-            adapter.rank,
-            b,
-        ))
+        kernels::LowRank::new(adapter.rank, &pair.a, &pair.b, adapter.scale())
     }
 }

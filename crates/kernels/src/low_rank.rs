@@ -1,0 +1,84 @@
+//! Low-rank updates: `B · (A · x)`, added to the product of a matrix that stays as it is.
+//!
+//! A is `(rank, cols)`, a row at a time as every dense matrix. B is `(rows, rank)`, too narrow for dots: it lies by
+//! columns, and 16 rows at a time add up their products in the order of the rank.
+
+use crate::dense::{DenseMatrix, DenseType};
+use crate::rows::Rows;
+use crate::set::Cpu;
+
+/// The two matrices of one update.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    a: DenseMatrix,
+    /// Column j of B from `j · rows` on.
+    columns: Vec<f32>,
+    rows: usize,
+}
+
+/// Rows whose sums stay in registers.
+const BLOCK: usize = 64;
+
+impl LowRank {
+    /// `scale · B · A` from the rows of both; `None` if they are not made of rows and columns of `rank`.
+    pub fn new(rank: usize, a: &[f32], b: &[f32], scale: f32) -> Option<Self> {
+        let (cols, rows) = (a.len().checked_div(rank)?, b.len() / rank);
+        if cols * rank != a.len() || rows * rank != b.len() || rows == 0 {
+            return None;
+        }
+        let bytes: Vec<u8> = a.iter().flat_map(|a| a.to_le_bytes()).collect();
+        let a = DenseMatrix::new(DenseType::F32, rank, cols, bytes.into())?;
+        let columns = (0..b.len()).map(|i| scale * b[i % rows * rank + i / rows]).collect();
+        Some(Self { a, columns, rows })
+    }
+
+    /// (output, input) features.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.a.cols())
+    }
+
+    /// Bytes of both matrices: what one product reads.
+    pub fn bytes(&self) -> usize {
+        self.a.bytes() + 4 * self.columns.len()
+    }
+
+    /// `out += B · (A · x)`, row by row.
+    pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
+        /// Outputs of one piece of work when there is one token.
+        const PIECE: usize = 32 * BLOCK;
+        assert_eq!((out.len(), out.dim()), (x.len(), self.rows), "one output a row of B and token");
+        let t = self.a.matmul(cpu, x);
+        let piece = if x.len() == 1 { PIECE } else { self.rows };
+        cpu.pool.pieces(out.data_mut(), piece, |i, out| {
+            let (token, first) = if x.len() == 1 { (0, i * PIECE) } else { (i, 0) };
+            cpu.set.add_columns(&self.columns[first..], self.rows, t.row(token), out);
+        });
+    }
+}
+
+/// `out[i] += Σ t[j] · columns[j · stride + i]`: the sum begins at 0 and takes j in order.
+#[inline(always)]
+pub(crate) fn add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]) {
+    let mut first = 0;
+    while first < out.len() {
+        let mut sums = [0.0f32; BLOCK];
+        let len = BLOCK.min(out.len() - first);
+        for j in 0..t.len() {
+            let column = &columns[j * stride + first..][..len];
+            if len == BLOCK {
+                // The length is known: registers.
+                for i in 0..BLOCK {
+                    sums[i] += t[j] * column[i];
+                }
+            } else {
+                for i in 0..len {
+                    sums[i] += t[j] * column[i];
+                }
+            }
+        }
+        for i in 0..len {
+            out[first + i] += sums[i];
+        }
+        first += len;
+    }
+}
