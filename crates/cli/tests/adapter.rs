@@ -28,7 +28,8 @@ fn an_adapter_changes_every_verb_that_computes() {
     let (nothing, something) = (folder.path().join("nothing"), folder.path().join("something"));
     let text = folder.path().join("text");
     fs::write(&text, "The fox and the lantern went down to the river.").unwrap();
-    (write(&nothing, 0.0, 0), write(&something, 0.1, 0));
+    write(&nothing, 0.0, 0);
+    write(&something, 0.1, 0);
     let text = text.to_str().unwrap();
     let verbs: [&[&str]; 3] = [
         &["run", "The king", "-n", "12", "--temperature", "0"],

@@ -15,7 +15,7 @@ use sterna::checkpoint::{Architecture, Checkpoint, Config};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
 use sterna::kernels::set::{self, Cpu, PORTABLE};
-use sterna::kernels::{Bytes, DenseType};
+use sterna::kernels::{Bytes, DenseType, Rows};
 use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
@@ -227,9 +227,14 @@ fn what_is_written_is_read() {
     let (mut base, mut adapted) = (Vec::new(), Vec::new());
     let tokens = prompt(512);
     let collect = |engine: Engine, into: &mut Vec<f32>| {
-        engine.logits(&tokens, 9, &mut |rows| Ok(into.extend_from_slice(rows.data()))).expect("logits");
+        let mut each = |rows: &Rows| {
+            into.extend_from_slice(rows.data());
+            Ok(())
+        };
+        engine.logits(&tokens, 9, &mut each).expect("logits");
     };
-    (collect(engine(None), &mut base), collect(engine(Some(dir)), &mut adapted));
+    collect(engine(None), &mut base);
+    collect(engine(Some(dir)), &mut adapted);
     let with = golden("qwen3-causal").with_adapter(adapter).expect("it fits");
     assert!(base != adapted && adapted == logits(&with, &Cpu::new(1).unwrap(), Settings::default(), &tokens, 23));
 }
@@ -292,7 +297,7 @@ fn refusal(edit: impl FnOnce(&Path)) -> String {
     adapter::write(folder.path(), &adapter).expect("written");
     edit(folder.path());
     let result = Adapter::open(folder.path()).and_then(|adapter| checkpoint.with_adapter(adapter));
-    let message = result.err().expect("a refusal").to_string();
+    let message = result.expect_err("a refusal").to_string();
     assert!(message.starts_with(folder.path().to_str().unwrap()), "{message}");
     message
 }
@@ -381,7 +386,7 @@ fn adapters_made_in_memory_are_checked() {
     let refused = |edit: fn(&mut Adapter)| {
         let mut adapter = random(&checkpoint(), 3, "o_proj");
         edit(&mut adapter);
-        checkpoint().with_adapter(adapter).err().expect("a refusal").to_string()
+        checkpoint().with_adapter(adapter).expect_err("a refusal").to_string()
     };
     let edits: [fn(&mut Adapter); 4] = [
         |adapter| adapter.layers.values_mut().for_each(|pair| pair.a[5] = f32::NAN),
@@ -396,7 +401,7 @@ fn adapters_made_in_memory_are_checked() {
     }
     for rank in [0, 5, usize::MAX] {
         let edited = Adapter { rank, ..random(&checkpoint(), 3, "o_proj") };
-        let message = checkpoint().with_adapter(edited.clone()).err().expect("a refusal").to_string();
+        let message = checkpoint().with_adapter(edited.clone()).expect_err("a refusal").to_string();
         assert!(message.contains(&format!("weights of rank {rank} do not fit")), "{message}");
         let folder = tempfile::tempdir().expect("a folder");
         assert!(adapter::write(folder.path(), &edited).is_err(), "rank {rank}");

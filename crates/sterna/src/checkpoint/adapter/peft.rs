@@ -52,7 +52,7 @@ const OPTIONS: [&str; 15] = [
 const CHANGES_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
 
 impl Adapter {
-    /// Reads a directory that PEFT or [`write`] wrote. Whether it fits a model is looked at when it is put on one.
+    /// Reads a directory that PEFT or [`write()`] wrote. Whether it fits a model is looked at when it is put on one.
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let missing = |name: &str| {
