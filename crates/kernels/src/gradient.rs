@@ -57,9 +57,9 @@ pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32,
     let n = x.len() as f32;
     let r = 1.0 / (fold(squares) / n + eps).sqrt();
     let along = r * r * (fold(dots) / n);
-    for i in 0..x.len() {
-        dx[i] += r * (weight[i] * dy[i] - x[i] * along);
-        dweight[i] += dy[i] * (x[i] * r);
+    for ((((x, w), dy), dx), dweight) in x.iter().zip(weight).zip(dy).zip(dx).zip(dweight) {
+        *dx += r * (w * dy - x * along);
+        *dweight += dy * (x * r);
     }
 }
 
@@ -211,10 +211,7 @@ impl Cpu {
             unsafe { *losses_at.get().add(row) = loss };
         });
         losses.into_iter().fold(LossSums::default(), |sums, (log_z, loss)| {
-            sums + LossSums {
-                cross_entropy: f64::from(loss),
-                squared_log_z: f64::from(log_z) * f64::from(log_z),
-            }
+            sums + LossSums { cross_entropy: f64::from(loss), squared_log_z: f64::from(log_z) * f64::from(log_z) }
         })
     }
 }

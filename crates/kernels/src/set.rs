@@ -45,6 +45,9 @@ pub struct KernelSet {
     pub(crate) floats: Floats,
 }
 
+/// Gradients of a norm's row: x, weights, dy, epsilon, and what is added to: dx and the weights' gradient.
+type NormBackward = unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32], &mut [f32]);
+
 /// The float kernels, one source ([`crate::portable`]) compiled for each set by [`float_kernels!`].
 pub(crate) struct Floats {
     pub(crate) ternary_dot_f32: unsafe fn(&[u8], usize, &[f32], usize, &mut [f32]),
@@ -63,7 +66,7 @@ pub(crate) struct Floats {
     pub(crate) merge_segments: unsafe fn(&mut [f32], &[f32]),
     pub(crate) int8_weights: unsafe fn(&Terms<'_>, &[i32], &mut [i8], &mut [f32]) -> Scale,
     pub(crate) int8_values: unsafe fn(&[i32], Scale, &mut [f32]),
-    pub(crate) rms_norm_backward: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32], &mut [f32]),
+    pub(crate) rms_norm_backward: NormBackward,
     pub(crate) relu2_mul_backward: unsafe fn(&mut [f32], &mut [f32], &[f32]),
     pub(crate) cross_entropy: unsafe fn(&mut [f32], usize, LossTerms) -> (f32, f32),
     pub(crate) softmax: unsafe fn(&mut [f32], usize),

@@ -20,7 +20,10 @@ impl Default for Filter {
         Self {
             runs: asked.iter().flat_map(|ask| four_grams(ask)).map(<[_]>::to_vec).collect(),
             short: asked.iter().filter(|ask| ask.len() < 4).cloned().collect(),
-            nouns: nouns.chain(pairs().into_iter().map(|pair| pair.nouns)).flat_map(|[a, b]| [[a.clone(), b.clone()], [b, a]]).collect(),
+            nouns: nouns
+                .chain(pairs().into_iter().map(|pair| pair.nouns))
+                .flat_map(|[a, b]| [[a.clone(), b.clone()], [b, a]])
+                .collect(),
         }
     }
 }

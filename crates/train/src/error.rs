@@ -101,7 +101,9 @@ pub enum Error {
         problem: String,
     },
     /// The numbers of a run left what can be computed with.
-    #[error("training diverged: {what}; the last checkpoint is good: lower --rate and --other-rate, or raise --warm-up")]
+    #[error(
+        "training diverged: {what}; the last checkpoint is good: lower --rate and --other-rate, or raise --warm-up"
+    )]
     Diverged {
         /// What is no number any more.
         what: String,

@@ -149,7 +149,8 @@ impl RunDir {
 
     /// Writes the result: bf16 master weights, rounded to trits when they are loaded, and the tokenizer's files.
     pub fn save_model(&self, trainer: &Trainer, text: &Text) -> Result<()> {
-        let tensors: Vec<_> = trainer.parameters.all().into_iter().map(|p| (p.slot.name.clone(), Stored::bf16(p))).collect();
+        let tensors: Vec<_> =
+            trainer.parameters.all().into_iter().map(|p| (p.slot.name.clone(), Stored::bf16(p))).collect();
         let about = HashMap::from([("format".into(), "pt".into())]);
         let directory = self.model();
         replace(&directory.join("model.safetensors"), |path| safetensors_file(path, &tensors, Some(about)))?;

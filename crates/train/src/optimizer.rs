@@ -111,7 +111,14 @@ fn orthogonal(cpu: &Cpu, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> 
     let (mut square, mut sum) = (vec![0.0; rows * rows], vec![0.0; rows * rows]);
     for _ in 0..ITERATIONS {
         // x ← a·x + (b·S + c·S²)·x with S = x·xᵀ
-        product(cpu, Left::Rows(&left(&x, cols)), &Bf16Panels::transposed(cpu, &x, rows, cols), 1.0, false, &mut square);
+        product(
+            cpu,
+            Left::Rows(&left(&x, cols)),
+            &Bf16Panels::transposed(cpu, &x, rows, cols),
+            1.0,
+            false,
+            &mut square,
+        );
         sum.iter_mut().zip(&square).for_each(|(sum, s)| *sum = b * s);
         product(cpu, Left::Rows(&left(&square, rows)), &Bf16Panels::of(cpu, &square, rows), c, true, &mut sum);
         let right = Bf16Panels::of(cpu, &x, cols);

@@ -61,11 +61,7 @@ impl Pass {
         let positions: Vec<usize> = (0..config.context).collect();
         // A sequence leaves a part of its last page unused, and may have one token only.
         let cache = KvCache::new(&Config { layers: 1, ..config.clone() }, KvType::F16, tokens * PAGE);
-        Self {
-            config: config.clone(),
-            rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions),
-            cache,
-        }
+        Self { config: config.clone(), rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions), cache }
     }
 
     /// Logits of the rows `picked`: `(row, vocab)`.

@@ -33,7 +33,10 @@ impl Text {
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         let TextFiles::HuggingFace { tokenizer, config, chat_template } = &checkpoint.text else {
             let remedy = "pass a Hugging Face directory that has tokenizer.json";
-            return Err(Error::Recipe(format!("{}: has no tokenizer of that kind; {remedy}", checkpoint.path.display())));
+            return Err(Error::Recipe(format!(
+                "{}: has no tokenizer of that kind; {remedy}",
+                checkpoint.path.display()
+            )));
         };
         let mut settings = config.clone();
         if let (Some(template), Some(settings)) = (chat_template, settings.as_object_mut()) {

@@ -6,9 +6,9 @@ use sterna::kernels::Cpu;
 use sterna::kernels::gradient::LossTerms;
 use sterna::text::Tokenizer;
 
+use crate::Result;
 use crate::batch::{Batch, NONE};
 use crate::data::Dataset;
-use crate::Result;
 
 /// Most tokens that are scored.
 const TOKENS: usize = 1 << 16;

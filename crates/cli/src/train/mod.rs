@@ -130,13 +130,17 @@ impl Train {
         interrupt::is_noticed()?;
         let bar = output::bar("reading", recipe.steps as u64);
         let mut tell = |event: Event<'_>| match event {
-            Event::Reading(path, read, size) => bar.set_message(format!("{}: {} %", path.display(), 100 * read / size.max(1))),
+            Event::Reading(path, read, size) => {
+                bar.set_message(format!("{}: {} %", path.display(), 100 * read / size.max(1)))
+            }
             Event::Step(report, speed) => {
                 bar.set_position(report.step as u64);
                 bar.set_message(format!("loss {:.3}, {speed:.0} tokens/s", report.loss));
             }
             Event::Validation(step, v) => {
-                bar.suspend(|| output::note(&format!("step {step}: validation {:.3}, {:.3} bits a byte", v.loss, v.bits_per_byte)));
+                bar.suspend(|| {
+                    output::note(&format!("step {step}: validation {:.3}, {:.3} bits a byte", v.loss, v.bits_per_byte))
+                });
             }
             Event::Saved(_) => {}
         };
@@ -146,7 +150,10 @@ impl Train {
         let (done, steps) = (session.trainer().step_number(), session.trainer().recipe().steps);
         let model = self.out.join("model");
         if done < steps {
-            output::note(&format!("stopped at step {done} of {steps}; go on with: sterna train --out {}", self.out.display()));
+            output::note(&format!(
+                "stopped at step {done} of {steps}; go on with: sterna train --out {}",
+                self.out.display()
+            ));
         } else {
             output::note(&format!("done; try it: sterna chat -m {}", model.display()));
         }

@@ -55,22 +55,56 @@ pub static PLOTS: LazyLock<Vec<Plot>> = LazyLock::new(|| {
 
 /// Other people, with their pronouns.
 const OTHERS: &[(&str, &str, &str, &str)] = &[
-    ("old woman", "she", "her", "her"), ("old man", "he", "him", "his"), ("little girl", "she", "her", "her"), ("small boy", "he", "him", "his"), ("young shepherd", "he", "him", "his"), ("poor woman", "she", "her", "her"), ("blind man", "he", "him", "his"), ("stranger", "he", "him", "his"),
-    ("young mother", "she", "her", "her"), ("traveller", "he", "him", "his"), ("grey old lady", "she", "her", "her"), ("tall man", "he", "him", "his"), ("barefoot child", "she", "her", "her"), ("tired soldier", "he", "him", "his"), ("kind nurse", "she", "her", "her"),
+    ("old woman", "she", "her", "her"),
+    ("old man", "he", "him", "his"),
+    ("little girl", "she", "her", "her"),
+    ("small boy", "he", "him", "his"),
+    ("young shepherd", "he", "him", "his"),
+    ("poor woman", "she", "her", "her"),
+    ("blind man", "he", "him", "his"),
+    ("stranger", "he", "him", "his"),
+    ("young mother", "she", "her", "her"),
+    ("traveller", "he", "him", "his"),
+    ("grey old lady", "she", "her", "her"),
+    ("tall man", "he", "him", "his"),
+    ("barefoot child", "she", "her", "her"),
+    ("tired soldier", "he", "him", "his"),
+    ("kind nurse", "she", "her", "her"),
 ];
-const HIS_NAMES: &[&str] = &["Tom", "Ben", "Sam", "Jack", "Peter", "Hugo", "Max", "Leo", "Felix", "Otto", "Oscar", "Toby", "Finn", "Paul", "Martin", "Robin", "Henry", "Walter", "Jim", "Ned", "Will", "Simon", "Arthur", "Victor", "Frank", "Bruno", "Milo", "Jonas", "Dan", "Pip"];
-const HER_NAMES: &[&str] = &["Anna", "Lucy", "Mary", "Rosa", "Emma", "Kate", "Nina", "Clara", "Ella", "Lily", "Molly", "Ruth", "Alice", "Nora", "Julia", "Sara", "Greta", "Ida", "Flora", "Grace", "Daisy", "Polly", "Betty", "Martha", "Jane", "Lena", "Mia", "Ada", "Olive", "Rose"];
+const HIS_NAMES: &[&str] = &[
+    "Tom", "Ben", "Sam", "Jack", "Peter", "Hugo", "Max", "Leo", "Felix", "Otto", "Oscar", "Toby", "Finn", "Paul",
+    "Martin", "Robin", "Henry", "Walter", "Jim", "Ned", "Will", "Simon", "Arthur", "Victor", "Frank", "Bruno", "Milo",
+    "Jonas", "Dan", "Pip",
+];
+const HER_NAMES: &[&str] = &[
+    "Anna", "Lucy", "Mary", "Rosa", "Emma", "Kate", "Nina", "Clara", "Ella", "Lily", "Molly", "Ruth", "Alice", "Nora",
+    "Julia", "Sara", "Greta", "Ida", "Flora", "Grace", "Daisy", "Polly", "Betty", "Martha", "Jane", "Lena", "Mia",
+    "Ada", "Olive", "Rose",
+];
 
 const NATURE: &str = "[small|little|young|old|brave|quiet|kind|clever|shy|merry|lazy|curious|gentle|lonely|busy|cheerful|proud|tiny|hungry|grey|white|fat|thin|happy|poor|honest|careful|friendly|sleepy|wise]";
 const LOOK: &str = "[red|blue|green|yellow|white|golden|silver|little|beautiful|wonderful|shining|fine|strange|old|lovely|pretty|splendid|bright|curious|rare]";
 const HOME: &str = "[in a [small|quiet|far|green|little] [village|valley|forest|land]|by the sea|near a [wide|slow|clear] river|at the edge of [a forest|the woods|the town]|on a [green|windy|lonely] hill|in an old [mill|house|barn|tower]|under [an old oak|a great tree]|behind the mountains|not far from [the lake|the market|the bridge]|in a [little|white|wooden] house|at the end of a long road|in the middle of [a garden|a meadow|the woods]|on a small island|deep in the forest]";
 const OPEN: &[&str] = &[
     "[once upon a time|once|long ago|many years ago|in the old days|a long time ago], there was {aAX} who lived {P}. {name}",
-    "[once upon a time|once|long ago|in a time long gone], {aAX} lived {P}. {name}", "there [once|] was {aAX} who lived {P}. {name}", "{aAX} lived {P}. {name}", "{P} there lived {aAX}. {name}", "{P}, {aAX} had {his} home. {name}",
-    "this is the story of {aAX} who lived {P}. {name}", "do you know the tale of the {A} {X}? {He} lived {P}. {name}", "far away, {P}, there was {aAX}. {name}", "{N} was {aAX} who lived {P}.", "{N} was {aAX}. {He} lived {P}.", "the {X} in this story was {A} and lived {P}. {name}", "let me tell you about {aAX}. {He} lived {P}. {name}",
+    "[once upon a time|once|long ago|in a time long gone], {aAX} lived {P}. {name}",
+    "there [once|] was {aAX} who lived {P}. {name}",
+    "{aAX} lived {P}. {name}",
+    "{P} there lived {aAX}. {name}",
+    "{P}, {aAX} had {his} home. {name}",
+    "this is the story of {aAX} who lived {P}. {name}",
+    "do you know the tale of the {A} {X}? {He} lived {P}. {name}",
+    "far away, {P}, there was {aAX}. {name}",
+    "{N} was {aAX} who lived {P}.",
+    "{N} was {aAX}. {He} lived {P}.",
+    "the {X} in this story was {A} and lived {P}. {name}",
+    "let me tell you about {aAX}. {He} lived {P}. {name}",
 ];
 const OPEN_TWO: &[&str] = &[
-    "{N} was a [little|small|young|clever|quiet|shy|merry|curious] {child} who lived {P}.", "[once upon a time|once|long ago|many years ago], there was a [little|small|young|clever|quiet|shy|merry|curious] {child} called {N}, who lived {P}.", "{P} there lived a {child} named {N}.", "this is the story of {N}, a [little|small|young|clever|quiet] {child} who lived {P}.",
+    "{N} was a [little|small|young|clever|quiet|shy|merry|curious] {child} who lived {P}.",
+    "[once upon a time|once|long ago|many years ago], there was a [little|small|young|clever|quiet|shy|merry|curious] {child} called {N}, who lived {P}.",
+    "{P} there lived a {child} named {N}.",
+    "this is the story of {N}, a [little|small|young|clever|quiet] {child} who lived {P}.",
 ];
 const NAME: &str = "[|{His} name was {N}.|Everyone called {him} {N}.|{His} friends called {him} {N}.|]";
 const WEATHER: &str = "[it was [cold and dark|warm and bright|a windy day|very hot|a grey and rainy day|a clear night|a soft spring day|so quiet that one could hear the leaves fall]|the sun was [shining|going down|hot]|the rain [fell softly|would not stop|ran down the windows]|[a cold|a soft|a warm|the north] wind was blowing|snow [lay on the ground|was falling|covered the roofs]|the sky was [blue|grey|full of clouds|red in the west]|the leaves were [falling|turning yellow]|birds were singing in the trees|the air smelled of [rain|flowers|hay|snow]|a thick fog lay over the fields|the first stars came out|far away a dog was barking|the clouds looked like [sheep|ships|mountains]].";
@@ -150,13 +184,40 @@ impl About {
         let (o, oshe, ohim, oher) = *random.pick(OTHERS);
         let (home, village) = (expand(random, HOME, &[]), expand(random, VILLAGE, &[]));
         let slots = [
-            ("X", x), ("Y", y), ("aX", &with_article(x)), ("aY", &with_article(y)), ("N", self.name), ("A", &self.nature), ("B", &self.look),
-            ("aAX", &with_article(&format!("{} {x}", self.nature))), ("aBY", &with_article(&format!("{} {y}", self.look))),
-            ("he", he), ("him", him), ("his", his), ("He", &sentence_case(he)), ("His", &sentence_case(his)),
-            ("F", friend), ("aF", &with_article(friend)), ("O", o), ("aO", &with_article(o)), ("oshe", oshe), ("ohim", ohim), ("oher", oher),
-            ("P", &home), ("P2", &village), ("P4", "[of that land|of the town]"), ("where", WHERE), ("where2", WHERE2), ("day", DAY), ("day2", "[morning|evening|day|Sunday|afternoon|Monday|spring]"),
-            ("weather", WEATHER), ("end", END), ("name", NAME), ("ruler", ruler),
-            ("child", if self.he { "boy" } else { "girl" }), ("one", "[one|the first]"),
+            ("X", x),
+            ("Y", y),
+            ("aX", &with_article(x)),
+            ("aY", &with_article(y)),
+            ("N", self.name),
+            ("A", &self.nature),
+            ("B", &self.look),
+            ("aAX", &with_article(&format!("{} {x}", self.nature))),
+            ("aBY", &with_article(&format!("{} {y}", self.look))),
+            ("he", he),
+            ("him", him),
+            ("his", his),
+            ("He", &sentence_case(he)),
+            ("His", &sentence_case(his)),
+            ("F", friend),
+            ("aF", &with_article(friend)),
+            ("O", o),
+            ("aO", &with_article(o)),
+            ("oshe", oshe),
+            ("ohim", ohim),
+            ("oher", oher),
+            ("P", &home),
+            ("P2", &village),
+            ("P4", "[of that land|of the town]"),
+            ("where", WHERE),
+            ("where2", WHERE2),
+            ("day", DAY),
+            ("day2", "[morning|evening|day|Sunday|afternoon|Monday|spring]"),
+            ("weather", WEATHER),
+            ("end", END),
+            ("name", NAME),
+            ("ruler", ruler),
+            ("child", if self.he { "boy" } else { "girl" }),
+            ("one", "[one|the first]"),
         ];
         let open = random.pick(if plot.kind == "two" { OPEN_TWO } else { OPEN });
         let mut story = Vec::from([*open]);
@@ -207,13 +268,42 @@ pub fn thread(random: &mut Random, filter: &Filter) -> Vec<Exchange> {
             turns.push(Exchange { user, assistant: next.story(random) });
         }
         5..9 => {
-            let asks = &["[who|what] was [it|the story|that story] about?", "what was in the story?", "what were the two things in the story?", "what is the story about?"];
+            let asks = &[
+                "[who|what] was [it|the story|that story] about?",
+                "what was in the story?",
+                "what were the two things in the story?",
+                "what is the story about?",
+            ];
             let slots = [("x", x), ("y", y)];
-            turns.push(plain(random, asks, &[&format!("It was about {} {x} and {} {y}.", article(x), article(y))], &slots));
+            turns.push(plain(
+                random,
+                asks,
+                &[&format!("It was about {} {x} and {} {y}.", article(x), article(y))],
+                &slots,
+            ));
         }
         9..18 => {
-            let asks = &["thanks", "thank you", "nice story", "i like it", "[that was|what] a [nice|good|great|lovely|beautiful] story", "i liked that", "good story", "lovely, thank you", "great", "wonderful", "cool story", "the end?", "that's sweet"];
-            turns.push(plain(random, asks, &["I am glad you like it! Would you like another story?", "Thank you! I can tell you another one."], &[]));
+            let asks = &[
+                "thanks",
+                "thank you",
+                "nice story",
+                "i like it",
+                "[that was|what] a [nice|good|great|lovely|beautiful] story",
+                "i liked that",
+                "good story",
+                "lovely, thank you",
+                "great",
+                "wonderful",
+                "cool story",
+                "the end?",
+                "that's sweet",
+            ];
+            turns.push(plain(
+                random,
+                asks,
+                &["I am glad you like it! Would you like another story?", "Thank you! I can tell you another one."],
+                &[],
+            ));
         }
         _ => {}
     }
