@@ -115,8 +115,8 @@ pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
     let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     let mut sums = [0.0; LANES];
     for block in scores.chunks_exact_mut(LANES) {
-        for i in 0..LANES {
-            block[i] = exp(block[i] - max);
+        for score in block {
+            *score = exp(*score - max);
         }
     }
     scores[seen..].fill(0.0);
