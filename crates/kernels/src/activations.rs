@@ -1,6 +1,7 @@
 //! Activations as a ternary layer reads them: int8 with one scale a token, as BitNet models are trained.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::lines::{LINE, Line};
@@ -68,6 +69,11 @@ impl Arranged<'_> {
     }
 }
 
+thread_local! {
+    /// Rows between two operations on them.
+    static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
 /// int8 rows `(token, feature)`, each with its scale and the sum of its codes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activations {
@@ -81,13 +87,44 @@ impl Activations {
     /// Quantises each row: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s), −128, 127)`
     /// (the rule of BitNet b1.58's `BitLinear`, in `f32`).
     pub fn quantize(cpu: &Cpu, x: &Rows) -> Self {
-        let (rows, cols) = (x.len(), x.dim());
+        Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.set.quantize(x.row(row), codes))
+    }
+
+    /// The same of the rows' norm, without keeping that: `quantize(rms_norm(x))`.
+    pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32) -> Self {
+        assert_eq!(x.dim(), weight.len(), "one weight a feature");
+        Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
+            ROW.with_borrow_mut(|normed| {
+                normed.resize(weight.len(), 0.0);
+                cpu.set.rms_norm(x.row(row), weight, eps, normed);
+                cpu.set.quantize(normed, codes)
+            })
+        })
+    }
+
+    /// `quantize(rms_norm(relu(gate)² · up))`
+    pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32) -> Self {
+        assert_eq!((gate.len(), gate.dim(), gate.dim()), (up.len(), up.dim(), weight.len()), "one weight a feature");
+        Self::build(gate.len(), gate.dim(), &cpu.pool, |row, codes| {
+            ROW.with_borrow_mut(|rows| {
+                rows.resize(2 * weight.len(), 0.0);
+                let (gated, normed) = rows.split_at_mut(weight.len());
+                gated.copy_from_slice(gate.row(row));
+                cpu.set.relu2_mul(gated, up.row(row));
+                cpu.set.rms_norm(gated, weight, eps, normed);
+                cpu.set.quantize(normed, codes)
+            })
+        })
+    }
+
+    /// `quantize` writes the codes of a row and gives its scale and their sum.
+    fn build(rows: usize, cols: usize, pool: &Pool, quantize: impl Fn(usize, &mut [i8]) -> (f32, i32) + Sync) -> Self {
         let stride = cols.next_multiple_of(16);
         let mut codes = vec![0; rows * stride];
         let (mut scales, mut sums) = (vec![0.0; rows], vec![0; rows]);
         let (scales_at, sums_at) = (SendPtr(scales.as_mut_ptr()), SendPtr(sums.as_mut_ptr()));
-        cpu.pool.pieces(&mut codes, stride, |row, codes| {
-            let (scale, sum) = cpu.set.quantize(x.row(row), &mut codes[..cols]);
+        pool.pieces(&mut codes, stride, |row, codes| {
+            let (scale, sum) = quantize(row, &mut codes[..cols]);
             // SAFETY: each row is one piece, so each index is written by one thread; both have `rows` elements.
             unsafe {
                 *scales_at.get().add(row) = scale;

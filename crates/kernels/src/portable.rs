@@ -251,3 +251,17 @@ pub(crate) fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
         }
     }
 }
+
+/// Sums of a product to outputs.
+#[inline(always)]
+pub(crate) fn bf16_finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]) {
+    if add {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += scale * sum;
+        }
+    } else {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = scale * sum;
+        }
+    }
+}

@@ -76,6 +76,7 @@ pub(crate) struct Floats {
     pub(crate) bf16_pairs: unsafe fn([&[f32]; 2], [f32; 2], &mut [u32]),
     pub(crate) bf16_integers: unsafe fn([&[i8]; 2], &mut [u32]),
     pub(crate) bf16_turn: unsafe fn(&[u32], usize, &mut [u32]),
+    pub(crate) bf16_finish: unsafe fn(&[f32], f32, bool, &mut [f32]),
     pub(crate) bf16_dot: unsafe fn(&Operands<'_>, &mut [f32]),
 }
 
@@ -110,6 +111,7 @@ macro_rules! float_kernels {
             bf16_pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]);
             bf16_integers(rows: [&[i8]; 2], out: &mut [u32]);
             bf16_turn(rows: &[u32], step: usize, out: &mut [u32]);
+            bf16_finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]);
         }
         $(#[$feature])*
         fn dense_dot(kind: crate::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
@@ -213,6 +215,7 @@ methods! {
     bf16_pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]);
     bf16_integers(rows: [&[i8]; 2], out: &mut [u32]);
     bf16_turn(rows: &[u32], step: usize, out: &mut [u32]);
+    bf16_finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]);
 }
 
 impl KernelSet {

@@ -139,22 +139,18 @@ impl Pass {
         }
         let mut h = weights.embedding.embedding().lookup(&run.batch.tokens);
         for layer in &weights.layers {
-            let x = cpu.rms_norm(&h, layer.attention_norm.norm(), run.eps);
-            let qkv = Input::new(cpu, x, run.precision);
+            let qkv = Input::normed(cpu, &h, layer.attention_norm.norm(), run.eps, run.precision);
             let [q, k, v] = weights::forward(cpu, [&layer.q, &layer.k, &layer.v], &qkv);
             let (q, k) = (run.rotation.apply(cpu, q), run.rotation.apply(cpu, k));
             self.cache.store(cpu, 0, &rows, &k, &v);
             let attended = self.cache.attend(cpu, 0, &rows, &q);
-            let x = cpu.rms_norm(&attended, layer.attention_sub_norm.norm(), run.eps);
-            let o = Input::new(cpu, x, run.precision);
+            let o = Input::normed(cpu, &attended, layer.attention_sub_norm.norm(), run.eps, run.precision);
             let [a] = weights::forward(cpu, [&layer.o], &o);
             let h_ffn = cpu.sum(&h, &a);
 
-            let x = cpu.rms_norm(&h_ffn, layer.ffn_norm.norm(), run.eps);
-            let gate_up = Input::new(cpu, x, run.precision);
+            let gate_up = Input::normed(cpu, &h_ffn, layer.ffn_norm.norm(), run.eps, run.precision);
             let [gate, up] = weights::forward(cpu, [&layer.gate, &layer.up], &gate_up);
-            let x = cpu.rms_norm(&cpu.relu2_product(&gate, &up), layer.ffn_sub_norm.norm(), run.eps);
-            let down = Input::new(cpu, x, run.precision);
+            let down = Input::gated(cpu, &gate, &up, layer.ffn_sub_norm.norm(), run.eps, run.precision);
             let [f] = weights::forward(cpu, [&layer.down], &down);
             let h = std::mem::replace(&mut h, cpu.sum(&h_ffn, &f));
             keep(Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });

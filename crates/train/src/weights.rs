@@ -174,11 +174,19 @@ impl Linear {
 }
 
 impl Input {
-    /// Normed rows as layers of this precision read them.
-    pub fn new(cpu: &Cpu, x: Rows, precision: Precision) -> Self {
+    /// Rows, normed.
+    pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32, precision: Precision) -> Self {
         match precision {
-            Precision::Ternary => Self::Codes(Activations::quantize(cpu, &x)),
-            Precision::Full => Self::Full(x),
+            Precision::Ternary => Self::Codes(Activations::normed(cpu, x, weight, eps)),
+            Precision::Full => Self::Full(cpu.rms_norm(x, weight, eps)),
+        }
+    }
+
+    /// `relu(gate)² · up`, normed.
+    pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32, precision: Precision) -> Self {
+        match precision {
+            Precision::Ternary => Self::Codes(Activations::gated(cpu, gate, up, weight, eps)),
+            Precision::Full => Self::Full(cpu.rms_norm(&cpu.relu2_product(gate, up), weight, eps)),
         }
     }
 }

@@ -57,11 +57,11 @@ pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &F
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "heads share key/value heads evenly");
     let mut end = 0;
     for sequence in sequences {
-        assert!(sequence.start >= end && sequence.start <= sequence.end, "sequences follow each other");
+        assert!(sequence.start == end && sequence.start <= sequence.end, "sequences follow each other");
         end = sequence.end;
     }
-    assert!(end <= tokens, "sequences are made of rows");
-    let mut gradients = [q_dim, kv_dim, kv_dim].map(|dim| Rows::zeros(tokens, dim));
+    assert_eq!(end, tokens, "every row belongs to a sequence");
+    let mut gradients = [q_dim, kv_dim, kv_dim].map(|dim| Rows::unwritten(tokens, dim));
     let outs = gradients.each_mut().map(|rows| SendPtr(rows.data_mut().as_mut_ptr()));
     // Long sequences first: the last pieces of work should be small.
     let mut order: Vec<_> = sequences.iter().flat_map(|s| (0..shape.kv_heads).map(move |head| (s, head))).collect();

@@ -116,6 +116,7 @@ impl<'a> Job<'a> {
             // SAFETY: the same outputs, of a product that begins with the first of these rows.
             return unsafe { Job { left: Left::Rows(&left), out, ..*self }.piece(0..rows.len(), panels) };
         }
+        let mut sums = [0.0; ROWS * PANEL];
         for panel in panels {
             let first = panel * PANEL;
             let width = PANEL.min(self.right.cols - first);
@@ -123,7 +124,6 @@ impl<'a> Job<'a> {
             let step = if matches!(self.left, Left::Rows(_)) { ROWS } else { PANEL };
             for row in rows.clone().step_by(step) {
                 let count = step.min(rows.end - row);
-                let mut sums = [0.0; ROWS * PANEL];
                 let sums = &mut sums[..count * PANEL];
                 self.set.bf16_dot(&self.operands(row, panel), sums);
                 for (i, sums) in sums.as_chunks::<PANEL>().0.iter().enumerate() {
@@ -132,7 +132,7 @@ impl<'a> Job<'a> {
                         let out = self.out.get().add((row + i) * self.right.cols + first);
                         std::slice::from_raw_parts_mut(out, width)
                     };
-                    self.finish(sums, out);
+                    self.set.bf16_finish(sums, self.scale, self.add, out);
                 }
             }
         }
@@ -147,12 +147,5 @@ impl<'a> Job<'a> {
             Left::Transposed(x) => (x.panel(row / PANEL), 1, PANEL),
         };
         Operands { left, row_step, pair_step, panel: self.right.panel(panel), pairs: self.right.rows.div_ceil(2) }
-    }
-
-    fn finish(&self, sums: &[f32; PANEL], out: &mut [f32]) {
-        for (out, sum) in out.iter_mut().zip(sums) {
-            let product = self.scale * sum;
-            *out = if self.add { *out + product } else { product };
-        }
     }
 }
