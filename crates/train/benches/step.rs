@@ -22,7 +22,7 @@ const SHAPE: Shape = Shape {
 };
 /// Tokens of a step, and those that go through the network together.
 const TOKENS: usize = 16384;
-const TOGETHER: u32 = 2048;
+const TOGETHER: u32 = 512;
 const STEPS: usize = 7;
 
 fn main() {

@@ -15,8 +15,8 @@ use crate::recipe::Recipe;
 use crate::weights::{self, Precision};
 use crate::{Error, Result};
 
-/// Tokens that go through the network together; more would not compute faster, but take more memory.
-const TOGETHER: usize = 2048;
+/// Tokens that go through the network together; more would pass through memory instead of the caches.
+const TOGETHER: usize = 512;
 
 /// Rows that a layer has at a time, those kept for its gradients included.
 const BUFFERS_A_LAYER: usize = 12;

@@ -294,8 +294,8 @@ struct Dwords {
 }
 
 /// Buffers a thread keeps, and the lines of those that are worth it.
-const KEPT: usize = 12;
-const KEPT_LINES: Range<usize> = 1 << 10..1 << 20;
+const KEPT: usize = 32;
+const KEPT_LINES: Range<usize> = 1 << 5..1 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
