@@ -155,6 +155,10 @@ pub struct GgufVocabulary {
     pub bos: Option<u32>,
     /// `eos_token_id`
     pub eos: Option<u32>,
+    /// `unknown_token_id`
+    pub unknown: Option<u32>,
+    /// `padding_token_id`
+    pub padding: Option<u32>,
     /// `tokenizer.chat_template`, the known-wrong ones already replaced.
     pub chat_template: Option<String>,
 }

@@ -6,26 +6,89 @@ use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper};
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::checkpoint::{Architecture, Config, GgufVocabulary};
 use crate::{Error, Result};
 
 use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
-use super::tokenizer::{Parts, malformed};
+use super::tokenizer::{Options, Parts, malformed};
 
 const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
 /// Longest SentencePiece token that is taken apart to find its merges, in bytes.
 const LONGEST_PIECE: usize = 1024;
 
 /// `tokenizer.ggml.token_type` (source: `llama.h` of llama.cpp).
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const BYTE: i32 = 6;
+pub const NORMAL: i32 = 1;
+pub const UNKNOWN: i32 = 2;
+pub const CONTROL: i32 = 3;
+pub const USER_DEFINED: i32 = 4;
+pub const UNUSED: i32 = 5;
+pub const BYTE: i32 = 6;
+
+/// What the names in `tokenizer.ggml.pre` stand for.
+pub struct Words {
+    /// The first is the one that is written.
+    pub names: &'static [&'static str],
+    /// One of the patterns of `pre_tokens.rs`.
+    pattern: &'static str,
+    /// Whether digits are split off one by one before the pattern is applied.
+    digits: bool,
+    /// Whether a word that is a token is taken whole.
+    ignore_merges: bool,
+    /// Whether texts are brought into Unicode's composed form first.
+    nfc: bool,
+}
+
+/// Names that llama.cpp's converter gives to byte-level vocabularies (source: `llama-vocab.cpp`).
+pub static WORDS: &[Words] = &[
+    LLAMA3_WORDS,
+    Words { names: &["smaug-bpe", "dbrx"], ignore_merges: false, ..LLAMA3_WORDS },
+    Words { names: &["qwen2", "deepseek-r1-qwen"], pattern: QWEN2, nfc: true, ..GPT2_WORDS },
+    Words { names: &["stablelm2"], pattern: QWEN2, ..GPT2_WORDS },
+    GPT2_WORDS,
+    Words { names: &["smollm", "starcoder", "refact"], digits: true, ..GPT2_WORDS },
+];
+
+const LLAMA3_WORDS: Words = Words {
+    names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-e", "falcon-h1"],
+    pattern: LLAMA3,
+    digits: false,
+    ignore_merges: true,
+    nfc: false,
+};
+
+const GPT2_WORDS: Words = Words {
+    names: &["gpt-2", "gpt2", "olmo", "default"],
+    pattern: GPT2,
+    digits: false,
+    ignore_merges: false,
+    nfc: false,
+};
+
+impl Words {
+    pub fn pre_tokens(&self) -> PreTokens {
+        let mut steps = PreTokens::default();
+        if self.digits {
+            steps.push(PreTokenizerWrapper::Digits(Digits::new(true)));
+        }
+        steps.push_pattern(self.pattern);
+        steps.push_bytes();
+        steps
+    }
+
+    pub fn normalizer(&self) -> Option<NormalizerWrapper> {
+        self.nfc.then_some(NormalizerWrapper::NFC(NFC))
+    }
+
+    pub fn options(&self) -> Options {
+        Options { ignore_merges: self.ignore_merges, ..Options::default() }
+    }
+}
 
 /// The tokenizer that a GGUF file describes; `path` is for messages.
 pub fn parts(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
@@ -61,23 +124,20 @@ fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Par
         Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.to_owned(), right.to_owned())),
         _ => Err(malformed(path, format!("{}[{rank}]", PLACES[1]), format!("{merge:?} is no pair of tokens"))),
     });
-    let pattern = pattern(path, gguf)?;
-    let llama3 = pattern == LLAMA3;
-    let mut pre_tokens = PreTokens::default();
-    pre_tokens.push_pattern(pattern);
-    pre_tokens.push_bytes();
-    let add_bos = gguf.add_bos.unwrap_or(llama3 || config.architecture == Architecture::Bitnet);
+    let words = words(path, gguf)?;
+    let add_bos =
+        gguf.add_bos.unwrap_or(words.names == LLAMA3_WORDS.names || config.architecture == Architecture::Bitnet);
     let bos = gguf.bos.or_else(|| position(gguf, "<|begin_of_text|>")).filter(|_| add_bos);
     Ok(Parts {
         path: path.to_owned(),
         places: PLACES,
         vocabulary: vocabulary(gguf),
         merges: merges.collect::<Result<Merges>>()?,
-        model: BPE::builder().ignore_merges(llama3),
+        options: words.options(),
         unknown: None,
         added: added(gguf),
-        normalizer: (pattern == QWEN2).then_some(NormalizerWrapper::NFC(NFC)),
-        pre_tokens,
+        normalizer: words.normalizer(),
+        pre_tokens: words.pre_tokens(),
         decoder: Some(DecoderWrapper::ByteLevel(ByteLevel::default())),
         prefix: bos.into_iter().collect(),
         suffix: Vec::new(),
@@ -86,21 +146,19 @@ fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Par
     })
 }
 
-/// The words of a byte-level vocabulary, by the name that llama.cpp's converter gives them.
-fn pattern(path: &Path, gguf: &GgufVocabulary) -> Result<&'static str> {
+/// The words of a byte-level vocabulary, by name.
+fn words(path: &Path, gguf: &GgufVocabulary) -> Result<&'static Words> {
     // bitnet.cpp's converter writes no name into the official 2B4T file.
     let looks_like_llama3 = gguf.tokens.len() == 128_256 || position(gguf, "<|begin_of_text|>").is_some();
-    match gguf.pre.as_deref() {
-        None | Some("default") if looks_like_llama3 => Ok(LLAMA3),
-        None | Some("default" | "gpt-2" | "gpt2" | "olmo") => Ok(GPT2),
-        Some("llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-e" | "falcon-h1") => Ok(LLAMA3),
-        Some("qwen2" | "deepseek-r1-qwen") => Ok(QWEN2),
-        Some(other) => Err(Error::Unsupported {
-            path: path.to_owned(),
-            what: format!("tokenizer.ggml.pre {other:?}"),
-            remedy: "use the model's safetensors with tokenizer.json".into(),
-        }),
-    }
+    let name = match gguf.pre.as_deref() {
+        None | Some("default") if looks_like_llama3 => "llama-bpe",
+        name => name.unwrap_or("default"),
+    };
+    WORDS.iter().find(|words| words.names.contains(&name)).ok_or_else(|| Error::Unsupported {
+        path: path.to_owned(),
+        what: format!("tokenizer.ggml.pre {name:?}"),
+        remedy: "use the model's safetensors with tokenizer.json".into(),
+    })
 }
 
 fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
@@ -128,7 +186,7 @@ fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
         places: PLACES,
         merges: merges(path, gguf, &vocabulary)?,
         vocabulary,
-        model: BPE::builder().byte_fallback(true).fuse_unk(true),
+        options: Options { byte_fallback: true, fuse_unk: true, ignore_merges: false },
         unknown: unknown.map(|id| gguf.tokens[id].clone()),
         added: added(gguf),
         normalizer: Some(NormalizerWrapper::Sequence(Normalizers::new(normalizers))),
@@ -166,11 +224,14 @@ fn merges(path: &Path, gguf: &GgufVocabulary, vocabulary: &Vocab) -> Result<Merg
     Ok(found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect())
 }
 
-/// Ids by text; of tokens with the same text, the first.
+/// Ids by text; of tokens with the same text, the first. Unused ones are names for rows of the embedding that no text
+/// leads to.
 fn vocabulary(gguf: &GgufVocabulary) -> Vocab {
     let mut vocabulary = Vocab::with_capacity(gguf.tokens.len());
     for (token, id) in gguf.tokens.iter().zip(0..) {
-        vocabulary.entry(token.clone()).or_insert(id);
+        if kind(gguf, id as usize) != UNUSED {
+            vocabulary.entry(token.clone()).or_insert(id);
+        }
     }
     vocabulary
 }
@@ -191,7 +252,7 @@ fn kind(gguf: &GgufVocabulary, id: usize) -> i32 {
         let named = [gguf.bos, gguf.eos].contains(&u32::try_from(id).ok());
         named || gguf.tokens.get(id).is_some_and(|token| token.starts_with("<|") && token.ends_with("|>"))
     };
-    gguf.types.get(id).copied().unwrap_or_else(|| if looks_like_control() { CONTROL } else { 1 })
+    gguf.types.get(id).copied().unwrap_or_else(|| if looks_like_control() { CONTROL } else { NORMAL })
 }
 
 fn position(gguf: &GgufVocabulary, token: &str) -> Option<u32> {

@@ -10,13 +10,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::Vocab;
 use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::{Error, Result};
 
 use super::pre_tokens::PreTokens;
-use super::tokenizer::{Parts, malformed};
+use super::tokenizer::{Options, Parts, malformed};
 
 #[derive(Deserialize)]
 struct File {
@@ -118,10 +118,11 @@ pub fn parts(path: &Path, tokenizer: &[u8], settings: &Value) -> Result<Parts> {
         eos: id("eos_token"),
         vocabulary,
         merges: file.model.merges.into_iter().map(|Merge(left, right)| (left, right)).collect(),
-        model: BPE::builder()
-            .fuse_unk(file.model.fuse_unk.unwrap_or(false))
-            .byte_fallback(file.model.byte_fallback.unwrap_or(false))
-            .ignore_merges(file.model.ignore_merges.unwrap_or(false)),
+        options: Options {
+            ignore_merges: file.model.ignore_merges.unwrap_or(false),
+            byte_fallback: file.model.byte_fallback.unwrap_or(false),
+            fuse_unk: file.model.fuse_unk.unwrap_or(false),
+        },
         unknown: file.model.unk_token,
         added,
         normalizer,

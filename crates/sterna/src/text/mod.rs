@@ -5,6 +5,7 @@
 //!                                     ├─► Parts ─► Tokenizer ─► ids ─► TextStream ─► pieces of text
 //! GGUF vocabulary ─► gguf_vocabulary ─┘                ▲
 //! messages ─► ChatTemplate ─► text ────────────────────┘
+//! tokenizer.json ─► to_gguf ─► GGUF vocabulary
 //! ```
 
 mod calendar;
@@ -14,8 +15,10 @@ mod pre_tokens;
 mod stop;
 pub mod stream;
 pub mod template;
+mod to_gguf;
 pub mod tokenizer;
 
 pub use stream::TextStream;
 pub use template::{ChatTemplate, Message};
+pub use to_gguf::to_gguf;
 pub use tokenizer::Tokenizer;

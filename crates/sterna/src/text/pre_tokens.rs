@@ -20,9 +20,10 @@ pub const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The pre-tokenizers of a vocabulary, one after the other.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct PreTokens(Vec<Step>);
 
+#[derive(PartialEq)]
 enum Step {
     /// One of the known patterns.
     Known { pattern: Known, behavior: SplitDelimiterBehavior, invert: bool },
@@ -40,6 +41,10 @@ impl PreTokens {
             PreTokenizerWrapper::ByteLevel(bytes) if bytes.use_regex && !bytes.add_prefix_space => {
                 self.push_pattern(GPT2);
                 self.push(PreTokenizerWrapper::ByteLevel(bytes.use_regex(false)));
+            }
+            // Offsets, which this option is about, are not asked for.
+            PreTokenizerWrapper::ByteLevel(bytes) => {
+                self.0.push(Step::Other(Box::new(bytes.trim_offsets(true).into())))
             }
             PreTokenizerWrapper::Split(split) => self.0.push(Step::split(split)),
             other => self.0.push(Step::Other(Box::new(other))),
@@ -104,6 +109,12 @@ struct Known {
     words: Regex,
     /// Whether white space that ends in a line break is a word of its own.
     lines: bool,
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        (self.words.as_str(), self.lines) == (other.words.as_str(), other.lines)
+    }
 }
 
 impl Known {

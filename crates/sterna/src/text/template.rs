@@ -43,21 +43,12 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] if it is no valid Jinja, or if there are several and none is the default.
     pub fn new(text: &TextFiles) -> Result<Option<Self>> {
-        match text {
-            TextFiles::HuggingFace { config, chat_template: Some(source), .. } => {
-                Self::compile(source, special_tokens(config)).map(Some)
-            }
-            TextFiles::HuggingFace { config, .. } => {
-                let source =
-                    config.get("chat_template").filter(|template| !template.is_null()).map(choose).transpose()?;
-                source.map(|source| Self::compile(source, special_tokens(config))).transpose()
-            }
-            TextFiles::Gguf(vocabulary) => {
-                let source = vocabulary.chat_template.as_deref();
-                source.map(|source| Self::compile(source, vocabulary_tokens(vocabulary))).transpose()
-            }
-            TextFiles::None => Ok(None),
-        }
+        let special = match text {
+            TextFiles::HuggingFace { config, .. } => special_tokens(config),
+            TextFiles::Gguf(vocabulary) => vocabulary_tokens(vocabulary),
+            TextFiles::None => Vec::new(),
+        };
+        source(text)?.map(|source| Self::compile(source, special)).transpose()
     }
 
     fn compile(source: &str, special: Vec<(&'static str, String)>) -> Result<Self> {
@@ -114,6 +105,18 @@ impl std::fmt::Debug for ChatTemplate {
     }
 }
 
+/// The template as the checkpoint stores it.
+pub(super) fn source(text: &TextFiles) -> Result<Option<&str>> {
+    match text {
+        TextFiles::HuggingFace { chat_template: Some(source), .. } => Ok(Some(source)),
+        TextFiles::HuggingFace { config, .. } => {
+            config.get("chat_template").filter(|template| !template.is_null()).map(choose).transpose()
+        }
+        TextFiles::Gguf(vocabulary) => Ok(vocabulary.chat_template.as_deref()),
+        TextFiles::None => Ok(None),
+    }
+}
+
 /// `chat_template` of `tokenizer_config.json`: a template, or a list of named ones.
 fn choose(templates: &serde_json::Value) -> Result<&str> {
     if let Some(template) = templates.as_str() {
@@ -139,7 +142,12 @@ fn special_tokens(settings: &serde_json::Value) -> Vec<(&'static str, String)> {
 }
 
 fn vocabulary_tokens(vocabulary: &GgufVocabulary) -> Vec<(&'static str, String)> {
-    let names = [("bos_token", vocabulary.bos), ("eos_token", vocabulary.eos)];
+    let names = [
+        ("bos_token", vocabulary.bos),
+        ("eos_token", vocabulary.eos),
+        ("unk_token", vocabulary.unknown),
+        ("pad_token", vocabulary.padding),
+    ];
     names.into_iter().filter_map(|(name, id)| Some((name, vocabulary.tokens.get(id? as usize)?.clone()))).collect()
 }
 

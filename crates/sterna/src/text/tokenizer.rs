@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::{BPE, BpeBuilder, Merges, Vocab};
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
 use crate::checkpoint::{Config, TextFiles};
@@ -37,8 +37,8 @@ pub(super) struct Parts {
     pub vocabulary: Vocab,
     /// Pairs of tokens that become one, best first.
     pub merges: Merges,
-    /// The byte-pair model's options.
-    pub model: BpeBuilder,
+    /// How merges are applied.
+    pub options: Options,
     /// The token for what the vocabulary cannot write.
     pub unknown: Option<String>,
     /// Tokens that are found in the text before anything else.
@@ -52,6 +52,17 @@ pub(super) struct Parts {
     /// The token that begins a text, if the model uses one.
     pub bos: Option<u32>,
     pub eos: Option<u32>,
+}
+
+/// How merges are applied, and what happens to what the vocabulary lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    /// A word that is a token is taken whole.
+    pub ignore_merges: bool,
+    /// Characters that the vocabulary lacks are written as tokens of their bytes.
+    pub byte_fallback: bool,
+    /// Neighbouring unknown characters become one unknown token.
+    pub fuse_unk: bool,
 }
 
 /// An error about a tokenizer's file.
@@ -170,13 +181,15 @@ impl Parts {
         if self.pre_tokens.is_empty() && !crosses_words && self.vocabulary.contains_key("▁") {
             self.pre_tokens.push_pieces();
         }
+        let Options { ignore_merges, byte_fallback, fuse_unk } = self.options;
+        let mut model = BPE::builder().ignore_merges(ignore_merges).byte_fallback(byte_fallback).fuse_unk(fuse_unk);
         if let Some(unknown) = self.unknown {
             if !self.vocabulary.contains_key(&unknown) {
                 return Err(malformed(&self.path, self.places[0], format!("the unknown token {unknown:?} is missing")));
             }
-            self.model = self.model.unk_token(unknown);
+            model = model.unk_token(unknown);
         }
-        let model = self.model.vocab_and_merges(self.vocabulary, self.merges).build();
+        let model = model.vocab_and_merges(self.vocabulary, self.merges).build();
         let model = model.map_err(|error| malformed(&self.path, self.places[1], error.to_string()))?;
         let mut pipeline = Pipeline::new(model);
         let added = |error: tokenizers::Error| malformed(&self.path, "added tokens", error.to_string());
@@ -187,7 +200,7 @@ impl Parts {
     }
 
     /// One more than the highest id, which the model must have an embedding for.
-    fn check_ids(&self, limit: usize) -> Result<usize> {
+    pub fn check_ids(&self, limit: usize) -> Result<usize> {
         let Some((token, &highest)) = self.vocabulary.iter().max_by_key(|(_, id)| **id) else {
             return Err(malformed(&self.path, self.places[0], "the vocabulary is empty"));
         };

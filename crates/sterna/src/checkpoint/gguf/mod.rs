@@ -28,6 +28,17 @@ pub(super) const ARCHITECTURES: &[(&str, Architecture)] = &[
     ("qwen3", Architecture::Qwen3),
 ];
 
+/// Keys of the tokens that end an answer.
+pub(super) const ENDS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+
+impl Architecture {
+    /// Its name in GGUF files.
+    pub fn gguf_name(self) -> &'static str {
+        ARCHITECTURES.iter().find(|(_, architecture)| *architecture == self).map_or("", |(name, _)| name)
+    }
+}
+
 const WHAT_RUNS: &str = "Sterna runs bitnet-b1.58, bitnet-25, bitnet, and ternary llama and qwen3 models, without biases and with \
      plain rotary embedding";
 
@@ -115,7 +126,7 @@ fn config(path: &Path, header: &Header, name: &str, architecture: Architecture) 
     };
     let eps = format!("{name}.attention.layer_norm_rms_epsilon");
     let mut eos = Vec::new();
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+    for key in ENDS {
         let id = header.uint(key)?.filter(|id| *id < vocab as u64);
         eos.extend(id.and_then(|id| u32::try_from(id).ok()));
     }

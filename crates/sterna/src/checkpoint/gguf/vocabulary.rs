@@ -35,6 +35,8 @@ pub(super) fn read(header: &Header, bitnet_2b4t: bool) -> Result<TextFiles> {
         add_space_prefix: header.flag("tokenizer.ggml.add_space_prefix")?,
         bos: id("tokenizer.ggml.bos_token_id")?,
         eos: id("tokenizer.ggml.eos_token_id")?,
+        unknown: id("tokenizer.ggml.unknown_token_id")?,
+        padding: id("tokenizer.ggml.padding_token_id")?,
         chat_template: if wrong { Some(BITNET_TEMPLATE.to_owned()) } else { template.map(str::to_owned) },
     }))
 }

@@ -2,7 +2,7 @@
 
 use super::{Plan, WriteOptions};
 use crate::checkpoint::encoding::i2_s::I2_S;
-use crate::checkpoint::gguf::ALIGNMENT;
+use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
 /// The whole header, padded to where the data begin.
@@ -34,6 +34,9 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
     keys.float(&format!("{}.rope.freq_base", options.arch), config.rope_theta as f32);
     if let Some(vocabulary) = options.vocabulary {
         keys.vocabulary(vocabulary);
+    }
+    for (key, id) in ENDS.iter().zip(&plan.ends) {
+        keys.uint(key, *id);
     }
     let mut out = b"GGUF".to_vec();
     out.extend(3u32.to_le_bytes());
@@ -117,7 +120,7 @@ impl Keys {
         if !vocabulary.merges.is_empty() {
             self.texts("tokenizer.ggml.merges", &vocabulary.merges);
         }
-        for (key, id) in [("bos", vocabulary.bos), ("eos", vocabulary.eos)] {
+        for (key, id) in [("bos", vocabulary.bos), ("unknown", vocabulary.unknown), ("padding", vocabulary.padding)] {
             if let Some(id) = id {
                 self.uint(&format!("tokenizer.ggml.{key}_token_id"), id);
             }

@@ -5,6 +5,7 @@
 
 mod keys;
 mod q6_k;
+mod q8_0;
 mod vocabulary;
 
 use std::fs::{self, File, OpenOptions};
@@ -16,20 +17,20 @@ use sterna_kernels::{Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix};
 
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
-use super::encoding::{Encoding, Writer};
-use super::gguf::{ALIGNMENT, ARCHITECTURES, DENSE};
+use super::encoding::{ENCODINGS, Encoding, Writer};
+use super::gguf::{ALIGNMENT, ARCHITECTURES, DENSE, ENDS};
 use super::names::{self, Kind, Wanted};
 use super::{Architecture, Checkpoint, Config, GgufVocabulary};
 use crate::{Error, Result};
 
 /// How to write a checkpoint.
 pub struct WriteOptions<'a> {
-    /// Encoding of the ternary matrices: [`I2_S`](super::encoding::i2_s::I2_S), or
+    /// Encoding of the ternary matrices, one of [`encodings`]: [`I2_S`](super::encoding::i2_s::I2_S), or
     /// [`TQ2_0`](super::encoding::tq2_0::TQ2_0), which rounds the scale to a half.
     pub encoding: &'static Encoding,
     /// `general.architecture`: "bitnet-b1.58", "bitnet", "llama" or "qwen3". It decides the activation function.
     pub arch: &'a str,
-    /// How the embedding and the head are written: F32, F16 or Q6K.
+    /// How the embedding and the head are written: one of [`heads`].
     pub head: DenseType,
     /// What the tokenizer is made of, if the file shall have one.
     pub vocabulary: Option<&'a GgufVocabulary>,
@@ -37,8 +38,39 @@ pub struct WriteOptions<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+/// Writes one block of an embedding or head.
+type Encode = fn(&[f32], &mut [u8]);
+
+/// How embeddings and heads are written. A new type is a file and a line here.
+const HEADS: &[(DenseType, Encode)] = &[
+    (DenseType::F32, |values, out| out.copy_from_slice(&values[0].to_le_bytes())),
+    (DenseType::F16, |values, out| out.copy_from_slice(&f32_to_f16(values[0]).to_le_bytes())),
+    (DenseType::Q8_0, q8_0::encode),
+    (DenseType::Q6K, q6_k::encode),
+];
+
+/// Encodings of ternary matrices that can be written.
+pub fn encodings() -> impl Iterator<Item = &'static Encoding> {
+    ENCODINGS.iter().copied().filter(|encoding| encoding.writer.is_some())
+}
+
+/// Types of embeddings and heads that can be written.
+pub fn heads() -> impl Iterator<Item = DenseType> {
+    HEADS.iter().map(|(kind, _)| *kind)
+}
+
+/// Where the file `out` grows until it is complete: in the same folder. It is removed if writing fails; a program that
+/// ends in between must do it itself.
+pub fn partial(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    out.with_file_name(name)
+}
+
 /// Rows that are converted at a time. A multiple of 128, so that I2_S blocks end with them whatever the row's length.
 const CHUNK: usize = 128;
+/// The largest half.
+const MAX_F16: f32 = 65504.0;
 
 /// Writes `checkpoint` to the GGUF file `out`.
 ///
@@ -62,7 +94,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
                 let heads = rotated.filter(|_| plan.interleave);
                 ternary(cpu, &matrix, heads, &plan.writer, &mut target)?;
             }
-            Kind::Dense { rows, cols } => dense(cpu, &checkpoint.dense(name, rows, cols)?, options.head, &mut target)?,
+            Kind::Dense { rows, cols } => dense(cpu, &checkpoint.dense(name, rows, cols)?, plan.head, &mut target)?,
             Kind::Vector { len } => {
                 let values = checkpoint.vector(name, len)?;
                 target.write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
@@ -77,6 +109,9 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
 struct Plan {
     tensors: Vec<Planned>,
     writer: Writer,
+    head: (DenseType, Encode),
+    /// Tokens that end an answer, the tokenizer's own first.
+    ends: Vec<u32>,
     interleave: bool,
     data: u64,
 }
@@ -99,10 +134,16 @@ impl Plan {
         let Some((_, architecture)) = ARCHITECTURES.iter().find(|(name, _)| *name == options.arch) else {
             return refuse(format!("`{}` is not an architecture of GGUF files that Sterna knows", options.arch));
         };
-        let head = match DENSE.iter().find(|(_, kind)| *kind == options.head) {
-            Some((id, DenseType::F32 | DenseType::F16 | DenseType::Q6K)) => *id,
-            _ => return refuse(format!("the head is written as f32, f16 or q6_k, not {}", options.head.name())),
+        let head = HEADS.iter().find(|(kind, _)| *kind == options.head);
+        let Some((head, (head_type, _))) = head.zip(DENSE.iter().find(|(_, kind)| *kind == options.head)) else {
+            let names: Vec<&str> = heads().map(DenseType::name).collect();
+            return refuse(format!("the head is written as {}, not {}", names.join(", "), options.head.name()));
         };
+        let mut ends: Vec<u32> = options.vocabulary.and_then(|vocabulary| vocabulary.eos).into_iter().collect();
+        ends.extend(checkpoint.config.eos.iter().filter(|id| ends.first() != Some(*id)).copied().collect::<Vec<_>>());
+        if ends.len() > ENDS.len() {
+            return refuse(format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()));
+        }
         let config = Config { architecture: *architecture, ..checkpoint.config.clone() };
         let (mut tensors, mut data) = (Vec::new(), 0u64);
         for wanted in names::wanted(&config) {
@@ -113,7 +154,7 @@ impl Plan {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, (encoding.bytes)(rows, cols)),
                 Kind::Dense { rows, cols } => {
                     let size = options.head.row_bytes(cols).and_then(|row| row.checked_mul(rows));
-                    (vec![rows, cols], head, size)
+                    (vec![rows, cols], *head_type, size)
                 }
                 Kind::Vector { len } => (vec![len], 0, len.checked_mul(4)),
             };
@@ -125,7 +166,7 @@ impl Plan {
             tensors.push(Planned { wanted, stored_name, shape, kind, offset: data });
             data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
         }
-        Ok(Self { tensors, writer, interleave: *architecture == Architecture::Llama, data })
+        Ok(Self { tensors, writer, head: *head, ends, interleave: *architecture == Architecture::Llama, data })
     }
 }
 
@@ -158,29 +199,26 @@ fn interleaved(stored: usize, rows: usize, heads: Option<usize>) -> usize {
     head * dim + within % 2 * (dim / 2) + within / 2
 }
 
-fn dense(cpu: &Cpu, matrix: &DenseMatrix, kind: DenseType, target: &mut Target<'_>) -> Result<()> {
+fn dense(cpu: &Cpu, matrix: &DenseMatrix, (kind, encode): (DenseType, Encode), target: &mut Target<'_>) -> Result<()> {
     let row_bytes = kind.row_bytes(matrix.cols()).unwrap_or(0);
+    let (block, block_bytes) = kind.block();
     let mut bytes = vec![0; CHUNK * row_bytes];
     for first in (0..matrix.rows()).step_by(CHUNK) {
         let ids: Vec<u32> = (first..matrix.rows().min(first + CHUNK)).map(|id| id as u32).collect();
         let values: Rows = matrix.lookup(cpu, &ids);
+        let fits = |x: &f32| x.abs() <= MAX_F16 || kind == DenseType::F32;
+        if let Some(other) = values.data().iter().find(|x| !fits(x)) {
+            return Err(Error::Request(format!("the embedding holds {other}, which {} does not", kind.name())));
+        }
         let bytes = &mut bytes[..ids.len() * row_bytes];
-        cpu.pool.pieces(bytes, row_bytes, |r, out| numbers(values.row(r), kind, out));
+        cpu.pool.pieces(bytes, row_bytes, |r, out| {
+            for (values, out) in values.row(r).chunks_exact(block).zip(out.chunks_exact_mut(block_bytes)) {
+                encode(values, out);
+            }
+        });
         target.write(bytes)?;
     }
     Ok(())
-}
-
-/// One row of the embedding or head.
-fn numbers(row: &[f32], kind: DenseType, out: &mut [u8]) {
-    let (weights, bytes) = kind.block();
-    for (values, out) in row.chunks_exact(weights).zip(out.chunks_exact_mut(bytes)) {
-        match kind {
-            DenseType::Q6K => q6_k::encode(values, out),
-            DenseType::F16 => out.copy_from_slice(&f32_to_f16(values[0]).to_le_bytes()),
-            _ => out.copy_from_slice(&values[0].to_le_bytes()),
-        }
-    }
 }
 
 /// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
@@ -204,9 +242,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let partial = path.with_file_name(name);
+        let partial = partial(path);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
         let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
         let file = BufWriter::with_capacity(1 << 20, file);

@@ -1,0 +1,69 @@
+//! Encoder of Q8_0 blocks: 32 weights in 34 bytes.
+//!
+//! ```text
+//! d: f16 | codes: i8 × 32      value = d · code
+//! ```
+//!
+//! Source of the layout: llama.cpp, `ggml-quants.c`.
+
+use sterna_kernels::math::{f16_to_f32, f32_to_f16};
+
+/// Encodes 32 values: the largest becomes ±127 steps, and every one is off by half a step at most.
+pub(super) fn encode(values: &[f32], out: &mut [u8]) {
+    let largest = values.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let mut half = f32_to_f16(largest / 127.0);
+    // Steps below the smallest normal half are coarse: one that was rounded down may not reach the largest value.
+    if largest > f16_to_f32(half) * 127.5 {
+        half += 1;
+    }
+    let step = f16_to_f32(half);
+    let (d, codes) = out.split_at_mut(2);
+    d.copy_from_slice(&half.to_le_bytes());
+    for (code, x) in codes.iter_mut().zip(values) {
+        let steps = if step > 0.0 { x / step } else { 0.0 };
+        *code = (steps.round_ties_even() as i8).max(-127).cast_unsigned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_kernels::{Cpu, DenseMatrix, DenseType, set};
+
+    /// The block of these values, and what the reader makes of it.
+    fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
+        let mut block = vec![0; 34];
+        encode(values, &mut block);
+        let matrix = DenseMatrix::new(DenseType::Q8_0, 1, 32, block.clone().into()).expect("one block");
+        (block, matrix.lookup(&Cpu::with(&set::PORTABLE, 1), &[0]).row(0).to_vec())
+    }
+
+    #[test]
+    fn decodes_to_within_half_a_step_at_every_size() {
+        for exponent in -30..15 {
+            let size = 2f32.powi(exponent);
+            let values: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7 + exponent as f32).sin() * size).collect();
+            let (block, decoded) = round_trip(&values);
+            let step = f16_to_f32(u16::from_le_bytes([block[0], block[1]]));
+            for (value, decoded) in values.iter().zip(&decoded) {
+                assert!((value - decoded).abs() <= step * 0.5001, "2^{exponent}: {value} became {decoded}");
+            }
+            // A step is not coarser than it must be.
+            let largest = values.iter().fold(0f32, |max, x| max.max(x.abs()));
+            assert!(step <= (largest / 127.0 * 1.001).max(largest / 127.0 + 6e-8), "2^{exponent}: a step of {step}");
+        }
+    }
+
+    #[test]
+    fn values_on_the_grid_are_exact_and_stay_the_same_bytes() {
+        for bits in [0x0001_u16, 0x0023, 0x0400, 0x1234, 0x2c01, 0x3bff, 0x5bf0] {
+            let step = f16_to_f32(bits);
+            let values: Vec<f32> = (0..32).map(|i| (i * 37 % 255 - 127) as f32 * step).collect();
+            let (block, decoded) = round_trip(&values);
+            assert_eq!(decoded, values, "a step of {step}");
+            assert_eq!(block[..2], bits.to_le_bytes());
+            assert_eq!(round_trip(&decoded).0, block);
+        }
+        assert_eq!(round_trip(&[0.0; 32]).0, [0; 34]);
+    }
+}
