@@ -4,6 +4,7 @@
 mod answer;
 mod bench;
 mod chat;
+mod convert;
 mod density;
 mod eval;
 mod info;
@@ -66,6 +67,7 @@ enum Verb {
     Tokenize(tokenize::Tokenize),
     Logits(logits::Logits),
     Eval(eval::Eval),
+    Convert(convert::Convert),
     Bench(bench::Bench),
     Train(train::Train),
 }
@@ -79,6 +81,7 @@ impl Verb {
             Self::Tokenize(verb) => verb.run(),
             Self::Logits(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
+            Self::Convert(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
         }

@@ -460,7 +460,7 @@ fn the_version_names_the_instruction_set() {
 
 #[test]
 fn help_teaches_with_examples() {
-    let verbs = ["run", "chat", "info", "tokenize", "logits", "eval", "bench"];
+    let verbs = ["run", "chat", "info", "tokenize", "logits", "eval", "convert", "bench"];
     let help = stdout(&["--help"]);
     assert!(help.contains("Examples:") && help.contains("STERNA_ISA"));
     for verb in verbs {

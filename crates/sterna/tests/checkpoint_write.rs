@@ -65,6 +65,7 @@ fn goldens_survive_the_round_trip() {
         ("bitnet-packed-offline", "bitnet-b1.58", DenseType::F16),
         ("llama-bitlinear-packed", "llama", DenseType::Q6K),
         ("bitnet-1bitllm", "bitnet", DenseType::F32),
+        ("qwen3-causal", "qwen3", DenseType::Q8_0),
     ] {
         let source = Checkpoint::open(&golden(name)).expect("golden");
         write(&source, &out, &I2_S, arch, head, None).expect("written");
@@ -154,10 +155,49 @@ fn impossible_wishes_are_refused() {
         let error = write(&source, &out, encoding, arch, head, None).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
     }
+    let mut several = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
+    several.config.eos = vec![3, 4, 5, 6];
+    let error = write(&several, &out, &I2_S, "llama", DenseType::F16, None).expect_err("no keys").to_string();
+    assert!(error.contains("4 tokens end an answer, and GGUF files name 3 at most"), "{error}");
     let nowhere = folder.path().join("missing/model.gguf");
     let error = write(&source, &nowhere, &I2_S, "llama", DenseType::F16, None).expect_err("no folder").to_string();
     assert!(error.contains("missing/model.gguf"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0, "nothing is left behind");
+}
+
+/// The tokenizer's own token comes first; those that only the configuration names follow.
+#[test]
+fn tokens_that_end_an_answer_are_united() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    let mut source = Checkpoint::open(&golden("bitnet-packed-offline/gguf/i2_s.gguf")).expect("golden");
+    let TextFiles::Gguf(vocabulary) = source.text.clone() else { panic!("a vocabulary") };
+    assert_eq!(vocabulary.eos, Some(510));
+    for eos in [vec![510], vec![7, 510, 511]] {
+        source.config.eos.clone_from(&eos);
+        write(&source, &out, &I2_S, "bitnet-b1.58", DenseType::F16, Some(&vocabulary)).expect("written");
+        let back = Checkpoint::open(&out).expect("loads");
+        assert_eq!(back.config.eos, eos);
+        let TextFiles::Gguf(back) = &back.text else { panic!("a vocabulary") };
+        assert_eq!(back.eos, Some(510));
+    }
+}
+
+/// Values beyond the largest half become no infinities.
+#[test]
+fn an_embedding_that_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("model.gguf");
+    let mut source = Checkpoint::open(&golden("bitnet-packed-offline")).expect("golden");
+    let embedding = source.tensors.get_mut("model.embed_tokens.weight").expect("an embedding");
+    let values: Vec<u8> = (0..512 * 256).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    embedding.data = Data::Dense { kind: DenseType::F32, bytes: values.into() };
+    for head in [DenseType::F16, DenseType::Q8_0, DenseType::Q6K] {
+        let error = write(&source, &out, &I2_S, "bitnet-b1.58", head, None).expect_err("too large").to_string();
+        assert!(error.contains("the embedding holds 65505, which") && error.contains(head.name()), "{error}");
+    }
+    write(&source, &out, &I2_S, "bitnet-b1.58", DenseType::F32, None).expect("written");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
 }
 
 #[test]

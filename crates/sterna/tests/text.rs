@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sterna::checkpoint::{Checkpoint, Config, GgufVocabulary, TextFiles};
 use sterna::text::stream::Piece;
-use sterna::text::{ChatTemplate, Message, TextStream, Tokenizer};
+use sterna::text::{ChatTemplate, Message, TextStream, Tokenizer, to_gguf};
 use sterna::{Error, Result};
 
 fn golden(path: &str) -> PathBuf {
@@ -47,6 +47,16 @@ impl Case {
         Self { name: format!("{directory}/{file}"), tokenizer, template, golden }
     }
 
+    /// The directory's tokenizer in the form of a GGUF file.
+    fn converted(directory: &str) -> Self {
+        let Checkpoint { path, text, config, .. } = Checkpoint::open(&golden(directory)).expect("opens");
+        let vocabulary = to_gguf(&path, &text, &config).expect("GGUF can hold it").expect("a vocabulary");
+        let text = TextFiles::Gguf(vocabulary);
+        let tokenizer = Tokenizer::new(&path, &text, &config).expect("tokenizer");
+        let template = ChatTemplate::new(&text).expect("template");
+        Self { name: format!("{directory} converted"), tokenizer, template, ..Self::open(directory, "") }
+    }
+
     fn texts(&self) -> impl Iterator<Item = &Value> {
         self.golden["cases"].as_array().expect("cases").iter()
     }
@@ -64,7 +74,7 @@ impl Case {
     }
 }
 
-/// One checkpoint of every tokenizer, as a directory and as a GGUF file.
+/// One checkpoint of every tokenizer: as a directory, as a GGUF file, and converted.
 fn cases() -> Vec<Case> {
     [
         ("bitnet-packed-offline", "gguf/i2_s.gguf"),
@@ -74,7 +84,7 @@ fn cases() -> Vec<Case> {
         ("qwen3-causal", "gguf/i2_s-q8_0.gguf"),
     ]
     .into_iter()
-    .flat_map(|(directory, gguf)| ["", gguf].map(|file| Case::open(directory, file)))
+    .flat_map(|(directory, gguf)| [Case::open(directory, ""), Case::open(directory, gguf), Case::converted(directory)])
     .collect()
 }
 
@@ -126,8 +136,8 @@ fn the_first_token_and_the_last_ones() {
         ("qwen3-causal", "gguf/i2_s-q8_0.gguf", None, &["<|endoftext|>", "<|im_end|>"]),
     ];
     for (directory, gguf, bos, stops) in expected {
-        for file in ["", gguf] {
-            let Case { tokenizer, name, .. } = Case::open(directory, file);
+        for case in [Case::open(directory, ""), Case::open(directory, gguf), Case::converted(directory)] {
+            let Case { tokenizer, name, .. } = case;
             assert_eq!(tokenizer.bos(), bos.map(|token| tokenizer.id(token).expect("in the vocabulary")), "{name}");
             let tokens = tokenizer.stop_tokens().into_iter().map(|id| tokenizer.token(id).expect("a token"));
             assert_eq!(tokens.collect::<Vec<_>>(), stops, "{name}");

@@ -99,7 +99,6 @@ fn share(text: &str) -> Result<f64, String> {
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        interrupt::ends_program(|| {})?;
         let checkpoint = match &self.shape {
             Some(name) => {
                 let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
@@ -110,6 +109,7 @@ impl Bench {
             }
             None => self.model.checkpoint()?,
         };
+        interrupt::ends_program(|| {})?;
         let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
         measure(&self, checkpoint, &name)
     }

@@ -1,15 +1,14 @@
 //! `bench --save`: the random model as a file, for a race with other engines.
 
-use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Result;
 use serde_json::json;
 use sterna::checkpoint::encoding::{i2_s::I2_S, tq2_0::TQ2_0};
-use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
+use sterna::checkpoint::write::synthetic_vocabulary;
 use sterna::checkpoint::{Checkpoint, Config};
-use sterna::kernels::{Cpu, DenseType};
+use sterna::kernels::DenseType;
 
 use super::{Bench, stored_head};
-use crate::output;
+use crate::{convert, output};
 
 /// Merges that a vocabulary of Llama 3's size comes with; other vocabularies get two for each token.
 const LLAMA3: (usize, usize) = (128_256, 280_147);
@@ -20,21 +19,8 @@ pub fn save(args: &Bench, config: &Config, file: &std::path::Path) -> Result<()>
     let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
     let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
     let checkpoint = Checkpoint::synthetic(config.clone(), DenseType::F16, 1)?;
-    let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template("writing {bar:30} {bytes}/{total_bytes}  {eta} left")?);
-    let options = WriteOptions {
-        encoding,
-        arch: &args.arch,
-        head: stored_head(&args.stored_head),
-        vocabulary: Some(&vocabulary),
-        progress: &mut |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        },
-    };
-    write_gguf(&checkpoint, &Cpu::new(0)?, file, options)?;
-    bar.finish_and_clear();
-    let bytes = std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
+    let stored = (encoding, &*args.arch, stored_head(&args.stored_head));
+    let bytes = convert::save(&checkpoint, file, stored, Some(&vocabulary))?;
     if args.json {
         return output::json(&json!({ "out": file.display().to_string(), "bytes": bytes }));
     }

@@ -1,0 +1,114 @@
+//! `sterna convert`: any model as one GGUF file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sterna::checkpoint::encoding::Encoding;
+use sterna::checkpoint::write::{self, WriteOptions, write_gguf};
+use sterna::checkpoint::{Checkpoint, GgufVocabulary};
+use sterna::kernels::{Cpu, DenseType};
+use sterna::text::to_gguf;
+
+use crate::model::Source;
+use crate::{interrupt, output};
+
+const EXAMPLES: &str = "\
+The file holds everything: weights, tokenizer and chat template. Ternary layers as i2_s give the same
+logits bytes as the source; tq2_0 rounds their scales to halves. The head (and the embedding) in bytes a
+weight: f32 4, f16 2, q8_0 1.06, q6_k 0.82. f32 loses nothing, f16 next to nothing of bf16.
+
+Examples:
+  sterna convert -m bitnet-2b4t-bf16/ --out bitnet-2b4t.gguf
+  sterna convert -m trained/model/ --out small.gguf --head q8_0
+  sterna convert -m model.gguf --out model-tq2_0.gguf --encoding tq2_0 --head q6_k --force";
+
+/// Write a model to one GGUF file
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Convert {
+    #[command(flatten)]
+    model: Source,
+    /// The file to write; its name ends with .gguf
+    #[arg(long, value_name = "FILE.gguf")]
+    out: PathBuf,
+    /// How the ternary layers are stored
+    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
+    encoding: &'static Encoding,
+    /// How the head and the embedding are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = head())]
+    head: DenseType,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+    /// Print a JSON object about the file
+    #[arg(long)]
+    json: bool,
+}
+
+fn encoding() -> impl TypedValueParser<Value = &'static Encoding> {
+    let names = PossibleValuesParser::new(write::encodings().map(|encoding| encoding.name));
+    names.try_map(|name| write::encodings().find(|encoding| encoding.name == name).ok_or("not an encoding"))
+}
+
+fn head() -> impl TypedValueParser<Value = DenseType> {
+    let names = PossibleValuesParser::new(write::heads().map(DenseType::name));
+    names.try_map(|name| write::heads().find(|kind| kind.name() == name).ok_or("not a type"))
+}
+
+impl Convert {
+    pub fn run(self) -> anyhow::Result<()> {
+        check_out(&self.out, self.force)?;
+        let checkpoint = self.model.checkpoint()?;
+        let vocabulary = to_gguf(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
+        if vocabulary.is_none() {
+            output::note("the model has no tokenizer, and the file will have none");
+        }
+        let arch = checkpoint.config.architecture.gguf_name();
+        let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.head), vocabulary.as_ref())?;
+        let out = self.out.display().to_string();
+        if self.json {
+            let (encoding, head) = (self.encoding.name, self.head.name());
+            return output::json(&json!({ "out": out, "bytes": bytes, "encoding": encoding, "head": head }));
+        }
+        output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));
+        Ok(())
+    }
+}
+
+/// Refuses what cannot become a new file before hours of work on it.
+fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
+    let shown = out.display();
+    if out.extension().is_none_or(|end| end != "gguf") {
+        return Err(output::Misuse(format!("{shown}: the name of a GGUF file ends with .gguf")).into());
+    }
+    match fs::metadata(out) {
+        Ok(kind) if !kind.is_file() => bail!("{shown}: exists and is no file"),
+        Ok(_) if !force => bail!("{shown}: exists; --force replaces it"),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a model with a bar, and returns the size of the file. Ctrl-C leaves nothing behind.
+pub fn save(
+    checkpoint: &Checkpoint,
+    out: &Path,
+    (encoding, arch, head): (&'static Encoding, &str, DenseType),
+    vocabulary: Option<&GgufVocabulary>,
+) -> anyhow::Result<u64> {
+    let partial = write::partial(out);
+    interrupt::ends_program(move || drop(fs::remove_file(&partial)))?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("writing {bar:30} {bytes}/{total_bytes}  {eta} left")?);
+    let mut progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let options = WriteOptions { encoding, arch, head, vocabulary, progress: &mut progress };
+    write_gguf(checkpoint, &Cpu::new(0)?, out, options)?;
+    bar.finish_and_clear();
+    Ok(fs::metadata(out).with_context(|| out.display().to_string())?.len())
+}

@@ -1,0 +1,147 @@
+//! Tokenizers of Hugging Face directories and their GGUF vocabularies give the same ids, or there is an error.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sterna::checkpoint::{Checkpoint, Config, GgufVocabulary, TextFiles};
+use sterna::text::{ChatTemplate, Message, Tokenizer, to_gguf};
+
+const DIGITS: &str = "digits 0 7 42 1234567 3.14 x1y22z333 ٣٤٥ Ⅷ ½ ²³ １２３ a1 ' 5";
+const TEXTS: [&str; 9] = [
+    DIGITS,
+    "你好，世界！这是一个测试。第3章，共100页。中文 English 混合",
+    "👩‍👧‍👦 family, 😶‍🌫️ fog, 🇩🇪 flag, e\u{301} accent, \u{212b} \u{1e9b}\u{323}",
+    "   a  b   c\n\n\n   \t\t d  \r\n\r\n e\u{a0}\u{a0}f \u{3000} ",
+    "<|begin_of_text|>User: it's<|eot_id|> <|end_of_text|>x<|eot_id|><|eot",
+    "[PAD7] [PAD4000] <0x0A> <unk> <s> ▁ Ġ Ċ",
+    "DON'T you'LL we'Re I'm 'ſ naïve — “quotes” … 12345",
+    "fn main() {\n\tlet x = vec![1, 2, 3];\r\n    println!(\"{x:?}\");\n}\n",
+    "",
+];
+
+/// A tokenizer of Llama 3's kind, with parts of its `tokenizer.json` replaced.
+fn llama3(change: impl FnOnce(&mut Value)) -> (TextFiles, Config) {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline"));
+    let Checkpoint { text, config, .. } = Checkpoint::open(path).expect("golden");
+    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = text else { panic!("a directory") };
+    let mut file = serde_json::from_slice(&tokenizer).expect("JSON");
+    change(&mut file);
+    let tokenizer = file.to_string().into_bytes().into();
+    (TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, config)
+}
+
+fn convert((text, config): &(TextFiles, Config)) -> sterna::Result<GgufVocabulary> {
+    Ok(to_gguf(Path::new("model"), text, config)?.expect("a vocabulary"))
+}
+
+/// Converts, compares every text's ids and the chat, and returns the vocabulary.
+#[track_caller]
+fn assert_same(model: &(TextFiles, Config)) -> GgufVocabulary {
+    let (text, config) = model;
+    let vocabulary = convert(model).expect("GGUF can hold it");
+    let converted = TextFiles::Gguf(vocabulary.clone());
+    let tokenizer = |text| Tokenizer::new(Path::new("model"), text, config).expect("a tokenizer");
+    let (a, b) = (tokenizer(text), tokenizer(&converted));
+    for text in TEXTS {
+        for special in [false, true] {
+            let ids = a.encode(text, special).expect("encodes");
+            assert_eq!(b.encode(text, special).expect("encodes"), ids, "{text:?}");
+            assert_eq!(b.decode(&ids, special).expect("decodes"), a.decode(&ids, special).expect("decodes"));
+        }
+    }
+    assert_eq!((a.bos(), a.stop_tokens(), a.vocab_size()), (b.bos(), b.stop_tokens(), b.vocab_size()));
+    let template = |text| ChatTemplate::new(text).expect("compiles").expect("a template");
+    let messages = TEXTS.map(|text| Message { role: "user".into(), content: text.into() });
+    let chat = |text, tokenizer| template(text).encode(tokenizer, &messages).expect("renders");
+    assert_eq!(chat(text, &a), chat(&converted, &b));
+    assert_eq!(vocabulary.tokens.len(), config.vocab, "a token for every row of the embedding");
+    vocabulary
+}
+
+fn words(pattern: &str) -> Value {
+    json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
+    ]})
+}
+
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+#[test]
+fn ways_to_split_words_keep_their_names() {
+    let bytes =
+        |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    for (name, steps, ignore_merges, normalizer) in [
+        ("llama-bpe", None, true, Value::Null),
+        ("smaug-bpe", None, false, Value::Null),
+        ("qwen2", Some(words(QWEN2)), false, json!({"type": "NFC"})),
+        ("stablelm2", Some(words(QWEN2)), false, Value::Null),
+        ("gpt-2", Some(bytes(true)), false, Value::Null),
+        ("smollm", Some(json!({"type": "Sequence", "pretokenizers": [digits, bytes(true)]})), false, Value::Null),
+    ] {
+        let vocabulary = assert_same(&llama3(|file| {
+            if let Some(steps) = steps {
+                file["pre_tokenizer"] = steps;
+            }
+            file["model"]["ignore_merges"] = ignore_merges.into();
+            file["normalizer"] = normalizer;
+        }));
+        assert_eq!((vocabulary.model.as_str(), vocabulary.pre.as_deref()), ("gpt2", Some(name)));
+    }
+}
+
+/// Digits are split one by one or by threes: the texts tell the names apart.
+#[test]
+fn another_name_gives_other_ids() {
+    let model = llama3(|_| ());
+    let ids = |pre: &str| {
+        let vocabulary = GgufVocabulary { pre: Some(pre.into()), ..convert(&model).expect("GGUF can hold it") };
+        let tokenizer =
+            Tokenizer::new(Path::new("model"), &TextFiles::Gguf(vocabulary), &model.1).expect("a tokenizer");
+        tokenizer.encode(&TEXTS.concat(), false).expect("encodes")
+    };
+    let names = ["llama-bpe", "qwen2", "stablelm2", "gpt-2", "smollm"].map(ids);
+    for (i, a) in names.iter().enumerate() {
+        assert!(names[..i].iter().all(|b| a != b), "name {i} changes nothing");
+    }
+}
+
+#[test]
+fn rows_without_a_token_are_unused() {
+    let mut model = llama3(|_| ());
+    model.1.vocab += 3;
+    let vocabulary = assert_same(&model);
+    assert_eq!(vocabulary.tokens[512..], ["[PAD512]", "[PAD513]", "[PAD514]"]);
+    assert_eq!(vocabulary.types[508..], [1, 3, 3, 3, 5, 5, 5]);
+    assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.add_bos), (Some(509), Some(510), Some(true)));
+}
+
+/// What GGUF has no words for is named, and never left out silently.
+#[test]
+fn what_gguf_cannot_say_is_refused() {
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change<'_>); 7] = [
+        ("splits words in a way", &|file| file["pre_tokenizer"] = words(r"\p{L}+|\p{N}{1,2}|[^\p{L}\p{N}]+")),
+        ("as \"qwen2\", but with another", &|file| {
+            file["pre_tokenizer"] = words(QWEN2);
+            file["normalizer"] = json!({"type": "NFKC"});
+        }),
+        ("added tokens", &|file| file["added_tokens"][2]["lstrip"] = true.into()),
+        ("post_processor", &|file| {
+            file["post_processor"] = json!({"type": "TemplateProcessing", "special_tokens": {"e": {"ids": [510]}},
+                "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "e"}}]});
+        }),
+        ("decoder", &|file| file["decoder"] = Value::Null),
+        ("unknown token", &|file| file["model"]["unk_token"] = "a".into()),
+        ("tokens", &|file| file["model"]["vocab"]["second name"] = 7.into()),
+    ];
+    for (part, change) in cases {
+        let error = convert(&llama3(change)).expect_err(part).to_string();
+        assert!(error.contains(part) && error.contains("GGUF files") && error.contains("tokenizer.json"), "{error}");
+    }
+    let (text, config) = llama3(|_| ());
+    let error = convert(&(text, Config { vocab: 500, ..config })).expect_err("too few rows").to_string();
+    assert!(error.contains("the model has 500 tokens"), "{error}");
+}
