@@ -4,6 +4,7 @@
 //! this crate writes from tables of phrases ([`conversations`]). No message of a lesson shares a run of four words with
 //! a question of the exam, and none asks for a story about one of the exam's pairs; [`filter`] sees to it.
 
+pub mod exam;
 pub mod filter;
 pub mod lesson;
 pub mod phrase;

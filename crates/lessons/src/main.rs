@@ -1,11 +1,21 @@
 //! Writes chat data, lists the words of a corpus, and examines a model.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use sterna_lessons::conversations;
+use serde::Deserialize;
+use sterna::engine::{Engine, Options};
+use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
+use sterna_lessons::{Conversation, conversations, words};
 
-const USAGE: &str = "usage: lessons write --seed N --count N > lessons.jsonl";
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+const USAGE: &str = "usage:
+  lessons write --seed N --count N > lessons.jsonl      conversations of a seed
+  lessons persona < persona-chat.jsonl > chat.jsonl     conversations of two speakers as messages
+  lessons words < corpus.jsonl > words.txt              the words that stand in a corpus three times or more
+  lessons exam -m MODEL --words words.txt [--json]      100 questions and 50 stories; prints what went wrong";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -18,19 +28,81 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: &[String]) -> Result {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["write", "--seed", seed, "--count", count] => write(seed.parse()?, count.parse()?),
+        ["write", "--seed", seed, "--count", count] => write(conversations(seed.parse()?).take(count.parse()?).map(Ok)),
+        ["persona"] => write(records().map(|record| Ok(Conversation::new(record?.turns)))),
+        ["words"] => list_words(),
+        ["exam", "-m", model, "--words", words] => exam(model, words, false),
+        ["exam", "-m", model, "--words", words, "--json"] => exam(model, words, true),
         _ => Err(USAGE.into()),
     }
 }
 
-fn write(seed: u64, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes conversations as JSON, one a line; those without an answer are left out.
+fn write(conversations: impl Iterator<Item = Result<Conversation>>) -> Result {
     let mut out = BufWriter::new(io::stdout().lock());
-    for conversation in conversations(seed).take(count) {
-        serde_json::to_writer(&mut out, &conversation)?;
-        out.write_all(b"\n")?;
+    for conversation in conversations {
+        let conversation = conversation?;
+        if !conversation.messages.is_empty() {
+            serde_json::to_writer(&mut out, &conversation)?;
+            out.write_all(b"\n")?;
+        }
     }
     Ok(out.flush()?)
+}
+
+/// A line of the corpus: a document, or what two speakers say in turn.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    turns: Vec<String>,
+}
+
+/// The lines of stdin.
+fn records() -> impl Iterator<Item = Result<Record>> {
+    io::stdin().lines().enumerate().map(|(at, line)| {
+        serde_json::from_str(&line?).map_err(|error| format!("line {} of the input: {error}", at + 1).into())
+    })
+}
+
+fn list_words() -> Result {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for record in records() {
+        let record = record?;
+        for text in record.turns.iter().chain([&record.text]) {
+            for word in words::words(text) {
+                *counts.entry(word).or_default() += 1;
+            }
+        }
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    for (word, _) in counts.iter().filter(|(_, count)| **count >= 3) {
+        writeln!(out, "{word}")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn exam(model: &str, words: &str, json: bool) -> Result {
+    let known: HashSet<String> = std::fs::read_to_string(words)?.lines().map(str::to_owned).collect();
+    let engine = Engine::open(model, &Options::default())?;
+    let parts = [("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine, &known)?)];
+    let right = |marks: &[Mark]| marks.iter().filter(|mark| mark.fault.is_none()).count();
+    if json {
+        let result: BTreeMap<_, _> = parts.iter().map(|(name, marks)| (*name, marks)).collect();
+        println!("{}", serde_json::to_string_pretty(&result)?);
+        return Ok(());
+    }
+    for (name, marks) in &parts {
+        for mark in marks {
+            if let Some(fault) = &mark.fault {
+                println!("{}: {}\n  {}\n  → {fault}\n", mark.topic, mark.ask, mark.answer.trim().replace('\n', "\n  "));
+            }
+        }
+        println!("{} of {} {name} right\n", right(marks), marks.len());
+    }
+    Ok(())
 }

@@ -37,23 +37,39 @@ fn write(random: &mut Random, template: &str, slots: Slots, text: &mut String) {
 
 /// The parts of a choice whose bracket is open, and what follows it.
 fn options(text: &str) -> (Vec<&str>, &str) {
-    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    let mut depth = 0;
     for (at, c) in text.char_indices() {
         match c {
             '[' => depth += 1,
             ']' if depth > 0 => depth -= 1,
-            ']' => {
-                parts.push(&text[start..at]);
-                return (parts, &text[at + 1..]);
-            }
-            '|' if depth == 0 => {
+            ']' => return (parts(&text[..at], '|'), &text[at + 1..]),
+            _ => {}
+        }
+    }
+    panic!("a choice is not closed: {text}");
+}
+
+/// The parts of a text between `mark`s that stand in no choice.
+fn parts(text: &str, mark: char) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth -= 1,
+            _ if c == mark && depth == 0 => {
                 parts.push(&text[start..at]);
                 start = at + 1;
             }
             _ => {}
         }
     }
-    panic!("a choice is not closed: {text}");
+    parts.push(&text[start..]);
+    parts
+}
+
+/// The parts of a text between `mark`s that stand in no choice, without the spaces around them and without empty ones.
+pub fn split(text: &str, mark: char) -> Vec<&str> {
+    parts(text, mark).into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
 /// One space between words, none before a mark.

@@ -216,7 +216,8 @@ fn has(answer: &str, said: &[String], phrase: &str) -> bool {
     said.windows(phrase.len()).any(|run| run == phrase)
 }
 
-const UNITS: [&str; 20] = [
+/// The numbers below twenty.
+pub(crate) const UNITS: [&str; 20] = [
     "zero",
     "one",
     "two",
@@ -238,7 +239,8 @@ const UNITS: [&str; 20] = [
     "eighteen",
     "nineteen",
 ];
-const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+/// Twenty, thirty and so on.
+pub(crate) const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// The numbers of a text in order: runs of digits, and words from zero to ninety-nine.
 pub fn numbers(said: &[String]) -> Vec<u32> {

@@ -1,28 +1,21 @@
-//! What lessons are about: a file a topic, and how often each comes up.
+//! What lessons are about, and how often each topic comes up. A topic's words stand in a text file of its name.
+
+use std::sync::LazyLock;
 
 use crate::filter::Filter;
-use crate::phrase::{Slots, expand, sentence_case};
 use crate::random::Random;
-use crate::typing::{ask, chat};
 
 pub mod arithmetic;
-pub mod colours;
 pub mod greeting;
-pub mod identity;
 pub mod jokes;
+pub mod numbers;
 pub mod opposites;
 pub mod riddles;
 pub mod story;
-pub mod ternary;
+pub mod table;
+pub mod words;
 
-/// A question and its answer.
-#[derive(Debug, Clone)]
-pub struct Exchange {
-    /// What the user says.
-    pub user: String,
-    /// What the model answers.
-    pub assistant: String,
-}
+pub use table::{Exchange, Table};
 
 /// Draws exchanges that belong together: a question, and perhaps what follows from it.
 pub type Thread = fn(&mut Random, &Filter) -> Vec<Exchange>;
@@ -32,7 +25,7 @@ pub type Thread = fn(&mut Random, &Filter) -> Vec<Exchange>;
 pub struct Topic {
     /// Its name.
     pub name: &'static str,
-    /// How often it comes up among all topics. A story is some ten times as long as other answers.
+    /// How often it comes up, in a thousand. A story is some twenty times as long as other answers.
     pub weight: usize,
     /// Draws a thread.
     pub thread: Thread,
@@ -40,61 +33,27 @@ pub struct Topic {
 
 /// The topics, by how often they come up in a thousand.
 pub static MIX: &[Topic] = &[
-    Topic { name: "story", weight: 180, thread: story::thread },
-    Topic { name: "arithmetic", weight: 190, thread: arithmetic::thread },
-    Topic { name: "identity", weight: 110, thread: identity::thread },
-    Topic { name: "ternary", weight: 80, thread: ternary::thread },
+    Topic { name: "story", weight: 150, thread: story::thread },
+    Topic { name: "arithmetic", weight: 160, thread: arithmetic::thread },
+    Topic { name: "identity", weight: 100, thread: |random, _| IDENTITY.thread(random) },
+    Topic { name: "ternary", weight: 70, thread: |random, _| TERNARY.thread(random) },
     Topic { name: "greeting", weight: 60, thread: greeting::thread },
     Topic { name: "opposites", weight: 90, thread: opposites::thread },
-    Topic { name: "colours", weight: 60, thread: colours::thread },
-    Topic { name: "jokes", weight: 30, thread: jokes::thread },
+    Topic { name: "colours", weight: 70, thread: |random, _| COLOURS.thread(random) },
+    Topic { name: "jokes", weight: 25, thread: jokes::thread },
     Topic { name: "riddles", weight: 50, thread: riddles::thread },
+    Topic { name: "small talk", weight: 50, thread: |random, _| SMALL_TALK.thread(random) },
+    Topic { name: "unknown", weight: 45, thread: |random, _| UNKNOWN.thread(random) },
+    Topic { name: "animals", weight: 40, thread: |random, _| ANIMALS.thread(random) },
+    Topic { name: "world", weight: 40, thread: |random, _| WORLD.thread(random) },
+    Topic { name: "words", weight: 25, thread: words::thread },
+    Topic { name: "numbers", weight: 25, thread: numbers::thread },
 ];
 
-/// Something that users want, in many wordings, and the few wordings of the answer.
-#[derive(Debug)]
-pub struct Intent {
-    /// Templates of what the user says.
-    pub asks: &'static [&'static str],
-    /// Templates of the answer.
-    pub answers: &'static [&'static str],
-}
-
-impl Intent {
-    /// An exchange with this intent.
-    pub fn exchange(&self, random: &mut Random) -> Exchange {
-        exchange(random, self.asks, self.answers, &[])
-    }
-}
-
-/// One of `asks` with openers and tails, and one of `answers`.
-pub fn exchange(random: &mut Random, asks: &[&str], answers: &[&str], slots: Slots) -> Exchange {
-    let template = *random.pick(asks);
-    let user = ask(random, template, slots);
-    Exchange { user, assistant: answer(random, answers, slots) }
-}
-
-/// One of `asks` as it stands, and one of `answers`.
-pub fn plain(random: &mut Random, asks: &[&str], answers: &[&str], slots: Slots) -> Exchange {
-    let template = *random.pick(asks);
-    let user = chat(random, template, slots);
-    Exchange { user, assistant: answer(random, answers, slots) }
-}
-
-/// One of `answers`, with capitals.
-pub fn answer(random: &mut Random, answers: &[&str], slots: Slots) -> String {
-    let template = *random.pick(answers);
-    sentence_case(&expand(random, template, slots))
-}
-
-/// One of `intents`, as often as its weight says.
-pub fn weighted<'a>(random: &mut Random, intents: &[(usize, &'a Intent)]) -> &'a Intent {
-    let mut at = random.below(intents.iter().map(|intent| intent.0).sum());
-    for (weight, intent) in intents {
-        if at < *weight {
-            return intent;
-        }
-        at -= weight;
-    }
-    intents[0].1
-}
+static IDENTITY: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("identity.txt")));
+static TERNARY: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("ternary.txt")));
+static COLOURS: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("colours.txt")));
+static SMALL_TALK: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("small_talk.txt")));
+static UNKNOWN: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("unknown.txt")));
+static ANIMALS: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("animals.txt")));
+static WORLD: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("world.txt")));

@@ -2,12 +2,11 @@
 
 use std::sync::LazyLock;
 
-use super::{Exchange, plain};
+use super::table::{Exchange, Table};
 use crate::filter::Filter;
 use crate::phrase::{expand, sentence_case};
 use crate::random::Random;
 use crate::score::{article, names};
-use crate::typing::ask;
 use crate::words::{four_grams, sentences, words};
 
 mod asks;
@@ -71,49 +70,13 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("tired soldier", "he", "him", "his"),
     ("kind nurse", "she", "her", "her"),
 ];
-const HIS_NAMES: &[&str] = &[
-    "Tom", "Ben", "Sam", "Jack", "Peter", "Hugo", "Max", "Leo", "Felix", "Otto", "Oscar", "Toby", "Finn", "Paul",
-    "Martin", "Robin", "Henry", "Walter", "Jim", "Ned", "Will", "Simon", "Arthur", "Victor", "Frank", "Bruno", "Milo",
-    "Jonas", "Dan", "Pip",
-];
-const HER_NAMES: &[&str] = &[
-    "Anna", "Lucy", "Mary", "Rosa", "Emma", "Kate", "Nina", "Clara", "Ella", "Lily", "Molly", "Ruth", "Alice", "Nora",
-    "Julia", "Sara", "Greta", "Ida", "Flora", "Grace", "Daisy", "Polly", "Betty", "Martha", "Jane", "Lena", "Mia",
-    "Ada", "Olive", "Rose",
-];
+static WORDS: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("words.txt")));
 
-const NATURE: &str = "[small|little|young|old|brave|quiet|kind|clever|shy|merry|lazy|curious|gentle|lonely|busy|cheerful|proud|tiny|hungry|grey|white|fat|thin|happy|poor|honest|careful|friendly|sleepy|wise]";
-const LOOK: &str = "[red|blue|green|yellow|white|golden|silver|little|beautiful|wonderful|shining|fine|strange|old|lovely|pretty|splendid|bright|curious|rare]";
-const HOME: &str = "[in a [small|quiet|far|green|little] [village|valley|forest|land]|by the sea|near a [wide|slow|clear] river|at the edge of [a forest|the woods|the town]|on a [green|windy|lonely] hill|in an old [mill|house|barn|tower]|under [an old oak|a great tree]|behind the mountains|not far from [the lake|the market|the bridge]|in a [little|white|wooden] house|at the end of a long road|in the middle of [a garden|a meadow|the woods]|on a small island|deep in the forest]";
-const OPEN: &[&str] = &[
-    "[once upon a time|once|long ago|many years ago|in the old days|a long time ago], there was {aAX} who lived {P}. {name}",
-    "[once upon a time|once|long ago|in a time long gone], {aAX} lived {P}. {name}",
-    "there [once|] was {aAX} who lived {P}. {name}",
-    "{aAX} lived {P}. {name}",
-    "{P} there lived {aAX}. {name}",
-    "{P}, {aAX} had {his} home. {name}",
-    "this is the story of {aAX} who lived {P}. {name}",
-    "do you know the tale of the {A} {X}? {He} lived {P}. {name}",
-    "far away, {P}, there was {aAX}. {name}",
-    "{N} was {aAX} who lived {P}.",
-    "{N} was {aAX}. {He} lived {P}.",
-    "the {X} in this story was {A} and lived {P}. {name}",
-    "let me tell you about {aAX}. {He} lived {P}. {name}",
-];
-const OPEN_TWO: &[&str] = &[
-    "{N} was a [little|small|young|clever|quiet|shy|merry|curious] {child} who lived {P}.",
-    "[once upon a time|once|long ago|many years ago], there was a [little|small|young|clever|quiet|shy|merry|curious] {child} called {N}, who lived {P}.",
-    "{P} there lived a {child} named {N}.",
-    "this is the story of {N}, a [little|small|young|clever|quiet] {child} who lived {P}.",
-];
-const NAME: &str = "[|{His} name was {N}.|Everyone called {him} {N}.|{His} friends called {him} {N}.|]";
-const WEATHER: &str = "[it was [cold and dark|warm and bright|a windy day|very hot|a grey and rainy day|a clear night|a soft spring day|so quiet that one could hear the leaves fall]|the sun was [shining|going down|hot]|the rain [fell softly|would not stop|ran down the windows]|[a cold|a soft|a warm|the north] wind was blowing|snow [lay on the ground|was falling|covered the roofs]|the sky was [blue|grey|full of clouds|red in the west]|the leaves were [falling|turning yellow]|birds were singing in the trees|the air smelled of [rain|flowers|hay|snow]|a thick fog lay over the fields|the first stars came out|far away a dog was barking|the clouds looked like [sheep|ships|mountains]].";
-const DAY: &str = "[day|morning|evening|summer day|spring morning|winter day|cold morning|autumn day|sunny morning|rainy day|quiet evening|fine morning|windy day|afternoon|night]";
-const WHERE: &str = "[under a tree|by the road|in the tall grass|on the path|near the river|behind the barn|at the side of the road|beside a stone|in a ditch|on the steps of the church|between two rocks|in the wood|by the old wall|in a heap of leaves|at the foot of a hill|next to the well]";
-const WHERE2: &str = "[under a tree|on a stone|by the window|in the garden|on the steps|near the fire|under the old oak|on a log|behind the house|by the pond|at the gate|in a corner of the barn|on the grass|beside the stream|on the hill]";
-const VILLAGE: &str = "[in the village|in the town|in the land|in the valley|for miles around|there]";
-const END: &str = "[from that day on, the {X} always kept the {Y} close|that night the {X} dreamed of the {Y} and [smiled|laughed] in {his} sleep|and if you pass that way, you may still see the {X} and the {Y}|the {X} never forgot that day, and the {Y} never let {him}|and the {X} and the {Y} had many more adventures|so the {X} learned that even {aY} can bring good luck|and so it was {aY} that made the {X} [happy|glad] at last|since then, no one has ever seen the {X} without the {Y}|and that is how the {X} came to love the {Y}|in the evening, the {X} put the {Y} by the bed and fell asleep|and whenever the {X} looked at the {Y}, {he} thought of that day|to this day, the {X} tells the story of the {Y} to everyone who will listen].";
-const LAST: &str = "[|||they all lived happily for many years.|it had been a very good day.|all was well again.|and that is the end of the story.|and they all slept well that night.|nothing could be better than that.|it was the best day of the year.|that was a day to remember.|and everyone was glad.|so it ended well.|then the stars came out, one by one.|and there the story ends.]";
+/// One of a list of words that all plots share.
+fn word(random: &mut Random, list: &str) -> String {
+    let slots: Vec<_> = WORDS.lists().collect();
+    expand(random, &format!("{{{list}}}"), &slots)
+}
 
 /// What a story is about.
 #[derive(Debug, Clone)]
@@ -122,7 +85,7 @@ struct About {
     other: Noun,
     nature: String,
     look: String,
-    name: &'static str,
+    name: String,
     he: bool,
 }
 
@@ -141,8 +104,8 @@ impl About {
             "woman" => false,
             _ => random.chance(55),
         };
-        let name = random.pick(if he { HIS_NAMES } else { HER_NAMES });
-        let (nature, look) = (expand(random, NATURE, &[]), expand(random, LOOK, &[]));
+        let name = word(random, if he { "his name" } else { "her name" });
+        let (nature, look) = (word(random, "nature"), word(random, "look"));
         Self { hero, other, nature, look, name, he }
     }
 
@@ -156,7 +119,7 @@ impl About {
             _ => "thing",
         };
         let fitting: Vec<_> = PLOTS.iter().filter(|plot| plot.kind == kind).collect();
-        *random.pick(&fitting)
+        fitting[random.below(fitting.len())]
     }
 
     /// A story that keeps the rules of the exam with a sentence to spare.
@@ -182,13 +145,13 @@ impl About {
         let ruler = *random.pick(&["king", "queen", "mayor", "duke"]);
         let (he, him, his) = if self.he { ("he", "him", "his") } else { ("she", "her", "her") };
         let (o, oshe, ohim, oher) = *random.pick(OTHERS);
-        let (home, village) = (expand(random, HOME, &[]), expand(random, VILLAGE, &[]));
+        let (home, village) = (word(random, "home"), word(random, "village"));
         let slots = [
             ("X", x),
             ("Y", y),
             ("aX", &with_article(x)),
             ("aY", &with_article(y)),
-            ("N", self.name),
+            ("N", &self.name),
             ("A", &self.nature),
             ("B", &self.look),
             ("aAX", &with_article(&format!("{} {x}", self.nature))),
@@ -208,24 +171,17 @@ impl About {
             ("P", &home),
             ("P2", &village),
             ("P4", "[of that land|of the town]"),
-            ("where", WHERE),
-            ("where2", WHERE2),
-            ("day", DAY),
-            ("day2", "[morning|evening|day|Sunday|afternoon|Monday|spring]"),
-            ("weather", WEATHER),
-            ("end", END),
-            ("name", NAME),
             ("ruler", ruler),
-            ("child", if self.he { "boy" } else { "girl" }),
             ("one", "[one|the first]"),
+            ("child", if self.he { "boy" } else { "girl" }),
         ];
-        let open = random.pick(if plot.kind == "two" { OPEN_TWO } else { OPEN });
-        let mut story = Vec::from([*open]);
+        let slots: Vec<_> = slots.into_iter().chain(WORDS.lists()).collect();
+        let mut story = vec![if plot.kind == "two" { "{opening for two}" } else { "{opening}" }];
         story.extend(plot.lines.iter().filter_map(|line| match line.strip_prefix('?') {
             Some(line) => random.chance(60).then_some(line),
             None => Some(*line),
         }));
-        story.push(LAST);
+        story.push("{last}");
         let mut text = String::new();
         let mut met = false;
         for line in story {
@@ -258,53 +214,16 @@ fn repeats(story: &str) -> bool {
 /// A story, and perhaps a word about it or another one.
 pub fn thread(random: &mut Random, filter: &Filter) -> Vec<Exchange> {
     let about = About::draw(random, filter);
-    let (x, y) = (about.hero.word, about.other.word);
-    let user = asks::request(random, &about);
-    let mut turns = vec![Exchange { user, assistant: about.story(random) }];
+    let with_article = |noun: Noun| format!("{} {}", article(noun.word), noun.word);
+    let (x, y) = (with_article(about.hero), with_article(about.other));
+    let mut turns = vec![Exchange { user: asks::request(random, &about), assistant: about.story(random) }];
     match random.below(100) {
         0..5 => {
             let next = About::draw(random, filter);
-            let user = asks::another(random, &next);
-            turns.push(Exchange { user, assistant: next.story(random) });
+            turns.push(Exchange { user: asks::another(random, &next), assistant: next.story(random) });
         }
-        5..9 => {
-            let asks = &[
-                "[who|what] was [it|the story|that story] about?",
-                "what was in the story?",
-                "what were the two things in the story?",
-                "what is the story about?",
-            ];
-            let slots = [("x", x), ("y", y)];
-            turns.push(plain(
-                random,
-                asks,
-                &[&format!("It was about {} {x} and {} {y}.", article(x), article(y))],
-                &slots,
-            ));
-        }
-        9..18 => {
-            let asks = &[
-                "thanks",
-                "thank you",
-                "nice story",
-                "i like it",
-                "[that was|what] a [nice|good|great|lovely|beautiful] story",
-                "i liked that",
-                "good story",
-                "lovely, thank you",
-                "great",
-                "wonderful",
-                "cool story",
-                "the end?",
-                "that's sweet",
-            ];
-            turns.push(plain(
-                random,
-                asks,
-                &["I am glad you like it! Would you like another story?", "Thank you! I can tell you another one."],
-                &[],
-            ));
-        }
+        5..9 => turns.push(asks::TABLE.get("about").turn(random, &[("x", &x), ("y", &y)])),
+        9..18 => turns.push(asks::TABLE.get("praise").turn(random, &[])),
         _ => {}
     }
     turns

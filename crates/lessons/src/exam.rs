@@ -1,0 +1,69 @@
+//! Examines a model: every question at temperature 0, every pair of nouns once at temperature 0.7.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use sterna::engine::{Engine, Event, Request, Sampling};
+use sterna::text::Message;
+
+use crate::score::{judge, judge_story, pairs, questions};
+
+/// More than any answer needs: about twice the words that a story may have.
+const TOKENS: usize = 600;
+
+/// One question, what the model answered, and what is wrong with it.
+#[derive(Debug, Serialize)]
+pub struct Mark {
+    /// Its topic; `sampled story` for a pair of nouns.
+    pub topic: String,
+    /// What the user said.
+    pub ask: String,
+    /// What the model answered.
+    pub answer: String,
+    /// Which rule the answer broke; nothing if it is right.
+    pub fault: Option<String>,
+}
+
+/// The model's answer to one message.
+///
+/// # Errors
+/// If the model has no tokenizer or template, or the engine fails.
+pub fn answer(engine: &Engine, ask: &str, sampling: Sampling) -> sterna::Result<String> {
+    let said = [Message { role: "user".into(), content: ask.into() }];
+    let prompt = engine.template()?.encode(engine.tokenizer()?, &said)?;
+    let mut answer = String::new();
+    for event in engine.generate(Request { max_tokens: Some(TOKENS), sampling, ..Request::new(prompt) })? {
+        match event? {
+            Event::Token { text, .. } | Event::Finished { text, .. } => answer.push_str(&text),
+        }
+    }
+    Ok(answer)
+}
+
+/// Asks the 100 questions.
+///
+/// # Errors
+/// As [`answer`].
+pub fn ask_questions(engine: &Engine) -> sterna::Result<Vec<Mark>> {
+    let mark = |question: crate::score::Question| {
+        let answer = answer(engine, &question.ask, Sampling::default())?;
+        let fault = judge(&question, &answer).err();
+        Ok(Mark { topic: question.topic, ask: question.ask, answer, fault })
+    };
+    questions().into_iter().map(mark).collect()
+}
+
+/// Asks for the 50 stories, at temperature 0.7 with the number of the story as the seed; `known` are the words of the
+/// corpus.
+///
+/// # Errors
+/// As [`answer`].
+pub fn ask_stories(engine: &Engine, known: &HashSet<String>) -> sterna::Result<Vec<Mark>> {
+    let mark = |(seed, pair): (u64, crate::score::Pair)| {
+        let ask = pair.ask();
+        let answer = answer(engine, &ask, Sampling { temperature: 0.7, seed, ..Sampling::default() })?;
+        let fault = judge_story([&pair.nouns[0], &pair.nouns[1]], &answer, known).err();
+        Ok(Mark { topic: "sampled story".into(), ask, answer, fault })
+    };
+    (0..).zip(pairs()).map(mark).collect()
+}
