@@ -130,12 +130,7 @@ const AFTER: &[&str] = &[
     " for me",
     ", thank you",
     ", friend",
-    " now",
     " if you can",
-    ", okay",
-    " right now",
-    ", would you",
-    " quickly",
 ];
 
 /// A message that a template describes, as people type it: it may get an opener, a tail, and other capitals and marks.

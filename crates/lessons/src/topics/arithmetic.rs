@@ -88,7 +88,11 @@ impl Sum {
 
     /// The sum with its sign or a word for it, as `a` and `b` are written.
     fn short(self, random: &mut Random, a: &str, b: &str) -> String {
-        random.pick(asks(self.headings()[0])).replace("{a}", a).replace("{b}", b)
+        let forms = asks(self.headings()[0]);
+        let digits = a.starts_with(|c: char| c.is_ascii_digit());
+        let spaced = |form: &&&str| digits || form.contains(' ');
+        let forms: Vec<_> = forms.iter().filter(spaced).collect();
+        random.pick(&forms).replace("{a}", a).replace("{b}", b)
     }
 
     fn ask(self, random: &mut Random) -> Exchange {

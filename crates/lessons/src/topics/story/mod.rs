@@ -42,7 +42,8 @@ pub struct Plot {
 /// All plots.
 pub static PLOTS: LazyLock<Vec<Plot>> = LazyLock::new(|| {
     let mut plots: Vec<Plot> = Vec::new();
-    for line in include_str!("plots.txt").lines().filter(|line| !line.starts_with('#')) {
+    let lines = include_str!("things.txt").lines().chain(include_str!("others.txt").lines());
+    for line in lines.filter(|line| !line.starts_with('#')) {
         match (line.strip_prefix("= "), plots.last_mut()) {
             (Some(kind), _) => plots.push(Plot { kind, lines: Vec::new() }),
             (None, Some(plot)) => plot.lines.push(line),
@@ -255,6 +256,7 @@ mod tests {
         assert!(NOUNS.len() >= 300, "{}", NOUNS.len());
         assert!(PLOTS.len() >= 25, "{}", PLOTS.len());
         let (mut random, filter) = (Random::new(3), Filter::default());
+        let mut rare = false;
         for plot in PLOTS.iter() {
             let kept = (0..400).filter(|_| {
                 let about = loop {
@@ -266,7 +268,9 @@ mod tests {
                 keeps_the_rules(&about.write(&mut random, plot), &about)
             });
             let kept = kept.count();
-            assert!(kept > 200, "{kept} of 400: {:?}", plot.lines[0]);
+            println!("{kept} of 400: {:?}", plot.lines[0]);
+            rare |= kept < 200;
         }
+        assert!(!rare, "a plot seldom keeps the rules");
     }
 }
