@@ -4,16 +4,38 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static SPARED: AtomicBool = AtomicBool::new(false);
 
 /// From now on Ctrl-C runs `clean_up` and ends the program with exit code 130.
 pub fn ends_program(clean_up: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     Ok(ctrlc::set_handler(move || {
         clean_up();
-        if std::io::stderr().is_terminal() {
-            let _ = writeln!(std::io::stderr());
-        }
-        std::process::exit(130);
+        end();
     })?)
+}
+
+/// From now on Ctrl-C ends the program with exit code 130, except after [`spares_once`]: then it calls `noticed`, and
+/// [`happened`] tells.
+pub fn ends_program_unless_spared(noticed: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(move || {
+        if !SPARED.swap(false, Ordering::Relaxed) {
+            end();
+        }
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        noticed();
+    })?)
+}
+
+/// The next Ctrl-C does not end the program.
+pub fn spares_once() {
+    SPARED.store(true, Ordering::Relaxed);
+}
+
+fn end() -> ! {
+    if std::io::stderr().is_terminal() {
+        let _ = writeln!(std::io::stderr());
+    }
+    std::process::exit(130);
 }
 
 /// From now on Ctrl-C is only noticed, for [`happened`].

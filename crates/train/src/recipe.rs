@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sterna::checkpoint::{Architecture, Config};
 
 use crate::optimizer::Rates;
+use crate::tokenizer::FEWEST;
 use crate::weights::Precision;
 use crate::{Error, Result};
 
@@ -144,6 +145,44 @@ impl Shape {
 }
 
 impl Recipe {
+    /// Fails with [`Error::Recipe`], which names the option, if some value cannot be.
+    pub fn check(&self) -> Result<()> {
+        self.shape.config(Vec::new())?;
+        let bad = |option: String, remedy: &str| Err(Error::Recipe(format!("{option}: {remedy}")));
+        if self.from.is_none() && self.shape.vocab < FEWEST {
+            let remedy = format!("256 bytes and 3 special tokens have to fit: {FEWEST} or more");
+            return bad(format!("--vocab {}", self.shape.vocab), &remedy);
+        }
+        if self.batch < self.shape.context {
+            let option = format!("--batch {} --context {}", self.batch, self.shape.context);
+            return bad(option, "a batch has to hold one sequence at least: raise --batch or lower --context");
+        }
+        for (name, value) in [("steps", self.steps), ("save-every", self.save_every)] {
+            if value == 0 {
+                return bad(format!("--{name} 0"), "has to be 1 at least");
+            }
+        }
+        for (name, value) in [("rate", self.rate), ("other-rate", self.other_rate), ("clip", self.clip)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return bad(format!("--{name} {value}"), "has to be a number above 0");
+            }
+        }
+        for (name, value) in [("weight-decay", self.weight_decay), ("z-loss", self.z_loss)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return bad(format!("--{name} {value}"), "has to be 0 or a number above it");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.decay) {
+            return bad(format!("--decay {}", self.decay), "has to be a share of the steps, from 0 to 1");
+        }
+        for (path, weight) in &self.data {
+            if !(*weight > 0.0 && weight.is_finite()) {
+                return bad(format!("--data {}={weight}", path.display()), "a share has to be a number above 0");
+            }
+        }
+        Ok(())
+    }
+
     /// How step `step` computes.
     pub fn precision(&self, step: usize) -> Precision {
         if step < self.full_precision { Precision::Full } else { Precision::Ternary }

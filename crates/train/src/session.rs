@@ -37,15 +37,18 @@ pub enum Event<'a> {
     Reading(&'a Path, u64, u64),
     /// A step was done; the second number is how many tokens a second it read.
     Step(Report, f64),
-    /// The validation text was scored.
-    Validation(usize, Validation),
-    /// A checkpoint was written.
-    Saved(usize),
+    /// A checkpoint was written after so many steps, and the validation text scored, if there is one.
+    Saved(usize, Option<Validation>),
 }
 
 impl Session {
-    /// Begins a run in the directory `out`, or goes on with the one there, which must have the same recipe.
+    /// Begins a run in the directory `out`, or goes on with the one there, which must have the same recipe but for
+    /// [`Recipe::steps`] and [`Recipe::save_every`].
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for a recipe that cannot be or is another run's; otherwise what files and data have wrong.
     pub fn open(recipe: Recipe, out: &Path, threads: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
+        recipe.check()?;
         let directory = RunDir::create(out)?;
         same_recipe(&directory, &recipe)?;
         let cpu = Cpu::new(threads).map_err(sterna::Error::from)?;
@@ -77,6 +80,11 @@ impl Session {
         if let Some(cursor) = self.directory.load_state(&mut self.trainer)? {
             self.sampler.restore(&cursor)?;
         }
+        let (done, steps) = (self.trainer.step_number(), self.trainer.recipe().steps);
+        if done > steps {
+            let run = self.directory.path().display();
+            return Err(Error::Recipe(format!("--steps {steps}: the run in {run} has done {done} steps already")));
+        }
         write_json(&self.directory.recipe(), self.trainer.recipe())?;
         forget_after(&self.directory.log(), self.trainer.step_number())
     }
@@ -102,11 +110,12 @@ impl Session {
             let stopped = stop();
             if report.step.is_multiple_of(every) || report.step == steps || stopped {
                 self.save()?;
-                tell(Event::Saved(report.step));
-                if let Some(validation) = self.validate()?.filter(|_| !stopped) {
+                // Who stops a run does not want to wait; the step is scored if the run is at its end.
+                let validation = if stopped && report.step < steps { None } else { self.validate()? };
+                if let Some(validation) = validation {
                     log(json!({ "step": report.step, "validation": validation }))?;
-                    tell(Event::Validation(report.step, validation));
                 }
+                tell(Event::Saved(report.step, validation));
             }
             if stopped {
                 break;
@@ -149,13 +158,17 @@ fn line(report: &Report, speed: f64) -> Value {
     })
 }
 
-/// A run that is there already must be this one.
+/// A run that is there already must be this one. How long it goes and when it is saved may change.
 fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<()> {
     let path = directory.recipe();
     if !path.exists() {
         return Ok(());
     }
-    if read_recipe(&path)? == *recipe {
+    let stored = read_recipe(&path)?;
+    // A twin in full precision stays one, however long it goes.
+    let twin = stored.full_precision >= stored.steps && recipe.full_precision >= recipe.steps;
+    let full_precision = if twin { recipe.full_precision } else { stored.full_precision };
+    if (Recipe { steps: recipe.steps, save_every: recipe.save_every, full_precision, ..stored }) == *recipe {
         return Ok(());
     }
     let problem = "holds a run with another recipe (train.json says which)";

@@ -1,63 +1,90 @@
 //! `sterna train`: trains a ternary model, or goes on with one.
 
+mod curves;
+mod given;
+mod plot;
+mod progress;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use clap::ValueEnum;
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 use sterna_train::recipe::{Recipe, Schedule, Shape};
-use sterna_train::session::{Event, Session, read_recipe};
+use sterna_train::session::{Session, read_recipe};
 
+use crate::output::Misuse;
 use crate::{interrupt, output};
+use given::Given;
+use progress::Progress;
 
 const EXAMPLES: &str = "\
 Data is .txt (one document) or .jsonl, a line {\"text\": ...} or {\"messages\": [{\"role\": \"user\", \"content\": ...}, ...]};
 of conversations only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
 
 OUT/model is a model directory for `sterna chat -m`, written anew at every checkpoint. A run that was stopped, by Ctrl-C or
-by anything else, goes on with `sterna train --out OUT`, as if it had not stopped. OUT/log.jsonl has a line for every step;
-`sterna train plot OUT` draws them.
+by anything else, goes on with `sterna train --out OUT`, as if it had not stopped; --steps and --save-every may be given
+to change them. The first Ctrl-C ends the step and saves, a second one ends the program at once. OUT/log.jsonl has a line
+for every step; `sterna train plot OUT` draws them. docs/training.md is a guide.
 
 Examples:
   sterna train --data stories.jsonl --out run                          a small model of your own
   sterna train --data books.jsonl=3 --data chat.jsonl=1 --validate held-out.jsonl --out run
   sterna train --out run                                               go on
-  sterna train --from run/model --data chat.jsonl --steps 500 --rate 0.0005 --out tuned
+  sterna train --out run --steps 5000                                  go on for longer
+  sterna train --from run/model --data chat.jsonl --steps 500 --rate 0.0005 --other-rate 0.0005 --out tuned
+  sterna train plot run tuned --out both.svg
   sterna chat -m tuned/model";
 
 /// Train a ternary model on this machine's CPU
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Train {
+    // Before all others, because those take their values away.
+    #[command(flatten)]
+    given: Given,
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// A data file, and its share of the tokens [default share: 1]
     #[arg(long, value_name = "FILE[=WEIGHT]")]
     data: Vec<String>,
-    /// A data file that is not trained on, to measure progress
+    /// A data file that is not trained on, scored at every checkpoint
     #[arg(long, value_name = "FILE")]
     validate: Option<PathBuf>,
     /// The run's directory; the model will be in DIR/model
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
     /// Begin with the master weights and the tokenizer of this Hugging Face directory
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["vocab", "hidden", "intermediate", "layers", "heads", "kv_heads"])]
     from: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Size of a new model")]
-    size: Size,
-    #[command(flatten, next_help_heading = "Recipe")]
-    schedule: Steps,
     /// Threads [default: as many as this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+    #[command(flatten, next_help_heading = "Size of a new model (7.3 million weights by default)")]
+    size: Size,
+    #[command(flatten, next_help_heading = "Length of the run")]
+    length: Length,
+    #[command(flatten, next_help_heading = "Recipe (defaults are for new models of some millions of weights)")]
+    schedule: Steps,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Plot(plot::Plot),
 }
 
 #[derive(clap::Args)]
 struct Size {
-    /// Tokens in the vocabulary
+    /// Tokens in the vocabulary; a tokenizer for it is made from the data
     #[arg(long, value_name = "N", default_value_t = 4096)]
     vocab: usize,
-    /// Features of a token
+    /// Features of a token; a multiple of --heads
     #[arg(long, value_name = "N", default_value_t = 256)]
     hidden: usize,
-    /// Features inside the feed-forward block
+    /// Features inside the feed-forward block, mostly 2.5 to 4 times --hidden
     #[arg(long, value_name = "N", default_value_t = 768)]
     intermediate: usize,
     /// Transformer layers
@@ -66,27 +93,34 @@ struct Size {
     /// Query heads
     #[arg(long, value_name = "N", default_value_t = 4)]
     heads: usize,
-    /// Key/value heads
+    /// Key/value heads, which query heads share
     #[arg(long, value_name = "N", default_value_t = 2)]
     kv_heads: usize,
 }
 
 #[derive(clap::Args)]
-struct Steps {
-    /// Longest sequence, in tokens [default: 512, or the model's own up to 2048]
-    #[arg(long, value_name = "N")]
-    context: Option<usize>,
+struct Length {
     /// Updates
     #[arg(long, value_name = "N", default_value_t = 2000)]
     steps: usize,
     /// Most tokens of an update
     #[arg(long, value_name = "TOKENS", default_value_t = 16384)]
     batch: usize,
+    /// Longest sequence, in tokens [default: 512, or the model's own up to 2048]
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    save_every: usize,
+}
+
+#[derive(clap::Args)]
+struct Steps {
     /// Greatest rate of the ternary layers (Muon)
-    #[arg(long, value_name = "RATE", default_value_t = 0.004)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.004, allow_negative_numbers = true)]
     rate: f32,
     /// Greatest rate of embedding and norms (AdamW)
-    #[arg(long, value_name = "RATE", default_value_t = 0.002)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.002, allow_negative_numbers = true)]
     other_rate: f32,
     /// How rates fall: in a last part of the run (wsd), or from the beginning and further from the middle on
     #[arg(long, value_enum, value_name = "NAME", default_value = "wsd")]
@@ -95,23 +129,20 @@ struct Steps {
     #[arg(long, value_name = "STEPS", default_value_t = 50)]
     warm_up: usize,
     /// Share of the steps in which wsd lets rates fall
-    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25, allow_negative_numbers = true)]
     decay: f64,
     /// Share of a weight that a step takes away, times the rate; none in the schedule's last part
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true)]
     weight_decay: f32,
     /// Most that the gradient's norm may be
-    #[arg(long, value_name = "NORM", default_value_t = 1.0)]
+    #[arg(long, value_name = "NORM", default_value_t = 1.0, allow_negative_numbers = true)]
     clip: f32,
     /// Weight of the z-loss, which keeps logits small
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1e-4)]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1e-4, allow_negative_numbers = true)]
     z_loss: f32,
     /// Steps at the beginning without rounding to trits; all of them train a twin to compare with, which Sterna cannot run
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     full_precision: usize,
-    /// Steps between checkpoints
-    #[arg(long, value_name = "STEPS", default_value_t = 100)]
-    save_every: usize,
     /// Of the first weights and the order of the data
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -124,53 +155,79 @@ enum ScheduleName {
 }
 
 impl Train {
-    pub fn run(self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
+    pub fn run(mut self) -> anyhow::Result<()> {
+        if let Some(Verb::Plot(plot)) = self.verb {
+            return plot.run();
+        }
+        let Some(out) = self.out.take() else { bail!(Misuse("--out DIR is missing".into())) };
+        let recipe = self.recipe(&out)?;
+        recipe.check().map_err(|error| Misuse(error.to_string()))?;
+        let steps = recipe.steps;
+        let mut progress = Progress::new(steps);
+        let bar = progress.bar().clone();
+        interrupt::ends_program_unless_spared(move || {
+            bar.suspend(|| output::note("ending this step; Ctrl-C again ends at once, without saving"));
+        })?;
         let threads = self.threads.unwrap_or(0) as usize;
-        interrupt::is_noticed()?;
-        let bar = output::bar("reading", recipe.steps as u64);
-        let mut tell = |event: Event<'_>| match event {
-            Event::Reading(path, read, size) => {
-                bar.set_message(format!("{}: {} %", path.display(), 100 * read / size.max(1)))
-            }
-            Event::Step(report, speed) => {
-                bar.set_position(report.step as u64);
-                bar.set_message(format!("loss {:.3}, {speed:.0} tokens/s", report.loss));
-            }
-            Event::Validation(step, v) => {
-                bar.suspend(|| {
-                    output::note(&format!("step {step}: validation {:.3}, {:.3} bits a byte", v.loss, v.bits_per_byte))
-                });
-            }
-            Event::Saved(_) => {}
-        };
-        let mut session = Session::open(recipe, &self.out, threads, &mut tell)?;
-        session.run(&interrupt::happened, &mut tell)?;
-        bar.finish_and_clear();
-        let (done, steps) = (session.trainer().step_number(), session.trainer().recipe().steps);
-        let model = self.out.join("model");
-        if done < steps {
-            output::note(&format!(
-                "stopped at step {done} of {steps}; go on with: sterna train --out {}",
-                self.out.display()
-            ));
+        let mut session = Session::open(recipe, &out, threads, &mut |event| progress.tell(event))?;
+        progress.begin(session.trainer().step_number());
+        interrupt::spares_once();
+        session.run(&interrupt::happened, &mut |event| progress.tell(event))?;
+        progress.bar().finish_and_clear();
+        let (done, model) = (session.trainer().step_number(), out.join("model"));
+        output::remark(&if done < steps {
+            format!("stopped at step {done} of {steps}; go on with: sterna train --out {}\n", out.display())
         } else {
-            output::note(&format!("done; try it: sterna chat -m {}", model.display()));
+            format!("{steps} steps done; try the model: sterna chat -m {}\n", model.display())
+        });
+        if self.json {
+            output::json(&json!({
+                "step": done,
+                "steps": steps,
+                "loss": progress.loss(),
+                "validation": progress.validation,
+                "model": model.display().to_string(),
+                "tokens": progress.tokens,
+                "seconds": progress.seconds(),
+            }))?;
+        }
+        if done < steps {
+            std::process::exit(130);
         }
         Ok(())
     }
 
-    fn recipe(&self) -> anyhow::Result<Recipe> {
-        let stored = self.out.join("train.json");
-        if self.data.is_empty() {
-            if !stored.exists() {
-                bail!("{}: there is no run to go on with; give --data FILE to begin one", self.out.display());
-            }
-            return Ok(read_recipe(&stored)?);
+    /// That of the run in `out`, or that of a new one.
+    fn recipe(&self, out: &Path) -> anyhow::Result<Recipe> {
+        let stored = out.join("train.json");
+        if !self.data.is_empty() {
+            return self.new_recipe();
         }
+        if !stored.exists() {
+            bail!("{}: there is no run to go on with; give --data FILE to begin one", out.display());
+        }
+        if let Some(option) = self.given.first_but(&["out", "threads", "json", "steps", "save_every"]) {
+            let remedy = "only --steps, --save-every and --threads can change; for another recipe choose another --out";
+            bail!(Misuse(format!("{option}: {} holds a run that has its recipe; {remedy}", out.display())));
+        }
+        let mut recipe = read_recipe(&stored)?;
+        if self.given.has("steps") {
+            // A twin in full precision stays one.
+            if recipe.full_precision >= recipe.steps {
+                recipe.full_precision = recipe.full_precision.max(self.length.steps);
+            }
+            recipe.steps = self.length.steps;
+        }
+        if self.given.has("save_every") {
+            recipe.save_every = self.length.save_every;
+        }
+        Ok(recipe)
+    }
+
+    fn new_recipe(&self) -> anyhow::Result<Recipe> {
         let data = self.data.iter().map(|given| source(given)).collect::<anyhow::Result<_>>()?;
-        let (size, s) = (&self.size, &self.schedule);
-        let context = s.context.unwrap_or(512);
+        let (size, length, s) = (&self.size, &self.length, &self.schedule);
+        let context = length.context.unwrap_or(512);
         let shape = Shape {
             vocab: size.vocab,
             hidden: size.hidden,
@@ -185,7 +242,7 @@ impl Train {
             Some(path) => {
                 let checkpoint = sterna::checkpoint::Checkpoint::open(path)?;
                 let own = Shape::of(&checkpoint.config, path)?;
-                Shape { context: s.context.unwrap_or(own.context.min(2048)), ..own }
+                Shape { context: length.context.unwrap_or(own.context.min(2048)), ..own }
             }
             None => shape,
         };
@@ -194,8 +251,8 @@ impl Train {
             data,
             validate: self.validate.clone(),
             from: self.from.clone(),
-            steps: s.steps,
-            batch: s.batch,
+            steps: length.steps,
+            batch: length.batch,
             rate: s.rate,
             other_rate: s.other_rate,
             schedule: match s.schedule {
@@ -208,7 +265,7 @@ impl Train {
             clip: s.clip,
             z_loss: s.z_loss,
             full_precision: s.full_precision,
-            save_every: s.save_every,
+            save_every: length.save_every,
             seed: s.seed,
         })
     }
@@ -219,7 +276,10 @@ fn source(given: &str) -> anyhow::Result<(PathBuf, f64)> {
     match given.rsplit_once('=') {
         Some((path, weight)) if !Path::new(given).exists() => match weight.parse() {
             Ok(weight) => Ok((path.into(), weight)),
-            Err(_) => bail!("--data {given}: `{weight}` is no number; write --data FILE=2 for twice the share"),
+            Err(_) => {
+                let problem = format!("`{weight}` is no number; write --data FILE=2 for twice the share");
+                bail!(Misuse(format!("--data {given}: {problem}")))
+            }
         },
         _ => Ok((given.into(), 1.0)),
     }
