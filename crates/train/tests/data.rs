@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::{Architecture, Config};
+use sterna::checkpoint::{Architecture, Config, TextFiles};
 use sterna::kernels::Pool;
-use sterna::text::{ChatTemplate, Message, Tokenizer};
+use sterna::text::{ChatTemplate, Message, Tokenizer, to_gguf};
 use sterna_train::batch::NONE;
 use sterna_train::data::{Cursor, Dataset, Packer, Sampler, Weighted, sample};
 use sterna_train::tokenizer::{self, Files};
@@ -35,6 +35,24 @@ fn message(role: &str, content: &str) -> Message {
     Message { role: role.into(), content: content.into() }
 }
 
+fn config() -> Config {
+    Config {
+        architecture: Architecture::Bitnet,
+        hidden: 64,
+        intermediate: 128,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 32,
+        vocab: VOCAB,
+        context: 256,
+        rms_eps: 1e-5,
+        rope_theta: 10000.0,
+        tied: true,
+        eos: vec![EOS, EOT],
+    }
+}
+
 struct Model {
     tokenizer: Tokenizer,
     template: ChatTemplate,
@@ -48,21 +66,7 @@ impl Model {
     }
 
     fn of(files: &Files) -> Self {
-        let config = Config {
-            architecture: Architecture::Bitnet,
-            hidden: 64,
-            intermediate: 128,
-            layers: 1,
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 32,
-            vocab: VOCAB,
-            context: 256,
-            rms_eps: 1e-5,
-            rope_theta: 10000.0,
-            tied: true,
-            eos: vec![EOS, EOT],
-        };
+        let config = config();
         let tokenizer = Tokenizer::new(Path::new("new"), &files.text(), &config).expect("tokenizer");
         let template = ChatTemplate::new(&files.text()).expect("compiles").expect("template");
         Self { tokenizer, template }
@@ -144,6 +148,18 @@ fn a_vocabulary_has_room_for_all_bytes() {
     assert!(error.contains("258") && error.contains("use 259 or more"), "{error}");
     let files = tokenizer::train(&[], 259, 64).expect("bytes alone");
     assert_eq!(Model::of(&files).tokenizer.vocab_size(), 259);
+}
+
+#[test]
+fn gguf_files_can_hold_a_new_tokenizer() {
+    let files = tokenizer::train(&[stories(50)], 300, 128).expect("trains");
+    let (path, text, config) = (Path::new("new"), files.text(), config());
+    let vocabulary = to_gguf(path, &text, &config).expect("GGUF can hold it").expect("a vocabulary");
+    assert_eq!((vocabulary.bos, vocabulary.eos, &*vocabulary.tokens[2]), (Some(BOS), Some(EOS), "<|eot_id|>"));
+    let (new, converted) = (Model::of(&files), Tokenizer::new(path, &TextFiles::Gguf(vocabulary), &config));
+    let text = stories(3) + "12345 中文 <|eot_id|>\n\n  x";
+    let ids = new.tokenizer.encode(&text, true).expect("encodes");
+    assert_eq!(converted.expect("tokenizer").encode(&text, true).expect("encodes"), ids);
 }
 
 #[test]
