@@ -19,20 +19,25 @@ use given::Given;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
-Data is .txt (one document) or .jsonl, a line {\"text\": ...} or {\"messages\": [{\"role\": \"user\", \"content\": ...}, ...]};
-of conversations only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
+Data is .txt (one document) or .jsonl, one object a line: {\"text\": ...}, or a conversation
+{\"messages\": [{\"role\": \"user\", \"content\": ...}, {\"role\": \"assistant\", \"content\": ...}]}, of
+which only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
 
-OUT/model is a model directory for `sterna chat -m`, written anew at every checkpoint. A run that was stopped, by Ctrl-C or
-by anything else, goes on with `sterna train --out OUT`, as if it had not stopped; --steps and --save-every may be given
-to change them. The first Ctrl-C ends the step and saves, a second one ends the program at once. OUT/log.jsonl has a line
-for every step; `sterna train plot OUT` draws them. docs/training.md is a guide.
+DIR/model is a model for `sterna chat -m`, written anew at every checkpoint. A run that was stopped,
+by Ctrl-C or anything else, goes on with `sterna train --out DIR`, as if it had not stopped; only
+--steps, --save-every and --threads may be given then. The first Ctrl-C ends the step and saves, a
+second one ends the program at once. DIR/log.jsonl has a line for every step.
+
+If the loss rises or is no number, lower --rate and --other-rate; fine-tuning wants a tenth of the
+defaults or so. With less memory or for quicker steps, lower --batch. docs/training.md is a guide.
 
 Examples:
   sterna train --data stories.jsonl --out run                          a small model of your own
-  sterna train --data books.jsonl=3 --data chat.jsonl=1 --validate held-out.jsonl --out run
+  sterna train --data books.jsonl=3 --data chat.jsonl --validate held-out.txt --out run
   sterna train --out run                                               go on
   sterna train --out run --steps 5000                                  go on for longer
-  sterna train --from run/model --data chat.jsonl --steps 500 --rate 0.0005 --other-rate 0.0005 --out tuned
+  sterna train --from run/model --data chat.jsonl --steps 300 --rate 0.0005 \\
+               --other-rate 0.0002 --out tuned                       fine-tune
   sterna train plot run tuned --out both.svg
   sterna chat -m tuned/model";
 

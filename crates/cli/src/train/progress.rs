@@ -50,10 +50,10 @@ impl Progress {
     pub fn begin(&mut self, done: usize) {
         self.begin = Instant::now();
         self.last = self.begin;
-        self.style("{bar:30} {pos}/{len}, {msg}");
-        self.bar.set_length(self.steps as u64);
-        self.bar.set_position(done as u64);
         self.bar.set_message(if done > 0 { "going on" } else { "first step" });
+        self.bar.set_position(done as u64);
+        self.bar.set_length(self.steps as u64);
+        self.style("{bar:30} {pos}/{len}, {msg}");
     }
 
     pub fn tell(&mut self, event: Event<'_>) {
@@ -69,10 +69,10 @@ impl Progress {
     }
 
     fn reading(&self, path: &Path, read: u64, size: u64) {
-        self.style("{bar:30} {bytes}/{total_bytes}, {msg}");
-        self.bar.set_length(size);
-        self.bar.set_position(read);
         self.bar.set_message(format!("reading {}", path.display()));
+        self.bar.set_position(read);
+        self.bar.set_length(size);
+        self.style("{bar:30} {bytes}/{total_bytes}, {msg}");
     }
 
     fn step(&mut self, report: &Report, speed: f64) {
