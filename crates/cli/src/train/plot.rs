@@ -233,10 +233,10 @@ impl Frame {
         let mut out = format!("<g><text class=\"title\" x=\"{left}\" y=\"{}\">{title}</text>\n", top - 10.0);
         for tick in y.ticks() {
             let at = bottom - y.share(tick) * height;
-            let _ = write!(
+            let _ = writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-                 <text class=\"small\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+                 <text class=\"small\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 6.0,
                 at + 4.0,
                 label(tick, y.step)

@@ -12,7 +12,7 @@ use super::curves::Smooth;
 use crate::output;
 
 /// Steps over which loss and times are smoothed.
-const SPAN: f64 = 50.0;
+const SPAN: f64 = 20.0;
 
 /// What is known of a run so far. Only steps of this process count.
 pub struct Progress {
