@@ -51,17 +51,24 @@ class Norm(nn.Module):
 
 
 class Linear(nn.Module):
-    """A ternary matrix on int8 activations; with `quantised` off, the same matrix in full precision."""
+    """A ternary matrix on int8 activations; with `quantised` off, the same matrix in full precision. An adapter reads the input as it is."""
 
     def __init__(self, inputs, outputs):
         super().__init__()
         self.weight, self.quantised = nn.Parameter(torch.randn(outputs, inputs) * 0.02), True
+        self.lora_A = self.lora_B = None
+
+    def adapt(self, rank, alpha):
+        outputs, inputs = self.weight.shape
+        self.lora_A, self.lora_B = nn.Parameter(torch.randn(rank, inputs) / inputs ** 0.5), nn.Parameter(torch.zeros(outputs, rank))
+        self.scale = alpha / rank
 
     def forward(self, x):
-        weight = as_stored(self.weight)
+        weight, given = as_stored(self.weight), x
         if self.quantised:
             x, weight = through(x, int8(x)), through(weight, ternary(weight))
-        return F.linear(x, weight)
+        y = F.linear(x, weight)
+        return y if self.lora_A is None else y + self.scale * F.linear(F.linear(given, self.lora_A), self.lora_B)
 
 
 def rotate(x, cos, sin):

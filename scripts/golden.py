@@ -864,6 +864,9 @@ TRAIN_SEED, TRAIN_LENGTHS, Z_LOSS = 83, (5, 17, 10), 1e-4
 TRAIN_RECIPE = {"muon_lr": 0.002, "adamw_lr": 0.001, "momentum": 0.95, "weight_decay": 0.1, "betas": [0.9, 0.95], "eps": 1e-8, "clip": 1.0}
 
 
+ADAPTER_SEED, ADAPTER = 15, {"r": 4, "lora_alpha": 6.0}
+
+
 def training_model(seed):
     torch.manual_seed(seed)
     model = bitnet.BitNet(bitnet.config(TRAIN_SHAPE))
@@ -949,6 +952,28 @@ def make_train(out):
     print(f"train: {facts['ternary']} {facts['full']}, from transformers {difference}", flush=True)
 
 
+def make_adapter(out):
+    """A random adapter of that model in PEFT's files, and the gradients of its matrices on the same batch."""
+    source, dst = out / "train", out / "adapter"
+    dst.mkdir(exist_ok=True)
+    model, batch = bitnet.load(source), training_batch(TRAIN_SEED)
+    torch.manual_seed(ADAPTER_SEED)
+    for m in model.modules():
+        if isinstance(m, bitnet.Linear):
+            m.adapt(ADAPTER["r"], ADAPTER["lora_alpha"])
+            torch.nn.init.normal_(m.lora_B, std=0.1)
+    watch_ties(model)
+    names = {n: p for n, p in model.named_parameters() if "lora" in n}
+    logits = model(batch)
+    loss, z = bitnet.losses(logits, batch.targets)
+    gradients = torch.autograd.grad(loss + Z_LOSS * z, list(names.values()))
+    ref = {"logits": logits.detach(), "loss": loss.detach()} | {f"grad.model.{n}": g.contiguous() for n, g in zip(names, gradients)}
+    save_tensors({f"base_model.model.model.{n}.weight": p.detach() for n, p in names.items()}, dst / "adapter_model.safetensors")
+    save_tensors(ref, dst / "ref.safetensors")
+    (dst / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"} | ADAPTER, indent=2) + "\n")
+    print(f"adapter: loss {loss.item()}", flush=True)
+
+
 # ------------------------------------------------------------------------------------------------ starter
 
 
@@ -969,7 +994,7 @@ def make_starter(out, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", help="names of checkpoints, or blocks, text, train")
+    parser.add_argument("--only", nargs="*", help="names of checkpoints, or blocks, text, train, adapter")
     parser.add_argument("--starter", type=Path, help="a packed starter checkpoint with golden.json")
     parser.add_argument("--full", action="store_true", help="keep every token and the hidden states in ref.safetensors")
     args = parser.parse_args()
@@ -978,7 +1003,8 @@ def main():
     transformers.logging.disable_progress_bar()
     args.out.mkdir(parents=True, exist_ok=True)
     jobs = {spec.name: (lambda spec=spec: make_checkpoint(args.out, spec, args.full)) for spec in CHECKPOINTS}
-    jobs |= {"blocks": lambda: make_blocks(args.out), "text": lambda: make_text(args.out), "train": lambda: make_train(args.out)}
+    jobs |= {"blocks": lambda: make_blocks(args.out), "text": lambda: make_text(args.out), "train": lambda: make_train(args.out),
+             "adapter": lambda: make_adapter(args.out)}
     for name in jobs if args.only is None else args.only:
         jobs[name]()
     if args.starter:

@@ -83,7 +83,7 @@ fn a_run_prints_a_line_for_every_checkpoint_and_one_object() {
     assert_eq!(lines[3], "5 steps done; try the model: sterna chat -m run/model");
     let object: Value = serde_json::from_str(&out).unwrap();
     let keys: Vec<_> = object.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["step", "steps", "loss", "validation", "model", "tokens", "seconds"]);
+    assert_eq!(keys, ["step", "steps", "loss", "validation", "model", "adapter", "tokens", "seconds"]);
     let log = fs::read_to_string(path.join("run/log.jsonl")).unwrap();
     let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let tokens: u64 = log.iter().filter_map(|line| line["tokens"].as_u64()).sum();

@@ -151,7 +151,8 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Cpu {
-    /// Gradients of [`Cpu::rms_norm`]: that of `x` plus `residual`, and the weights', which are added to `dweight`.
+    /// Gradients of [`Cpu::rms_norm`]: that of `x` plus `residual`, and the weights', which are added to `dweight` unless
+    /// that is empty.
     pub fn rms_norm_backward(
         &self,
         x: &Rows,
@@ -162,7 +163,7 @@ impl Cpu {
         dweight: &mut [f32],
     ) -> Rows {
         let dim = weight.len();
-        assert!(x.dim() == dim && dy.dim() == dim && dweight.len() == dim, "one weight a feature");
+        assert!(x.dim() == dim && dy.dim() == dim && [0, dim].contains(&dweight.len()), "one weight a feature");
         assert!(x.len() == dy.len(), "one gradient a row");
         assert!(residual.is_none_or(|rows| rows.len() == x.len() && rows.dim() == dim), "the shape of x");
         let mut out = Rows::unwritten(x.len(), dim);
@@ -179,8 +180,8 @@ impl Cpu {
                 self.set.rms_norm_backward(x.row(row), weight, dy.row(row), eps, dx, dweight);
             }
         });
-        for partial in partial.chunks_exact(dim) {
-            self.set.add(dweight, partial);
+        if !dweight.is_empty() {
+            partial.chunks_exact(dim).for_each(|partial| self.set.add(dweight, partial));
         }
         out
     }

@@ -42,12 +42,17 @@ impl LowRank {
         self.a.bytes() + 4 * self.columns.len()
     }
 
+    /// `A · x`, row by row.
+    pub fn project(&self, cpu: &Cpu, x: &Rows) -> Rows {
+        self.a.matmul(cpu, x)
+    }
+
     /// `out += B · (A · x)`, row by row.
     pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
         /// Outputs of one piece of work when there is one token.
         const PIECE: usize = 32 * BLOCK;
         assert_eq!((out.len(), out.dim()), (x.len(), self.rows), "one output a row of B and token");
-        let t = self.a.matmul(cpu, x);
+        let t = self.project(cpu, x);
         let piece = if x.len() == 1 { PIECE } else { self.rows };
         cpu.pool.pieces(out.data_mut(), piece, |i, out| {
             let (token, first) = if x.len() == 1 { (0, i * PIECE) } else { (i, 0) };

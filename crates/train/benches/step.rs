@@ -31,6 +31,7 @@ fn main() {
         data: Vec::new(),
         validate: None,
         from: None,
+        adapter: None,
         steps: 1000,
         batch: TOKENS,
         rate: 2e-3,

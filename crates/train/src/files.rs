@@ -4,7 +4,8 @@
 //! OUT/train.json           the recipe
 //! OUT/log.jsonl            one object a step
 //! OUT/state.safetensors    the latest checkpoint: parameters in f32, what the optimiser keeps, where the data is
-//! OUT/model/               the result, as Hugging Face lays out BitNet's master weights
+//! OUT/model/               the result, as Hugging Face lays out BitNet's master weights, or
+//! OUT/adapter/             the result, as PEFT lays out low-rank adapters
 //! ```
 
 use std::borrow::Cow;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sterna::checkpoint::Config;
+use sterna::checkpoint::{Config, adapter};
 
 use crate::data::Cursor;
 use crate::network::Parameter;
@@ -70,7 +71,7 @@ impl Stored {
 impl RunDir {
     /// The directory, made if it is not there.
     pub fn create(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path.join("model")).map_err(Error::io(path))?;
+        fs::create_dir_all(path).map_err(Error::io(path))?;
         Ok(Self(path.to_owned()))
     }
 
@@ -97,6 +98,11 @@ impl RunDir {
     /// The result.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
+    }
+
+    /// The result, if it is an adapter.
+    pub fn adapter(&self) -> PathBuf {
+        self.0.join("adapter")
     }
 
     /// Writes the latest checkpoint, from which the run can go on as if it had not stopped.
@@ -147,18 +153,26 @@ impl RunDir {
         Ok(Some(cursor))
     }
 
-    /// Writes the result: bf16 master weights, rounded to trits when they are loaded, and the tokenizer's files.
-    pub fn save_model(&self, trainer: &Trainer, text: &Text) -> Result<()> {
+    /// Writes the result: an adapter, or bf16 master weights, rounded to trits when they are loaded, and the tokenizer's
+    /// files.
+    pub fn save_result(&self, trainer: &Trainer, text: &Text) -> Result<()> {
+        match trainer.adapter() {
+            Some(result) => Ok(adapter::write(&self.adapter(), &result)?),
+            None => self.save_model(trainer, text),
+        }
+    }
+
+    fn save_model(&self, trainer: &Trainer, text: &Text) -> Result<()> {
         let tensors: Vec<_> =
             trainer.parameters.all().into_iter().map(|p| (p.slot.name.clone(), Stored::bf16(p))).collect();
         let about = HashMap::from([("format".into(), "pt".into())]);
         let directory = self.model();
+        text.files.as_ref().map_or(Ok(()), |files| files.write(&directory))?;
         replace(&directory.join("model.safetensors"), |path| safetensors_file(path, &tensors, Some(about)))?;
         let bos = text.tokenizer.bos();
         let (config, generation) = (config_json(trainer.config(), bos), generation_json(trainer.config(), bos));
         write_json(&directory.join("config.json"), &config)?;
-        write_json(&directory.join("generation_config.json"), &generation)?;
-        text.files.write(&directory)
+        write_json(&directory.join("generation_config.json"), &generation)
     }
 }
 

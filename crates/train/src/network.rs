@@ -16,6 +16,10 @@ pub enum Role {
     Norm,
     /// A linear layer, ternary when it is used.
     Linear,
+    /// The low-rank update of a linear layer: A `(rank, cols)`, then B `(rows, rank)`.
+    LowRank(usize),
+    /// Not trained, and not held here.
+    Frozen,
 }
 
 /// Name and shape of a tensor.
@@ -34,7 +38,11 @@ pub struct Slot {
 impl Slot {
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.rows * self.cols
+        match self.role {
+            Role::LowRank(rank) => rank * (self.rows + self.cols),
+            Role::Frozen => 0,
+            _ => self.rows * self.cols,
+        }
     }
 
     /// Whether there are none.
@@ -43,7 +51,7 @@ impl Slot {
     }
 }
 
-/// A tensor's values, `(rows, cols)`, in full precision.
+/// A tensor's values, row after row, in full precision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// Which one.

@@ -1,4 +1,4 @@
-//! Updates of the parameters: Muon for linear layers, AdamW for the embedding and the norms.
+//! Updates of the parameters: Muon for linear layers, AdamW for the embedding, the norms and low-rank updates.
 //!
 //! Muon: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); its size relative to
 //! AdamW's: "Muon is Scalable for LLM Training" (arXiv 2502.16982). Weights have no running mean: the average of
@@ -23,7 +23,7 @@ const MUON_RMS: f32 = 0.2;
 /// How large the next update is.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Of linear layers.
+    /// Of linear layers, or of what is added to them.
     pub linear: f32,
     /// Of embedding and norms.
     pub other: f32,
@@ -60,6 +60,9 @@ pub fn update(
 ) {
     match parameter.slot.role {
         Role::Linear => muon(cpu, parameter, moments, gradient, rates),
+        Role::LowRank(_) => {
+            adamw(&mut parameter.values, moments, gradient, rates.linear, rates.weight_decay, step);
+        }
         role => {
             let decay = if role == Role::Norm { 0.0 } else { rates.weight_decay };
             adamw(&mut parameter.values, moments, gradient, rates.other, decay, step);

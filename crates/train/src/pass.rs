@@ -88,7 +88,7 @@ impl Pass {
         })
     }
 
-    /// The same, and the gradients of the loss are added to `gradients`.
+    /// The same, and the gradients of the loss are added to `gradients`; those of frozen tensors are empty.
     pub fn gradients(
         &mut self,
         cpu: &Cpu,
@@ -107,6 +107,9 @@ impl Pass {
         let inverse = run.rotation.inverse();
         for ((layer, kept), gradients) in weights.layers.iter().zip(kept).zip(&mut gradients.layers).rev() {
             dh = run.layer_backward(layer, kept, &inverse, dh, gradients);
+        }
+        if gradients.embedding.is_empty() {
+            return sums;
         }
         for (row, &token) in batch.tokens.iter().enumerate() {
             let gradient = &mut gradients.embedding[token as usize * h.dim()..][..h.dim()];
@@ -137,7 +140,7 @@ impl Pass {
             assert!(room, "the cache was made for batches of this size");
             rows.push(*id, 0, &run.batch.tokens[sequence]);
         }
-        let mut h = weights.embedding.embedding().lookup(&run.batch.tokens);
+        let mut h = weights.embedding.embedding().lookup(cpu, &run.batch.tokens);
         for layer in &weights.layers {
             let qkv = Input::normed(cpu, &h, layer.attention_norm.norm(), run.eps, run.precision);
             let [q, k, v] = weights::forward(cpu, [&layer.q, &layer.k, &layer.v], &qkv);

@@ -31,6 +31,22 @@ pub struct Shape {
     pub rope_theta: f64,
 }
 
+/// A low-rank adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Rows of every A.
+    pub rank: usize,
+    /// What it adds is multiplied with `alpha / rank`.
+    pub alpha: f64,
+}
+
+impl Adapter {
+    /// `alpha / rank`, as the engine has it.
+    pub fn scale(&self) -> f32 {
+        (self.alpha / self.rank as f64) as f32
+    }
+}
+
 /// How the rate changes over a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,11 +69,14 @@ pub struct Recipe {
     pub validate: Option<PathBuf>,
     /// Where the first weights come from; random ones otherwise.
     pub from: Option<PathBuf>,
+    /// What is trained instead of the weights, which stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
     /// Updates.
     pub steps: usize,
     /// Most tokens of an update.
     pub batch: usize,
-    /// Greatest rate of the linear layers (Muon).
+    /// Greatest rate of the linear layers (Muon), or of an adapter (AdamW).
     pub rate: f32,
     /// Greatest rate of embedding and norms (AdamW).
     pub other_rate: f32,
@@ -153,6 +172,18 @@ impl Recipe {
             let remedy = format!("256 bytes and 3 special tokens have to fit: {FEWEST} or more");
             return bad(format!("--vocab {}", self.shape.vocab), &remedy);
         }
+        if let Some(adapter) = &self.adapter {
+            let most = self.shape.hidden;
+            if self.from.is_none() {
+                return bad(format!("--adapter {}", adapter.rank), "say with --from which model it is for");
+            }
+            if !(1..=most).contains(&adapter.rank) {
+                return bad(format!("--adapter {}", adapter.rank), &format!("the rank has to be from 1 to {most}"));
+            }
+            if !(adapter.alpha > 0.0 && adapter.scale().is_finite()) {
+                return bad(format!("--alpha {}", adapter.alpha), "has to be a number above 0");
+            }
+        }
         if self.batch < self.shape.context {
             let option = format!("--batch {} --context {}", self.batch, self.shape.context);
             return bad(option, "a batch has to hold one sequence at least: raise --batch or lower --context");
@@ -185,7 +216,11 @@ impl Recipe {
 
     /// How step `step` computes.
     pub fn precision(&self, step: usize) -> Precision {
-        if step < self.full_precision { Precision::Full } else { Precision::Ternary }
+        match self.adapter {
+            Some(_) => Precision::Adapted,
+            None if step < self.full_precision => Precision::Full,
+            None => Precision::Ternary,
+        }
     }
 
     /// The rates of step `step`.

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use sterna::checkpoint::{Checkpoint, Data, encoding::Trits};
+use sterna::checkpoint::{Checkpoint, Config, Data, encoding::Trits};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Cpu;
 use sterna::kernels::math::f16_to_f32;
 
+use crate::adapter;
 use crate::data::{Dataset, Packer, Sampler, Weighted};
 use crate::files::{RunDir, write_json};
 use crate::network::{Network, Parameter, Role, Slot};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Shape};
 use crate::text::Text;
 use crate::trainer::{Report, Trainer, random};
 use crate::validation::{self, Validation};
@@ -52,25 +53,15 @@ impl Session {
         let directory = RunDir::create(out)?;
         same_recipe(&directory, &recipe)?;
         let cpu = Cpu::new(threads).map_err(sterna::Error::from)?;
-        let base = recipe.from.as_deref().map(Checkpoint::open).transpose()?;
-        let mut config = recipe.shape.config(Vec::new())?;
-        let text = match &base {
-            Some(base) => Text::of(base)?,
-            None => Text::find_or_train(&directory.model(), &recipe.data, &config)?,
-        };
-        config.eos = text.tokenizer.stop_tokens();
+        let from = recipe.from.as_deref().map(Checkpoint::open).transpose()?;
+        let (config, text) = network(&recipe, from.as_ref(), &directory)?;
         let packer = Packer::new(&text.tokenizer, text.template.as_ref(), config.vocab, config.context)?;
         let mut read =
             |path: &Path| Dataset::read(path, &packer, &cpu.pool, |p| tell(Event::Reading(path, p.read, p.size)));
         let sources = recipe.data.iter().map(|(path, weight)| Ok(Weighted { data: read(path)?, weight: *weight }));
         let sampler = Sampler::new(sources.collect::<Result<_>>()?, recipe.seed)?;
         let validation = recipe.validate.as_deref().map(&mut read).transpose()?;
-        let slots = Network::of(&config);
-        let parameters = match &base {
-            Some(base) => slots.try_map(|slot| latents(&cpu, base, slot))?,
-            None => random(&slots, recipe.seed),
-        };
-        let trainer = Trainer::new(cpu, recipe, config, parameters);
+        let trainer = trainer(cpu, recipe, config, from.as_ref())?;
         let mut session = Self { directory, text, trainer, sampler, validation, threads };
         session.resume()?;
         Ok(session)
@@ -125,7 +116,7 @@ impl Session {
     }
 
     fn save(&self) -> Result<()> {
-        self.directory.save_model(&self.trainer, &self.text)?;
+        self.directory.save_result(&self.trainer, &self.text)?;
         self.directory.save_state(&self.trainer, &self.sampler.cursor())
     }
 
@@ -138,10 +129,47 @@ impl Session {
             let sum = self.trainer.cross_entropy(&batches, Precision::Full)?;
             return Validation::new(sum, &batches, &self.text.tokenizer).map(Some);
         }
-        let options = Options { threads: self.threads, ..Options::default() };
-        let engine = Engine::open(self.directory.model(), &options)?;
+        let recipe = self.trainer.recipe();
+        let (model, adapter) = match (&recipe.from, recipe.adapter) {
+            (Some(base), Some(_)) => (base.clone(), Some(self.directory.adapter())),
+            _ => (self.directory.model(), None),
+        };
+        let engine = Engine::open(model, &Options { threads: self.threads, adapter, ..Options::default() })?;
         Validation::by_engine(&engine, self.trainer.cpu(), &batches, &self.text.tokenizer).map(Some)
     }
+}
+
+/// What is trained, or what an adapter is trained on, and its text side.
+fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Result<(Config, Text)> {
+    if let (Some(base), Some(_)) = (from, recipe.adapter) {
+        Shape::of(&base.config, &base.path)?;
+        let config = Config { context: recipe.shape.context, ..base.config.clone() };
+        return Ok((config, Text::of_base(base)?));
+    }
+    let config = recipe.shape.config(Vec::new())?;
+    let text = match from {
+        Some(from) => Text::of(from)?,
+        None => Text::find_or_train(&directory.model(), &recipe.data, &config)?,
+    };
+    Ok((Config { eos: text.tokenizer.stop_tokens(), ..config }, text))
+}
+
+/// Training from the beginning.
+fn trainer(cpu: Cpu, recipe: Recipe, config: Config, from: Option<&Checkpoint>) -> Result<Trainer> {
+    let slots = Network::of(&config);
+    let (parameters, base) = match (from, recipe.adapter) {
+        (Some(from), Some(shape)) => {
+            let parameters = adapter::random(&adapter::slots(&slots, shape.rank), recipe.seed);
+            (parameters, Some(adapter::base(&cpu, from, &slots)?))
+        }
+        (Some(from), None) => (slots.try_map(|slot| latents(&cpu, from, slot))?, None),
+        (None, _) => (random(&slots, recipe.seed), None),
+    };
+    let trainer = Trainer::new(cpu, recipe, config, parameters);
+    Ok(match base {
+        Some(base) => trainer.adapting(base),
+        None => trainer,
+    })
 }
 
 fn line(report: &Report, speed: f64) -> Value {
@@ -205,7 +233,7 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
             let ids: Vec<u32> = (0..slot.rows as u32).collect();
             checkpoint.dense(&slot.name, slot.rows, slot.cols)?.lookup(cpu, &ids).data().to_vec()
         }
-        Role::Linear => match checkpoint.tensors.get(&slot.name).map(|tensor| &tensor.data) {
+        _ => match checkpoint.tensors.get(&slot.name).map(|tensor| &tensor.data) {
             Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => master(trits),
             _ => None,
         }

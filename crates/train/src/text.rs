@@ -13,8 +13,8 @@ const SAMPLE: u64 = 20 << 20;
 
 /// Tokenizer and template, as files and ready for use.
 pub struct Text {
-    /// As they are written beside the model.
-    pub files: Files,
+    /// As they are written beside the model; an adapter needs none.
+    pub files: Option<Files>,
     /// Made of them.
     pub tokenizer: Tokenizer,
     /// Of conversations, if the model has one.
@@ -26,7 +26,13 @@ impl Text {
         let text = files.text();
         let tokenizer = Tokenizer::new(path, &text, config)?;
         let template = ChatTemplate::new(&text)?;
-        Ok(Self { files, tokenizer, template })
+        Ok(Self { files: Some(files), tokenizer, template })
+    }
+
+    /// That of a checkpoint of any format, which will not be written.
+    pub fn of_base(checkpoint: &Checkpoint) -> Result<Self> {
+        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
+        Ok(Self { files: None, tokenizer, template: ChatTemplate::new(&checkpoint.text)? })
     }
 
     /// That of a checkpoint.

@@ -60,8 +60,9 @@ impl Files {
         TextFiles::HuggingFace { tokenizer, config, chat_template: None }
     }
 
-    /// Writes both into a model's directory.
+    /// Writes both into a model's directory, which is made if it is not there.
     pub fn write(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let settings = format!("{:#}\n", self.settings);
         let files = [("tokenizer.json", &self.tokenizer[..]), ("tokenizer_config.json", settings.as_bytes())];
         for (name, bytes) in files {

@@ -1,10 +1,11 @@
 //! A training run in memory: parameters, what the optimiser keeps, and one step after another.
 
-use sterna::checkpoint::Config;
+use sterna::checkpoint::{Adapter, Config};
 use sterna::kernels::Cpu;
 use sterna::kernels::gradient::{LossSums, LossTerms};
 use sterna::kernels::rows::keep_buffers;
 
+use crate::adapter;
 use crate::batch::Batch;
 use crate::data::Sampler;
 use crate::network::{Network, Parameter, Role, Slot};
@@ -12,7 +13,7 @@ use crate::optimizer::{self, Moments};
 use crate::pass::Pass;
 use crate::random::Random;
 use crate::recipe::Recipe;
-use crate::weights::{self, Precision};
+use crate::weights::{self, Precision, Weight};
 use crate::{Error, Result};
 
 /// Tokens that go through the network together; more would pass through memory instead of the caches.
@@ -32,6 +33,8 @@ pub struct Trainer {
     cpu: Cpu,
     recipe: Recipe,
     config: Config,
+    /// What the parameters are an adapter of; without it they are all there is.
+    base: Option<Network<Weight>>,
     /// Steps done.
     pub(crate) step: usize,
     pub(crate) parameters: Network<Parameter>,
@@ -68,7 +71,20 @@ impl Trainer {
         let gradients = parameters.map(|parameter| vec![0.0; parameter.values.len()]);
         let pass = Pass::new(&config, TOGETHER.max(config.context));
         keep_buffers(BUFFERS_A_LAYER * (config.layers + 1));
-        Self { cpu, recipe, config, step: 0, parameters, moments, gradients, pass }
+        Self { cpu, recipe, config, base: None, step: 0, parameters, moments, gradients, pass }
+    }
+
+    /// Training of an adapter: the parameters are what is added to `base`.
+    pub fn adapting(self, base: Network<Weight>) -> Self {
+        Self { base: Some(base), ..self }
+    }
+
+    /// What a step computes with.
+    pub fn weights(&self, precision: Precision) -> Result<Network<Weight>> {
+        match (&self.base, &self.recipe.adapter) {
+            (Some(base), Some(shape)) => Ok(adapter::prepare(&self.cpu, base, &self.parameters, shape.scale())),
+            _ => weights::prepare(&self.cpu, &self.parameters, precision),
+        }
     }
 
     /// Steps done.
@@ -91,6 +107,12 @@ impl Trainer {
         &self.parameters
     }
 
+    /// The result, if it is an adapter.
+    pub fn adapter(&self) -> Option<Adapter> {
+        let shape = self.recipe.adapter?;
+        Some(adapter::result(&self.recipe, shape, &self.parameters))
+    }
+
     /// The batches of one step.
     pub fn batches(&self, sampler: &mut Sampler) -> Vec<Batch> {
         let mut batches = Vec::new();
@@ -107,7 +129,7 @@ impl Trainer {
     /// then as they were.
     pub fn step(&mut self, batches: &[Batch]) -> Result<Report> {
         let precision = self.recipe.precision(self.step);
-        let weights = weights::prepare(&self.cpu, &self.parameters, precision)?;
+        let weights = self.weights(precision)?;
         let targets: usize = batches.iter().map(Batch::learned).sum();
         let terms = LossTerms { scale: 1.0 / targets.max(1) as f32, z: self.recipe.z_loss };
         self.gradients.all_mut().into_iter().for_each(|gradient| gradient.fill(0.0));
@@ -150,7 +172,7 @@ impl Trainer {
 
     /// Sum of the cross-entropies of some batches' targets, in nats.
     pub fn cross_entropy(&mut self, batches: &[Batch], precision: Precision) -> Result<f64> {
-        let weights = weights::prepare(&self.cpu, &self.parameters, precision)?;
+        let weights = self.weights(precision)?;
         let losses = batches.iter().map(|batch| self.pass.loss(&self.cpu, &weights, precision, batch).cross_entropy);
         Ok(losses.sum())
     }

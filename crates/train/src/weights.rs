@@ -1,10 +1,14 @@
 //! Parameters as a step uses them: rounded to bf16, as they are saved, and linear layers from there to trits by the
 //! rule that the engine's loader has.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use sterna::checkpoint::encoding::{Trits, master};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
-use sterna::kernels::{Activations, Bytes, Cpu, Packed, Rows, TernaryMatrix, ternary};
+use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
+use crate::adapter::{self, Update};
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::{Error, Result};
 
@@ -15,6 +19,8 @@ pub enum Precision {
     Ternary,
     /// bf16 activations and weights: a warm start, or an unquantised twin.
     Full,
+    /// As ternary ones; low-rank updates read the same rows without rounding.
+    Adapted,
 }
 
 /// A parameter ready for use.
@@ -22,16 +28,18 @@ pub enum Weight {
     /// Of a norm.
     Norm(Vec<f32>),
     /// Embedding and head.
-    Embedding(Embedding),
-    /// Linear layer.
-    Linear(Linear),
+    Embedding(Arc<Embedding>),
+    /// Linear layer, and what an adapter adds to it.
+    Linear(Arc<Linear>, Option<Update>),
 }
 
 /// Rows to look up, and the head's matrix in both directions.
 pub struct Embedding {
-    rows: Rows,
+    rows: DenseMatrix,
     /// `(hidden, vocab)`
     forward: Bf16Panels,
+    /// What bf16 leaves of them, if they are stored in another type.
+    low: Option<Bf16Panels>,
     /// `(vocab, hidden)`
     backward: Bf16Panels,
 }
@@ -39,8 +47,9 @@ pub struct Embedding {
 /// A linear layer `(rows, cols)`.
 pub struct Linear {
     forward: Forward,
-    /// `(rows, cols)`: trits, or the weights.
-    backward: Bf16Panels,
+    /// `(rows, cols)`: trits, or the weights. Those of a frozen layer are unpacked when they are used: in bf16 they are
+    /// eight times as large.
+    backward: Option<Bf16Panels>,
     scale: f32,
 }
 
@@ -56,6 +65,8 @@ pub enum Input {
     Codes(Activations),
     /// As it is; rounded to bf16 in products.
     Full(Rows),
+    /// Both, for layers with low-rank updates.
+    Both(Activations, Rows),
 }
 
 /// Rounds to the nearest bf16, ties to even; NaN stays one.
@@ -81,8 +92,9 @@ pub fn prepare(cpu: &Cpu, parameters: &Network<Parameter>, precision: Precision)
     parameters.try_map(|Parameter { slot, values }| {
         Ok(match slot.role {
             Role::Norm => Weight::Norm(rounded(values)),
-            Role::Embedding => Weight::Embedding(Embedding::new(cpu, slot, values)),
-            Role::Linear => Weight::Linear(Linear::new(cpu, slot, values, precision)?),
+            Role::Embedding => Weight::Embedding(Embedding::new(cpu, slot, values).into()),
+            Role::Linear => Weight::Linear(Linear::new(cpu, slot, values, precision)?.into(), None),
+            Role::LowRank(_) | Role::Frozen => unreachable!("what is frozen comes from the base"),
         })
     })
 }
@@ -107,43 +119,68 @@ impl Weight {
     /// A linear layer.
     pub fn linear(&self) -> &Linear {
         match self {
-            Self::Linear(linear) => linear,
+            Self::Linear(linear, _) => linear,
             _ => unreachable!("a network's roles are fixed"),
+        }
+    }
+
+    /// What an adapter adds to a linear layer.
+    pub fn update(&self) -> &Update {
+        match self {
+            Self::Linear(_, Some(update)) => update,
+            _ => unreachable!("every linear layer of an adapted network has an update"),
         }
     }
 }
 
 impl Embedding {
     fn new(cpu: &Cpu, slot: &Slot, values: &[f32]) -> Self {
-        let rows = Rows::from_vec(slot.cols, rounded(values));
-        let forward = Bf16Panels::transposed(cpu, rows.data(), slot.rows, slot.cols);
-        let backward = Bf16Panels::of(cpu, rows.data(), slot.cols);
-        Self { rows, forward, backward }
+        let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
+        let rows = DenseMatrix::new(DenseType::Bf16, slot.rows, slot.cols, bytes.into());
+        let forward = Bf16Panels::transposed(cpu, values, slot.rows, slot.cols);
+        let backward = Bf16Panels::of(cpu, values, slot.cols);
+        Self { rows: rows.expect("a row is not empty"), forward, low: None, backward }
+    }
+
+    /// Rows as a checkpoint stores them.
+    pub fn frozen(cpu: &Cpu, rows: DenseMatrix) -> Self {
+        let (vocab, hidden) = (rows.rows(), rows.cols());
+        let mut values = rows.lookup(cpu, &(0..vocab as u32).collect::<Vec<_>>());
+        let forward = Bf16Panels::transposed(cpu, values.data(), vocab, hidden);
+        let backward = Bf16Panels::of(cpu, values.data(), hidden);
+        let low = (rows.kind() != DenseType::Bf16).then(|| {
+            lose_high(cpu, &mut values);
+            Bf16Panels::transposed(cpu, values.data(), vocab, hidden)
+        });
+        Self { rows, forward, low, backward }
     }
 
     /// The rows of some tokens.
-    pub fn lookup(&self, tokens: &[u32]) -> Rows {
-        self.rows.select(&tokens.iter().map(|&token| token as usize).collect::<Vec<_>>())
+    pub fn lookup(&self, cpu: &Cpu, tokens: &[u32]) -> Rows {
+        self.rows.lookup(cpu, tokens)
     }
 
     /// `(token, vocab)`. Hidden states go in as the sum of two bf16, so that only their last bits are lost.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
         let mut low = hidden.clone();
-        cpu.pool.pieces(low.data_mut(), hidden.dim(), |_, row| {
-            row.iter_mut().for_each(|x| *x -= bf16(*x));
-        });
+        lose_high(cpu, &mut low);
         let [high, low] = [hidden, &low].map(|part| Bf16Rows::from_rows(cpu, part));
         let mut logits = product_rows(cpu, Left::Rows(&high), &self.forward, 1.0);
         product(cpu, Left::Rows(&low), &self.forward, 1.0, true, logits.data_mut());
+        if let Some(panels) = &self.low {
+            product(cpu, Left::Rows(&high), panels, 1.0, true, logits.data_mut());
+        }
         logits
     }
 
-    /// The gradient of hidden states; that of the embedding is added to `gradient`.
+    /// The gradient of hidden states; that of the embedding is added to `gradient`, unless it is frozen.
     pub fn logits_backward(&self, cpu: &Cpu, hidden: &Rows, dlogits: &Rows, gradient: &mut [f32]) -> Rows {
         let dhidden = product_rows(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, dlogits)), &self.backward, 1.0);
-        let (left, right) =
-            (Bf16Panels::of(cpu, dlogits.data(), dlogits.dim()), Bf16Panels::of(cpu, hidden.data(), hidden.dim()));
-        product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
+        if !gradient.is_empty() {
+            let left = Bf16Panels::of(cpu, dlogits.data(), dlogits.dim());
+            let right = Bf16Panels::of(cpu, hidden.data(), hidden.dim());
+            product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
+        }
         dhidden
     }
 }
@@ -154,7 +191,7 @@ impl Linear {
         if precision == Precision::Full {
             let values = rounded(values);
             let forward = Forward::Full(Bf16Panels::transposed(cpu, &values, rows, cols));
-            return Ok(Self { forward, backward: Bf16Panels::of(cpu, &values, cols), scale: 1.0 });
+            return Ok(Self { forward, backward: Some(Bf16Panels::of(cpu, &values, cols)), scale: 1.0 });
         }
         let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
         let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
@@ -168,9 +205,52 @@ impl Linear {
             out.copy_from_slice(&trits[row * cols..][..cols]);
             Ok::<_, Error>(())
         })?;
-        let backward = Bf16Panels::of_trits(cpu, rows, cols, &trits);
+        let backward = Some(Bf16Panels::of_trits(cpu, rows, cols, &trits));
         Ok(Self { forward: Forward::Ternary(matrix), backward, scale: scale.value })
     }
+
+    /// A layer that is not trained.
+    pub fn frozen(matrix: TernaryMatrix) -> Self {
+        Self { scale: matrix.scale(), forward: Forward::Ternary(matrix), backward: None }
+    }
+
+    fn ternary(&self) -> &TernaryMatrix {
+        match &self.forward {
+            Forward::Ternary(matrix) => matrix,
+            Forward::Full(_) => unreachable!("codes meet ternary layers"),
+        }
+    }
+
+    /// Weights over the scale: `(rows, cols)`.
+    fn backward(&self, cpu: &Cpu) -> Cow<'_, Bf16Panels> {
+        match &self.backward {
+            Some(panels) => Cow::Borrowed(panels),
+            None => {
+                let (rows, cols) = self.ternary().shape();
+                let mut trits = vec![0i8; rows * cols];
+                cpu.pool.pieces(&mut trits, cols, |row, out| out.copy_from_slice(&self.ternary().trits(row)));
+                Cow::Owned(Bf16Panels::of_trits(cpu, rows, cols, &trits))
+            }
+        }
+    }
+
+    /// Adds the gradient of the input to `dx`, straight through its rounding; `dy` is that of the output.
+    pub fn input_gradient<'a>(&self, cpu: &Cpu, dy: &Bf16Rows, dx: &'a mut Option<Rows>) -> &'a mut Rows {
+        let panels = self.backward(cpu);
+        match dx {
+            Some(dx) => {
+                product(cpu, Left::Rows(dy), &panels, self.scale, true, dx.data_mut());
+                dx
+            }
+            None => dx.insert(product_rows(cpu, Left::Rows(dy), &panels, self.scale)),
+        }
+    }
+}
+
+/// Leaves what rounding to bf16 takes away.
+fn lose_high(cpu: &Cpu, values: &mut Rows) {
+    let dim = values.dim();
+    cpu.pool.pieces(values.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x -= bf16(*x)));
 }
 
 impl Input {
@@ -179,6 +259,7 @@ impl Input {
         match precision {
             Precision::Ternary => Self::Codes(Activations::normed(cpu, x, weight, eps)),
             Precision::Full => Self::Full(cpu.rms_norm(x, weight, eps)),
+            Precision::Adapted => Self::both(cpu, cpu.rms_norm(x, weight, eps)),
         }
     }
 
@@ -187,7 +268,12 @@ impl Input {
         match precision {
             Precision::Ternary => Self::Codes(Activations::gated(cpu, gate, up, weight, eps)),
             Precision::Full => Self::Full(cpu.rms_norm(&cpu.relu2_product(gate, up), weight, eps)),
+            Precision::Adapted => Self::both(cpu, cpu.rms_norm(&cpu.relu2_product(gate, up), weight, eps)),
         }
+    }
+
+    fn both(cpu: &Cpu, x: Rows) -> Self {
+        Self::Both(Activations::quantize(cpu, &x), x)
     }
 }
 
@@ -195,11 +281,16 @@ impl Input {
 pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -> [Rows; N] {
     match input {
         Input::Codes(codes) => {
-            let matrices = layers.map(|layer| match &layer.linear().forward {
-                Forward::Ternary(matrix) => matrix,
-                Forward::Full(_) => unreachable!("codes meet ternary layers"),
-            });
+            let matrices = layers.map(|layer| layer.linear().ternary());
             ternary::matmul(cpu, &matrices, codes).try_into().expect("one result a matrix")
+        }
+        Input::Both(codes, x) => {
+            let matrices = layers.map(|layer| layer.linear().ternary());
+            let mut outs = ternary::matmul(cpu, &matrices, codes);
+            for (layer, out) in layers.iter().zip(&mut outs) {
+                layer.update().add(cpu, x, out);
+            }
+            outs.try_into().expect("one result a matrix")
         }
         Input::Full(x) => {
             let left = Bf16Rows::from_rows(cpu, x);
@@ -226,15 +317,11 @@ pub fn backward<const N: usize>(
             (Bf16Panels::of_codes(cpu, codes), codes.scales().iter().map(|scale| 1.0 / scale).collect())
         }
         Input::Full(x) => (Bf16Panels::of(cpu, x.data(), x.dim()), vec![1.0; x.len()]),
+        Input::Both(_, x) => return adapter::backward(cpu, layers, x, dy, gradients),
     };
-    let mut dx: Option<Rows> = None;
+    let mut dx = None;
     for ((layer, dy), gradient) in layers.into_iter().zip(dy).zip(gradients) {
-        let Linear { backward, scale, .. } = layer.linear();
-        let rows = Bf16Rows::from_rows(cpu, dy);
-        match &mut dx {
-            Some(dx) => product(cpu, Left::Rows(&rows), backward, *scale, true, dx.data_mut()),
-            None => dx = Some(product_rows(cpu, Left::Rows(&rows), backward, *scale)),
-        }
+        layer.linear().input_gradient(cpu, &Bf16Rows::from_rows(cpu, dy), &mut dx);
         let left = Bf16Panels::scaled(cpu, dy.data(), dy.dim(), &scales);
         product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
-use sterna_train::recipe::{Recipe, Schedule, Shape};
+use sterna_train::recipe::{Adapter, Recipe, Schedule, Shape};
 use sterna_train::session::{Session, read_recipe};
 
 use crate::output::Misuse;
@@ -39,7 +39,9 @@ Examples:
   sterna train --from run/model --data chat.jsonl --steps 300 --rate 0.0005 \\
                --other-rate 0.0002 --out tuned                       fine-tune
   sterna train plot run tuned --out both.svg
-  sterna chat -m tuned/model";
+  sterna chat -m tuned/model
+  sterna train --from model.gguf --adapter 8 --data chat.jsonl --steps 300 --out small   adapt any BitNet
+  sterna chat -m model.gguf --adapter small/adapter";
 
 /// Train a ternary model on this machine's CPU
 #[derive(clap::Args)]
@@ -56,12 +58,18 @@ pub struct Train {
     /// A data file that is not trained on, scored at every checkpoint
     #[arg(long, value_name = "FILE")]
     validate: Option<PathBuf>,
-    /// The run's directory; the model will be in DIR/model
+    /// The run's directory; the model will be in DIR/model, an adapter in DIR/adapter
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
-    /// Begin with the master weights and the tokenizer of this Hugging Face directory
+    /// Begin with the master weights and the tokenizer of this Hugging Face directory; with --adapter any model will do
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["vocab", "hidden", "intermediate", "layers", "heads", "kv_heads"])]
     from: Option<PathBuf>,
+    /// Train a low-rank adapter of this rank; the model stays as it is
+    #[arg(long, value_name = "RANK", requires = "from", conflicts_with_all = ["full_precision", "other_rate"])]
+    adapter: Option<usize>,
+    /// What the adapter adds is multiplied by ALPHA / RANK [default: twice the rank]
+    #[arg(long, value_name = "ALPHA", requires = "adapter", allow_negative_numbers = true)]
+    alpha: Option<f64>,
     /// Threads [default: as many as this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
@@ -121,9 +129,9 @@ struct Length {
 
 #[derive(clap::Args)]
 struct Steps {
-    /// Greatest rate of the ternary layers (Muon)
-    #[arg(long, value_name = "RATE", default_value_t = 0.004, allow_negative_numbers = true)]
-    rate: f32,
+    /// Greatest rate of the ternary layers (Muon), or of an adapter (AdamW) [default: 0.004, adapter: 0.001]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    rate: Option<f32>,
     /// Greatest rate of embedding and norms (AdamW)
     #[arg(long, value_name = "RATE", default_value_t = 0.002, allow_negative_numbers = true)]
     other_rate: f32,
@@ -136,9 +144,10 @@ struct Steps {
     /// Share of the steps in which wsd lets rates fall
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, allow_negative_numbers = true)]
     decay: f64,
-    /// Share of a weight that a step takes away, times the rate; none in the schedule's last part
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true)]
-    weight_decay: f32,
+    /// Share of a weight that a step takes away, times the rate; none in the schedule's last part [default: 0.1,
+    /// adapter: 0]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    weight_decay: Option<f32>,
     /// Most that the gradient's norm may be
     #[arg(long, value_name = "NORM", default_value_t = 1.0, allow_negative_numbers = true)]
     clip: f32,
@@ -179,11 +188,12 @@ impl Train {
         interrupt::spares_once();
         session.run(&interrupt::happened, &mut |event| progress.tell(event))?;
         progress.bar().finish_and_clear();
-        let (done, model) = (session.trainer().step_number(), out.join("model"));
+        let (done, (model, adapter)) = (session.trainer().step_number(), result(session.trainer().recipe(), &out));
         output::remark(&if done < steps {
             format!("stopped at step {done} of {steps}; go on with: sterna train --out {}\n", out.display())
         } else {
-            format!("{steps} steps done; try the model: sterna chat -m {}\n", model.display())
+            let option = adapter.as_ref().map(|adapter| format!(" --adapter {adapter}")).unwrap_or_default();
+            format!("{steps} steps done; try the model: sterna chat -m {model}{option}\n")
         });
         if self.json {
             output::json(&json!({
@@ -191,7 +201,8 @@ impl Train {
                 "steps": steps,
                 "loss": progress.loss(),
                 "validation": progress.validation,
-                "model": model.display().to_string(),
+                "model": model,
+                "adapter": adapter,
                 "tokens": progress.tokens,
                 "seconds": progress.seconds(),
             }))?;
@@ -251,14 +262,17 @@ impl Train {
             }
             None => shape,
         };
+        let adapter = self.adapter.map(|rank| Adapter { rank, alpha: self.alpha.unwrap_or(2.0 * rank as f64) });
+        let (rate, weight_decay) = if adapter.is_some() { (0.001, 0.0) } else { (0.004, 0.1) };
         Ok(Recipe {
             shape,
             data,
             validate: self.validate.clone(),
             from: self.from.clone(),
+            adapter,
             steps: length.steps,
             batch: length.batch,
-            rate: s.rate,
+            rate: s.rate.unwrap_or(rate),
             other_rate: s.other_rate,
             schedule: match s.schedule {
                 ScheduleName::Wsd => Schedule::Wsd,
@@ -266,13 +280,21 @@ impl Train {
             },
             warm_up: s.warm_up,
             decay: s.decay,
-            weight_decay: s.weight_decay,
+            weight_decay: s.weight_decay.unwrap_or(weight_decay),
             clip: s.clip,
             z_loss: s.z_loss,
             full_precision: s.full_precision,
             save_every: length.save_every,
             seed: s.seed,
         })
+    }
+}
+
+/// The model of a run, and the adapter if that is what was trained.
+fn result(recipe: &Recipe, out: &Path) -> (String, Option<String>) {
+    match (&recipe.from, recipe.adapter) {
+        (Some(base), Some(_)) => (base.display().to_string(), Some(out.join("adapter").display().to_string())),
+        _ => (out.join("model").display().to_string(), None),
     }
 }
 
