@@ -4,8 +4,10 @@
     sterna logits -m DIR --tokens 0,12,87 --out logits.safetensors
     python scripts/check_transformers.py DIR 0,12,87 logits.safetensors
 
+With an adapter, `--adapter` goes to both; PEFT loads it then.
+
 Fails where a logit differs by more than 0.25 or the largest of a row is another one. transformers computes in float32 and keeps
-keys and values in float32, Sterna in f16. Needs torch, transformers, safetensors; downloads nothing.
+keys and values in float32, Sterna in f16. Needs torch, transformers, safetensors, for adapters peft; downloads nothing.
 """
 import argparse
 import os
@@ -26,12 +28,19 @@ def main():
     parser.add_argument("model", help="a Hugging Face directory")
     parser.add_argument("tokens", help="ids, with commas between")
     parser.add_argument("logits", help="what `sterna logits` wrote for them")
+    parser.add_argument("--adapter", help="a directory that PEFT loads onto the model")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     ids = [int(token) for token in args.tokens.split(",")]
     ours = load_file(args.logits)["logits"]
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").to(torch.float32).eval()
+    if args.adapter:
+        from peft import PeftModel, get_peft_model_state_dict
+        model = PeftModel.from_pretrained(model, args.adapter).eval()
+        given, used = load_file(f"{args.adapter}/adapter_model.safetensors"), get_peft_model_state_dict(model)
+        if given.keys() != used.keys() or not all(torch.equal(used[name], tensor) for name, tensor in given.items()):
+            raise SystemExit("PEFT does not hold the tensors of the adapter's file")
     with torch.no_grad():
         theirs = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     if ours.shape != theirs.shape:

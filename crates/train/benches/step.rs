@@ -4,11 +4,12 @@
 
 use std::time::Instant;
 
-use sterna::kernels::Cpu;
-use sterna_train::Batch;
+use sterna::checkpoint::Checkpoint;
+use sterna::kernels::{Cpu, DenseType};
 use sterna_train::network::Network;
-use sterna_train::recipe::{Recipe, Schedule, Shape};
+use sterna_train::recipe::{Adapter, Recipe, Schedule, Shape};
 use sterna_train::trainer::{Trainer, random};
+use sterna_train::{Batch, adapter};
 
 const SHAPE: Shape = Shape {
     vocab: 4096,
@@ -26,12 +27,30 @@ const TOGETHER: u32 = 512;
 const STEPS: usize = 7;
 
 fn main() {
-    let recipe = Recipe {
+    let config = SHAPE.config(vec![1]).expect("a possible shape");
+    let parameters = random(&Network::of(&config), 1);
+    measure("whole model", Trainer::new(cpu(), recipe(None), config, parameters));
+
+    let shape = Adapter { rank: 8, alpha: 16.0 };
+    let config = SHAPE.config(vec![1]).expect("a possible shape");
+    let base = Checkpoint::synthetic(config.clone(), DenseType::Bf16, 1).expect("a possible shape");
+    let (network, cpu) = (Network::of(&config), cpu());
+    let parameters = adapter::random(&adapter::slots(&network, shape).expect("a possible rank"), 1);
+    let base = adapter::base(&cpu, &base, &network).expect("a base");
+    measure("adapter of rank 8", Trainer::new(cpu, recipe(Some(shape)), config, parameters).adapting(base));
+}
+
+fn cpu() -> Cpu {
+    Cpu::new(0).expect("STERNA_ISA names a set")
+}
+
+fn recipe(adapter: Option<Adapter>) -> Recipe {
+    Recipe {
         shape: SHAPE,
         data: Vec::new(),
         validate: None,
         from: None,
-        adapter: None,
+        adapter,
         steps: 1000,
         batch: TOKENS,
         rate: 2e-3,
@@ -45,11 +64,10 @@ fn main() {
         full_precision: 0,
         save_every: 100,
         seed: 1,
-    };
-    let config = SHAPE.config(vec![1]).expect("a possible shape");
-    let parameters = random(&Network::of(&config), 1);
-    let cpu = Cpu::new(0).expect("STERNA_ISA names a set");
-    let mut trainer = Trainer::new(cpu, recipe, config, parameters);
+    }
+}
+
+fn measure(what: &str, mut trainer: Trainer) {
     let batches: Vec<Batch> = (0..TOKENS as u32 / TOGETHER).map(batch).collect();
     let mut seconds: Vec<f64> = (0..STEPS)
         .map(|_| {
@@ -59,7 +77,7 @@ fn main() {
         })
         .collect();
     seconds.sort_by(f64::total_cmp);
-    println!("{:.0} tokens/s (median of {STEPS} steps of {TOKENS} tokens)", TOKENS as f64 / seconds[STEPS / 2]);
+    println!("{what}: {:.0} tokens/s (median of {STEPS} steps of {TOKENS} tokens)", TOKENS as f64 / seconds[STEPS / 2]);
 }
 
 /// Sequences of 256 random tokens.
