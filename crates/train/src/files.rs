@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sterna::checkpoint::{Config, adapter};
 
@@ -28,6 +28,13 @@ use crate::{Error, Result};
 /// Where a run keeps its files.
 #[derive(Clone, Debug)]
 pub struct RunDir(PathBuf);
+
+/// Where a run stands.
+#[derive(Deserialize)]
+struct Place {
+    step: usize,
+    cursor: Cursor,
+}
 
 /// A tensor on its way into a file.
 struct Stored {
@@ -114,8 +121,9 @@ impl RunDir {
             tensors.push((format!("mean.{name}"), Stored::f32(&moments.mean)));
             tensors.push((format!("square.{name}"), Stored::f32(&moments.square)));
         }
-        let cursor = serde_json::to_string(cursor).map_err(|error| Error::Recipe(error.to_string()))?;
-        let about = HashMap::from([("step".into(), trainer.step.to_string()), ("cursor".into(), cursor)]);
+        // One entry: several would be written in a random order, and the file be another one each time.
+        let place = json!({ "step": trainer.step, "cursor": cursor });
+        let about = HashMap::from([("place".into(), place.to_string())]);
         replace(&self.state(), |path| safetensors_file(path, &tensors, Some(about)))
     }
 
@@ -130,10 +138,9 @@ impl RunDir {
         let damaged = |problem: String| Error::State { path: path.clone(), problem };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let about = header.metadata().clone().unwrap_or_default();
-        let entry = |name: &str| about.get(name).ok_or_else(|| damaged(format!("has no `{name}`")));
-        let step = entry("step")?.parse().map_err(|_| damaged("its step is no number".into()))?;
-        let cursor = serde_json::from_str(entry("cursor")?).map_err(|error| damaged(error.to_string()))?;
+        let place = header.metadata().as_ref().and_then(|about| about.get("place"));
+        let place = place.ok_or_else(|| damaged("does not say which step it is of".into()))?;
+        let Place { step, cursor } = serde_json::from_str(place).map_err(|error| damaged(error.to_string()))?;
         let fill = |name: String, values: &mut Vec<f32>| {
             let tensor = file.tensor(&name).map_err(|_| damaged(format!("has no `{name}`")))?;
             if tensor.dtype() != Dtype::F32 || tensor.data().len() != 4 * values.len() {
@@ -207,6 +214,11 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> R
     }
 }
 
+/// The number with the fewest digits that is this one in f32.
+fn shortest(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
 fn config_json(c: &Config, bos: Option<u32>) -> Value {
     json!({
         "architectures": ["BitNetForCausalLM"],
@@ -219,7 +231,7 @@ fn config_json(c: &Config, bos: Option<u32>) -> Value {
         "num_key_value_heads": c.kv_heads,
         "hidden_act": "relu2",
         "max_position_embeddings": c.context,
-        "rms_norm_eps": f64::from(c.rms_eps).mul_add(1e9, 0.5).floor() / 1e9,
+        "rms_norm_eps": shortest(c.rms_eps),
         "rope_theta": c.rope_theta,
         "tie_word_embeddings": true,
         "bos_token_id": bos,

@@ -118,7 +118,8 @@ impl Pass {
         sums
     }
 
-    fn hidden(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> Rows {
+    /// What the head reads: the normed hidden states of every row.
+    pub fn hidden(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> Rows {
         let run = self.run(cpu, precision, batch);
         let h = self.forward(&run, weights, drop);
         cpu.rms_norm(&h, weights.norm.norm(), run.eps)

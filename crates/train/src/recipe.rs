@@ -103,17 +103,18 @@ pub struct Recipe {
 impl Shape {
     /// As the engine describes networks.
     pub fn config(&self, eos: Vec<u32>) -> Result<Config> {
-        let positive = [
-            ("vocab", self.vocab),
-            ("hidden", self.hidden),
-            ("intermediate", self.intermediate),
-            ("layers", self.layers),
-            ("heads", self.heads),
-            ("kv-heads", self.kv_heads),
-            ("context", self.context),
+        // The engine's own bounds, but for the context: rotations of all its positions are in memory.
+        let sizes = [
+            ("vocab", self.vocab, 1 << 19),
+            ("hidden", self.hidden, 1 << 17),
+            ("intermediate", self.intermediate, 1 << 18),
+            ("layers", self.layers, 1000),
+            ("heads", self.heads, 4096),
+            ("kv-heads", self.kv_heads, 4096),
+            ("context", self.context, 1 << 17),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::Recipe(format!("--{name} is 0; it has to be 1 at least")));
+        if let Some((name, value, most)) = sizes.iter().find(|(_, value, most)| *value == 0 || value > most) {
+            return Err(Error::Recipe(format!("--{name} is {value}; it has to be a number from 1 to {most}")));
         }
         if !self.hidden.is_multiple_of(self.heads) || !(self.hidden / self.heads).is_multiple_of(2) {
             let problem = "the hidden size has to be a multiple of the heads, each of an even size";
@@ -122,6 +123,10 @@ impl Shape {
         if !self.heads.is_multiple_of(self.kv_heads) {
             let problem = "heads have to share key/value heads evenly";
             return Err(Error::Recipe(format!("--heads {} --kv-heads {}: {problem}", self.heads, self.kv_heads)));
+        }
+        if self.hidden / self.heads > 256 {
+            let problem = "heads have 256 features at most: use more heads";
+            return Err(Error::Recipe(format!("--hidden {} --heads {}: {problem}", self.hidden, self.heads)));
         }
         // Four rows share a byte in packed checkpoints.
         if !self.intermediate.is_multiple_of(4) || !(self.kv_heads * self.hidden / self.heads).is_multiple_of(4) {
@@ -146,7 +151,8 @@ impl Shape {
 
     /// The dimensions of a checkpoint. Fails if it is not of the kind that is trained.
     pub fn of(config: &Config, path: &Path) -> Result<Self> {
-        if config.architecture != Architecture::Bitnet || !config.tied {
+        let usual = config.tied && config.head_dim * config.heads == config.hidden;
+        if config.architecture != Architecture::Bitnet || !usual {
             let remedy = "only models like BitNet b1.58 2B4T (ReLU², sub-norms, tied embedding) can be trained";
             return Err(Error::Recipe(format!("{}: {remedy}", path.display())));
         }

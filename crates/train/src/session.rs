@@ -1,7 +1,7 @@
 //! A training run from beginning to end: its files, its data and its steps.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::recipe::{Recipe, Shape};
 use crate::text::Text;
 use crate::trainer::{Report, Trainer, random};
 use crate::validation::{self, Validation};
-use crate::weights::Precision;
+use crate::weights::{Precision, bf16};
 use crate::{Error, Result};
 
 /// A run that can go on.
@@ -29,6 +29,8 @@ pub struct Session {
     trainer: Trainer,
     sampler: Sampler,
     validation: Option<Dataset>,
+    /// Whether the score of the latest checkpoint is in the log.
+    scored: bool,
     threads: usize,
 }
 
@@ -51,7 +53,19 @@ impl Session {
     pub fn open(recipe: Recipe, out: &Path, threads: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
         recipe.check()?;
         let directory = RunDir::create(out)?;
-        same_recipe(&directory, &recipe)?;
+        let begun = same_recipe(&directory, &recipe)?;
+        if !begun {
+            write_json(&directory.recipe(), &recipe)?;
+        }
+        let session = Self::prepare(recipe, directory.clone(), threads, tell);
+        if session.is_err() && !begun {
+            // What cannot begin must not stand in the way of what can.
+            let _ = fs::remove_file(directory.recipe());
+        }
+        session
+    }
+
+    fn prepare(recipe: Recipe, directory: RunDir, threads: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
         let cpu = Cpu::new(threads).map_err(sterna::Error::from)?;
         let from = recipe.from.as_deref().map(Checkpoint::open).transpose()?;
         let (config, text) = network(&recipe, from.as_ref(), &directory)?;
@@ -62,7 +76,7 @@ impl Session {
         let sampler = Sampler::new(sources.collect::<Result<_>>()?, recipe.seed)?;
         let validation = recipe.validate.as_deref().map(&mut read).transpose()?;
         let trainer = trainer(cpu, recipe, config, from.as_ref())?;
-        let mut session = Self { directory, text, trainer, sampler, validation, threads };
+        let mut session = Self { directory, text, trainer, sampler, validation, scored: true, threads };
         session.resume()?;
         Ok(session)
     }
@@ -77,7 +91,15 @@ impl Session {
             return Err(Error::Recipe(format!("--steps {steps}: the run in {run} has done {done} steps already")));
         }
         write_json(&self.directory.recipe(), self.trainer.recipe())?;
-        forget_after(&self.directory.log(), self.trainer.step_number())
+        let scored = forget_after(&self.directory.log(), done)?;
+        self.scored = scored || !self.due(done);
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due after a step.
+    fn due(&self, step: usize) -> bool {
+        let recipe = self.trainer.recipe();
+        step > 0 && (step.is_multiple_of(recipe.save_every.max(1)) || step == recipe.steps)
     }
 
     /// What is trained.
@@ -89,8 +111,12 @@ impl Session {
     pub fn run(&mut self, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let path = self.directory.log();
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        let log = |line: Value| writeln!(&file, "{line}").map_err(Error::io(&path));
-        let (steps, every) = (self.trainer.recipe().steps, self.trainer.recipe().save_every.max(1));
+        // One write a line: whoever reads meanwhile sees whole ones.
+        let log = |line: Value| (&file).write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&path));
+        let steps = self.trainer.recipe().steps;
+        if let Some(validation) = self.score(&log)? {
+            tell(Event::Saved(self.trainer.step_number(), Some(validation)));
+        }
         while self.trainer.step_number() < steps {
             let begin = Instant::now();
             let batches = self.trainer.batches(&mut self.sampler);
@@ -99,13 +125,12 @@ impl Session {
             log(line(&report, speed))?;
             tell(Event::Step(report, speed));
             let stopped = stop();
-            if report.step.is_multiple_of(every) || report.step == steps || stopped {
+            let due = self.due(report.step);
+            if due || stopped {
                 self.save()?;
-                // Who stops a run does not want to wait; the step is scored if the run is at its end.
-                let validation = if stopped && report.step < steps { None } else { self.validate()? };
-                if let Some(validation) = validation {
-                    log(json!({ "step": report.step, "validation": validation }))?;
-                }
+                // Who stops a run does not want to wait: a score that is due then is taken when the run goes on.
+                self.scored = !due;
+                let validation = if stopped && report.step < steps { None } else { self.score(&log)? };
                 tell(Event::Saved(report.step, validation));
             }
             if stopped {
@@ -115,7 +140,23 @@ impl Session {
         Ok(())
     }
 
+    /// Scores the validation text, if there is one and a score is due.
+    fn score(&mut self, log: &dyn Fn(Value) -> Result<()>) -> Result<Option<Validation>> {
+        let validation = if self.scored { None } else { self.validate()? };
+        if let Some(validation) = validation {
+            log(json!({ "step": self.trainer.step_number(), "validation": validation }))?;
+        }
+        self.scored = true;
+        Ok(validation)
+    }
+
+    /// Writes a checkpoint, unless it could not be gone on from.
     fn save(&self) -> Result<()> {
+        let finite = |p: &&Parameter| p.values.iter().all(|x| bf16(*x).is_finite());
+        if let Some(parameter) = self.trainer.parameters().all().into_iter().find(|p| !finite(p)) {
+            let what = format!("`{}` holds values that are no finite numbers any more", parameter.slot.name);
+            return Err(Error::Diverged { what });
+        }
         self.directory.save_result(&self.trainer, &self.text)?;
         self.directory.save_state(&self.trainer, &self.sampler.cursor())
     }
@@ -151,7 +192,8 @@ fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Re
         Some(from) => Text::of(from)?,
         None => Text::find_or_train(&directory.model(), &recipe.data, &config)?,
     };
-    Ok((Config { eos: text.tokenizer.stop_tokens(), ..config }, text))
+    let rms_eps = from.map_or(config.rms_eps, |from| from.config.rms_eps);
+    Ok((Config { eos: text.tokenizer.stop_tokens(), rms_eps, ..config }, text))
 }
 
 /// Training from the beginning.
@@ -186,18 +228,18 @@ fn line(report: &Report, speed: f64) -> Value {
     })
 }
 
-/// A run that is there already must be this one. How long it goes and when it is saved may change.
-fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<()> {
+/// Whether a run is there already; then it must be this one, but how long it goes and when it is saved may change.
+fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<bool> {
     let path = directory.recipe();
     if !path.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let stored = read_recipe(&path)?;
     // A twin in full precision stays one, however long it goes.
     let twin = stored.full_precision >= stored.steps && recipe.full_precision >= recipe.steps;
     let full_precision = if twin { recipe.full_precision } else { stored.full_precision };
     if (Recipe { steps: recipe.steps, save_every: recipe.save_every, full_precision, ..stored }) == *recipe {
-        return Ok(());
+        return Ok(true);
     }
     let problem = "holds a run with another recipe (train.json says which)";
     let remedy = "choose another --out, or go on with that run by giving --out alone";
@@ -210,19 +252,25 @@ pub fn read_recipe(path: &Path) -> Result<Recipe> {
     serde_json::from_slice(&text).map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })
 }
 
-/// Drops the log's lines of steps that were not saved: they will be done again.
-fn forget_after(log: &Path, step: usize) -> Result<()> {
-    let Ok(file) = fs::File::open(log) else { return Ok(()) };
-    let mut kept = Vec::new();
+/// Drops the log's lines of steps that were not saved: they will be done again. Returns whether step `step` was scored.
+fn forget_after(log: &Path, step: usize) -> Result<bool> {
+    let file = match fs::File::open(log) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io(log)(error)),
+    };
+    let (mut kept, mut scored) = (Vec::new(), false);
     for line in BufReader::new(file).split(b'\n') {
         let line = line.map_err(Error::io(log))?;
-        let of = serde_json::from_slice::<Value>(&line).ok().and_then(|line| line["step"].as_u64());
-        if of.is_some_and(|of| of <= step as u64) {
+        let object: Value = serde_json::from_slice(&line).unwrap_or_default();
+        if let Some(of) = object["step"].as_u64().filter(|of| *of <= step as u64) {
+            scored = scored || (of == step as u64 && object.get("validation").is_some());
             kept.extend_from_slice(&line);
             kept.push(b'\n');
         }
     }
-    crate::files::replace(log, |path| fs::write(path, &kept).map_err(Error::io(path)))
+    crate::files::replace(log, |path| fs::write(path, &kept).map_err(Error::io(path)))?;
+    Ok(scored)
 }
 
 /// The values of a checkpoint's tensor in full precision.
@@ -239,6 +287,12 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
         }
         .ok_or_else(|| Error::Latents { path: checkpoint.path.clone(), name: slot.name.clone() })?,
     };
+    if !values.iter().all(|value| value.is_finite()) {
+        let (path, name) = (checkpoint.path.display(), &slot.name);
+        return Err(Error::Recipe(format!(
+            "{path}: `{name}` holds values that are no finite numbers; use another model"
+        )));
+    }
     Ok(Parameter { slot: slot.clone(), values })
 }
 

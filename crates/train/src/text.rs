@@ -51,7 +51,7 @@ impl Text {
         Self::new(&checkpoint.path, Files { tokenizer: tokenizer.to_vec(), settings }, &checkpoint.config)
     }
 
-    /// That in the directory `model`, made from the data if there is none yet.
+    /// That in the directory `model`, made from the data if there is none yet; it is written with the first checkpoint.
     pub fn find_or_train(model: &Path, data: &[(PathBuf, f64)], config: &Config) -> Result<Self> {
         let path = model.join("tokenizer.json");
         if path.exists() {
@@ -62,7 +62,6 @@ impl Text {
         }
         let sample = data::sample(data, SAMPLE, &tokenizer::template(config.context)?)?;
         let files = tokenizer::train(&sample, config.vocab, config.context)?;
-        files.write(model)?;
         Self::new(model, files, config)
     }
 }

@@ -21,6 +21,7 @@ use tokenizers::{
     TokenizerImpl,
 };
 
+use crate::files::replace;
 use crate::{Error, Result};
 
 /// Begins every sequence; id 0.
@@ -60,14 +61,15 @@ impl Files {
         TextFiles::HuggingFace { tokenizer, config, chat_template: None }
     }
 
-    /// Writes both into a model's directory, which is made if it is not there.
+    /// Writes both into a model's directory, which is made if it is not there; each at once.
     pub fn write(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let settings = format!("{:#}\n", self.settings);
-        let files = [("tokenizer.json", &self.tokenizer[..]), ("tokenizer_config.json", settings.as_bytes())];
+        // The tokenizer last: where it is, both are.
+        let files = [("tokenizer_config.json", settings.as_bytes()), ("tokenizer.json", &self.tokenizer[..])];
         for (name, bytes) in files {
             let path = directory.join(name);
-            std::fs::write(&path, bytes).map_err(Error::io(&path))?;
+            replace(&path, |path| std::fs::write(path, bytes).map_err(Error::io(path)))?;
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ pub fn to_bf16(x: f32) -> u16 {
 }
 
 /// The nearest bf16.
-fn bf16(x: f32) -> f32 {
+pub(crate) fn bf16(x: f32) -> f32 {
     f32::from_bits(u32::from(to_bf16(x)) << 16)
 }
 

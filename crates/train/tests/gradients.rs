@@ -1,5 +1,7 @@
 //! Gradients of a whole network in full precision, against what the loss does when parameters move.
 
+use std::collections::HashMap;
+
 use sterna::checkpoint::Config;
 use sterna::kernels::Cpu;
 use sterna::kernels::gradient::LossTerms;
@@ -14,7 +16,7 @@ use sterna_train::weights::{Precision, prepare, to_bf16};
 const Z: f32 = 0.01;
 const VOCAB: u32 = 50;
 /// Pieces of a path.
-const PIECES: usize = 12;
+const PIECES: usize = 8;
 
 fn config() -> Config {
     let shape = Shape {
@@ -150,15 +152,21 @@ fn every_tensor_changes_the_loss_as_its_gradient_says() {
     }
 }
 
-/// Everything at once, in random directions.
+/// Everything at once, in directions that are random but lead upwards: bf16 products make the loss rough by about 0.003,
+/// so it has to change by much more.
 #[test]
 fn the_loss_changes_as_the_gradient_says() {
     let mut bench = Bench::new();
     let from = network();
-    for seed in 0..4 {
-        let (did, said) = bench.path(&from, |name, i| 0.04 * noise(seed, name, i));
+    let (_, gradients) = bench.at(&from);
+    let size = gradients.all().into_iter().map(|g| norm(g).powi(2)).sum::<f32>().sqrt();
+    let names = from.all().into_iter().map(|p| p.slot.name.clone());
+    let gradients: HashMap<String, &Vec<f32>> = names.zip(gradients.all()).collect();
+    for seed in 0..3 {
+        let step = |name: &str, i: usize| 0.6 / size * gradients[name][i] / size + 0.04 * noise(seed, name, i);
+        let (did, said) = bench.path(&from, step);
         println!("direction {seed}: {did:.4}, the gradient says {said:.4}");
-        assert!(did.abs() > 0.03 && (did / said - 1.0).abs() < 0.05, "direction {seed}: {did} {said}");
+        assert!(did > 0.2 && (did / said - 1.0).abs() < 0.03, "direction {seed}: {did} {said}");
     }
 }
 

@@ -181,14 +181,14 @@ impl Dataset {
         batch.targets.extend(next.chain([NONE]));
     }
 
-    /// Every `step`-th piece, in batches of at most `tokens` tokens, or of one piece that is longer.
+    /// Every `step`-th piece (0 counts as 1), in batches of at most `tokens` tokens, or of one piece that is longer.
     pub fn batches(&self, tokens: usize, step: usize) -> impl Iterator<Item = Batch> + '_ {
         let mut next = 0;
         std::iter::from_fn(move || {
             let mut batch = Batch::default();
             while next < self.pieces() && (batch.is_empty() || batch.len() + self.piece(next).len() <= tokens) {
                 self.push_to(&mut batch, next);
-                next += step;
+                next += step.max(1);
             }
             Some(batch).filter(|batch| !batch.is_empty())
         })
