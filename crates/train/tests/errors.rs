@@ -151,7 +151,7 @@ fn models_that_cannot_be_trained_say_why() {
     let from = |path: PathBuf| {
         let checkpoint = sterna::checkpoint::Checkpoint::open(&path)?;
         let shape = sterna_train::recipe::Shape::of(&checkpoint.config, &path)?;
-        let recipe = sterna_train::recipe::Recipe { shape, from: Some(path), ..tiny.recipe.clone() };
+        let recipe = sterna_train::recipe::Recipe { shape, from: Some(path), batch: 512, ..tiny.recipe.clone() };
         run(recipe, &tiny.path("out"), 2, 1, &mut |_| {})
     };
     let golden = |name: &str| Path::new(GOLDEN).join(name);
