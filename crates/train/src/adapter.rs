@@ -11,11 +11,11 @@ use sterna::checkpoint::{Adapter, Checkpoint};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
 use sterna::kernels::{Cpu, LowRank, Rows};
 
+use crate::Result;
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::random::Random;
 use crate::recipe::{self, Recipe};
 use crate::weights::{Embedding, Linear, Weight};
-use crate::Result;
 
 /// Tells the random numbers of adapters from others.
 const ADAPTER: u64 = 0x6164_6170;

@@ -53,7 +53,7 @@ fn save(tiny: &Tiny, trainer: &Trainer) -> RunDir {
     let texts: Vec<String> = (0..100).map(story).collect();
     tokenizer::train(&texts, SHAPE.vocab, SHAPE.context).expect("trains").write(&out.model()).expect("written");
     let text = Text::find_or_train(&out.model(), &[], trainer.config()).expect("there");
-    out.save_model(trainer, &text).expect("saved");
+    out.save_result(trainer, &text).expect("saved");
     out
 }
 

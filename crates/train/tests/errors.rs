@@ -123,25 +123,27 @@ fn a_tokenizer_must_fit() {
     assert!(parts_left(&tiny.path("out")).is_empty());
 }
 
-/// A rate that no network survives: the step after it fails, or writing what it left.
+/// Rates that no network survives: the step after the first checkpoint fails, or already writing that.
 #[test]
 fn divergence_keeps_the_last_checkpoint() {
-    for full_precision in [0, 100] {
-        let mut tiny = Tiny::new();
-        (tiny.recipe.steps, tiny.recipe.full_precision) = (40, full_precision);
-        // Weights grow beyond all numbers after the first checkpoint.
-        (tiny.recipe.rate, tiny.recipe.other_rate, tiny.recipe.warm_up) = (1e37, 1e37, 1000);
-        let out = tiny.path("out");
-        let mut before = None;
-        let mut tell = |event: Event<'_>| {
-            if let Event::Saved(..) = event {
-                before = Some(kept(&out));
-            }
-        };
-        let result = run(tiny.recipe.clone(), &out, 2, usize::MAX, &mut tell);
-        says(result, &["training diverged", "lower --rate"]);
-        assert!(before.is_none_or(|before| before == kept(&out)), "the last checkpoint is as it was");
-        assert!(parts_left(&out).is_empty());
+    for (rate, warm_up, saves) in [(1e37, 1000, true), (f32::MAX, 0, false)] {
+        for full_precision in [0, 100] {
+            let mut tiny = Tiny::new();
+            (tiny.recipe.save_every, tiny.recipe.full_precision) = (1, full_precision);
+            (tiny.recipe.rate, tiny.recipe.other_rate, tiny.recipe.warm_up) = (rate, rate, warm_up);
+            let out = tiny.path("out");
+            let mut before = None;
+            let mut tell = |event: Event<'_>| {
+                if let Event::Saved(..) = event {
+                    before = Some(kept(&out));
+                }
+            };
+            let result = run(tiny.recipe.clone(), &out, 2, usize::MAX, &mut tell);
+            says(result, &["training diverged", "lower --rate"]);
+            assert_eq!((before.is_some(), out.join("state.safetensors").exists()), (saves, saves));
+            assert!(before.is_none_or(|before| before == kept(&out)), "the last checkpoint is as it was");
+            assert!(!saves || parts_left(&out).is_empty());
+        }
     }
 }
 

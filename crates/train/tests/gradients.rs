@@ -41,7 +41,7 @@ fn network() -> Network<Parameter> {
             *value = match role {
                 Role::Embedding => *value * 15.0,
                 Role::Norm => 1.0 + 0.5 * (i as f32 * 1.7).sin(),
-                Role::Linear => *value * 10.0,
+                _ => *value * 10.0,
             };
             *value = as_stored(*value);
         }

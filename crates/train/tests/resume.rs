@@ -106,6 +106,7 @@ fn killed_at_any_event() {
             copy(&out, &to);
             if !matches!(event, Event::Saved(step, _) if step == tiny.recipe.steps) {
                 fs::write(to.join("state.safetensors.part"), b"half").expect("written");
+                fs::create_dir_all(to.join("model")).expect("made");
                 fs::write(to.join("model/tokenizer.json.part"), b"{").expect("written");
             }
             if let Ok(log) = fs::read_to_string(to.join("log.jsonl")) {

@@ -55,6 +55,7 @@ impl Tiny {
             z_loss: 1e-4,
             full_precision: 2,
             save_every: 3,
+            adapter: None,
             seed: 1,
         };
         Self { folder, recipe }
