@@ -35,7 +35,7 @@ fn main() {
     let config = SHAPE.config(vec![1]).expect("a possible shape");
     let base = Checkpoint::synthetic(config.clone(), DenseType::Bf16, 1).expect("a possible shape");
     let (network, cpu) = (Network::of(&config), cpu());
-    let parameters = adapter::random(&adapter::slots(&network, shape).expect("a possible rank"), 1);
+    let parameters = adapter::random(&adapter::slots(&network, shape.rank), 1);
     let base = adapter::base(&cpu, &base, &network).expect("a base");
     measure("adapter of rank 8", Trainer::new(cpu, recipe(Some(shape)), config, parameters).adapting(base));
 }

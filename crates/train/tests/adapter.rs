@@ -29,7 +29,7 @@ fn cpu() -> Cpu {
 /// The parameters that hold an adapter, and the network that it is added to.
 fn adapted(cpu: &Cpu, checkpoint: &Checkpoint, adapter: &Adapter) -> (Network<Parameter>, Network<Weight>) {
     let (network, shape) = (Network::of(&checkpoint.config), shape(adapter));
-    let parameters = adapter::slots(&network, shape).expect("a possible rank").map(|slot| {
+    let parameters = adapter::slots(&network, adapter.rank).map(|slot| {
         let pair = adapter.layers.get(slot.name.trim_end_matches(".weight"));
         let values = pair.map(|pair| [&pair.a[..], &pair.b].concat()).unwrap_or_default();
         Parameter { slot: slot.clone(), values }
@@ -103,8 +103,7 @@ fn gradients_are_those_of_pytorch() {
 
 /// An adapter that changes a good part of every layer's output.
 fn strong(checkpoint: &Checkpoint, rank: usize) -> Adapter {
-    let slots = adapter::slots(&Network::of(&checkpoint.config), recipe::Adapter { rank, alpha: 1.5 * rank as f64 });
-    let mut parameters = adapter::random(&slots.expect("a possible rank"), 3);
+    let mut parameters = adapter::random(&adapter::slots(&Network::of(&checkpoint.config), rank), 3);
     for parameter in parameters.all_mut() {
         let len = parameter.values.len();
         (0..len).for_each(|i| parameter.values[i] += 0.1 * ((i * i) as f32 * 0.37).sin());
@@ -175,7 +174,7 @@ fn recipe(from: &Path, data: &Path, rank: usize) -> Recipe {
         steps: 12,
         batch: 256,
         rate: 0.005,
-        other_rate: 0.0,
+        other_rate: 0.001,
         schedule: Schedule::Wsd,
         warm_up: 0,
         decay: 0.25,
@@ -194,7 +193,7 @@ fn run(recipe: &Recipe, out: &Path, threads: usize, stop: usize) -> Result<Vec<f
     let step = std::cell::Cell::new(0);
     let mut tell = |event: Event<'_>| match event {
         Event::Step(report, _) => step.set(report.step),
-        Event::Validation(_, validation) => losses.push(validation.loss),
+        Event::Saved(_, Some(validation)) => losses.push(validation.loss),
         _ => {}
     };
     Session::open(recipe.clone(), out, threads, &mut tell)?.run(&|| step.get() == stop, &mut tell)?;
@@ -237,7 +236,7 @@ fn what_cannot_be_adapted_is_refused() {
     for (rank, alpha, said) in [
         (0, 1.0, "--adapter 0: the rank has to be from 1 to 256"),
         (257, 1.0, "--adapter 257: the rank"),
-        (4, f64::NAN, "--alpha NaN: has to be a positive number"),
+        (4, f64::NAN, "--alpha NaN: has to be a number above 0"),
         (4, -1.0, "--alpha -1: has to be"),
     ] {
         let adapter = Some(recipe::Adapter { rank, alpha });

@@ -182,6 +182,7 @@ fn recipe(config: &Config, given: &Value) -> Recipe {
         data: Vec::new(),
         validate: None,
         from: None,
+        adapter: None,
         steps: 1000,
         batch: 32,
         rate: number("muon_lr"),
