@@ -195,7 +195,6 @@ fn recipe(config: &Config, given: &Value) -> Recipe {
         z_loss: number("z_loss"),
         full_precision: 0,
         save_every: 100,
-        adapter: None,
         seed: 1,
     }
 }
