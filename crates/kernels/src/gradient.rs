@@ -2,6 +2,7 @@
 //!
 //! Every sum has a written order, so a training step gives the same bytes on any number of threads.
 
+use crate::attention::softmax_terms;
 use crate::math::{exp, ln64};
 use crate::pool::SendPtr;
 use crate::portable::{LANES, fold, lanes};
@@ -105,27 +106,8 @@ pub(crate) fn cross_entropy(logits: &mut [f32], target: usize, terms: LossTerms)
 /// Scores of one query to weights that sum to 1: softmax of the first `seen`, zeros behind.
 #[inline(always)]
 pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
-    scores[seen..].fill(f32::NEG_INFINITY);
-    let mut max = [f32::NEG_INFINITY; LANES];
-    for block in scores.chunks_exact(LANES) {
-        for i in 0..LANES {
-            max[i] = if block[i] > max[i] { block[i] } else { max[i] };
-        }
-    }
-    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let mut sums = [0.0; LANES];
-    for block in scores.chunks_exact_mut(LANES) {
-        for score in block {
-            *score = exp(*score - max);
-        }
-    }
-    scores[seen..].fill(0.0);
-    for block in scores.chunks_exact(LANES) {
-        for i in 0..LANES {
-            sums[i] += block[i];
-        }
-    }
-    let inverse = 1.0 / fold(sums);
+    let (_, sum) = softmax_terms(scores, seen);
+    let inverse = 1.0 / sum;
     for score in scores.iter_mut() {
         *score *= inverse;
     }

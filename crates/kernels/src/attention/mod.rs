@@ -384,7 +384,7 @@ pub(crate) fn merge_segments(state: &mut [f32], partial: &[f32]) {
 
 /// Replaces scores (a multiple of 16) by exp(score − max), and by 0 from `seen` on; returns (max, sum).
 #[inline(always)]
-fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
+pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
     scores[seen..].fill(f32::NEG_INFINITY);
     let mut max = [f32::NEG_INFINITY; LANES];
     for block in scores.chunks_exact(LANES) {
