@@ -102,7 +102,8 @@ pub enum Error {
     },
     /// The numbers of a run left what can be computed with.
     #[error(
-        "training diverged: {what}; the last checkpoint is good: lower --rate and --other-rate, or raise --warm-up"
+        "training diverged: {what}; the last checkpoint is good: begin another run --from its model and lower --rate and \
+             --other-rate, or raise --warm-up"
     )]
     Diverged {
         /// What is no number any more.
