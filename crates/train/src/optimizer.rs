@@ -4,8 +4,8 @@
 //! AdamW's: "Muon is Scalable for LLM Training" (arXiv 2502.16982). Weights have no running mean: the average of
 //! latents is not what was trained once it is rounded to trits.
 
+use sterna::kernels::Cpu;
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product};
-use sterna::kernels::{Cpu, Rows};
 
 use crate::network::{Parameter, Role};
 
@@ -110,7 +110,7 @@ fn orthogonal(cpu: &Cpu, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> 
     let inverse = 1.0 / (squares.sqrt() as f32 + 1e-7);
     x.iter_mut().for_each(|x| *x *= inverse);
     let (a, b, c) = NEWTON_SCHULZ;
-    let left = |data: &[f32], dim| Bf16Rows::from_rows(cpu, &Rows::from_vec(dim, data.to_vec()));
+    let left = |data: &[f32], dim| Bf16Rows::of(cpu, data, dim);
     let (mut square, mut sum) = (vec![0.0; rows * rows], vec![0.0; rows * rows]);
     for _ in 0..ITERATIONS {
         // x ← a·x + (b·S + c·S²)·x with S = x·xᵀ
