@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sterna::checkpoint::encoding::Encoding;
+use sterna::checkpoint::whole;
 use sterna::checkpoint::write::{self, WriteOptions, write_gguf};
 use sterna::checkpoint::{Checkpoint, GgufVocabulary};
 use sterna::kernels::{Cpu, DenseType};
@@ -99,7 +100,7 @@ pub fn save(
     (encoding, arch, head): (&'static Encoding, &str, DenseType),
     vocabulary: Option<&GgufVocabulary>,
 ) -> anyhow::Result<u64> {
-    let partial = write::partial(out);
+    let partial = whole::partial(out);
     interrupt::ends_program(move || drop(fs::remove_file(&partial)))?;
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("writing {bar:30} {bytes}/{total_bytes}  {eta} left")?);

@@ -117,14 +117,14 @@ fn a_killed_run_goes_on() {
         ["train.json", "log.jsonl", "state.safetensors.part", "log.jsonl", "model/tokenizer.json.part", "log.jsonl"];
     let mut kills = 0;
     for (round, name) in watched.into_iter().cycle().take(12).enumerate() {
-        let file = out.join(name);
         let mut command = if round % 2 == 0 || !out.join("train.json").exists() {
             folder.train("killed")
         } else {
             folder.go_on("killed")
         };
-        let before = fs::metadata(&file).ok().map(|about| about.len()).filter(|len| *len > 0);
+        let before = fs::metadata(out.join(name)).ok().map(|about| about.len()).filter(|len| *len > 0);
         let mut child = command.spawn().unwrap();
+        let file = out.join(name.replace(".part", &format!(".{}.part", child.id())));
         // A log is first cut down to what was saved, and then grows.
         for _ in 0..=round % 3 {
             let before = if round % 3 == 0 { before } else { fs::metadata(&file).ok().map(|about| about.len()) };

@@ -277,7 +277,7 @@ fn edit_tensors(dir: &Path, edit: impl FnOnce(&mut Vec<(String, Entry)>)) {
     let header = Header::parse(&path, &Bytes::from(fs::read(&path).unwrap())).expect("well-formed");
     let mut tensors = header.tensors.into_iter().collect();
     edit(&mut tensors);
-    safetensors::write(&path, &tensors).expect("written");
+    safetensors::write(&path, ("format", "pt"), &tensors).expect("written");
 }
 
 fn edit_config(dir: &Path, key: &str, value: Value) {

@@ -1,4 +1,4 @@
-//! Files of a run. Each takes its name only when it is complete, so whoever reads finds the old one or the new one.
+//! Files of a run.
 //!
 //! ```text
 //! OUT/train.json           the recipe
@@ -8,14 +8,13 @@
 //! OUT/adapter/             the result, as PEFT lays out low-rank adapters
 //! ```
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sterna::checkpoint::safetensors::{self, Entry, Header};
+use sterna::checkpoint::whole::{self, write_whole};
 use sterna::checkpoint::{Config, adapter};
 
 use crate::data::Cursor;
@@ -36,50 +35,18 @@ struct Place {
     cursor: Cursor,
 }
 
-/// A tensor on its way into a file.
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        (&self.bytes).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl Stored {
-    fn f32(values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Self { dtype: Dtype::F32, shape: vec![values.len()], bytes }
-    }
-
-    fn bf16(parameter: &Parameter) -> Self {
-        let slot = &parameter.slot;
-        let shape = if slot.rows == 1 { vec![slot.cols] } else { vec![slot.rows, slot.cols] };
-        let bytes = parameter.values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
-        Self { dtype: Dtype::BF16, shape, bytes }
-    }
-}
-
 impl RunDir {
-    /// The directory, made if it is not there.
+    /// The directory, made if it is not there. What a killed run could not finish is removed.
     pub fn create(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io(path))?;
-        Ok(Self(path.to_owned()))
+        let run = Self(path.to_owned());
+        for directory in [run.0.clone(), run.model(), run.adapter()] {
+            let files = directory.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+            for part in files.filter(|file| whole::is_partial(file)) {
+                fs::remove_file(&part).map_err(Error::io(&part))?;
+            }
+        }
+        Ok(run)
     }
 
     /// The directory itself.
@@ -117,14 +84,13 @@ impl RunDir {
         let mut tensors = Vec::new();
         for (parameter, moments) in trainer.parameters.all().into_iter().zip(trainer.moments.all()) {
             let name = &parameter.slot.name;
-            tensors.push((format!("value.{name}"), Stored::f32(&parameter.values)));
-            tensors.push((format!("mean.{name}"), Stored::f32(&moments.mean)));
-            tensors.push((format!("square.{name}"), Stored::f32(&moments.square)));
+            for (of, values) in [("value", &parameter.values), ("mean", &moments.mean), ("square", &moments.square)] {
+                let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>().into();
+                tensors.push((format!("{of}.{name}"), Entry { dtype: "F32", shape: vec![values.len()], bytes }));
+            }
         }
-        // One entry: several would be written in a random order, and the file be another one each time.
-        let place = json!({ "step": trainer.step, "cursor": cursor });
-        let about = HashMap::from([("place".into(), place.to_string())]);
-        replace(&self.state(), |path| safetensors_file(path, &tensors, Some(about)))
+        let place = json!({ "step": trainer.step, "cursor": cursor }).to_string();
+        Ok(safetensors::write(&self.state(), ("place", &place), &tensors)?)
     }
 
     /// Puts the latest checkpoint into a trainer of the same recipe; returns where its data was. `None` if there is none.
@@ -136,18 +102,19 @@ impl RunDir {
             Err(error) => return Err(Error::io(&path)(error)),
         };
         let damaged = |problem: String| Error::State { path: path.clone(), problem };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let place = header.metadata().as_ref().and_then(|about| about.get("place"));
-        let place = place.ok_or_else(|| damaged("does not say which step it is of".into()))?;
+        let file = Header::parse(&path, &bytes.into()).map_err(|error| match error {
+            sterna::Error::Malformed { place, problem, .. } => damaged(format!("{place}: {problem}")),
+            other => other.into(),
+        })?;
+        let place = file.metadata.get("place").ok_or_else(|| damaged("does not say which step it is of".into()))?;
         let Place { step, cursor } = serde_json::from_str(place).map_err(|error| damaged(error.to_string()))?;
         let fill = |name: String, values: &mut Vec<f32>| {
-            let tensor = file.tensor(&name).map_err(|_| damaged(format!("has no `{name}`")))?;
-            if tensor.dtype() != Dtype::F32 || tensor.data().len() != 4 * values.len() {
+            let tensor = file.tensors.get(&name).ok_or_else(|| damaged(format!("has no `{name}`")))?;
+            if tensor.dtype != "F32" || tensor.shape != [values.len()] {
                 return Err(damaged(format!("`{name}` is of another size than the recipe's network")));
             }
-            let numbers = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
+            let numbers = tensor.bytes.as_chunks::<4>().0;
+            values.iter_mut().zip(numbers).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
             Ok(())
         };
         for (parameter, moments) in trainer.parameters.all_mut().into_iter().zip(trainer.moments.all_mut()) {
@@ -170,12 +137,10 @@ impl RunDir {
     }
 
     fn save_model(&self, trainer: &Trainer, text: &Text) -> Result<()> {
-        let tensors: Vec<_> =
-            trainer.parameters.all().into_iter().map(|p| (p.slot.name.clone(), Stored::bf16(p))).collect();
-        let about = HashMap::from([("format".into(), "pt".into())]);
+        let tensors: Vec<_> = trainer.parameters.all().into_iter().map(master).collect();
         let directory = self.model();
         text.files.as_ref().map_or(Ok(()), |files| files.write(&directory))?;
-        replace(&directory.join("model.safetensors"), |path| safetensors_file(path, &tensors, Some(about)))?;
+        safetensors::write(&directory.join("model.safetensors"), ("format", "pt"), &tensors)?;
         let bos = text.tokenizer.bos();
         let (config, generation) = (config_json(trainer.config(), bos), generation_json(trainer.config(), bos));
         write_json(&directory.join("config.json"), &config)?;
@@ -183,35 +148,17 @@ impl RunDir {
     }
 }
 
-fn safetensors_file(path: &Path, tensors: &[(String, Stored)], about: Option<HashMap<String, String>>) -> Result<()> {
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    serialize_to_file(views, about, path).map_err(|error| Error::io(path)(std::io::Error::other(error)))
+/// A parameter as master weights: in bf16, under its name.
+fn master(Parameter { slot, values }: &Parameter) -> (String, Entry) {
+    let shape = if slot.rows == 1 { vec![slot.cols] } else { vec![slot.rows, slot.cols] };
+    let bytes = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect::<Vec<_>>().into();
+    (slot.name.clone(), Entry { dtype: "BF16", shape, bytes })
 }
 
 /// Writes JSON for people and programs.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::io(path)(error.into()))?;
-    replace(path, |path| fs::write(path, text + "\n").map_err(Error::io(path)))
-}
-
-/// Writes a file beside `path`, makes sure that it is on the disk, and gives it its name. If that fails the file that was
-/// there is as it was.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let beside = path.with_added_extension("part");
-    let on_disk = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path));
-    let done = write(&beside)
-        .and_then(|()| on_disk(&beside))
-        .and_then(|()| fs::rename(&beside, path).map_err(Error::io(path)));
-    if done.is_err() {
-        // What could not be finished only takes room.
-        let _ = fs::remove_file(&beside);
-        return done;
-    }
-    // The new name is safe once the directory is; systems that cannot open directories keep names safe by themselves.
-    match path.parent().map(File::open) {
-        Some(Ok(directory)) => directory.sync_all().or(Ok(())),
-        _ => Ok(()),
-    }
+    Ok(write_whole(path, &[text.as_bytes(), b"\n"])?)
 }
 
 /// The number with the fewest digits that is this one in f32.

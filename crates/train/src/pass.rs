@@ -80,12 +80,7 @@ impl Pass {
     /// Loss sums over the batch's targets.
     pub fn loss(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> LossSums {
         let hidden = self.hidden(cpu, weights, precision, batch);
-        let (rows, targets) = batch.wanted();
-        let parts = rows.chunks(LOGITS).zip(targets.chunks(LOGITS));
-        parts.fold(LossSums::default(), |sums, (rows, targets)| {
-            let mut logits = weights.embedding.embedding().logits(cpu, &hidden.select(rows));
-            sums + cpu.cross_entropy(&mut logits, targets, LossTerms { scale: 0.0, z: 0.0 })
-        })
+        score(cpu, weights, &hidden, batch, LossTerms { scale: 0.0, z: 0.0 }, |_, _, _| {})
     }
 
     /// The same, and the gradients of the loss are added to `gradients`; those of frozen tensors are empty.
@@ -198,8 +193,7 @@ impl Run<'_> {
     }
 }
 
-/// The loss and the gradient of the hidden states behind it, some rows of logits at a time; rows without a target have
-/// the gradient 0.
+/// The loss and the gradient of the hidden states behind it; rows without a target have the gradient 0.
 fn head(
     cpu: &Cpu,
     weights: &Network<Weight>,
@@ -208,18 +202,32 @@ fn head(
     terms: LossTerms,
     gradient: &mut [f32],
 ) -> (LossSums, Rows) {
-    let embedding = weights.embedding.embedding();
     let mut dhidden = Rows::zeros(hidden.len(), hidden.dim());
+    let sums = score(cpu, weights, hidden, batch, terms, |rows, picked, dlogits| {
+        let d = weights.embedding.embedding().logits_backward(cpu, picked, dlogits, gradient);
+        for (i, &row) in rows.iter().enumerate() {
+            dhidden.row_mut(row).copy_from_slice(d.row(i));
+        }
+    });
+    (sums, dhidden)
+}
+
+/// The loss, some rows of logits at a time; `each` gets which rows, their hidden states and the gradients of their logits.
+fn score(
+    cpu: &Cpu,
+    weights: &Network<Weight>,
+    hidden: &Rows,
+    batch: &Batch,
+    terms: LossTerms,
+    mut each: impl FnMut(&[usize], &Rows, &Rows),
+) -> LossSums {
     let mut sums = LossSums::default();
     let (rows, targets) = batch.wanted();
     for (rows, targets) in rows.chunks(LOGITS).zip(targets.chunks(LOGITS)) {
         let picked = hidden.select(rows);
-        let mut logits = embedding.logits(cpu, &picked);
+        let mut logits = weights.embedding.embedding().logits(cpu, &picked);
         sums = sums + cpu.cross_entropy(&mut logits, targets, terms);
-        let d = embedding.logits_backward(cpu, &picked, &logits, gradient);
-        for (i, &row) in rows.iter().enumerate() {
-            dhidden.row_mut(row).copy_from_slice(d.row(i));
-        }
+        each(rows, &picked, &logits);
     }
-    (sums, dhidden)
+    sums
 }

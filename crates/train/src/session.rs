@@ -6,12 +6,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use sterna::checkpoint::whole::write_whole;
 use sterna::checkpoint::{Checkpoint, Config, Data, encoding::Trits};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Cpu;
 use sterna::kernels::math::f16_to_f32;
 
 use crate::adapter;
+use crate::batch::Batch;
 use crate::data::{Dataset, Packer, Sampler, Weighted};
 use crate::files::{RunDir, write_json};
 use crate::network::{Network, Parameter, Role, Slot};
@@ -28,7 +30,7 @@ pub struct Session {
     text: Text,
     trainer: Trainer,
     sampler: Sampler,
-    validation: Option<Dataset>,
+    validation: Option<Vec<Batch>>,
     /// Whether the score of the latest checkpoint is in the log.
     scored: bool,
     threads: usize,
@@ -75,6 +77,7 @@ impl Session {
         let sources = recipe.data.iter().map(|(path, weight)| Ok(Weighted { data: read(path)?, weight: *weight }));
         let sampler = Sampler::new(sources.collect::<Result<_>>()?, recipe.seed)?;
         let validation = recipe.validate.as_deref().map(&mut read).transpose()?;
+        let validation = validation.as_ref().map(validation::batches);
         let trainer = trainer(cpu, recipe, config, from.as_ref())?;
         let mut session = Self { directory, text, trainer, sampler, validation, scored: true, threads };
         session.resume()?;
@@ -163,12 +166,11 @@ impl Session {
 
     /// Scores the validation text with the saved model: by the engine, or by the trainer if it is not ternary.
     fn validate(&mut self) -> Result<Option<Validation>> {
-        let Some(data) = &self.validation else { return Ok(None) };
-        let batches = validation::batches(data);
+        let Some(batches) = &self.validation else { return Ok(None) };
         let last = self.trainer.step_number().saturating_sub(1);
         if self.trainer.recipe().precision(last) == Precision::Full {
-            let sum = self.trainer.cross_entropy(&batches, Precision::Full)?;
-            return Validation::new(sum, &batches, &self.text.tokenizer).map(Some);
+            let sum = self.trainer.cross_entropy(batches, Precision::Full)?;
+            return Validation::new(sum, batches, &self.text.tokenizer).map(Some);
         }
         let recipe = self.trainer.recipe();
         let (model, adapter) = match (&recipe.from, recipe.adapter) {
@@ -176,7 +178,7 @@ impl Session {
             _ => (self.directory.model(), None),
         };
         let engine = Engine::open(model, &Options { threads: self.threads, adapter, ..Options::default() })?;
-        Validation::by_engine(&engine, self.trainer.cpu(), &batches, &self.text.tokenizer).map(Some)
+        Validation::by_engine(&engine, self.trainer.cpu(), batches, &self.text.tokenizer).map(Some)
     }
 }
 
@@ -269,7 +271,7 @@ fn forget_after(log: &Path, step: usize) -> Result<bool> {
             kept.push(b'\n');
         }
     }
-    crate::files::replace(log, |path| fs::write(path, &kept).map_err(Error::io(path)))?;
+    write_whole(log, &[&kept])?;
     Ok(scored)
 }
 

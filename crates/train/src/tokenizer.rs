@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::TextFiles;
+use sterna::checkpoint::whole::write_whole;
 use sterna::text::ChatTemplate;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -21,7 +22,6 @@ use tokenizers::{
     TokenizerImpl,
 };
 
-use crate::files::replace;
 use crate::{Error, Result};
 
 /// Begins every sequence; id 0.
@@ -68,8 +68,7 @@ impl Files {
         // The tokenizer last: where it is, both are.
         let files = [("tokenizer_config.json", settings.as_bytes()), ("tokenizer.json", &self.tokenizer[..])];
         for (name, bytes) in files {
-            let path = directory.join(name);
-            replace(&path, |path| std::fs::write(path, bytes).map_err(Error::io(path)))?;
+            write_whole(&directory.join(name), &[bytes])?;
         }
         Ok(())
     }

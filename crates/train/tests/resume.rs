@@ -105,9 +105,9 @@ fn killed_at_any_event() {
             count.set(count.get() + 1);
             copy(&out, &to);
             if !matches!(event, Event::Saved(step, _) if step == tiny.recipe.steps) {
-                fs::write(to.join("state.safetensors.part"), b"half").expect("written");
+                fs::write(to.join("state.safetensors.1.part"), b"half").expect("written");
                 fs::create_dir_all(to.join("model")).expect("made");
-                fs::write(to.join("model/tokenizer.json.part"), b"{").expect("written");
+                fs::write(to.join("model/tokenizer.json.1.part"), b"{").expect("written");
             }
             if let Ok(log) = fs::read_to_string(to.join("log.jsonl")) {
                 let end = if *scored { log.len() } else { log.trim_end().rfind('\n').expect("several lines") + 1 };

@@ -14,6 +14,7 @@ pub mod safetensors;
 mod source;
 mod summary;
 mod synthetic;
+pub mod whole;
 pub mod write;
 
 use std::collections::BTreeMap;

@@ -11,11 +11,11 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::json;
 use sterna_kernels::Bytes;
 
-use super::write::write_whole;
+use super::whole::write_whole;
 use super::{DAMAGED, malformed, unsupported};
 use crate::{Error, Result};
 
@@ -61,6 +61,8 @@ pub struct Entry {
 pub struct Header {
     /// Tensors by name.
     pub tensors: BTreeMap<String, Entry>,
+    /// What the file says of itself.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Header {
@@ -76,8 +78,9 @@ impl Header {
         let start = 8 + length as usize;
         let raw: RawHeader = serde_json::from_slice(&bytes[8..start]).map_err(|error| bad(error.to_string()))?;
         let data = bytes.slice(start..bytes.len()).unwrap_or_else(|| Vec::new().into());
-        let entries = raw.0.iter().map(|(name, raw)| entry(path, name, raw, &data)).collect::<Result<Vec<_>>>()?;
-        let mut ranges: Vec<_> = raw.0.iter().map(|(name, raw)| (raw.data_offsets, name)).collect();
+        let entries =
+            raw.tensors.iter().map(|(name, raw)| entry(path, name, raw, &data)).collect::<Result<Vec<_>>>()?;
+        let mut ranges: Vec<_> = raw.tensors.iter().map(|(name, raw)| (raw.data_offsets, name)).collect();
         ranges.sort();
         for pair in ranges.windows(2) {
             let ([_, end], first) = pair[0];
@@ -86,17 +89,18 @@ impl Header {
                 return Err(bad(format!("the tensors `{first}` and `{second}` overlap")));
             }
         }
-        Ok(Self { tensors: raw.0.into_keys().zip(entries).collect() })
+        Ok(Self { tensors: raw.tensors.into_keys().zip(entries).collect(), metadata: raw.metadata })
     }
 }
 
 /// Writes tensors to the file `path`, which has that name only when it is complete.
 ///
-/// `dtype`s, shapes and numbers of bytes must fit each other. Fails with [`Error::Io`]; then no file is left behind, and
+/// `about` is what the file says of itself, a name and a value; other libraries look for `("format", "pt")`. `dtype`s,
+/// shapes and numbers of bytes must fit each other. Fails with [`Error::Io`]; then no file is left behind, and
 /// one that was there before is as it was.
-pub fn write(path: &Path, tensors: &[(String, Entry)]) -> Result<()> {
+pub fn write(path: &Path, about: (&str, &str), tensors: &[(String, Entry)]) -> Result<()> {
     let mut header = serde_json::Map::new();
-    header.insert("__metadata__".into(), json!({ "format": "pt" }));
+    header.insert("__metadata__".into(), json!({ about.0: about.1 }));
     let mut end = 0;
     for (name, Entry { dtype, shape, bytes }) in tensors {
         let begin = end;
@@ -130,8 +134,11 @@ fn entry(path: &Path, name: &str, raw: &RawEntry, data: &Bytes) -> Result<Entry>
     }
 }
 
-/// The JSON object; its unknown parts are skipped without being kept, so memory stays below a multiple of the entries.
-struct RawHeader(BTreeMap<String, RawEntry>);
+/// The JSON object; memory stays below a multiple of the header's length, which is bounded.
+struct RawHeader {
+    tensors: BTreeMap<String, RawEntry>,
+    metadata: BTreeMap<String, String>,
+}
 
 #[derive(Deserialize)]
 struct RawEntry {
@@ -151,22 +158,22 @@ impl<'de> Deserialize<'de> for RawHeader {
                 f.write_str("an object of tensors")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-                let mut entries = BTreeMap::new();
+                let (mut tensors, mut metadata) = (BTreeMap::new(), BTreeMap::new());
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
                         continue;
                     }
                     let entry = map.next_value()?;
-                    if entries.contains_key(&name) {
+                    if tensors.contains_key(&name) {
                         return Err(de::Error::custom(format_args!("the tensor `{name}` is listed twice")));
                     }
-                    if entries.len() == MAX_TENSORS {
+                    if tensors.len() == MAX_TENSORS {
                         return Err(de::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
                     }
-                    entries.insert(name, entry);
+                    tensors.insert(name, entry);
                 }
-                Ok(RawHeader(entries))
+                Ok(RawHeader { tensors, metadata })
             }
         }
         deserializer.deserialize_map(Entries)

@@ -16,7 +16,7 @@ use super::{Adapter, LowRank};
 use crate::checkpoint::huggingface::{self, config::Json};
 use crate::checkpoint::safetensors::{self, Entry, Header};
 use crate::checkpoint::source::Source;
-use crate::checkpoint::write::write_whole;
+use crate::checkpoint::whole::write_whole;
 use crate::checkpoint::{DAMAGED, malformed, plain_numbers, unsupported};
 use crate::{Error, Result};
 
@@ -166,7 +166,7 @@ pub fn write(dir: &Path, adapter: &Adapter) -> Result<()> {
         add("lora_B", vec![b.len() / rank, rank], b);
     }
     std::fs::create_dir_all(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
-    safetensors::write(&dir.join(WEIGHTS), &tensors)?;
+    safetensors::write(&dir.join(WEIGHTS), ("format", "pt"), &tensors)?;
     let targets: BTreeSet<&str> = adapter.layers.keys().filter_map(|layer| layer.rsplit('.').next()).collect();
     let config = json!({
         "peft_type": "LORA",

@@ -1,16 +1,13 @@
 //! Writes GGUF files: any checkpoint, its ternary layers in another encoding.
 //!
-//! Tensors are written one after another, some rows at a time, into a file beside the target that takes its name only
-//! when it is complete.
+//! Tensors are written one after another, some rows at a time.
 
 mod keys;
 mod q6_k;
 mod q8_0;
 mod vocabulary;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sterna_kernels::math::f32_to_f16;
 use sterna_kernels::{Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix};
@@ -20,6 +17,7 @@ pub use vocabulary::synthetic as synthetic_vocabulary;
 use super::encoding::{ENCODINGS, Encoding, Writer};
 use super::gguf::{ALIGNMENT, ARCHITECTURES, DENSE, ENDS};
 use super::names::{self, Kind, Wanted};
+use super::whole::WholeFile;
 use super::{Architecture, Checkpoint, Config, GgufVocabulary};
 use crate::{Error, Result};
 
@@ -59,14 +57,6 @@ pub fn heads() -> impl Iterator<Item = DenseType> {
     HEADS.iter().map(|(kind, _)| *kind)
 }
 
-/// Where the file `out` grows until it is complete: in the same folder. It is removed if writing fails; a program that
-/// ends in between must do it itself.
-pub fn partial(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    out.with_file_name(name)
-}
-
 /// Rows that are converted at a time. A multiple of 128, so that I2_S blocks end with them whatever the row's length.
 const CHUNK: usize = 128;
 /// The largest half.
@@ -79,7 +69,7 @@ const MAX_F16: f32 = 65504.0;
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
     let header = keys::header(checkpoint, &options, &plan);
-    let mut target = Target::create(out, header.len() as u64 + plan.data, options.progress)?;
+    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, options.progress)?;
     target.write(&header)?;
     for tensor in &plan.tensors {
         let name = &tensor.wanted.name;
@@ -100,7 +90,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
                 target.write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
             }
         }
-        target.pad()?;
+        target.pad::<ALIGNMENT>()?;
     }
     target.finish()
 }
@@ -175,7 +165,7 @@ fn ternary(
     matrix: &TernaryMatrix,
     interleaved_heads: Option<usize>,
     writer: &Writer,
-    target: &mut Target<'_>,
+    target: &mut WholeFile<'_>,
 ) -> Result<()> {
     let ((rows, cols), scale) = (matrix.shape(), matrix.scale());
     let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
@@ -199,7 +189,12 @@ fn interleaved(stored: usize, rows: usize, heads: Option<usize>) -> usize {
     head * dim + within % 2 * (dim / 2) + within / 2
 }
 
-fn dense(cpu: &Cpu, matrix: &DenseMatrix, (kind, encode): (DenseType, Encode), target: &mut Target<'_>) -> Result<()> {
+fn dense(
+    cpu: &Cpu,
+    matrix: &DenseMatrix,
+    (kind, encode): (DenseType, Encode),
+    target: &mut WholeFile<'_>,
+) -> Result<()> {
     let row_bytes = kind.row_bytes(matrix.cols()).unwrap_or(0);
     let (block, block_bytes) = kind.block();
     let mut bytes = vec![0; CHUNK * row_bytes];
@@ -219,72 +214,4 @@ fn dense(cpu: &Cpu, matrix: &DenseMatrix, (kind, encode): (DenseType, Encode), t
         target.write(bytes)?;
     }
     Ok(())
-}
-
-/// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
-pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
-    let mut progress = |_, _| {};
-    let mut target = Target::create(path, parts.iter().map(|part| part.len() as u64).sum(), &mut progress)?;
-    parts.iter().try_for_each(|part| target.write(part))?;
-    target.finish()
-}
-
-/// The file being written; removed when dropped before `finish`.
-struct Target<'a> {
-    path: PathBuf,
-    partial: PathBuf,
-    file: BufWriter<File>,
-    written: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-    finished: bool,
-}
-
-impl<'a> Target<'a> {
-    fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
-        let partial = partial(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
-        let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
-        let file = BufWriter::with_capacity(1 << 20, file);
-        Ok(Self { path: path.into(), partial, file, written: 0, total, progress, finished: false })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|error| self.failed(error))?;
-        self.written += bytes.len() as u64;
-        (self.progress)(self.written, self.total);
-        Ok(())
-    }
-
-    fn pad(&mut self) -> Result<()> {
-        let padding = self.written.next_multiple_of(ALIGNMENT as u64) - self.written;
-        self.write(&[0; ALIGNMENT][..padding as usize])
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.file.flush().map_err(|error| self.failed(error))?;
-        self.file.get_ref().sync_all().map_err(|error| self.failed(error))?;
-        fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error))?;
-        self.finished = true;
-        Ok(())
-    }
-
-    fn failed(&self, error: io::Error) -> Error {
-        let source = match error.kind() {
-            ErrorKind::StorageFull => {
-                let problem = format!("the disk is full; the file needs {} MiB", self.total.div_ceil(1 << 20));
-                io::Error::new(ErrorKind::StorageFull, problem)
-            }
-            _ => error,
-        };
-        Error::Io { path: self.path.clone(), source }
-    }
-}
-
-impl Drop for Target<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_file(&self.partial);
-        }
-    }
 }

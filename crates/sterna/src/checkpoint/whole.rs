@@ -1,0 +1,95 @@
+//! Files that take their name only when they are complete: whoever reads finds the old one or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Where the file `out` grows until it is complete: in the same folder. It is removed if writing fails; a program that
+/// ends in between must do it itself.
+pub fn partial(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    out.with_file_name(name)
+}
+
+/// Whether a file has the name of one that grows, or that a killed program left behind.
+pub fn is_partial(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".part"));
+    let process = name.and_then(|name| name.rsplit_once('.')).map(|(_, process)| process);
+    process.is_some_and(|process| !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
+pub fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    let mut progress = |_, _| {};
+    let mut target = WholeFile::create(path, parts.iter().map(|part| part.len() as u64).sum(), &mut progress)?;
+    parts.iter().try_for_each(|part| target.write(part))?;
+    target.finish()
+}
+
+/// A file being written; removed when dropped before [`WholeFile::finish`].
+pub(super) struct WholeFile<'a> {
+    path: PathBuf,
+    partial: PathBuf,
+    file: BufWriter<File>,
+    written: u64,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64, u64),
+    finished: bool,
+}
+
+impl<'a> WholeFile<'a> {
+    pub fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
+        let partial = partial(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
+        let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
+        let file = BufWriter::with_capacity(1 << 20, file);
+        Ok(Self { path: path.into(), partial, file, written: 0, total, progress, finished: false })
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.written += bytes.len() as u64;
+        (self.progress)(self.written, self.total);
+        Ok(())
+    }
+
+    /// Zeros, until the length is a multiple of `N`.
+    pub fn pad<const N: usize>(&mut self) -> Result<()> {
+        let padding = self.written.next_multiple_of(N as u64) - self.written;
+        self.write(&[0; N][..padding as usize])
+    }
+
+    pub fn finish(mut self) -> Result<()> {
+        self.file.flush().map_err(|error| self.failed(error))?;
+        self.file.get_ref().sync_all().map_err(|error| self.failed(error))?;
+        fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error))?;
+        self.finished = true;
+        // The new name is safe once the directory is; systems that cannot open directories keep names safe by themselves.
+        match self.path.parent().map(File::open) {
+            Some(Ok(directory)) => directory.sync_all().or(Ok(())),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        let source = match error.kind() {
+            ErrorKind::StorageFull => {
+                let problem = format!("the disk is full; the file needs {} MiB", self.total.div_ceil(1 << 20));
+                io::Error::new(ErrorKind::StorageFull, problem)
+            }
+            _ => error,
+        };
+        Error::Io { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for WholeFile<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
