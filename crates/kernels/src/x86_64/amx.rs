@@ -12,6 +12,7 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
+use super::tiles::Configured;
 use super::{amx_bf16, avx512, avx512_sparse};
 use crate::activations::Order;
 use crate::lines::LINE;
@@ -195,24 +196,14 @@ fn unpack(codes: &[u8], groups: usize, first: usize, panel: &mut [[Bytes; 2]]) {
 /// The CPU's registers: sums in 0 to 3, activations in 4 and 5, weights in 6 and 7.
 ///
 /// They hold something only inside `multiply`: each of its two loops is one block of assembly.
-struct Registers;
+struct Registers {
+    _tiles: Configured,
+}
 
 impl Tiles for Registers {
     #[inline(always)]
     fn configure(tokens: usize) -> Self {
-        #[repr(C, align(64))]
-        struct Config([u8; 64]);
-        assert!((1..=TOKENS).contains(&tokens));
-        let mut config = Config([0; 64]);
-        config.0[0] = 1;
-        for tile in 0..8 {
-            config.0[16 + 2 * tile] = 64;
-            config.0[48 + tile] = if tile < 6 { tokens as u8 } else { 16 };
-        }
-        // SAFETY: only a set that is supported gets here, so the registers are there and permitted; the configuration
-        // (palette 1: bytes a row from byte 16, rows from byte 48) is a valid one of 64 bytes.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
-        Self
+        Self { _tiles: Configured::new([tokens, tokens, tokens, tokens, tokens, tokens, 16, 16]) }
     }
 
     #[inline(always)]
@@ -285,14 +276,6 @@ impl Tiles for Registers {
                 );
             }
         }
-    }
-}
-
-impl Drop for Registers {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: the registers are there (see `configure`). Released tiles are not saved at a context switch.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 }
 

@@ -14,6 +14,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::sync::LazyLock;
 
 use super::avx512;
+use super::tiles::Configured;
 use crate::bf16::{Operands, PANEL};
 
 /// Rows of a tile, and its pairs.
@@ -73,28 +74,14 @@ fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
 /// The CPU's registers: sums in 0 to 3, the left side in 4 and 5, the right one in 6 and 7.
 struct Registers {
     rows: usize,
+    _tiles: Configured,
 }
 
 impl Tiles for Registers {
     #[inline(always)]
     fn configure(rows: usize) -> Self {
-        #[repr(C, align(64))]
-        struct Config([u8; 64]);
-        assert!((1..=2 * ROWS).contains(&rows));
-        let mut config = Config([0; 64]);
-        config.0[0] = 1;
-        for tile in 0..8 {
-            config.0[16 + 2 * tile] = 64;
-            config.0[48 + tile] = match tile {
-                0 | 1 | 4 => ROWS.min(rows) as u8,
-                2 | 3 | 5 if rows > ROWS => (rows - ROWS) as u8,
-                _ => 16,
-            };
-        }
-        // SAFETY: only a set that is supported gets here, so the registers are there and permitted; the configuration
-        // (palette 1: bytes a row from byte 16, rows from byte 48) is a valid one of 64 bytes.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
-        Self { rows }
+        let [first, second] = [rows.min(ROWS), if rows > ROWS { rows - ROWS } else { ROWS }];
+        Self { rows, _tiles: Configured::new([first, first, second, second, first, second, PAIRS, PAIRS]) }
     }
 
     #[inline(always)]
@@ -161,14 +148,6 @@ impl Tiles for Registers {
                 );
             }
         }
-    }
-}
-
-impl Drop for Registers {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: the registers are there (see `configure`). Released tiles are not saved at a context switch.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 }
 

@@ -13,6 +13,7 @@ mod avx512_sparse;
 pub(crate) mod avxvnni;
 mod singles;
 mod sums;
+mod tiles;
 
 use std::sync::LazyLock;
 

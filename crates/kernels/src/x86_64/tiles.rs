@@ -1,0 +1,34 @@
+//! The tile registers of AMX. Source: Intel's manual, volume 1, "Programming with Intel AMX".
+
+use std::arch::asm;
+
+/// The eight registers with rows of 64 bytes, ready for use until this is dropped.
+pub(super) struct Configured(());
+
+impl Configured {
+    /// Each register gets so many rows, 1 to 16. Only for sets that have tiles.
+    #[inline(always)]
+    pub fn new(rows: [usize; 8]) -> Self {
+        #[repr(C, align(64))]
+        struct Config([u8; 64]);
+        let mut config = Config([0; 64]);
+        config.0[0] = 1;
+        for tile in 0..8 {
+            assert!((1..=16).contains(&rows[tile]));
+            config.0[16 + 2 * tile] = 64;
+            config.0[48 + tile] = rows[tile] as u8;
+        }
+        // SAFETY: only a set that is supported gets here, so the registers are there and permitted; the configuration
+        // (palette 1: bytes a row from byte 16, rows from byte 48) is a valid one of 64 bytes.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
+        Self(())
+    }
+}
+
+impl Drop for Configured {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the registers are there (see `new`). Released tiles are not saved at a context switch.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    }
+}
