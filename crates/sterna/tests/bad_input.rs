@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf, safetensors};
+use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
 use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
 
 use random::Random;
