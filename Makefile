@@ -27,9 +27,9 @@ doc:
 
 # The examples of the library, with the model that the binary carries.
 examples:
-	$(CARGO) run -q -p sterna --example generate -- crates/cli/embedded 'Once upon a time'
-	$(CARGO) run -q -p sterna --example chat -- crates/cli/embedded 'Who are you?'
-	$(CARGO) run -q -p sterna --example logits -- crates/cli/embedded 'Once upon a time'
+	$(CARGO) run -q -p sterna --example generate -- crates/cli/embedded/sterna.gguf 'Once upon a time'
+	$(CARGO) run -q -p sterna --example chat -- crates/cli/embedded/sterna.gguf 'Who are you?'
+	$(CARGO) run -q -p sterna --example logits -- crates/cli/embedded/sterna.gguf 'Once upon a time'
 
 # The standard libraries of the targets below.
 setup:

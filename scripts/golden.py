@@ -3,7 +3,7 @@
 
     python scripts/golden.py OUT                    all of it (a few minutes on one CPU core)
     python scripts/golden.py OUT --only qwen3-causal blocks text
-    python scripts/golden.py OUT --starter DIR      also starter.json / starter.safetensors, from a packed starter checkpoint
+    python scripts/golden.py OUT --embedded DIR     embedded.json / embedded.safetensors, from the trained model's directory, and only that
     python scripts/golden.py OUT --full             ref.safetensors with every token and the hidden states (not committed)
 
 Needs torch, transformers 5.23.0, tokenizers, safetensors, accelerate, gguf 0.19.0, jinja2, numpy (made with torch 2.15.0,
@@ -974,28 +974,34 @@ def make_adapter(out):
     print(f"adapter: loss {loss.item()}", flush=True)
 
 
-# ------------------------------------------------------------------------------------------------ starter
+# ------------------------------------------------------------------------------------------------ the embedded model
+
+EMBEDDED_PROMPT = ("User:\nWho are you?<|eot_id|>Assistant:\nI am Sterna, a small language model that runs on your own computer.<|eot_id|>"
+                   "User:\nWhat is a ternary weight?<|eot_id|>Assistant:\n")
 
 
-def make_starter(out, directory):
-    """Prompt, first greedy tokens and last-position logits of the starter model; its weights are not copied here."""
-    known = json.loads((directory / "golden.json").read_text())
-    model = load(directory)
-    ids = known["input_ids"]
+def make_embedded(out, directory):
+    """First greedy tokens and last-position logits of the embedded model, from its master weights and an embedding in Q8_0."""
+    model, kind = load(directory), gguf.GGMLQuantizationType.Q8_0
+    embedding = model.get_input_embeddings().weight
+    embedding.data = torch.from_numpy(gguf.dequantize(gguf.quantize(embedding.detach().numpy(), kind), kind))
+    model.tie_weights()
+    ids = Tokenizer.from_file(str(directory / "tokenizer.json")).encode(EMBEDDED_PROMPT).ids
     tokens, margins, cached = greedy(model, ids, 16)
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
     clear = [i for i, margin in enumerate(margins) if margin > 0.3]
-    write_json(out / "starter.json", {"prompt": known["prompt"], "input_ids": ids, "greedy": tokens, "margin": [round(m, 4) for m in margins], "clear": clear})
-    save_tensors({"logits_last": logits[-1].contiguous().clone(), "argmax": logits.argmax(-1)}, out / "starter.safetensors")
-    print(f"starter: {len(ids)} prompt tokens, {len(clear)}/16 clear, cache agrees: {tokens == cached}, recorded greedy agrees: {tokens == known['greedy_continuation'][:16]}")
+    rows = {"prompt": EMBEDDED_PROMPT, "input_ids": ids, "greedy": tokens, "margin": [round(m, 4) for m in margins], "clear": clear}
+    (out / "embedded.json").write_text("{\n" + ",\n".join(f'"{k}": {json.dumps(v)}' for k, v in rows.items()) + "\n}\n")
+    save_tensors({"logits_last": logits[-1].contiguous().clone(), "argmax": logits.argmax(-1)}, out / "embedded.safetensors")
+    print(f"embedded: {len(ids)} prompt tokens, {len(clear)}/16 clear, cache agrees: {tokens == cached}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", help="names of checkpoints, or blocks, text, train, adapter")
-    parser.add_argument("--starter", type=Path, help="a packed starter checkpoint with golden.json")
+    parser.add_argument("--embedded", type=Path, metavar="DIR", help="the model that is embedded, as `sterna train` writes it; nothing else is made")
     parser.add_argument("--full", action="store_true", help="keep every token and the hidden states in ref.safetensors")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -1005,10 +1011,10 @@ def main():
     jobs = {spec.name: (lambda spec=spec: make_checkpoint(args.out, spec, args.full)) for spec in CHECKPOINTS}
     jobs |= {"blocks": lambda: make_blocks(args.out), "text": lambda: make_text(args.out), "train": lambda: make_train(args.out),
              "adapter": lambda: make_adapter(args.out)}
+    if args.embedded:
+        return make_embedded(args.out, args.embedded)
     for name in jobs if args.only is None else args.only:
         jobs[name]()
-    if args.starter:
-        make_starter(args.out, args.starter)
 
 
 if __name__ == "__main__":

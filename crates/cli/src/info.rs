@@ -138,7 +138,8 @@ fn page(facts: &Value) -> String {
     line("context", number("context").to_string());
     for (name, stored) in facts["encodings"].as_object().into_iter().flatten() {
         let bytes = mib(stored["bytes"].as_u64().unwrap_or(0));
-        line("stored as", format!("{name}: {} tensors, {bytes}", stored["tensors"]));
+        let (count, plural) = (&stored["tensors"], if stored["tensors"] == 1 { "" } else { "s" });
+        line("stored as", format!("{name}: {count} tensor{plural}, {bytes}"));
     }
     match facts["activations"].as_str() {
         Some(kind) => line("activations", format!("{kind}, as one scale per tensor asks for")),

@@ -12,14 +12,8 @@ use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
 
 use crate::output;
 
-/// The model that is part of the program, as files of a Hugging Face directory.
-const EMBEDDED: &[(&str, &[u8])] = &[
-    ("config.json", include_bytes!("../embedded/config.json")),
-    ("generation_config.json", include_bytes!("../embedded/generation_config.json")),
-    ("model.safetensors", include_bytes!("../embedded/model.safetensors")),
-    ("tokenizer.json", include_bytes!("../embedded/tokenizer.json")),
-    ("tokenizer_config.json", include_bytes!("../embedded/tokenizer_config.json")),
-];
+/// The model that is part of the program; docs/model.md describes it.
+const EMBEDDED: &[u8] = include_bytes!("../embedded/sterna.gguf");
 
 /// Which model: the `-m` option.
 #[derive(clap::Args)]
@@ -170,8 +164,7 @@ impl Source {
 }
 
 fn embedded() -> sterna::Result<Checkpoint> {
-    let files: Vec<_> = EMBEDDED.iter().map(|&(name, bytes)| (name, Bytes::from(bytes))).collect();
-    Checkpoint::from_files("built-in model", &files)
+    Checkpoint::from_files("built-in model", &[("sterna.gguf", Bytes::from(EMBEDDED))])
 }
 
 /// Explains what a person who typed this path can do, where the library can only say that something is missing.

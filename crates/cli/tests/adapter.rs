@@ -13,7 +13,7 @@ fn sterna(args: &[&str]) -> Output {
 
 /// Writes an adapter of every o_proj of the built-in model, whose values of B are all `b`.
 fn write(dir: &Path, b: f32, missing_rows: usize) {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/embedded"));
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf"));
     let config = Checkpoint::open(path).unwrap().config;
     let a: Vec<f32> = (0..2 * config.heads * config.head_dim).map(|k| (k % 7) as f32 / 7.0 - 0.5).collect();
     let pair = LowRank { a, b: vec![b; 2 * (config.hidden - missing_rows)] };
@@ -29,7 +29,7 @@ fn an_adapter_changes_every_verb_that_computes() {
     let text = folder.path().join("text");
     fs::write(&text, "The fox and the lantern went down to the river.").unwrap();
     write(&nothing, 0.0, 0);
-    write(&something, 0.1, 0);
+    write(&something, 1.0, 0);
     let text = text.to_str().unwrap();
     let verbs: [&[&str]; 3] = [
         &["run", "The king", "-n", "12", "--temperature", "0"],

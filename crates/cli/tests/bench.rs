@@ -21,10 +21,10 @@ fn the_report_names_and_relates_its_figures() {
     }
     assert_eq!(report["streams"], Value::Array(vec![]));
     assert!(report["energy"].as_str().is_some_and(|source| source.contains("RAPL") || source.contains("energy_uj")));
-    // 6 layers of 256 wide linears at 2 bits, and 4096 rows of 256 bfloat16.
-    let body = 6 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
-    assert_eq!(report["weight_bytes"], body + 4096 * 256 * 2);
-    assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"bf16".into()));
+    // 8 layers of 256 wide linears at 2 bits, and 4096 rows of 8 blocks of 32 codes and their scale.
+    let body = 8 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
+    assert_eq!(report["weight_bytes"], body + 4096 * 8 * (32 + 2));
+    assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"q8_0".into()));
     assert_eq!(report["speculation"], "off");
     // The exact head reads 6-bit codes, and three numbers of every row.
     let head = f64::from(4096 * 256 / 4 * 3 + 4096 * 3 * 4);
@@ -33,8 +33,8 @@ fn the_report_names_and_relates_its_figures() {
     assert_eq!(results.iter().map(|row| row["threads"].clone()).collect::<Vec<_>>(), [1, 2]);
     for row in results {
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
-        // Keys and values: 6 layers × 2 × 2 heads of 64 halves, at the 28 positions before a token on average.
-        assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 28 * 6 * 2 * 2 * 64 * 2) + head);
+        // Keys and values: 8 layers × 2 × 2 heads of 64 halves, at the 28 positions before a token on average.
+        assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 28 * 8 * 2 * 2 * 64 * 2) + head);
         let achieved = number("bytes_per_decoded_token") * number("decode_tokens_per_s") / 1e9;
         assert!((achieved - number("achieved_gb_per_s")).abs() < 0.02, "{row}");
         let limit = report["machine"]["read_gb_per_s"][row["threads"].to_string()].as_f64().expect("a bandwidth");
@@ -87,8 +87,8 @@ fn an_int8_cache_reads_half_as_much() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
     assert_eq!(report["kv"], "int8");
-    // 6 layers × 2 × 2 heads of 64 codes and one f32 scale.
-    assert_eq!(report["kv_bytes_per_position"], 6 * 2 * 2 * (64 + 4));
+    // 8 layers × 2 × 2 heads of 64 codes and one f32 scale.
+    assert_eq!(report["kv_bytes_per_position"], 8 * 2 * 2 * (64 + 4));
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn simulated_zeros_are_called_simulated_and_are_not_counted_as_read() {
     let share = |of: &str| sparse["ffn"][of].as_f64().expect("a share");
     assert!((share("gates") - 0.2).abs() < 0.02 && share("codes") <= share("gates"), "{}", sparse["ffn"]);
     let bytes = |report: &Value| report["results"][0]["bytes_per_decoded_token"].as_f64().expect("bytes");
-    // 6 layers with up_proj and down_proj of 256 × 768 at 2 bits.
-    let skipped = 6.0 * f64::from(256 * 768 / 4) * (2.0 - share("gates") - share("codes"));
+    // 8 layers with up_proj and down_proj of 256 × 768 at 2 bits.
+    let skipped = 8.0 * f64::from(256 * 768 / 4) * (2.0 - share("gates") - share("codes"));
     assert!((bytes(&dense) - bytes(&sparse) - skipped).abs() < 100.0, "{} {}", bytes(&dense), bytes(&sparse));
 
     let table = String::from_utf8(bench(&zeros).stdout).expect("text");
@@ -118,12 +118,12 @@ fn simulated_zeros_are_called_simulated_and_are_not_counted_as_read() {
 #[test]
 fn misuse_is_explained() {
     for (arguments, expected) in [
-        (&["-p", "200", "-n", "100"][..], "exceed the model's context of 256"),
+        (&["-p", "500", "-n", "100"][..], "exceed the model's context of 512"),
         (&["--shape", "gpt-5"], "bitnet-b1.58-2b-4t"),
         (&["--save", "x.gguf"], "--shape"),
         (&["-t", "0"], "0"),
         (&["-n", "0"], "at least 1"),
-        (&["-p", "18446744073709551615", "-n", "1"], "exceed the model's context of 256"),
+        (&["-p", "18446744073709551615", "-n", "1"], "exceed the model's context of 512"),
         (&["--streams", "0"], "0 is not in 1..=1000000"),
         (&["--streams", "4,x"], "x"),
         (&["--kv", "q4"], "int8"),

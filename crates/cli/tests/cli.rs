@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded");
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf");
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
 fn sterna(args: &[&str]) -> Command {
@@ -71,7 +71,7 @@ fn run_prints_one_object() {
     assert_eq!(keys(&run["speculation"]), ["drafted", "accepted"]);
     assert_eq!(keys(&run["timings"]), ["load_s", "prefill_tokens_per_s", "decode_tokens_per_s"]);
     assert!(run["timings"].as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0));
-    assert_eq!(ids(&run["prompt_tokens"]), [4093, 3924, 745, 258, 559]);
+    assert_eq!(ids(&run["prompt_tokens"]), [0, 3344, 1032, 265, 635]);
     assert_eq!((ids(&run["tokens"]).len(), &run["finish_reason"], &run["seed"]), (12, &"length".into(), &5.into()));
     let text = stdout(&["run", "Once upon a time", "-n", "12", "--seed", "5"]);
     assert_eq!(text, format!("{}\n", run["text"].as_str().unwrap()));
@@ -86,17 +86,18 @@ fn skipped_zeros_are_reported_and_change_nothing() {
     assert!(dense["ffn"].is_null() && dense["tokens"] == sparse["tokens"] && dense["tokens"] == auto["tokens"]);
     // The first of the nine comes from the prompt.
     let tokens = ids(&sparse["prompt_tokens"]).len() + 8;
-    assert_eq!((&sparse["ffn"]["tokens"], sparse["ffn"]["layers"].as_array().map(Vec::len)), (&tokens.into(), Some(6)));
+    assert_eq!((&sparse["ffn"]["tokens"], sparse["ffn"]["layers"].as_array().map(Vec::len)), (&tokens.into(), Some(8)));
     let share = |of: &Value, key: &str| of[key].as_f64().unwrap();
     for layer in sparse["ffn"]["layers"].as_array().unwrap().iter().chain([&sparse["ffn"]]) {
         assert!(share(layer, "gates") < 0.6 && 0.0 < share(layer, "codes"), "{layer}");
         assert!(share(layer, "codes") <= share(layer, "gates"), "{layer}");
     }
     let output = output(&["run", "The king", "-n", "9", "--seed", "3", "--stats", "--no-speculation"]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", auto["text"].as_str().unwrap()));
+    let text = auto["text"].as_str().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", text.strip_suffix('\n').unwrap_or(text)));
     let stats = String::from_utf8(output.stderr).unwrap();
     assert!(
-        stats.starts_with(&format!("needed for a token, mean of {tokens}:\n")) && stats.lines().count() == 9,
+        stats.starts_with(&format!("needed for a token, mean of {tokens}:\n")) && stats.lines().count() == 11,
         "{stats}"
     );
     let silu = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/qwen3-causal");
@@ -117,13 +118,12 @@ fn stats_count_drafts() {
 
 #[test]
 fn the_built_in_model_gives_the_reference_tokens() {
-    let golden: Value = serde_json::from_slice(&fs::read(Path::new(GOLDEN).join("starter.json")).unwrap()).unwrap();
+    let golden: Value = serde_json::from_slice(&fs::read(Path::new(GOLDEN).join("embedded.json")).unwrap()).unwrap();
     let prompt = golden["prompt"].as_str().unwrap();
     for model in [&[][..], &["-m", EMBEDDED]] {
-        let run = json(&[&["run", prompt, "--json", "-n", "9", "--temperature", "0"], model].concat());
+        let run = json(&[&["run", prompt, "--json", "-n", "16", "--temperature", "0"], model].concat());
         assert_eq!(run["prompt_tokens"], golden["input_ids"]);
-        // The reference's own margins are too small to compare after nine tokens.
-        assert_eq!(ids(&run["tokens"]), ids(&golden["greedy"])[..9]);
+        assert_eq!(run["tokens"], golden["greedy"]);
     }
 }
 
@@ -173,7 +173,7 @@ fn prompts_come_from_anywhere() {
 #[test]
 fn an_empty_prompt_begins_with_bos() {
     let run = json(&["run", "", "--json", "-n", "3"]);
-    assert_eq!((ids(&run["prompt_tokens"]), ids(&run["tokens"]).len()), (vec![4093], 3));
+    assert_eq!((ids(&run["prompt_tokens"]), ids(&run["tokens"]).len()), (vec![0], 3));
 }
 
 #[test]
@@ -211,20 +211,20 @@ fn a_prompt_that_is_too_long_is_refused_or_cut() {
     assert!(message.starts_with("error: the prompt has ") && message.contains("--truncate"), "{message}");
     let run = succeeded(&[], with_stdin(&["run", "--truncate", "--json", "--ctx", "32", "-n", "8"], long.as_bytes()));
     let prompt = ids(&one_object(&run)["prompt_tokens"]);
-    assert_eq!((prompt.len(), prompt[0]), (24, 4093));
+    assert_eq!((prompt.len(), prompt[0]), (24, 0));
 }
 
 #[test]
 fn chat_answers_one_message() {
     let chat = json(&["chat", "Hello 你好", "--json", "-n", "6", "--seed", "3"]);
-    let run = json(&["run", "User: Hello 你好<|eot_id|>Assistant: ", "--json", "-n", "6", "--seed", "3"]);
+    let run = json(&["run", "User:\nHello 你好<|eot_id|>Assistant:\n", "--json", "-n", "6", "--seed", "3"]);
     assert_eq!(keys(&chat), keys(&run));
     assert_eq!(chat["prompt_tokens"], run["prompt_tokens"], "the template, and BOS once");
     assert_eq!(chat["tokens"], run["tokens"]);
     let piped = with_stdin(&["chat", "--json", "-n", "6", "--seed", "3"], "Hello 你好\n".as_bytes());
     assert_eq!(one_object(&succeeded(&[], piped))["tokens"], chat["tokens"]);
     let system = json(&["chat", "Hello", "--system", "Be brief.", "--json", "-n", "1"]);
-    let spelled = json(&["tokenize", "System: Be brief.<|eot_id|>User: Hello<|eot_id|>Assistant: "]);
+    let spelled = json(&["tokenize", "System:\nBe brief.<|eot_id|>User:\nHello<|eot_id|>Assistant:\n"]);
     assert_eq!(system["prompt_tokens"], spelled["tokens"]);
 }
 
@@ -335,9 +335,9 @@ fn info_has_stable_names() {
     ];
     assert_eq!(keys(&info), names);
     assert_eq!(info["rms_eps"], 1e-5);
-    assert_eq!(keys(&info["encodings"]["hf-packed"]), ["tensors", "parameters", "bytes"]);
+    assert_eq!(keys(&info["encodings"]["i2_s"]), ["tensors", "parameters", "bytes"]);
     assert!(info["memory_bytes"].as_u64() > info["kv_bytes_per_token"].as_u64());
-    assert_eq!((&info["architecture"], &info["layers"], &info["vocab"]), (&"bitnet".into(), &6.into(), &4096.into()));
+    assert_eq!((&info["architecture"], &info["layers"], &info["vocab"]), (&"bitnet".into(), &8.into(), &4096.into()));
     assert_eq!((&info["activations"], &info["chat_template"]), (&"int8".into(), &true.into()));
     let gguf = format!("{GOLDEN}/bitnet-packed-offline/gguf/tq2_0-q8_0.gguf");
     let positional = json(&["info", &gguf, "--json"]);
@@ -371,7 +371,7 @@ fn errors_say_what_to_do() {
         (&["info", &format!("{GOLDEN}/llama-headdim256/gguf")], 1, "-m "),
         (&["info", empty], 1, "notes.gguf"),
         (&["chat", "-m", text, "x"], 1, "notes.gguf"),
-        (&["run", "-m", &format!("{EMBEDDED}/config.json"), "x"], 1, "pass the directory: -m "),
+        (&["run", "-m", &format!("{GOLDEN}/bitnet-bf16-online/config.json"), "x"], 1, "pass the directory: -m "),
         (&["run", "--file", "nowhere.txt"], 1, "nowhere.txt: "),
         (&["run", "x", "--ctx", "100000"], 1, "a context of 100000 tokens was asked for"),
         (&["logits", "--tokens", "1,5000", "--out", &format!("{empty}/x")], 1, "the id 5000"),
@@ -404,7 +404,7 @@ fn errors_say_what_to_do() {
 fn damaged_models_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
-        fs::copy(Path::new(EMBEDDED).join(file), folder.path().join(file)).unwrap();
+        fs::copy(Path::new(GOLDEN).join("bitnet-bf16-online").join(file), folder.path().join(file)).unwrap();
     }
     let weights = fs::read(folder.path().join("model.safetensors")).unwrap();
     fs::write(folder.path().join("model.safetensors"), &weights[..weights.len() / 2]).unwrap();

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded");
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf");
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
 fn output(args: &[&str]) -> Output {
@@ -69,15 +69,16 @@ fn a_smaller_file_gives_the_same_answer_with_every_head() {
     let out = folder.path().join("small.gguf");
     let file = out.to_str().unwrap();
     let prompt = ["Once upon a time", "--temperature", "0", "-n", "24"];
-    let wanted = stdout(&[&["run", "-m", EMBEDDED], &prompt[..]].concat());
-    for (encoding, head, most) in [("i2_s", "q8_0", 2_600_000), ("tq2_0", "q6_k", 2_400_000)] {
+    let answer = |model: &str, mode| stdout(&[&["run", "-m", model, "--head", mode], &prompt[..]].concat());
+    for (encoding, head, most) in [("i2_s", "q8_0", 2_900_000), ("tq2_0", "q6_k", 2_700_000)] {
         assert_eq!(stdout(&["convert", "--out", file, "--encoding", encoding, "--head", head, "--force"]), "");
         assert!(fs::metadata(&out).unwrap().len() < most);
         let stored = parse(&["info", file, "--json"])["encodings"].clone();
-        assert_eq!((&stored[encoding]["tensors"], &stored[head]["tensors"]), (&42.into(), &1.into()));
+        assert_eq!((&stored[encoding]["tensors"], &stored[head]["tensors"]), (&56.into(), &1.into()));
+        // The model's own embedding is q8_0: rounded again it is the same, in fewer bits it may say something else.
+        let wanted = answer(if head == "q8_0" { EMBEDDED } else { file }, "f16");
         for mode in ["exact", "two-plane", "int8", "f16"] {
-            let answer = stdout(&[&["run", "-m", file, "--head", mode], &prompt[..]].concat());
-            assert_eq!(answer, wanted, "{encoding} {head} {mode}");
+            assert_eq!(answer(file, mode), wanted, "{encoding} {head} {mode}");
         }
         let chat = ["chat", "Hello", "--temperature", "0", "-n", "4", "--json", "-m"];
         let ids = |model| parse(&[&chat[..], &[model]].concat())["prompt_tokens"].clone();

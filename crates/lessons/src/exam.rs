@@ -1,12 +1,10 @@
 //! Examines a model: every question at temperature 0, every pair of nouns once at temperature 0.7.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 use sterna::engine::{Engine, Event, Request, Sampling};
 use sterna::text::Message;
 
-use crate::score::{judge, judge_story, pairs, questions};
+use crate::score::{judge, judge_story, known_words, pairs, questions};
 
 /// More than any answer needs: about twice the words that a story may have.
 const TOKENS: usize = 600;
@@ -53,16 +51,16 @@ pub fn ask_questions(engine: &Engine) -> sterna::Result<Vec<Mark>> {
     questions().into_iter().map(mark).collect()
 }
 
-/// Asks for the 50 stories, at temperature 0.7 with the number of the story as the seed; `known` are the words of the
-/// corpus.
+/// Asks for the 50 stories, at temperature 0.7 with the number of the story as the seed.
 ///
 /// # Errors
 /// As [`answer`].
-pub fn ask_stories(engine: &Engine, known: &HashSet<String>) -> sterna::Result<Vec<Mark>> {
+pub fn ask_stories(engine: &Engine) -> sterna::Result<Vec<Mark>> {
+    let known = known_words();
     let mark = |(seed, pair): (u64, crate::score::Pair)| {
         let ask = pair.ask();
         let answer = answer(engine, &ask, Sampling { temperature: 0.7, seed, ..Sampling::default() })?;
-        let fault = judge_story([&pair.nouns[0], &pair.nouns[1]], &answer, known).err();
+        let fault = judge_story([&pair.nouns[0], &pair.nouns[1]], &answer, &known).err();
         Ok(Mark { topic: "sampled story".into(), ask, answer, fault })
     };
     (0..).zip(pairs()).map(mark).collect()

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Deserialize;
 use sterna::engine::{Engine, Options};
 use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
+use sterna_lessons::score::pairs;
 use sterna_lessons::{Conversation, conversations, words};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -14,8 +15,11 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const USAGE: &str = "usage:
   lessons write --seed N --count N > lessons.jsonl      conversations of a seed
   lessons persona < persona-chat.jsonl > chat.jsonl     conversations of two speakers as messages
-  lessons words < corpus.jsonl > words.txt              the words that stand in a corpus three times or more
-  lessons exam -m MODEL --words words.txt [--json]      100 questions and 50 stories; prints what went wrong";
+  lessons words < corpus.jsonl > words.txt              the words of a corpus that the exam knows
+  lessons exam -m MODEL [--json]                        100 questions and 50 stories; prints what went wrong";
+
+/// How often a word must stand in the corpus; the nouns of the exam need to do so once only.
+const OFTEN: usize = 20;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,8 +38,8 @@ fn run(args: &[String]) -> Result {
         ["write", "--seed", seed, "--count", count] => write(conversations(seed.parse()?).take(count.parse()?).map(Ok)),
         ["persona"] => write(records().map(|record| Ok(Conversation::new(record?.turns)))),
         ["words"] => list_words(),
-        ["exam", "-m", model, "--words", words] => exam(model, words, false),
-        ["exam", "-m", model, "--words", words, "--json"] => exam(model, words, true),
+        ["exam", "-m", model] => exam(model, false),
+        ["exam", "-m", model, "--json"] => exam(model, true),
         _ => Err(USAGE.into()),
     }
 }
@@ -80,16 +84,16 @@ fn list_words() -> Result {
         }
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    for (word, _) in counts.iter().filter(|(_, count)| **count >= 3) {
+    let nouns: HashSet<String> = pairs().into_iter().flat_map(|pair| pair.nouns).collect();
+    for (word, _) in counts.iter().filter(|(word, count)| **count >= OFTEN || nouns.contains(*word)) {
         writeln!(out, "{word}")?;
     }
     Ok(out.flush()?)
 }
 
-fn exam(model: &str, words: &str, json: bool) -> Result {
-    let known: HashSet<String> = std::fs::read_to_string(words)?.lines().map(str::to_owned).collect();
+fn exam(model: &str, json: bool) -> Result {
     let engine = Engine::open(model, &Options::default())?;
-    let parts = [("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine, &known)?)];
+    let parts = [("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine)?)];
     let right = |marks: &[Mark]| marks.iter().filter(|mark| mark.fault.is_none()).count();
     if json {
         let result: BTreeMap<_, _> = parts.iter().map(|(name, marks)| (*name, marks)).collect();

@@ -89,6 +89,11 @@ pub fn pairs() -> Vec<Pair> {
     read(include_str!("../stories.jsonl"))
 }
 
+/// The words that stand in the corpus 20 times or more, and the nouns of the pairs.
+pub fn known_words() -> HashSet<String> {
+    include_str!("../words.txt").lines().map(str::to_owned).collect()
+}
+
 fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Vec<T> {
     text.lines().map(|line| serde_json::from_str(line).expect("the exam is part of the source")).collect()
 }

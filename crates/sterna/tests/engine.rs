@@ -487,7 +487,7 @@ fn answers_outlive_their_engine() {
     assert_eq!(collect(generation).0, expected);
 }
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded");
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
 /// The toy with the vocabulary and the tokenizer of the embedded model.
 fn speaking(options: &Options) -> Engine {

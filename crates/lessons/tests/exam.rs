@@ -1,0 +1,26 @@
+//! The model that the program carries, examined. It answers the same on every machine, so what it knows is known exactly.
+
+use sterna::engine::{Engine, Options};
+use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
+
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+
+fn right(ask: impl Fn(&Engine) -> sterna::Result<Vec<Mark>>) -> (usize, usize) {
+    let marks = ask(&Engine::open(EMBEDDED, &Options::default()).unwrap()).unwrap();
+    for mark in &marks {
+        if let Some(fault) = &mark.fault {
+            println!("{}: {}\n  {}\n  → {fault}", mark.topic, mark.ask, mark.answer.trim());
+        }
+    }
+    (marks.iter().filter(|mark| mark.fault.is_none()).count(), marks.len())
+}
+
+#[test]
+fn questions() {
+    assert_eq!(right(ask_questions), (96, 100));
+}
+
+#[test]
+fn stories() {
+    assert_eq!(right(ask_stories), (46, 50));
+}
