@@ -56,6 +56,8 @@ impl FinishReason {
 pub struct Usage {
     /// Tokens of the prompt (after truncation).
     pub prompt_tokens: usize,
+    /// Of these, the ones whose keys and values an earlier request had left.
+    pub cached_tokens: usize,
     /// Tokens generated: the number of [`Event::Token`]; a stop token is none.
     pub tokens: usize,
     /// Seconds from the request to the first token, waiting for other requests included.
@@ -85,22 +87,28 @@ fn rate(count: usize, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
+/// A request that was handed in ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Ticket {
+    /// The loop holds the weak side: once this is gone, nobody listens.
+    pub(super) _listening: Arc<()>,
+}
+
 /// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
 ///
 /// `next` blocks until something happens. If the engine thread died, the last item is an error.
 #[derive(Debug)]
 pub struct Generation {
-    events: Receiver<Event>,
-    /// The loop holds the weak side: once this is gone, nobody listens.
-    _listening: Arc<()>,
+    events: Receiver<Result<Event>>,
+    _ticket: Ticket,
     /// What [`Generation::ready`] has taken before anybody asked for it.
     next: Option<Result<Event>>,
     ended: bool,
 }
 
 impl Generation {
-    pub(super) fn new(events: Receiver<Event>, listening: Arc<()>) -> Self {
-        Self { events, _listening: listening, next: None, ended: false }
+    pub(super) fn new(events: Receiver<Result<Event>>, ticket: Ticket) -> Self {
+        Self { events, _ticket: ticket, next: None, ended: false }
     }
 
     /// Waits until the next item is there, at most for `patience`; `false`: [`Iterator::next`] would still block. For
@@ -108,7 +116,7 @@ impl Generation {
     pub fn ready(&mut self, patience: Duration) -> bool {
         if self.next.is_none() && !self.ended {
             self.next = match self.events.recv_timeout(patience) {
-                Ok(event) => Some(Ok(event)),
+                Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => Some(Err(stopped())),
             };
@@ -124,7 +132,7 @@ impl Iterator for Generation {
         if self.ended {
             return None;
         }
-        let event = self.next.take().unwrap_or_else(|| self.events.recv().map_err(|_| stopped()));
+        let event = self.next.take().unwrap_or_else(|| self.events.recv().unwrap_or_else(|_| Err(stopped())));
         self.ended = !matches!(event, Ok(Event::Token { .. }));
         Some(event)
     }

@@ -6,6 +6,7 @@
 
 mod evaluate;
 mod event;
+mod grammar;
 mod logprob;
 mod lookup;
 mod request;
@@ -21,7 +22,8 @@ use std::time::Instant;
 use sterna_kernels::{Cpu, Rows};
 
 pub use evaluate::{Evaluation, compare_heads, evaluate};
-pub use event::{Event, FinishReason, Generation, Usage};
+pub use event::{Event, FinishReason, Generation, Ticket, Usage};
+pub use grammar::{Grammar, Reader, TokenSet};
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 
@@ -165,9 +167,8 @@ impl Engine {
         let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
         let worker = core.clone();
         let run = move || {
-            let (tokenizer, speculation) = (worker.tokenizer.as_ref().ok(), worker.speculation);
             let kv = KvCache::new(worker.model.config(), worker.kv, pages.saturating_mul(PAGE));
-            Scheduler::new(&worker.cpu, &*worker.model, tokenizer, kv, pages, worker.chunk, speculation).run(&queue);
+            Scheduler::new(&worker, kv).run(&queue);
         };
         thread::Builder::new()
             .name("sterna-engine".into())
@@ -223,18 +224,31 @@ impl Engine {
     }
 
     /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
-    pub fn generate(&self, mut request: Request) -> Result<Generation> {
+    pub fn generate(&self, request: Request) -> Result<Generation> {
+        let (events, receiver) = mpsc::channel();
+        // A caller who is gone is noticed by the ticket.
+        let ticket = self.submit(request, move |event| drop(events.send(event)))?;
+        Ok(Generation::new(receiver, ticket))
+    }
+
+    /// The same, for callers who do not want to wait in a thread: `sink` gets every event, on the engine's thread, and
+    /// must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the request.
+    pub fn submit(
+        &self,
+        mut request: Request,
+        sink: impl FnMut(Result<Event>) + Send + 'static,
+    ) -> Result<Ticket> {
         let submitted = Instant::now();
         let max_tokens = request.settle(self.core.context, self.config().vocab, self.core.tokenizer.as_ref().ok())?;
         if !request.ignore_eos {
             request.stop_tokens.extend(&self.config().eos);
             request.stop_tokens.extend(self.core.tokenizer.iter().flat_map(Tokenizer::stop_tokens));
         }
-        let (events, receiver) = mpsc::channel();
         let listening = Arc::new(());
-        let job = Job { request, max_tokens, submitted, events, listening: Arc::downgrade(&listening) };
+        let sink = Box::new(sink);
+        let job = Job { request, max_tokens, submitted, sink, listening: Arc::downgrade(&listening) };
         self.jobs.send(job).map_err(|_| event::stopped())?;
-        Ok(Generation::new(receiver, listening))
+        Ok(Ticket { _listening: listening })
     }
 
     /// Logits after every token: `(token, vocab)`, handed on in chunks of at most `chunk` tokens.

@@ -1,5 +1,8 @@
 //! What a caller asks for, and the checks that make it safe to run.
 
+use std::sync::Arc;
+
+use super::Grammar;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -18,6 +21,8 @@ pub struct Request {
     pub stop_tokens: Vec<u32>,
     /// Do not end at the model's own end tokens: for measurements that need a fixed number of tokens.
     pub ignore_eos: bool,
+    /// What the answer must look like.
+    pub grammar: Option<Arc<dyn Grammar>>,
     /// Alternatives reported with each token (0: the token's own log-probability only); `None`: none.
     pub logprobs: Option<usize>,
     /// Drop the oldest prompt tokens (BOS kept) instead of refusing a prompt that is too long. The answer then has
@@ -43,6 +48,12 @@ impl Request {
             return Err(Error::Request("the prompt is empty, and the model has no BOS token to start from".into()));
         }
         check_tokens(&self.prompt, vocab)?;
+        if let Some((id, _)) = self.sampling.bias.iter().find(|(id, _)| *id as usize >= vocab) {
+            return Err(Error::Request(format!(
+                "logit_bias has the token {id}, but the model's vocabulary ends at {}",
+                vocab - 1
+            )));
+        }
         if self.max_tokens == Some(0) {
             return Err(Error::Request("max_tokens is 0; an answer has at least one token".into()));
         }
@@ -86,7 +97,7 @@ pub(super) fn check_tokens(tokens: &[u32], vocab: usize) -> Result<()> {
     }
 }
 
-/// The sampler chain, in this order: penalties, temperature, top-k, typical, top-p, min-p, draw.
+/// The sampler chain, in this order: bias, penalties, temperature, top-k, typical, top-p, min-p, draw.
 ///
 /// The default is greedy: temperature 0 and everything else off.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +118,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// 0: off. Subtracted for each time a token was generated.
     pub frequency_penalty: f32,
+    /// Added to the logits of tokens, each named once.
+    pub bias: Vec<(u32, f32)>,
     /// Seed of the draw; the same seed and request give the same tokens.
     pub seed: u64,
 }
@@ -122,6 +135,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            bias: Vec::new(),
             seed: 0,
         }
     }
@@ -145,6 +159,9 @@ impl Sampling {
             ("presence_penalty", self.presence_penalty, finite(self.presence_penalty), "a finite number"),
             ("frequency_penalty", self.frequency_penalty, finite(self.frequency_penalty), "a finite number"),
         ];
+        if let Some((id, bias)) = self.bias.iter().find(|(_, bias)| !bias.is_finite()) {
+            return Err(Error::Request(format!("logit_bias of token {id} is {bias}; it must be a finite number")));
+        }
         match ranges.iter().find(|(_, _, good, _)| !good) {
             None => Ok(()),
             Some((name, value, _, range)) => Err(Error::Request(format!("{name} is {value}; it must be {range}"))),

@@ -44,7 +44,7 @@ impl Sampler {
 
     /// What the draw after the next tokens `next` needs of a vocabulary of `vocab` tokens.
     pub fn wanted(&self, vocab: usize, next: &[u32]) -> Wanted {
-        let Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = self.sampling;
+        let &Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = &self.sampling;
         let need = if temperature == 0.0 {
             Need::Best(1)
         } else if (1..vocab).contains(&top_k) {
@@ -63,7 +63,8 @@ impl Sampler {
         let also = if need == Need::All {
             Vec::new()
         } else {
-            self.penalised().map(|(&id, _)| id).chain(next.iter().copied()).collect()
+            let biased = self.sampling.bias.iter().map(|(id, _)| *id);
+            self.penalised().map(|(&id, _)| id).chain(biased).chain(next.iter().copied()).collect()
         };
         Wanted { need, also }
     }
@@ -87,15 +88,20 @@ impl Sampler {
 
     /// The tokens that a penalty changes, with the times each was generated.
     fn penalised(&self) -> impl Iterator<Item = (&u32, &u32)> {
-        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let &Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = &self.sampling;
         let again = presence_penalty != 0.0 || frequency_penalty != 0.0;
         self.seen.iter().filter(move |(_, count)| repetition_penalty != 1.0 || again && **count > 0)
     }
 
     /// Changes `self.logits`, which are those of `ids`.
     fn penalise(&mut self, ids: &[u32]) {
-        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let &Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = &self.sampling;
         let mut logits = std::mem::take(&mut self.logits);
+        for (id, bias) in &self.sampling.bias {
+            if let Ok(place) = ids.binary_search(id) {
+                logits[place] = clean(logits[place] + bias);
+            }
+        }
         for (id, &count) in self.penalised() {
             let Ok(place) = ids.binary_search(id) else { continue };
             let logit = &mut logits[place];
@@ -417,6 +423,7 @@ mod tests {
                 repetition_penalty: [1.0, 1.2, 0.8][(random(5) * 3.0) as usize],
                 presence_penalty: [0.0, 0.5, -0.5][(random(6) * 3.0) as usize],
                 frequency_penalty: [0.0, 0.3][(random(7) * 2.0) as usize],
+                bias: [vec![], vec![(5, 9.0), (17, -100.0)]][(random(9) * 2.0) as usize].clone(),
                 seed,
             };
             let (mut whole, mut part) = (Sampler::new(s.clone(), &[1, 2, 3]), Sampler::new(s.clone(), &[1, 2, 3]));

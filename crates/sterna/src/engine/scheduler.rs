@@ -6,81 +6,64 @@
 //!                                                     └──────── draw, report, or leave ◄─────────────┘
 //! ```
 //! A request is admitted only when its worst case, prompt and `max_tokens`, fits beside the worst cases of the
-//! running ones. So no running request ever lacks a page, and none has to be stopped or computed again.
+//! running ones. So no running request ever lacks a page, and none has to be stopped or computed again. Pages that
+//! requests share count once, and a request's prompt is computed from where the cache does not know it.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
-use sterna_kernels::Cpu;
+use sterna_kernels::Rows;
 
+use super::Core;
+use super::grammar::{Guide, Readers};
 use super::sequence::{Job, Sequence};
+use crate::Result;
 use crate::model::kv::PAGE;
-use crate::model::{Batch, KvCache, Model};
-use crate::text::Tokenizer;
+use crate::model::{Batch, KvCache};
 
 /// Rows of a step up to which drafted tokens are added. Weights read once serve a few rows for less than their number: 4
 /// take as long as 2.1 alone (2B4T, AVX-512), 8 as 4.1, so that more would rarely pay.
 const SPECULATED_ROWS: usize = 4;
 
-/// What one step does.
-#[derive(Debug, PartialEq, Eq)]
-struct Plan {
-    /// Requests to take from the head of the queue.
-    admit: usize,
-    /// Rows of each sequence, the admitted ones last.
-    rows: Vec<usize>,
-}
+/// Steps after which a prompt that got no row comes first.
+const PATIENCE: usize = 8;
 
-/// Plans a step. `pending` are the tokens each running sequence still has to compute (oldest first), `queued` the
-/// pages that each waiting request takes and the tokens of its prompt, `pages` the pages that nobody may still claim.
+/// Rows of each sequence in the next step. `pending` are the tokens each still has to compute, oldest first, and the steps
+/// that it waited.
 ///
-/// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the oldest
-/// first; at least one prompt row is planned, so that decoding cannot starve a prompt.
-fn plan(pending: &[usize], queued: &[(usize, usize)], pages: usize, chunk: usize) -> Plan {
-    let mut free = pages;
-    let admitted = queued.iter().take_while(|(pages, _)| {
-        let fits = *pages <= free;
-        free = if fits { free - pages } else { 0 };
-        fits
+/// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
+/// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
+/// is planned, so that decoding cannot starve a prompt.
+fn plan(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = pending.iter().map(|&(tokens, _)| tokens.min(1)).collect();
+    let decoding = pending.iter().filter(|(tokens, _)| *tokens == 1).count();
+    let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].0 > 1).collect();
+    prompts.sort_by_key(|&i| {
+        let (tokens, waited) = pending[i];
+        if waited >= PATIENCE { 0 } else { tokens }
     });
-    let admitted: Vec<usize> = admitted.map(|&(_, prompt)| prompt).collect();
-    let pending = pending.iter().chain(&admitted).copied();
-    let decoding = pending.clone().filter(|&tokens| tokens == 1).count();
     let mut left = chunk.saturating_sub(decoding).max(1);
-    let rows = pending.map(|tokens| {
-        let rows = if tokens == 1 { 1 } else { tokens.min(left) };
-        left -= if tokens == 1 { 0 } else { rows };
-        rows
-    });
-    Plan { rows: rows.collect(), admit: admitted.len() }
+    for i in prompts {
+        rows[i] = pending[i].0.min(left);
+        left -= rows[i];
+    }
+    rows
 }
 
 /// Owns the cache and everything that runs; lives on the engine thread.
 pub(super) struct Scheduler<'a> {
-    cpu: &'a Cpu,
-    model: &'a dyn Model,
-    tokenizer: Option<&'a Tokenizer>,
+    core: &'a Core,
     kv: KvCache,
-    chunk: usize,
-    speculation: bool,
     queue: VecDeque<Job>,
     running: Vec<Sequence<'a>>,
-    /// Pages of the cache that no running sequence may claim.
-    pages: usize,
+    /// From the first request with a grammar on.
+    readers: Option<Readers>,
 }
 
 impl<'a> Scheduler<'a> {
-    /// A scheduler with an empty cache of `pages` pages that computes `chunk` prompt tokens a step.
-    pub fn new(
-        cpu: &'a Cpu,
-        model: &'a dyn Model,
-        tokenizer: Option<&'a Tokenizer>,
-        kv: KvCache,
-        pages: usize,
-        chunk: usize,
-        speculation: bool,
-    ) -> Self {
-        Self { cpu, model, tokenizer, kv, chunk, speculation, queue: VecDeque::new(), running: Vec::new(), pages }
+    /// A scheduler with an empty cache.
+    pub fn new(core: &'a Core, kv: KvCache) -> Self {
+        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), readers: None }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -99,32 +82,102 @@ impl<'a> Scheduler<'a> {
     fn step(&mut self) {
         self.queue.retain(|job| !job.cancelled());
         self.retire(|sequence| sequence.cancelled());
+        self.admit();
+        assert!(self.queue.is_empty() || !self.running.is_empty(), "an idle engine has room for every settled request");
 
-        let pending: Vec<usize> = self.running.iter().map(Sequence::pending).collect();
-        let queued: Vec<_> =
-            self.queue.iter().map(|job| (job.positions().div_ceil(PAGE), job.request.prompt.len())).collect();
-        let plan = plan(&pending, &queued, self.pages, self.chunk);
-        for job in self.queue.drain(..plan.admit) {
-            self.pages -= job.positions().div_ceil(PAGE);
-            self.running.push(Sequence::new(job, self.kv.add(), self.tokenizer, self.speculation));
+        let pending: Vec<_> = self.running.iter().map(|sequence| (sequence.pending(), sequence.waited)).collect();
+        let rows = plan(&pending, self.core.chunk);
+        let batch = self.batch(&rows);
+        if !batch.tokens.is_empty() {
+            self.forward(&batch, &rows);
         }
-        if self.running.is_empty() {
-            assert!(self.queue.is_empty(), "an idle engine has room for every settled request");
+        // If there was nothing to compute, all wait to be told what may follow.
+        self.draw(batch.tokens.is_empty());
+    }
+
+    /// Takes requests from the head of the queue while their worst cases fit.
+    fn admit(&mut self) {
+        while let Some(job) = self.queue.front() {
+            let prompt = &job.request.prompt;
+            // The last token is computed anyway: the first draw reads what comes of it.
+            let known = &prompt[..prompt.len() - 1];
+            let (shared, idle) = self.kv.shareable(known);
+            let promised: usize =
+                self.running.iter().map(|s| s.positions().div_ceil(PAGE) - self.kv.held(s.id)).sum();
+            let needed = job.positions().div_ceil(PAGE) - shared + idle;
+            if promised + needed > self.kv.free_positions() / PAGE {
+                return;
+            }
+            let id = self.kv.add();
+            let cached = self.kv.share(id, known);
+            let Some(mut job) = self.queue.pop_front() else { return };
+            match self.guide(&mut job) {
+                Ok(guide) => {
+                    let (tokenizer, speculation) = (self.core.tokenizer.as_ref().ok(), self.core.speculation);
+                    self.running.push(Sequence::new(job, id, cached, tokenizer, guide, speculation));
+                }
+                Err(error) => {
+                    self.kv.remove(id);
+                    (job.sink)(Err(error));
+                }
+            }
+        }
+    }
+
+    /// The guide of a request with a grammar.
+    fn guide(&mut self, job: &mut Job) -> Result<Option<Guide>> {
+        let Some(grammar) = job.request.grammar.take() else { return Ok(None) };
+        let readers = match &mut self.readers {
+            Some(readers) => readers,
+            none => none.insert(Readers::start()?),
+        };
+        Ok(Some(readers.guide(grammar)))
+    }
+
+    /// Computes a batch; sequences keep the hidden states that they draw from.
+    fn forward(&mut self, batch: &Batch, rows: &[usize]) {
+        let hidden = self.core.model.forward(&self.core.cpu, batch, &mut self.kv);
+        let mut first = 0;
+        for (sequence, rows) in self.running.iter_mut().zip(rows) {
+            sequence.waited = if *rows == 0 && sequence.pending() > 0 { sequence.waited + 1 } else { 0 };
+            self.kv.publish(sequence.id, sequence.computed());
+            let outputs = sequence.outputs();
+            if outputs > 0 {
+                sequence.keep(hidden.select(&(first..first + outputs).collect::<Vec<_>>()));
+                first += outputs;
+            }
+        }
+    }
+
+    /// Draws for everyone who can. With `wait`, those who wait to be told what may follow are waited for.
+    fn draw(&mut self, wait: bool) {
+        let (cpu, head, vocab) = (&self.core.cpu, self.core.model.head(), self.core.model.config().vocab);
+        let (mut hidden, mut wanted) = (Vec::new(), Vec::new());
+        // For each sequence, how many draws it has now.
+        let mut draws = Vec::new();
+        self.retire(|sequence| {
+            let rows = match sequence.drawable(wait) {
+                Ok(rows) => rows.map_or(&[][..], Rows::data).to_vec(),
+                Err(error) => {
+                    sequence.fail(error);
+                    return true;
+                }
+            };
+            let asked = if rows.is_empty() { Vec::new() } else { sequence.wanted(vocab) };
+            draws.push(asked.len());
+            hidden.extend(rows);
+            wanted.extend(asked);
+            false
+        });
+        if wanted.is_empty() {
             return;
         }
-
-        let batch = self.batch(&plan.rows);
-        let hidden = self.model.forward(self.cpu, &batch, &mut self.kv);
-        let (cpu, head, vocab) = (self.cpu, self.model.head(), self.model.config().vocab);
-        let drawing = self.running.iter().filter(|sequence| sequence.pending() == 0);
-        let wanted: Vec<_> = drawing.map(|sequence| sequence.wanted(vocab).collect::<Vec<_>>()).collect();
-        let mut found = head.candidates(cpu, &hidden, &wanted.concat()).into_iter();
-        let (mut wanted, mut first) = (wanted.iter(), 0);
+        let hidden = Rows::from_vec(hidden.len() / wanted.len(), hidden);
+        let mut found = head.candidates(cpu, &hidden, &wanted).into_iter();
+        let mut draws = draws.into_iter();
         self.retire(|sequence| {
-            let Some(wanted) = (sequence.pending() == 0).then(|| wanted.next()).flatten() else { return false };
-            let rows = found.by_ref().take(wanted.len()).collect();
-            first += wanted.len();
-            sequence.advance(rows, |row| head.all(cpu, &hidden.select(&[first - wanted.len() + row])))
+            let rows: Vec<_> = found.by_ref().take(draws.next().unwrap_or(0)).collect();
+            !rows.is_empty() && sequence.advance(rows, |hidden| head.all(cpu, hidden))
         });
     }
 
@@ -139,7 +192,7 @@ impl<'a> Scheduler<'a> {
             let (position, tokens) = sequence.take(rows);
             batch.push(id, position, tokens);
             let mut end = position + rows;
-            if sequence.pending() == 0 {
+            if rows > 0 && sequence.pending() == 0 {
                 batch.want_last();
                 for &token in sequence.speculate(if rows == 1 { most } else { 0 }) {
                     batch.push(id, end, &[token]);
@@ -159,7 +212,6 @@ impl<'a> Scheduler<'a> {
             let over = over(sequence);
             if over {
                 self.kv.remove(sequence.id);
-                self.pages += sequence.positions().div_ceil(PAGE);
             }
             !over
         });
@@ -171,15 +223,16 @@ mod tests {
     use super::*;
 
     fn rows(pending: &[usize], chunk: usize) -> Vec<usize> {
-        plan(pending, &[], 0, chunk).rows
+        plan(&pending.iter().map(|&tokens| (tokens, 0)).collect::<Vec<_>>(), chunk)
     }
 
     #[test]
-    fn decoding_rows_come_first_and_prompts_share_the_rest() {
+    fn decoding_rows_come_first_and_short_prompts_next() {
         assert_eq!(rows(&[300], 128), [128]);
         assert_eq!(rows(&[1, 300, 1], 128), [1, 126, 1]);
-        assert_eq!(rows(&[40, 60, 60, 1], 128), [40, 60, 27, 1]);
-        assert_eq!(rows(&[128, 60], 128), [128, 0]);
+        assert_eq!(rows(&[300, 60, 40, 1], 128), [27, 60, 40, 1]);
+        assert_eq!(rows(&[60, 60, 60], 128), [60, 60, 8]);
+        assert_eq!(rows(&[128, 60, 0], 64), [4, 60, 0]);
     }
 
     #[test]
@@ -188,12 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_admitted_in_order_while_their_pages_last() {
-        let queued = [(4, 10), (4, 1), (2, 5)];
-        assert_eq!(plan(&[1], &queued, 10, 64), Plan { admit: 3, rows: vec![1, 10, 1, 5] });
-        assert_eq!(plan(&[1], &queued, 9, 64), Plan { admit: 2, rows: vec![1, 10, 1] });
-        // The third would fit, but it does not overtake the second.
-        assert_eq!(plan(&[], &queued, 7, 64), Plan { admit: 1, rows: vec![10] });
-        assert_eq!(plan(&[], &queued, 3, 64), Plan { admit: 0, rows: vec![] });
+    fn short_prompts_never_starve_a_long_one() {
+        assert_eq!(plan(&[(900, PATIENCE - 1), (64, 0), (70, 0)], 64), [0, 64, 0]);
+        assert_eq!(plan(&[(900, PATIENCE), (64, 0), (70, 0)], 64), [64, 0, 0]);
+        assert_eq!(plan(&[(900, PATIENCE), (800, PATIENCE), (70, 0), (1, 0)], 64), [63, 0, 0, 1]);
     }
 }

@@ -1,9 +1,11 @@
 //! One running request: its tokens, its sampler, its text, and the channel its events go to.
 
 use std::sync::Weak;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use sterna_kernels::Rows;
+
+use super::grammar::{Guide, TokenSet};
 use super::logprob::logprobs;
 use super::lookup::Lookup;
 use super::sampler::Sampler;
@@ -11,6 +13,10 @@ use super::{Event, FinishReason, Request, Usage};
 use crate::model::{Candidates, Need, SequenceId, Wanted};
 use crate::text::stream::Piece;
 use crate::text::{TextStream, Tokenizer};
+use crate::{Error, Result};
+
+/// What may follow by a grammar is looked up one by one if it is no more than this, otherwise among all logits.
+const FEW: usize = 256;
 
 /// A settled request on its way to the loop.
 pub(super) struct Job {
@@ -19,7 +25,8 @@ pub(super) struct Job {
     /// Tokens at most; together with the prompt they fit into the context.
     pub max_tokens: usize,
     pub submitted: Instant,
-    pub events: Sender<Event>,
+    /// Gets every event, and at most one error, which is the last.
+    pub sink: Box<dyn FnMut(Result<Event>) + Send>,
     /// Dead once the caller dropped the generation.
     pub listening: Weak<()>,
 }
@@ -42,8 +49,14 @@ pub(super) struct Sequence<'a> {
     /// Prompt and answer.
     tokens: Vec<u32>,
     prompt_tokens: usize,
+    /// Tokens of the prompt that were in the cache from the beginning.
+    cached_tokens: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
+    /// Steps that went by without a row of the prompt.
+    pub waited: usize,
+    /// What the next draws read, from the forward pass until the draw.
+    hidden: Option<Rows>,
     /// `None` without speculation.
     lookup: Option<Lookup>,
     /// Tokens of this step that nobody has drawn yet.
@@ -51,6 +64,8 @@ pub(super) struct Sequence<'a> {
     drafted: usize,
     accepted: usize,
     sampler: Sampler,
+    /// Of an answer that must follow a grammar.
+    guide: Option<Guide>,
     /// `None` without a tokenizer, and after a stop string.
     text: Option<TextStream<'a>>,
     first_draw: Option<Instant>,
@@ -58,7 +73,15 @@ pub(super) struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
-    pub fn new(mut job: Job, id: SequenceId, tokenizer: Option<&'a Tokenizer>, speculation: bool) -> Self {
+    /// `cached` tokens of the prompt are in the cache already.
+    pub fn new(
+        mut job: Job,
+        id: SequenceId,
+        cached: usize,
+        tokenizer: Option<&'a Tokenizer>,
+        guide: Option<Guide>,
+        speculation: bool,
+    ) -> Self {
         let tokens = std::mem::take(&mut job.request.prompt);
         let sampler = Sampler::new(job.request.sampling.clone(), &tokens);
         let text = tokenizer.map(|tokenizer| TextStream::new(tokenizer, &tokens, &job.request.stop));
@@ -68,12 +91,17 @@ impl<'a> Sequence<'a> {
             id,
             tokens,
             prompt_tokens,
-            computed: 0,
-            lookup: speculation.then(Lookup::default),
+            cached_tokens: cached,
+            computed: cached,
+            waited: 0,
+            hidden: None,
+            // What is drafted knows nothing of a grammar.
+            lookup: (speculation && guide.is_none()).then(Lookup::default),
             draft: Vec::new(),
             drafted: 0,
             accepted: 0,
             sampler,
+            guide,
             text,
             first_draw: None,
             last_token: None,
@@ -87,6 +115,11 @@ impl<'a> Sequence<'a> {
 
     pub fn cancelled(&self) -> bool {
         self.job.cancelled()
+    }
+
+    /// The tokens that the cache has.
+    pub fn computed(&self) -> &[u32] {
+        &self.tokens[..self.computed]
     }
 
     /// Tokens the cache does not have yet: the rest of the prompt, or the token drawn last; none between the forward
@@ -112,21 +145,53 @@ impl<'a> Sequence<'a> {
         &self.draft
     }
 
+    /// Rows that the next draws need of this step's forward pass: none while there are pending tokens.
+    pub fn outputs(&self) -> usize {
+        if self.pending() == 0 && self.hidden.is_none() { 1 + self.draft.len() } else { 0 }
+    }
+
+    /// Keeps the hidden states that the next draws read.
+    pub fn keep(&mut self, hidden: Rows) {
+        self.hidden = Some(hidden);
+    }
+
+    /// The hidden states to draw from now; none while there are pending tokens, or while it is not known yet what may
+    /// follow (unless `wait` is set). An error if nothing may.
+    pub fn drawable(&mut self, wait: bool) -> Result<Option<&Rows>> {
+        if let (Some(_), Some(guide)) = (&self.hidden, &mut self.guide)
+            && guide.allowed(wait)?.is_none()
+        {
+            return Ok(None);
+        }
+        Ok(self.hidden.as_ref())
+    }
+
+    /// What may be drawn next by the grammar, if there is one.
+    fn allowed(&mut self) -> Option<&TokenSet> {
+        self.guide.as_mut().and_then(|guide| guide.allowed(false).ok().flatten())
+    }
+
     /// What the draws of this step need of a vocabulary of `vocab` tokens: one, and one behind each drafted token.
-    pub fn wanted(&self, vocab: usize) -> impl Iterator<Item = Wanted> {
-        (0..=self.draft.len()).map(move |right| match self.job.request.logprobs {
-            Some(_) => Wanted { need: Need::All, also: Vec::new() },
-            None => self.sampler.wanted(vocab, &self.draft[..right]),
-        })
+    pub fn wanted(&mut self, vocab: usize) -> Vec<Wanted> {
+        let all = || Wanted { need: Need::All, also: Vec::new() };
+        if self.job.request.logprobs.is_some() {
+            return (0..=self.draft.len()).map(|_| all()).collect();
+        }
+        if let Some(allowed) = self.allowed() {
+            let few = allowed.len() <= FEW;
+            return vec![if few { Wanted { need: Need::Best(1), also: allowed.iter().collect() } } else { all() }];
+        }
+        (0..=self.draft.len()).map(|right| self.sampler.wanted(vocab, &self.draft[..right])).collect()
     }
 
     /// Draws tokens from `rows`, what each draw of this step [`wanted`](Self::wanted), for as long as they are the
-    /// drafted ones, and reports them. `all(row)` is asked where a row does not decide; `true` if the answer ended.
-    pub fn advance(&mut self, rows: Vec<Candidates>, all: impl Fn(usize) -> Vec<Candidates>) -> bool {
+    /// drafted ones, and reports them. `all(hidden)` is asked where a row does not decide; `true` if the answer ended.
+    pub fn advance(&mut self, rows: Vec<Candidates>, all: impl Fn(&Rows) -> Vec<Candidates>) -> bool {
+        let Some(hidden) = self.hidden.take() else { return false };
         let draft = std::mem::take(&mut self.draft);
         let before = self.accepted;
         for (row, candidates) in rows.into_iter().enumerate() {
-            if self.draw(candidates, draft.get(row).copied(), || all(row)) {
+            if self.draw(candidates, draft.get(row).copied(), || all(&hidden.select(&[row]))) {
                 return true;
             }
             if self.pending() > 0 {
@@ -142,7 +207,8 @@ impl<'a> Sequence<'a> {
     /// Draws one token, which is computed already if it is the `drafted` one, and reports it; `true` if that ended the
     /// answer.
     fn draw(&mut self, candidates: Candidates, drafted: Option<u32>, all: impl FnOnce() -> Vec<Candidates>) -> bool {
-        let drawn = self.sampler.draw(&candidates);
+        let only = self.allowed().map(|allowed| candidates.only(|id| allowed.contains(id)));
+        let drawn = self.sampler.draw(only.as_ref().unwrap_or(&candidates));
         let id = drawn.or_else(|| all().iter().find_map(|all| self.sampler.draw(all)));
         let id = id.expect("the whole vocabulary decides");
         let now = Instant::now();
@@ -152,6 +218,9 @@ impl<'a> Sequence<'a> {
         }
         self.last_token = Some(now);
         self.tokens.push(id);
+        if let Some(guide) = &mut self.guide {
+            guide.accept(id);
+        }
         if drafted == Some(id) {
             self.computed += 1;
             self.accepted += 1;
@@ -175,6 +244,7 @@ impl<'a> Sequence<'a> {
         let seconds = |from: Instant, to: Option<Instant>| to.map_or(0.0, |to| (to - from).as_secs_f64());
         let usage = Usage {
             prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
             tokens: self.tokens.len() - self.prompt_tokens,
             prefill_seconds: seconds(self.job.submitted, self.first_draw),
             decode_seconds: self.first_draw.map_or(0.0, |first| seconds(first, self.last_token)),
@@ -185,8 +255,13 @@ impl<'a> Sequence<'a> {
         true
     }
 
+    /// Ends the answer with an error.
+    pub fn fail(&mut self, error: Error) {
+        (self.job.sink)(Err(error));
+    }
+
     /// A caller who is gone is noticed at the next step.
-    fn send(&self, event: Event) {
-        let _ = self.job.events.send(event);
+    fn send(&mut self, event: Event) {
+        (self.job.sink)(Ok(event));
     }
 }

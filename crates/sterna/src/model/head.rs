@@ -101,6 +101,13 @@ pub struct Candidates {
 }
 
 impl Candidates {
+    /// Of these, the tokens that are wanted; nothing else counts any more.
+    pub(crate) fn only(&self, wanted: impl Fn(u32) -> bool) -> Self {
+        let kept = self.ids.iter().zip(&self.logits).filter(|(id, _)| wanted(**id));
+        let (ids, logits) = kept.map(|(id, logit)| (*id, *logit)).unzip();
+        Self { ids, logits, floor: f32::NEG_INFINITY, rest: 0.0 }
+    }
+
     /// The whole vocabulary.
     pub(crate) fn all(logits: &[f32]) -> Self {
         Self { ids: (0..logits.len() as u32).collect(), logits: logits.to_vec(), floor: f32::NEG_INFINITY, rest: 0.0 }

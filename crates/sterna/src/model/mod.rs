@@ -7,6 +7,7 @@ pub mod kv;
 mod layers;
 mod llama;
 mod onebitllm;
+mod pages;
 mod qwen3;
 pub mod rotation;
 mod update;

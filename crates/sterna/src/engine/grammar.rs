@@ -1,0 +1,179 @@
+//! Answers that must follow a grammar.
+//!
+//! ```text
+//! engine thread    draw ──accept──┐   forward (all sequences)   ┌─ allowed known: draw
+//! grammar thread                  └──► accept, what may follow ─┘  otherwise the others go on
+//! ```
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+
+use crate::{Error, Result};
+
+/// What an answer must look like.
+pub trait Grammar: fmt::Debug + Send + Sync {
+    /// A reader at the beginning of an answer.
+    ///
+    /// # Errors
+    /// If the grammar cannot be followed.
+    fn start(&self) -> Result<Box<dyn Reader>>;
+}
+
+/// Follows an answer token by token.
+pub trait Reader: Send {
+    /// What may follow the tokens so far; the model's end tokens where the answer may end.
+    ///
+    /// # Errors
+    /// If that takes more than the grammar's limits allow.
+    fn allowed(&mut self) -> Result<TokenSet>;
+
+    /// Takes a token that was allowed.
+    ///
+    /// # Errors
+    /// If it was not.
+    fn accept(&mut self, token: u32) -> Result<()>;
+}
+
+/// A set of token ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSet {
+    /// A bit a token, the lowest first.
+    words: Vec<u32>,
+}
+
+impl TokenSet {
+    /// From a bit a token, the lowest of the first word first.
+    pub fn from_words(words: Vec<u32>) -> Self {
+        Self { words }
+    }
+
+    /// Whether a token is in it.
+    pub fn contains(&self, id: u32) -> bool {
+        self.words.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1)
+    }
+
+    /// Adds a token.
+    pub fn insert(&mut self, id: u32) {
+        let word = id as usize / 32;
+        self.words.resize(self.words.len().max(word + 1), 0);
+        self.words[word] |= 1 << (id % 32);
+    }
+
+    /// How many tokens are in it.
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether no token is in it.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// Its tokens, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.words).flat_map(|(at, word)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| 32 * at + bit))
+    }
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// The thread that follows grammars.
+pub(super) struct Readers(Sender<Task>);
+
+impl Readers {
+    /// Starts it; it ends when this and all guides are gone.
+    pub fn start() -> Result<Self> {
+        let (tasks, queue) = channel::<Task>();
+        let run = move || {
+            for task in queue {
+                // The guide that waits for it sees that nothing came.
+                let _ = catch_unwind(AssertUnwindSafe(task));
+            }
+        };
+        let thread = thread::Builder::new().name("sterna-grammar".into()).spawn(run);
+        thread.map_err(|error| Error::Request(format!("the grammar thread could not be started: {error}")))?;
+        Ok(Self(tasks))
+    }
+
+    /// Begins an answer.
+    pub fn guide(&self, grammar: Arc<dyn Grammar>) -> Guide {
+        let mut guide = Guide { tasks: self.0.clone(), state: State::Gone };
+        guide.ask(move || grammar.start());
+        guide
+    }
+}
+
+/// The grammar of one answer.
+pub(super) struct Guide {
+    tasks: Sender<Task>,
+    state: State,
+}
+
+enum State {
+    Asked(Receiver<Result<(Box<dyn Reader>, TokenSet)>>),
+    Known(Box<dyn Reader>, TokenSet),
+    Gone,
+}
+
+impl Guide {
+    fn ask(&mut self, reader: impl FnOnce() -> Result<Box<dyn Reader>> + Send + 'static) {
+        let (answer, receiver) = channel();
+        let task = move || {
+            let found = reader().and_then(|mut reader| {
+                let allowed = reader.allowed()?;
+                Ok((reader, allowed))
+            });
+            // A request that was cancelled does not listen.
+            let _ = answer.send(found);
+        };
+        let _ = self.tasks.send(Box::new(task));
+        self.state = State::Asked(receiver);
+    }
+
+    /// What may follow; `None` if that is still being found out, unless `wait` is set.
+    pub fn allowed(&mut self, wait: bool) -> Result<Option<&TokenSet>> {
+        if let State::Asked(receiver) = &self.state {
+            let found = if wait { receiver.recv().map_err(|_| TryRecvError::Disconnected) } else { receiver.try_recv() };
+            match found {
+                Ok(Ok((_, allowed))) if allowed.is_empty() => return Err(broken("nothing may follow what was written")),
+                Ok(Ok((reader, allowed))) => self.state = State::Known(reader, allowed),
+                Ok(Err(error)) => return Err(error),
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected) => return Err(broken("it could not be followed any further")),
+            }
+        }
+        match &self.state {
+            State::Known(_, allowed) => Ok(Some(allowed)),
+            _ => Err(broken("it has ended already")),
+        }
+    }
+
+    /// Takes the token that was drawn of the allowed ones.
+    pub fn accept(&mut self, token: u32) {
+        if let State::Known(mut reader, _) = std::mem::replace(&mut self.state, State::Gone) {
+            self.ask(move || reader.accept(token).map(|()| reader));
+        }
+    }
+}
+
+fn broken(problem: &str) -> Error {
+    Error::Request(format!("the grammar of the answer: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_hold_what_was_put_in() {
+        let mut set = TokenSet::default();
+        assert!(set.is_empty() && !set.contains(0));
+        [70, 0, 31, 32, 70].into_iter().for_each(|id| set.insert(id));
+        assert_eq!((set.len(), set.iter().collect::<Vec<_>>()), (4, vec![0, 31, 32, 70]));
+        assert!(set.contains(70) && !set.contains(71) && !set.contains(1000));
+        assert_eq!(TokenSet::from_words(vec![0x8000_0001, 1, 1 << 6]), set);
+    }
+}
