@@ -74,7 +74,9 @@ impl TokenSet {
 
     /// Its tokens, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.words).flat_map(|(at, word)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| 32 * at + bit))
+        (0..)
+            .zip(&self.words)
+            .flat_map(|(at, word)| (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| 32 * at + bit))
     }
 }
 
@@ -136,9 +138,12 @@ impl Guide {
     /// What may follow; `None` if that is still being found out, unless `wait` is set.
     pub fn allowed(&mut self, wait: bool) -> Result<Option<&TokenSet>> {
         if let State::Asked(receiver) = &self.state {
-            let found = if wait { receiver.recv().map_err(|_| TryRecvError::Disconnected) } else { receiver.try_recv() };
+            let found =
+                if wait { receiver.recv().map_err(|_| TryRecvError::Disconnected) } else { receiver.try_recv() };
             match found {
-                Ok(Ok((_, allowed))) if allowed.is_empty() => return Err(broken("nothing may follow what was written")),
+                Ok(Ok((_, allowed))) if allowed.is_empty() => {
+                    return Err(broken("nothing may follow what was written"));
+                }
                 Ok(Ok((reader, allowed))) => self.state = State::Known(reader, allowed),
                 Ok(Err(error)) => return Err(error),
                 Err(TryRecvError::Empty) => return Ok(None),

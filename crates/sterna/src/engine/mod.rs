@@ -233,11 +233,7 @@ impl Engine {
 
     /// The same, for callers who do not want to wait in a thread: `sink` gets every event, on the engine's thread, and
     /// must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the request.
-    pub fn submit(
-        &self,
-        mut request: Request,
-        sink: impl FnMut(Result<Event>) + Send + 'static,
-    ) -> Result<Ticket> {
+    pub fn submit(&self, mut request: Request, sink: impl FnMut(Result<Event>) + Send + 'static) -> Result<Ticket> {
         let submitted = Instant::now();
         let max_tokens = request.settle(self.core.context, self.config().vocab, self.core.tokenizer.as_ref().ok())?;
         if !request.ignore_eos {

@@ -102,8 +102,7 @@ impl<'a> Scheduler<'a> {
             // The last token is computed anyway: the first draw reads what comes of it.
             let known = &prompt[..prompt.len() - 1];
             let (shared, idle) = self.kv.shareable(known);
-            let promised: usize =
-                self.running.iter().map(|s| s.positions().div_ceil(PAGE) - self.kv.held(s.id)).sum();
+            let promised: usize = self.running.iter().map(|s| s.positions().div_ceil(PAGE) - self.kv.held(s.id)).sum();
             let needed = job.positions().div_ceil(PAGE) - shared + idle;
             if promised + needed > self.kv.free_positions() / PAGE {
                 return;

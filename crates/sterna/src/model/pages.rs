@@ -47,14 +47,7 @@ pub(super) struct Pages {
 impl Pages {
     /// At most `budget` pages, none of which is there yet.
     pub fn new(budget: usize) -> Self {
-        Self {
-            budget,
-            pages: Vec::new(),
-            free: Vec::new(),
-            known: HashMap::new(),
-            idle: BTreeSet::new(),
-            clock: 0,
-        }
+        Self { budget, pages: Vec::new(), free: Vec::new(), known: HashMap::new(), idle: BTreeSet::new(), clock: 0 }
     }
 
     /// Pages that [`take`](Self::take) can give.

@@ -1,0 +1,247 @@
+//! Requests that share the cache, follow grammars or are handed in with a callback: the answers are those of the same
+//! requests alone.
+
+mod toy;
+
+use std::sync::{Arc, mpsc};
+
+use sterna::engine::{Event, FinishReason, Generation, Grammar, Options, Reader, Request, Sampling, TokenSet};
+use sterna::{Error, Result};
+
+use toy::{VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
+
+/// A request that goes on after another one's answer.
+fn continued(seed: usize, before: &[u32], more: usize, max_tokens: usize) -> Request {
+    let tokens = [before, &prompt(seed + 100, more)].concat();
+    Request { prompt: tokens, ..request(seed, 1, max_tokens) }
+}
+
+#[test]
+fn a_prompt_is_computed_from_where_the_cache_does_not_know_it() {
+    let (shared, rows) = counting(&options());
+    let first = request(1, 75, 30);
+    let (one, usage) = collect(shared.generate(first.clone()).unwrap());
+    assert_eq!((usage.prompt_tokens, usage.cached_tokens), (75, 0));
+    let history = [first.prompt.clone(), one.ids].concat();
+    // Of the 105 tokens the last was never computed: three pages of 32 are full. The second time, two of its own prompt.
+    for (request, cached) in [(continued(2, &history, 20, 25), 96), (first.clone(), 64)] {
+        let alone = answer(&engine(&options()), request.clone());
+        rows.lock().unwrap().clear();
+        let (got, usage) = collect(shared.generate(request.clone()).unwrap());
+        assert_eq!((got, usage.cached_tokens), (alone, cached));
+        let computed: usize = rows.lock().unwrap().iter().sum();
+        assert_eq!(computed, request.prompt.len() - cached + usage.tokens - 1, "what is cached is not computed again");
+    }
+    // The same but for one token of the second page.
+    let mut other = first;
+    other.prompt[40] ^= 1;
+    let alone = answer(&engine(&options()), other.clone());
+    let (got, usage) = collect(shared.generate(other).unwrap());
+    assert_eq!((got, usage.cached_tokens), (alone, 32));
+}
+
+#[test]
+fn a_whole_prompt_in_the_cache_still_computes_its_last_token() {
+    let shared = engine(&options());
+    for (len, cached) in [(64, 32), (65, 64), (33, 32), (32, 0)] {
+        let request = request(len, len, 5);
+        let expected = answer(&shared, request.clone());
+        let (again, usage) = collect(shared.generate(request).unwrap());
+        assert_eq!((again, usage.cached_tokens), (expected, cached), "prompt of {len}");
+    }
+}
+
+#[test]
+fn what_is_forgotten_is_computed_again() {
+    // Eight pages: two of these do not fit beside each other.
+    let shared = engine(&options());
+    let requests: Vec<Request> = (0..6).map(|i| request(i % 3, 150, 20)).collect();
+    let mut cached = 0;
+    for request in requests {
+        let alone = answer(&engine(&options()), request.clone());
+        let (got, usage) = collect(shared.generate(request).unwrap());
+        assert_eq!(got, alone);
+        cached += usage.cached_tokens;
+    }
+    assert_eq!(cached, 0, "each was pushed out by the two after it");
+    let (_, usage) = collect(shared.generate(request(2, 150, 20)).unwrap());
+    assert_eq!(usage.cached_tokens, 128);
+}
+
+#[test]
+fn running_requests_share_what_is_computed_already() {
+    let (shared, open, steps) = gated(&Options { sequences: 4, ..options() });
+    let system = prompt(7, 64);
+    let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 60)).collect();
+    let first = shared.generate(requests[0].clone()).unwrap();
+    // The first has its prompt in the cache after five steps of 16 rows; then the others come.
+    (0..6).for_each(|_| open.send(()).unwrap());
+    while steps.lock().unwrap().len() < 6 {
+        std::thread::yield_now();
+    }
+    let others: Vec<Generation> = requests[1..].iter().map(|r| shared.generate(r.clone()).unwrap()).collect();
+    drop(open);
+    assert_eq!(collect(first).0, answer(&engine(&options()), requests[0].clone()));
+    for (generation, request) in others.into_iter().zip(&requests[1..]) {
+        let (got, usage) = collect(generation);
+        assert_eq!((got, usage.cached_tokens), (answer(&engine(&options()), request.clone()), 64));
+    }
+}
+
+#[test]
+fn cancelled_requests_leave_nothing_behind_but_what_they_computed() {
+    let (shared, open, _) = gated(&options());
+    let hog = request(1, 100, 150);
+    let mut generation = shared.generate(hog.clone()).unwrap();
+    (0..7).for_each(|_| open.send(()).unwrap());
+    assert!(matches!(generation.next(), Some(Ok(Event::Token { .. }))));
+    drop(generation);
+    drop(open);
+    let (got, usage) = collect(shared.generate(hog.clone()).unwrap());
+    assert_eq!((got, usage.cached_tokens), (answer(&engine(&options()), hog), 96));
+}
+
+#[test]
+fn a_short_prompt_overtakes_a_long_one() {
+    let (shared, open, steps) = gated(&Options { sequences: 2, ..options() });
+    let (long, short) = (request(1, 200, 5), request(2, 10, 5));
+    let generations = [long.clone(), short.clone()].map(|request| shared.generate(request).unwrap());
+    drop(open);
+    let [first, second] = generations.map(|generation| collect(generation).0);
+    assert_eq!((first, second), (answer(&engine(&options()), long), answer(&engine(&options()), short)));
+    let steps = steps.lock().unwrap();
+    assert!(steps[..2].contains(&vec![6, 10]), "a chunk of 16: all of the short one, and what is left: {steps:?}");
+}
+
+/// Tokens in turn from lists; after the last list only the end token may follow.
+#[derive(Debug)]
+struct Lists {
+    lists: Vec<Vec<u32>>,
+    end: u32,
+}
+
+struct ListReader(Vec<Vec<u32>>, u32);
+
+impl Grammar for Lists {
+    fn start(&self) -> Result<Box<dyn Reader>> {
+        if self.lists.is_empty() {
+            return Err(Error::Request("no list".into()));
+        }
+        Ok(Box::new(ListReader(self.lists.iter().rev().cloned().collect(), self.end)))
+    }
+}
+
+impl Reader for ListReader {
+    fn allowed(&mut self) -> Result<TokenSet> {
+        let mut set = TokenSet::default();
+        self.0.last().map_or(&[self.1][..], |list| list).iter().for_each(|&id| set.insert(id));
+        Ok(set)
+    }
+
+    fn accept(&mut self, token: u32) -> Result<()> {
+        match self.0.pop() {
+            Some(list) if list.contains(&token) => Ok(()),
+            Some(_) => Err(Error::Request(format!("{token} was not allowed"))),
+            None => panic!("nothing follows the end"),
+        }
+    }
+}
+
+fn guided(seed: usize, lists: Vec<Vec<u32>>) -> Request {
+    let grammar: Arc<dyn Grammar> = Arc::new(Lists { lists, end: 90 });
+    Request { grammar: Some(grammar), stop_tokens: vec![90], ..request(seed, 20, 40) }
+}
+
+fn lists(seed: usize) -> Vec<Vec<u32>> {
+    let list = |i: usize| prompt(1000 * seed + i, 1 + 2 * i).into_iter().filter(|id| *id != 90).collect();
+    (0..12).map(list).filter(|list: &Vec<u32>| !list.is_empty()).collect()
+}
+
+#[test]
+fn answers_follow_their_grammar() {
+    let shared = engine(&Options { sequences: 6, speculation: true, ..options() });
+    for logprobs in [None, Some(2)] {
+        let requests: Vec<Request> = (0..6)
+            .map(|seed| match seed % 3 {
+                2 => request(seed, 30, 40),
+                _ => Request { logprobs, ..guided(seed, lists(seed)) },
+            })
+            .collect();
+        let together: Vec<_> = requests.iter().map(|request| shared.generate(request.clone()).unwrap()).collect();
+        for (seed, (generation, request)) in together.into_iter().zip(requests).enumerate() {
+            let (got, _) = collect(generation);
+            assert_eq!(got, answer(&engine(&options()), request.clone()), "{seed}: alone and beside others");
+            if request.grammar.is_some() {
+                let lists = lists(seed);
+                assert_eq!((got.ids.len(), got.reason), (lists.len(), FinishReason::Stop));
+                assert!(got.ids.iter().zip(&lists).all(|(id, list)| list.contains(id)), "{:?} of {lists:?}", got.ids);
+                assert_eq!(got.logprobs.len(), logprobs.map_or(0, |_| lists.len()));
+            }
+        }
+    }
+}
+
+/// Of the allowed tokens the likeliest is drawn, whatever the others are.
+#[test]
+fn grammars_choose_among_the_models_own_logits() {
+    let free = engine(&options());
+    let greedy = Request { sampling: Sampling::default(), logprobs: Some(VOCAB), ..request(3, 25, 1) };
+    let all = answer(&free, greedy.clone()).logprobs[0].1.clone();
+    for wanted in [3, 50, 96] {
+        let worse: Vec<u32> = all[wanted..].iter().map(|choice| choice.id).collect();
+        let request = Request { logprobs: None, ..guided(3, vec![worse]) };
+        let request = Request { sampling: Sampling::default(), prompt: greedy.prompt.clone(), ..request };
+        assert_eq!(answer(&free, request).ids, [all[wanted].id]);
+    }
+}
+
+#[test]
+fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
+    let shared = engine(&Options { sequences: 3, ..options() });
+    let other = shared.generate(request(1, 30, 60)).unwrap();
+    for (lists, problem) in [(vec![], "no list"), (vec![vec![5], vec![], vec![6]], "nothing may follow")] {
+        let items: Vec<_> = shared.generate(guided(1, lists)).unwrap().collect();
+        let error = items.last().unwrap().as_ref().unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert!(items[..items.len() - 1].iter().all(Result::is_ok) && items.len() <= 2);
+    }
+    // The end is a token like others here, after which the reader panics.
+    let request = Request { stop_tokens: vec![], ..guided(2, vec![vec![4]]) };
+    let last = shared.generate(request).unwrap().last().unwrap();
+    assert!(last.unwrap_err().to_string().contains("could not be followed"));
+    // The thread that follows grammars lives on, and so does everybody else.
+    assert_eq!(answer(&shared, guided(1, vec![vec![7], vec![8]])).ids, [7, 8]);
+    assert_eq!(collect(other).0, answer(&engine(&options()), self::request(1, 30, 60)));
+}
+
+#[test]
+fn biased_tokens_are_drawn_or_never() {
+    let shared = engine(&options());
+    let with = |bias| {
+        let mut request = request(4, 20, 30);
+        request.sampling = Sampling { top_k: 5, bias, ..request.sampling };
+        request
+    };
+    let free = answer(&shared, with(vec![])).ids;
+    assert_eq!(answer(&shared, with(vec![(17, 1e9)])).ids, [17; 30]);
+    let banned: Vec<(u32, f32)> = free.iter().map(|id| (*id, -1e9)).collect();
+    assert!(answer(&shared, with(banned)).ids.iter().all(|id| !free.contains(id)));
+    let told = |bias| shared.generate(with(bias)).unwrap_err().to_string();
+    assert!(told(vec![(VOCAB as u32, 1.0)]).contains("logit_bias has the token 97"));
+    assert!(told(vec![(1, f32::NAN)]).contains("logit_bias of token 1"));
+}
+
+#[test]
+fn callbacks_get_what_generations_get() {
+    let shared = engine(&options());
+    let (sender, events) = mpsc::channel();
+    let ticket = shared.submit(request(1, 20, 30), move |event| drop(sender.send(event))).unwrap();
+    let mut ids = Vec::new();
+    for event in events {
+        if let Event::Token { id, .. } = event.unwrap() {
+            ids.push(id);
+        }
+    }
+    drop(ticket);
+    assert_eq!(ids, answer(&shared, request(1, 20, 30)).ids);
+}

@@ -1,0 +1,163 @@
+//! A toy network whose answers depend on the whole history, and engines around it.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use sterna::checkpoint::{Architecture, Config};
+use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
+use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
+use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Weights};
+
+pub const VOCAB: usize = 97;
+pub const CONTEXT: usize = 256;
+
+/// One attention layer with hashed weights: keys, values and queries are functions of token and position, so logits
+/// depend on the whole history, and only through the cache.
+pub struct Toy {
+    pub config: Config,
+    head: Head,
+    /// Called with every batch before it is computed.
+    watch: Box<dyn Fn(&Batch) + Send + Sync>,
+}
+
+pub fn hash(parts: [usize; 4]) -> f32 {
+    let mixed = parts.iter().fold(0x9e37_79b9_7f4a_7c15_u64, |h, &part| {
+        let h = (h ^ part as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        h ^ h >> 29
+    });
+    (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
+}
+
+impl Toy {
+    pub fn new(watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        Self::with_vocab(VOCAB, watch)
+    }
+
+    pub fn with_vocab(vocab: usize, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        Self::with_head(vocab, HeadMode::Exact, watch)
+    }
+
+    pub fn with_head(vocab: usize, mode: HeadMode, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
+        let config = Config {
+            architecture: Architecture::Bitnet,
+            hidden: 16,
+            intermediate: 16,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 16,
+            vocab,
+            context: CONTEXT,
+            rms_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tied: true,
+            eos: vec![],
+        };
+        let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
+        let rows = DenseMatrix::new(DenseType::F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
+        Box::new(Self { config, head: Head::new(&Cpu::new(1).unwrap(), rows, mode), watch: Box::new(watch) })
+    }
+
+    fn rows(&self, kind: usize, batch: &Batch) -> Rows {
+        let mut rows = Rows::zeros(batch.tokens.len(), 16);
+        for (row, (&token, &position)) in batch.tokens.iter().zip(&batch.positions).enumerate() {
+            for (i, x) in rows.row_mut(row).iter_mut().enumerate() {
+                *x = hash([kind, token as usize, position, i]);
+            }
+        }
+        rows
+    }
+}
+
+impl Model for Toy {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+        (self.watch)(batch);
+        kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
+        let attended = kv.attend(cpu, 0, batch, &self.rows(3, batch));
+        attended.select(&batch.outputs)
+    }
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn weights(&self) -> Weights {
+        Weights { body_bytes: 0, head_bytes: 0 }
+    }
+}
+
+pub fn options() -> Options {
+    Options { threads: 1, chunk: 16, ..Options::default() }
+}
+
+pub fn engine(options: &Options) -> Engine {
+    Engine::from_parts(Toy::new(|_| ()), None, None, options).unwrap()
+}
+
+pub fn prompt(seed: usize, len: usize) -> Vec<u32> {
+    (0..len).map(|i| (hash([9, seed, i, 0]).abs() * VOCAB as f32) as u32 % VOCAB as u32).collect()
+}
+
+pub fn request(seed: usize, len: usize, max_tokens: usize) -> Request {
+    let sampling = Sampling { temperature: 1.0, seed: seed as u64, ..Sampling::default() };
+    Request { max_tokens: Some(max_tokens), sampling, ..Request::new(prompt(seed, len)) }
+}
+
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub ids: Vec<u32>,
+    pub logprobs: Vec<(Logprob, Vec<Logprob>)>,
+    pub reason: FinishReason,
+}
+
+pub fn collect(mut generation: Generation) -> (Answer, Usage) {
+    let (mut ids, mut all) = (Vec::new(), Vec::new());
+    loop {
+        match generation.next().expect("an answer ends with Finished").unwrap() {
+            Event::Token { id, logprobs, text, .. } => {
+                assert_eq!(text, "", "no tokenizer, no text");
+                ids.push(id);
+                all.extend(logprobs);
+            }
+            Event::Finished { reason, usage, .. } => {
+                assert!(generation.next().is_none(), "nothing follows Finished");
+                return (Answer { ids, logprobs: all, reason }, usage);
+            }
+        }
+    }
+}
+
+pub fn answer(engine: &Engine, request: Request) -> Answer {
+    collect(engine.generate(request).unwrap()).0
+}
+
+/// Rows of each sequence, forward pass by forward pass.
+pub type Steps = Arc<Mutex<Vec<Vec<usize>>>>;
+
+/// An engine whose forward passes each wait for a message, until the sender is dropped: everything asked before the
+/// first message is in the queue by then.
+pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let widths = Arc::new(Mutex::new(Vec::new()));
+    let seen = widths.clone();
+    let toy = Toy::new(move |batch| {
+        let _ = gate.lock().unwrap().recv();
+        let mut rows = std::collections::BTreeMap::<_, usize>::new();
+        batch.sequences.iter().for_each(|&sequence| *rows.entry(sequence).or_default() += 1);
+        seen.lock().unwrap().push(rows.into_values().collect());
+    });
+    (Engine::from_parts(toy, None, None, options).unwrap(), open, widths)
+}
+
+/// Counts the rows of every batch.
+pub fn counting(options: &Options) -> (Engine, Arc<Mutex<Vec<usize>>>) {
+    let steps = Arc::new(Mutex::new(Vec::new()));
+    let seen = steps.clone();
+    let toy = Toy::new(move |batch| seen.lock().unwrap().push(batch.tokens.len()));
+    (Engine::from_parts(toy, None, None, options).unwrap(), steps)
+}
