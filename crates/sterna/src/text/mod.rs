@@ -16,6 +16,7 @@ mod stop;
 pub mod stream;
 pub mod template;
 mod to_gguf;
+mod token_bytes;
 pub mod tokenizer;
 
 pub use stream::TextStream;

@@ -162,6 +162,11 @@ impl Tokenizer {
         ids
     }
 
+    /// How tokens become text.
+    pub(super) fn decoder(&self) -> Option<&DecoderWrapper> {
+        self.pipeline.get_decoder()
+    }
+
     /// Whether a token has no text of its own: it is special, or the vocabulary lacks it.
     pub(super) fn is_silent(&self, id: u32) -> bool {
         self.token(id).is_none_or(|token| self.pipeline.get_added_vocabulary().is_special_token(&token))

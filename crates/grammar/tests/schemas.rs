@@ -1,0 +1,158 @@
+//! Answers of a real model that follow schemas, expressions and grammars.
+
+use serde_json::{Value, json};
+use sterna::engine::{Engine, Event, FinishReason, Options, Request, Sampling};
+use sterna_grammar::{Form, Grammars};
+
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded");
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+}
+
+const NAMES: [&str; 8] = ["name", "age", "città", "tags", "a b", "ok", "名字", "x\"y"];
+
+/// A schema whose values end soon.
+fn schema(random: &mut Random, depth: usize) -> Value {
+    match random.below(if depth == 0 { 7 } else { 11 }) {
+        0 => json!({ "type": "boolean" }),
+        1 => json!({ "type": "null" }),
+        2 => {
+            let least = random.below(200) as i64 - 100;
+            json!({ "type": "integer", "minimum": least, "maximum": least + random.below(500) as i64 })
+        }
+        3 => json!({ "type": "number", "minimum": 0, "exclusiveMaximum": 10 }),
+        4 => {
+            let least = random.below(4);
+            json!({ "type": "string", "minLength": least, "maxLength": least + random.below(12) })
+        }
+        5 => json!({ "enum": [random.pick(&["red", "grün", "蓝"]), random.below(9), null, [1, "a"]] }),
+        6 => random.pick(&[
+            json!({ "type": "string", "pattern": "^[a-c]{2,5}(-[0-9]+)?$", "maxLength": 9 }),
+            json!({ "type": "string", "format": "date" }),
+            json!({ "const": { "fixed": true } }),
+            json!({ "type": ["string", "null"], "maxLength": 5 }),
+        ]),
+        7 => {
+            let least = random.below(3);
+            let items = schema(random, depth - 1);
+            json!({ "type": "array", "items": items, "minItems": least, "maxItems": least + random.below(3) })
+        }
+        8 => json!({ "anyOf": [schema(random, depth - 1), schema(random, depth - 1)] }),
+        _ => {
+            let names: Vec<&str> = NAMES.into_iter().filter(|_| random.below(3) == 0).collect();
+            let properties: Vec<_> = names.iter().map(|name| ((*name).to_owned(), schema(random, depth - 1))).collect();
+            let required: Vec<&str> = names.into_iter().filter(|_| random.below(3) > 0).collect();
+            let properties: serde_json::Map<_, _> = properties.into_iter().collect();
+            json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+        }
+    }
+}
+
+struct Model {
+    engine: Engine,
+    grammars: Grammars,
+}
+
+impl Model {
+    fn new() -> Self {
+        let engine = Engine::open(EMBEDDED, &Options { sequences: 8, ..Options::default() }).expect("opens");
+        let grammars = Grammars::new(&engine).expect("has a vocabulary");
+        Self { engine, grammars }
+    }
+
+    fn request(&self, form: Form<'_>, seed: u64) -> sterna::Result<Request> {
+        let prompt = self.engine.tokenizer()?.encode("Once upon a time", true)?;
+        let sampling = Sampling { temperature: 1.0, seed, ..Sampling::default() };
+        Ok(Request { grammar: Some(self.grammars.compile(form)?), sampling, ..Request::new(prompt) })
+    }
+
+    fn answer(&self, form: Form<'_>, seed: u64) -> (String, FinishReason) {
+        let request = self.request(form, seed).unwrap_or_else(|error| panic!("{form:?}: {error}"));
+        read(self.engine.generate(request).expect("starts"))
+    }
+}
+
+fn read(events: impl Iterator<Item = sterna::Result<Event>>) -> (String, FinishReason) {
+    let mut answer = String::new();
+    for event in events {
+        match event.unwrap_or_else(|error| panic!("after {answer:?}: {error}")) {
+            Event::Token { text, .. } => answer.push_str(&text),
+            Event::Finished { text, reason, .. } => return (answer + &text, reason),
+        }
+    }
+    unreachable!("an answer ends with Finished")
+}
+
+#[test]
+fn answers_are_valid_by_generated_schemas() {
+    let model = Model::new();
+    let mut random = Random(7);
+    let schemas: Vec<Value> = (0..300).map(|_| schema(&mut random, 3)).collect();
+    let (mut ended, mut seed) = (0, 0);
+    for schemas in schemas.chunks(8) {
+        let running: Vec<_> = schemas
+            .iter()
+            .map(|schema| {
+                seed += 1;
+                let request = model.request(Form::Schema(schema), seed);
+                let request = request.unwrap_or_else(|error| panic!("{schema}: {error}"));
+                (schema, model.engine.generate(request).expect("starts"))
+            })
+            .collect();
+        for (schema, generation) in running {
+            let (answer, reason) = read(generation);
+            if reason == FinishReason::Stop {
+                let value: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{answer}: {error}"));
+                assert!(jsonschema::is_valid(schema, &value), "{answer} by {schema}");
+                ended += 1;
+            }
+        }
+    }
+    assert!(ended > 250, "{ended} of 300 ended before the context was full: numbers may have many digits");
+}
+
+#[test]
+fn objects_expressions_and_grammars() {
+    let model = Model::new();
+    for seed in 0..5 {
+        let (answer, reason) = model.answer(Form::Object, seed);
+        if reason == FinishReason::Stop {
+            assert!(serde_json::from_str::<Value>(&answer).expect("JSON").is_object(), "{answer}");
+        }
+        let (answer, reason) = model.answer(Form::Regex("(yes|no), [0-9]{3}( 你好)?"), seed);
+        let (word, rest) = answer.split_once(", ").expect("a comma");
+        let digits = rest.strip_suffix(" 你好").unwrap_or(rest);
+        assert!(["yes", "no"].contains(&word) && digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()));
+        assert_eq!(reason, FinishReason::Stop);
+        let lark = "start: pair (\";\" pair){2}\npair: /[a-z]{1,3}/ \"=\" /[0-9]/";
+        let (answer, _) = model.answer(Form::Lark(lark), seed);
+        assert_eq!(answer.split(';').filter(|pair| pair.contains('=')).count(), 3, "{answer}");
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    let model = Model::new();
+    let refused = |form: Form<'_>| match model.grammars.compile(form) {
+        Ok(_) => panic!("{form:?} was accepted"),
+        Err(error) => error.to_string(),
+    };
+    for schema in [json!(false), json!({ "type": "strange" }), json!({ "type": "string", "pattern": "(" })] {
+        assert!(refused(Form::Schema(&schema)).starts_with("the grammar of the answer: "));
+    }
+    assert!(refused(Form::Schema(&json!({ "not": { "type": "string" } }))).contains("not"));
+    refused(Form::Regex("a(?=b)"));
+    refused(Form::Lark("start: missing"));
+    let wide: serde_json::Map<_, _> = (0..40_000).map(|i| (format!("key {i}"), json!({ "type": "string" }))).collect();
+    refused(Form::Schema(&json!({ "type": "object", "properties": wide })));
+}
