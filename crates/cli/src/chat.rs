@@ -7,6 +7,7 @@ use sterna::engine::{Engine, Options, Request};
 use sterna::text::Message;
 
 use crate::answer::Answer;
+use crate::form::{self, FormArgs};
 use crate::model::{ContextArg, Loading, Source, Speculation};
 use crate::output::Misuse;
 use crate::repl::Repl;
@@ -43,6 +44,8 @@ pub struct Chat {
     speculation: Speculation,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 impl Chat {
@@ -55,14 +58,18 @@ impl Chat {
         };
         let options = self.loading.options(self.context.ctx);
         let options = Options { speculation: !self.speculation.no_speculation, ..options };
+        let form = self.form.read()?;
         let Some(message) = message else {
             if self.sampling.json {
                 bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
             }
-            return Repl::new(self.model.load(&options)?, request, self.system)?.run();
+            let engine = self.model.load(&options)?;
+            let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
+            return Repl::new(engine, request, self.system)?.run();
         };
         interrupt::ends_program(|| {})?;
         let engine = self.model.load(&options)?;
+        let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
         let mut conversation = Conversation::new(self.system);
         conversation.say("user", message);
         let prompt = conversation.prompt(&engine)?;

@@ -7,6 +7,7 @@ mod chat;
 mod convert;
 mod density;
 mod eval;
+mod form;
 mod info;
 mod input;
 mod interrupt;

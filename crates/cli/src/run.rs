@@ -3,6 +3,7 @@
 use sterna::engine::Options;
 
 use crate::answer::Answer;
+use crate::form::{self, FormArgs};
 use crate::input::Text;
 use crate::interrupt;
 use crate::model::{ContextArg, Loading, Source, Speculation};
@@ -17,6 +18,7 @@ Examples:
   sterna run -m model.gguf --temperature 0 -n 64 'The capital of France is'
   sterna run --stop $'\\n' --seed 7 'My favourite colour is'
   sterna run -m base/ --adapter my-adapter/ 'Dear diary,'
+  sterna run --schema person.json 'A person as JSON: '
   git diff | sterna run -m bitnet-2b4t/ --truncate
   sterna run --json --logprobs 5 'Hello' | jq .timings";
 
@@ -40,6 +42,8 @@ pub struct Run {
     speculation: Speculation,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 /// Tokens unless asked otherwise: a base model may never end by itself.
@@ -48,11 +52,12 @@ const MAX_TOKENS: usize = 256;
 impl Run {
     pub fn run(self) -> anyhow::Result<()> {
         let mut request = self.sampling.request(Some(MAX_TOKENS))?;
-        let prompt = self.prompt.prompt()?;
+        let (prompt, form) = (self.prompt.prompt()?, self.form.read()?);
         interrupt::ends_program(|| {})?;
         let options = self.loading.options(self.context.ctx);
         let engine = self.model.load(&Options { speculation: !self.speculation.no_speculation, ..options })?;
         request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
+        request.grammar = form::compile(&engine, form.as_ref())?;
         Answer::print(&engine, request, self.sampling.json, self.stats)
     }
 }

@@ -67,6 +67,7 @@ impl SamplingArgs {
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             seed: self.seed.unwrap_or_else(random),
+            ..Sampling::default()
         };
         sampling.check().map_err(|error| Misuse(error.to_string()))?;
         let limit = self.max_tokens.map(|max| usize::try_from(max).unwrap_or(usize::MAX));

@@ -24,16 +24,16 @@ use sterna::{Error, Result};
 const MOST_STATES: usize = 50_000;
 
 /// What an answer must look like.
-#[derive(Clone, Copy, Debug)]
-pub enum Form<'a> {
+#[derive(Clone, Debug)]
+pub enum Form {
     /// A JSON value that is valid by this schema (<https://json-schema.org>, drafts up to 2020-12).
-    Schema(&'a Value),
+    Schema(Value),
     /// Any JSON object.
     Object,
     /// The whole answer matches this regular expression, without look-around and references.
-    Regex(&'a str),
+    Regex(String),
     /// llguidance's dialect of Lark.
-    Lark(&'a str),
+    Lark(String),
 }
 
 /// Compiles grammars for one vocabulary.
@@ -69,12 +69,12 @@ impl Grammars {
     ///
     /// # Errors
     /// If the form is malformed, uses something that cannot be enforced, or is too large.
-    pub fn compile(&self, form: Form<'_>) -> Result<Arc<dyn Grammar>> {
+    pub fn compile(&self, form: &Form) -> Result<Arc<dyn Grammar>> {
         let grammar = match form {
             Form::Schema(schema) => TopLevelGrammar::from_json_schema(written_one_way(schema)),
             Form::Object => TopLevelGrammar::from_json_schema(written_one_way(&json!({ "type": "object" }))),
             Form::Regex(regex) => TopLevelGrammar::from_regex(regex),
-            Form::Lark(lark) => TopLevelGrammar::from_lark(lark.to_owned()),
+            Form::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
         };
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
         matcher.compute_mask().map_err(refused)?;

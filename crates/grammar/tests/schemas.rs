@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sterna::engine::{Engine, Event, FinishReason, Options, Request, Sampling};
 use sterna_grammar::{Form, Grammars};
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded");
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
 struct Random(u64);
 
@@ -70,13 +70,13 @@ impl Model {
         Self { engine, grammars }
     }
 
-    fn request(&self, form: Form<'_>, seed: u64) -> sterna::Result<Request> {
+    fn request(&self, form: &Form, seed: u64) -> sterna::Result<Request> {
         let prompt = self.engine.tokenizer()?.encode("Once upon a time", true)?;
         let sampling = Sampling { temperature: 1.0, seed, ..Sampling::default() };
         Ok(Request { grammar: Some(self.grammars.compile(form)?), sampling, ..Request::new(prompt) })
     }
 
-    fn answer(&self, form: Form<'_>, seed: u64) -> (String, FinishReason) {
+    fn answer(&self, form: &Form, seed: u64) -> (String, FinishReason) {
         let request = self.request(form, seed).unwrap_or_else(|error| panic!("{form:?}: {error}"));
         read(self.engine.generate(request).expect("starts"))
     }
@@ -104,7 +104,7 @@ fn answers_are_valid_by_generated_schemas() {
             .iter()
             .map(|schema| {
                 seed += 1;
-                let request = model.request(Form::Schema(schema), seed);
+                let request = model.request(&Form::Schema(schema.clone()), seed);
                 let request = request.unwrap_or_else(|error| panic!("{schema}: {error}"));
                 (schema, model.engine.generate(request).expect("starts"))
             })
@@ -125,17 +125,17 @@ fn answers_are_valid_by_generated_schemas() {
 fn objects_expressions_and_grammars() {
     let model = Model::new();
     for seed in 0..5 {
-        let (answer, reason) = model.answer(Form::Object, seed);
+        let (answer, reason) = model.answer(&Form::Object, seed);
         if reason == FinishReason::Stop {
             assert!(serde_json::from_str::<Value>(&answer).expect("JSON").is_object(), "{answer}");
         }
-        let (answer, reason) = model.answer(Form::Regex("(yes|no), [0-9]{3}( 你好)?"), seed);
+        let (answer, reason) = model.answer(&Form::Regex("(yes|no), [0-9]{3}( 你好)?".into()), seed);
         let (word, rest) = answer.split_once(", ").expect("a comma");
         let digits = rest.strip_suffix(" 你好").unwrap_or(rest);
         assert!(["yes", "no"].contains(&word) && digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()));
         assert_eq!(reason, FinishReason::Stop);
         let lark = "start: pair (\";\" pair){2}\npair: /[a-z]{1,3}/ \"=\" /[0-9]/";
-        let (answer, _) = model.answer(Form::Lark(lark), seed);
+        let (answer, _) = model.answer(&Form::Lark(lark.into()), seed);
         assert_eq!(answer.split(';').filter(|pair| pair.contains('=')).count(), 3, "{answer}");
     }
 }
@@ -143,16 +143,16 @@ fn objects_expressions_and_grammars() {
 #[test]
 fn what_cannot_be_followed_is_refused() {
     let model = Model::new();
-    let refused = |form: Form<'_>| match model.grammars.compile(form) {
+    let refused = |form: Form| match model.grammars.compile(&form) {
         Ok(_) => panic!("{form:?} was accepted"),
         Err(error) => error.to_string(),
     };
     for schema in [json!(false), json!({ "type": "strange" }), json!({ "type": "string", "pattern": "(" })] {
-        assert!(refused(Form::Schema(&schema)).starts_with("the grammar of the answer: "));
+        assert!(refused(Form::Schema(schema)).starts_with("the grammar of the answer: "));
     }
-    assert!(refused(Form::Schema(&json!({ "not": { "type": "string" } }))).contains("not"));
-    refused(Form::Regex("a(?=b)"));
-    refused(Form::Lark("start: missing"));
+    assert!(refused(Form::Schema(json!({ "not": { "type": "string" } }))).contains("not"));
+    refused(Form::Regex("a(?=b)".into()));
+    refused(Form::Lark("start: missing".into()));
     let wide: serde_json::Map<_, _> = (0..40_000).map(|i| (format!("key {i}"), json!({ "type": "string" }))).collect();
-    refused(Form::Schema(&json!({ "type": "object", "properties": wide })));
+    refused(Form::Schema(json!({ "type": "object", "properties": wide })));
 }

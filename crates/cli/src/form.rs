@@ -1,0 +1,49 @@
+//! What an answer must look like: `--schema`, `--regex` and `--grammar`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use sterna::engine::{Engine, Grammar};
+use sterna_grammar::{Form, Grammars};
+
+use crate::output::Misuse;
+
+/// At most one of them.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+pub struct FormArgs {
+    /// Answer with JSON that is valid by the JSON schema in this file
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// Answer with text that matches this regular expression
+    #[arg(long, value_name = "PATTERN")]
+    regex: Option<String>,
+    /// Answer with text that follows the Lark grammar in this file
+    #[arg(long, value_name = "FILE")]
+    grammar: Option<PathBuf>,
+}
+
+impl FormArgs {
+    /// Reads the files.
+    pub fn read(&self) -> anyhow::Result<Option<Form>> {
+        let file = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+        Ok(match (&self.schema, &self.regex, &self.grammar) {
+            (Some(path), ..) => {
+                let schema = serde_json::from_str(&file(path)?);
+                Some(Form::Schema(schema.map_err(|error| anyhow::anyhow!("{}: no JSON: {error}", path.display()))?))
+            }
+            (_, Some(regex), _) => Some(Form::Regex(regex.clone())),
+            (_, _, Some(path)) => Some(Form::Lark(file(path)?)),
+            _ => None,
+        })
+    }
+}
+
+/// The grammar of a form for a model's vocabulary.
+pub fn compile(engine: &Engine, form: Option<&Form>) -> anyhow::Result<Option<Arc<dyn Grammar>>> {
+    let Some(form) = form else { return Ok(None) };
+    let compiled = Grammars::new(engine)?.compile(form);
+    Ok(Some(compiled.map_err(|error| Misuse(error.to_string()))?))
+}
