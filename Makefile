@@ -71,9 +71,9 @@ fuzz:
 		$(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
 	done
 
-# Cargo keeps the sources that it unpacked for a path and a version, and would build against an older clone's.
+# Cargo keeps what it unpacked and built for a path and a version, and would build against an older state of it.
 package:
-	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna*
+	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna* $(or $(CARGO_TARGET_DIR),target)/package
 	$(CARGO) package --workspace --allow-dirty
 
 # Needs the Python packages that testdata/golden/README.md names.
