@@ -72,8 +72,9 @@ fuzz:
 	done
 
 # Cargo keeps what it unpacked and built for a path and a version, and would build against an older state of it.
+package: BUILT = $(or $(CARGO_TARGET_DIR),target)
 package:
-	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna* $(or $(CARGO_TARGET_DIR),target)/package
+	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna* $(BUILT)/package $(BUILT)/debug/.fingerprint/sterna*
 	$(CARGO) package --workspace --allow-dirty
 
 # Needs the Python packages that testdata/golden/README.md names.
