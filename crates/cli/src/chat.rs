@@ -59,17 +59,14 @@ impl Chat {
         let options = self.loading.options(self.context.ctx);
         let options = Options { speculation: !self.speculation.no_speculation, ..options };
         let form = self.form.read()?;
-        let Some(message) = message else {
-            if self.sampling.json {
-                bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
-            }
-            let engine = self.model.load(&options)?;
-            let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
-            return Repl::new(engine, request, self.system)?.run();
-        };
-        interrupt::ends_program(|| {})?;
+        if message.is_some() {
+            interrupt::ends_program(|| {})?;
+        } else if self.sampling.json {
+            bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
+        }
         let engine = self.model.load(&options)?;
         let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
+        let Some(message) = message else { return Repl::new(engine, request, self.system)?.run() };
         let mut conversation = Conversation::new(self.system);
         conversation.say("user", message);
         let prompt = conversation.prompt(&engine)?;

@@ -155,16 +155,15 @@ impl<'a> Scheduler<'a> {
         // For each sequence, how many draws it has now.
         let mut draws = Vec::new();
         self.retire(|sequence| {
-            let rows = match sequence.drawable(wait) {
-                Ok(rows) => rows.map_or(&[][..], Rows::data).to_vec(),
+            let draws_now = match sequence.drawable(wait) {
+                Ok(rows) => rows.map(|rows| hidden.extend_from_slice(rows.data())).is_some(),
                 Err(error) => {
                     sequence.fail(error);
                     return true;
                 }
             };
-            let asked = if rows.is_empty() { Vec::new() } else { sequence.wanted(vocab) };
+            let asked = if draws_now { sequence.wanted(vocab) } else { Vec::new() };
             draws.push(asked.len());
-            hidden.extend(rows);
             wanted.extend(asked);
             false
         });
