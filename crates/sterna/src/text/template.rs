@@ -5,6 +5,7 @@ use std::io;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
+use serde_json::{Value as Json, json};
 
 use crate::checkpoint::{GgufVocabulary, TextFiles};
 use crate::{Error, Result};
@@ -29,12 +30,13 @@ pub struct Message {
 /// A model's way of writing a conversation.
 ///
 /// The template is compiled once. It sees what transformers gives it: `messages`, `add_generation_prompt`, `bos_token`,
-/// `eos_token`, `tools` (none) and `documents` (none), `raise_exception`, `strftime_now` (in UTC) and `tojson` without
+/// `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now` (in UTC) and `tojson` without
 /// HTML escapes. Its instructions and its output are limited, so that a hostile template cannot hang; strings that it
 /// builds in variables and never prints are not.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special: Vec<(&'static str, String)>,
+    knows_tools: bool,
 }
 
 impl ChatTemplate {
@@ -63,7 +65,8 @@ impl ChatTemplate {
         });
         environment.add_filter("tojson", to_json);
         environment.add_template_owned("chat", without_generation_tags(source)).map_err(explain)?;
-        Ok(Self { environment, special })
+        let names = environment.get_template("chat").map_err(explain)?.undeclared_variables(false);
+        Ok(Self { environment, special, knows_tools: names.contains("tools") })
     }
 
     /// Renders the conversation, with the opening of the next answer if `add_generation_prompt`.
@@ -71,18 +74,22 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the template's own words if it refuses the conversation, or if it does too much.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let value = |message: &Message| json!({ "role": message.role, "content": message.content });
+        self.render_values(&messages.iter().map(value).collect::<Vec<_>>(), &[], add_generation_prompt)
+    }
+
+    /// The same for messages with more than text, and with functions that the model may call, as templates expect them
+    /// (<https://huggingface.co/docs/transformers/chat_templating>).
+    pub fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * messages.len() as u64));
-        let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
+        environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * (messages.len() + tools.len()) as u64));
+        let bytes: usize = messages.iter().chain(tools).map(length).sum();
         let mut output = Limited { text: Vec::new(), left: OUTPUT.saturating_add(bytes.saturating_mul(2)) };
         let template = environment.get_template("chat").map_err(explain)?;
-        let message = |message: &Message| {
-            Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
-        };
         let context = context! {
-            messages => messages.iter().map(message).collect::<Value>(),
+            messages => Value::from_serialize(messages),
             add_generation_prompt,
-            tools => Value::from(()),
+            tools => if tools.is_empty() { Value::from(()) } else { Value::from_serialize(tools) },
             documents => Value::from(()),
             ..Value::from_pairs(self.special.iter().map(|(name, token)| (*name, token.as_str())))
         };
@@ -90,12 +97,20 @@ impl ChatTemplate {
         String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
     }
 
+    /// Whether it shows functions to the model.
+    pub fn knows_tools(&self) -> bool {
+        self.knows_tools
+    }
+
     /// Renders and encodes; BOS stands exactly once at the start if the model uses one, whether the template prints it or
     /// not. Special tokens written in the messages are recognised, as Hugging Face does.
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-        let mut ids = tokenizer.encode(&self.render(messages, true)?, false)?;
-        tokenizer.begin(&mut ids);
-        Ok(ids)
+        begun(tokenizer, &self.render(messages, true)?)
+    }
+
+    /// The same as of [`render_values`](Self::render_values).
+    pub fn encode_values(&self, tokenizer: &Tokenizer, messages: &[Json], tools: &[Json]) -> Result<Vec<u32>> {
+        begun(tokenizer, &self.render_values(messages, tools, true)?)
     }
 }
 
@@ -103,6 +118,23 @@ impl std::fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ChatTemplate").field("special", &self.special).finish_non_exhaustive()
     }
+}
+
+/// Bytes of the texts in a value.
+fn length(value: &Json) -> usize {
+    match value {
+        Json::String(text) => text.len(),
+        Json::Array(values) => values.iter().map(length).sum(),
+        Json::Object(fields) => fields.iter().map(|(name, value)| name.len() + length(value)).sum(),
+        _ => 8,
+    }
+}
+
+/// A rendered prompt as ids; BOS stands exactly once at the start if the model uses one.
+fn begun(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
+    let mut ids = tokenizer.encode(prompt, false)?;
+    tokenizer.begin(&mut ids);
+    Ok(ids)
 }
 
 /// The template as the checkpoint stores it.

@@ -1,0 +1,71 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sterna::engine::{Engine, Grammar, Sampling};
+use sterna_grammar::{Form, Grammars};
+
+use crate::error::Refusal;
+use crate::metrics::Metrics;
+use crate::{Error, Settings};
+
+/// The model, how it is served, and what was counted.
+pub struct App {
+    pub engine: Engine,
+    pub grammars: Grammars,
+    pub settings: Settings,
+    pub metrics: Metrics,
+    /// When the server started, in seconds of Unix time: its model's "created".
+    pub started: u64,
+    /// Makes ids of answers differ, and seeds of requests that name none.
+    requests: AtomicU64,
+}
+
+impl App {
+    pub fn new(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
+        settings.check()?;
+        let grammars = Grammars::new(&engine)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let requests = AtomicU64::new(now.as_nanos() as u64);
+        let app = Self { engine, grammars, settings, metrics: Metrics::new(), started: now.as_secs(), requests };
+        Ok(Arc::new(app))
+    }
+
+    /// A number that no other request of this server has.
+    pub fn number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// An id like OpenAI's: `chatcmpl-1a2b…`.
+    pub fn id(&self, prefix: &str) -> String {
+        format!("{prefix}-{:016x}", self.number().wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Whether a request names the model that is here, or none.
+    pub fn check_model(&self, name: Option<&str>) -> Result<(), Refusal> {
+        let ours = &self.settings.model;
+        match name {
+            Some(name) if name != ours && name.strip_suffix(":latest") != Some(ours) => Err(Refusal::model(name, ours)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compiles a grammar beside the threads that serve: a large one takes a while.
+    pub async fn compile(self: &Arc<Self>, form: Form) -> Result<Option<Arc<dyn Grammar>>, Refusal> {
+        let app = self.clone();
+        let compiled = tokio::task::spawn_blocking(move || app.grammars.compile(&form)).await;
+        compiled.map_err(|_| Refusal::stopping())?.map(Some).map_err(Refusal::from)
+    }
+
+    /// How tokens are drawn unless a request says otherwise: OpenAI's defaults.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: 1.0, seed: self.number(), ..Sampling::default() }
+    }
+}
+
+/// Seconds of Unix time.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,113 @@
+//! Bodies of requests: JSON, of the type that the endpoint takes, or an error that names the field.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use crate::error::Refusal;
+use crate::sampling::Drawing;
+
+/// How long a client may take to send a body.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The body of a request, read as JSON.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let json = is_json(request.headers());
+        let bytes = timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(|_| {
+            Refusal::status(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")
+        })?;
+        let bytes = bytes.map_err(|rejection| {
+            let message = match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => "the request is larger than this server takes".into(),
+                _ => rejection.body_text(),
+            };
+            Refusal::status(rejection.status(), message)
+        })?;
+        if !json {
+            let message = "send the request as JSON, with the header Content-Type: application/json";
+            return Err(Refusal::status(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The body of a request that also says how tokens are drawn.
+pub struct Asked<T> {
+    /// What is asked.
+    pub request: T,
+    /// The fields of [`Drawing`], which may stand beside it.
+    pub drawing: Drawing,
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Body(Object(fields)) = Body::from_request(request, state).await?;
+        let (drawing, request) = fields.into_iter().partition(|(name, _)| Drawing::FIELDS.contains(&name.as_str()));
+        Ok(Self { request: typed(Value::Object(request))?, drawing: typed(Value::Object(drawing))? })
+    }
+}
+
+/// A JSON object.
+#[derive(Deserialize)]
+struct Object(Map<String, Value>);
+
+/// Reads JSON; an error names the field.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|error| Refusal::invalid(format!("the request is no JSON: {error}")))?;
+    typed(value)
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            "." => Refusal::invalid(error.into_inner().to_string()),
+            _ => Refusal::field(path.clone(), format!("{path}: {}", error.into_inner())),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Thing {
+        #[allow(dead_code, reason = "only read")]
+        list: Vec<u32>,
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let refused = |text: &str| parse::<Thing>(text.as_bytes()).expect_err("wrong");
+        assert!(refused("{").message.starts_with("the request is no JSON"));
+        let wrong = refused(r#"{"list": [1, "x"]}"#);
+        assert_eq!(wrong.param.as_deref(), Some("list[1]"));
+        assert!(wrong.message.starts_with("list[1]: invalid type: string \"x\""), "{}", wrong.message);
+        assert!(refused(r#"{"lists": []}"#).message.contains("unknown field `lists`"));
+        assert!(refused(r#"{"list": []} {}"#).message.contains("trailing characters"));
+        assert!(parse::<Thing>(br#"{"list": []}"#).is_ok());
+    }
+}

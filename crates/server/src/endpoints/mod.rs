@@ -1,0 +1,101 @@
+//! What can be asked for. A new endpoint is a file here and a line in [`ENDPOINTS`].
+
+mod chat;
+mod health;
+mod models;
+mod page;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::IntoResponse;
+use axum::routing::MethodRouter;
+use axum::{Json, Router};
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::access;
+use crate::app::App;
+use crate::error::Refusal;
+
+/// Something that can be asked for.
+pub struct Endpoint {
+    /// Its path.
+    pub path: &'static str,
+    /// "get" or "post".
+    pub method: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The body that it takes, if it takes one.
+    pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// What it answers: its media type, and its form if that is JSON.
+    pub answer: Answer,
+    route: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// What an endpoint answers.
+pub struct Answer {
+    /// "application/json", ….
+    pub media: &'static str,
+    /// The form of JSON.
+    pub schema: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// Whether it also answers with events while they come, if the request asks for that: their media type.
+    pub events: Option<&'static str>,
+}
+
+/// All of them.
+pub static ENDPOINTS: &[Endpoint] = &[chat::ENDPOINT, models::ENDPOINT, health::HEALTH, health::READY, health::METRICS];
+
+/// The routes of all endpoints, and what stands before them.
+pub fn router(app: &Arc<App>) -> Router {
+    let routes = ENDPOINTS.iter().fold(Router::new(), |router, each| router.route(each.path, (each.route)()));
+    routes
+        .route("/openapi.json", axum::routing::get(async || Json(document())))
+        .merge(page::routes())
+        .fallback(async || Refusal::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
+        .method_not_allowed_fallback(async || {
+            let message = "this path takes another method; /openapi.json says which";
+            Refusal::status(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+        })
+        .layer(DefaultBodyLimit::max(app.settings.body_bytes))
+        .layer(middleware::from_fn_with_state(app.clone(), access::check))
+        .with_state(app.clone())
+}
+
+/// What the server takes and answers, as OpenAPI 3.1 describes it.
+pub fn document() -> Value {
+    let mut generator = schemars::generate::SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .into_generator();
+    let mut paths = Map::new();
+    for endpoint in ENDPOINTS {
+        let mut operation = json!({ "summary": endpoint.summary, "responses": {} });
+        if let Some(request) = endpoint.request {
+            let schema = request(&mut generator);
+            operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        }
+        let schema = endpoint.answer.schema.map_or(json!({}), |schema| json!({ "schema": schema(&mut generator) }));
+        let mut content = json!({ endpoint.answer.media: schema });
+        if let Some(events) = endpoint.answer.events {
+            content[events] = json!({});
+        }
+        operation["responses"]["200"] = json!({ "description": "The answer", "content": content });
+        let refusal = json!({ "description": "What is wrong", "content": { "application/json": {} } });
+        operation["responses"]["default"] = refusal;
+        paths.entry(endpoint.path).or_insert(json!({}))[endpoint.method] = operation;
+    }
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Sterna", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": { "schemas": schemas, "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } } },
+    })
+}
+
+/// The schema of a body that has the fields of both.
+fn both(one: Schema, other: Schema) -> Schema {
+    schemars::json_schema!({ "allOf": [one, other] })
+}

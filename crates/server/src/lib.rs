@@ -1,0 +1,28 @@
+//! A server of one model: OpenAI's API, Ollama's, and a chat page.
+//!
+//! ```text
+//! socket ─► listen (TLS, limits) ─► access (Host, Origin, key) ─► endpoints ─► prompt, sampling, grammar
+//!                                                                                       │ Request
+//! client ◄─ JSON, or events while they come ◄─ endpoints ◄─ Answer ◄── engine thread ◄──┘
+//! ```
+//! An endpoint is a file in `endpoints` and a line in [`endpoints::ENDPOINTS`].
+#![forbid(unsafe_code)]
+
+mod access;
+mod answer;
+mod app;
+mod body;
+pub mod endpoints;
+mod error;
+mod listen;
+mod metrics;
+mod prompt;
+mod sampling;
+mod settings;
+mod stream;
+mod tools;
+mod turn;
+
+pub use error::Error;
+pub use listen::Server;
+pub use settings::{Settings, Tls};

@@ -1,0 +1,148 @@
+//! Sockets: connections come in, with or without TLS, and are ended in order.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use sterna::engine::Engine;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::app::App;
+use crate::endpoints;
+use crate::{Error, Settings, Tls};
+
+/// How long a client may take for its part of the TLS handshake, and for the headers of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of the headers of a request.
+const HEADERS: usize = 64 << 10;
+
+/// A server that listens.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Listens. Connections wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// For settings that cannot be served, an address that is taken, certificates that cannot be used, and models without
+    /// a tokenizer.
+    pub async fn bind(engine: Engine, settings: Settings) -> Result<Self, Error> {
+        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+        let address = SocketAddr::new(settings.host, settings.port);
+        let app = App::new(engine, settings)?;
+        let taken = |source| Error::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(taken)?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address, tls, app })
+    }
+
+    /// Address and port in use.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address for people and clients.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Serves until `stop`, then finishes what runs, for [`Settings::grace`] at most.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { listener, tls, app, .. } = self;
+        let (router, places) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
+        let connections = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            let (stream, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: others must end first.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (tls, router, watcher) = (tls.clone(), router.clone(), connections.watcher());
+            tokio::spawn(async move {
+                match tls {
+                    None => serve(stream, router, watcher).await,
+                    Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, router, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+                        Err(_) => tracing::debug!("no TLS in time"),
+                    },
+                }
+                drop(place);
+            });
+        }
+        drop(listener);
+        tracing::info!(running = app.metrics.busy(), "stopping");
+        if timeout(app.settings.grace, connections.shutdown()).await.is_err() {
+            tracing::warn!(running = app.metrics.busy(), "stopped before all answers were finished");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    // Tokens are small and should not wait for each other.
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADERS as u32).max_concurrent_streams(128);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |problem: String| Error::Tls { path, problem }
+    };
+    let open = |path: &Path| File::open(path).map(BufReader::new).map_err(|error| wrong(path)(error.to_string()));
+    let certificates = CertificateDer::pem_reader_iter(open(&tls.cert)?).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| wrong(&tls.cert)(format!("no certificate in PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(wrong(&tls.cert)("holds no certificate; it begins with -----BEGIN CERTIFICATE-----".into()));
+    }
+    let key = PrivateKeyDer::from_pem_reader(open(&tls.key)?);
+    let key = key.map_err(|error| wrong(&tls.key)(format!("no private key in PEM: {error}")))?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key);
+    let mut config = config.map_err(|error| wrong(&tls.key)(format!("does not fit the certificate: {error}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

@@ -1,0 +1,352 @@
+//! Functions that a model may call: how they are shown to it, and its calls found in what it writes.
+//!
+//! Models whose chat template knows `tools` see them in its way. To others they are described in the system message, and
+//! calls are written as Qwen's and Hermes' models write them:
+//!
+//! ```text
+//! <tool_call>
+//! {"name": "weather", "arguments": {"city": "Oslo"}}
+//! </tool_call>
+//! ```
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::error::Refusal;
+
+const OPEN: &str = "<tool_call>";
+const CLOSE: &str = "</tool_call>";
+/// Functions of a request.
+const MOST: usize = 128;
+
+/// A function that the model may call.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Tool {
+    /// The only kind there is.
+    Function {
+        /// Its name and what it takes.
+        function: Function,
+    },
+}
+
+/// Name and arguments of a function.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Function {
+    /// Letters, digits, `_` and `-`, 64 at most.
+    pub name: String,
+    /// What it does, for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// JSON schema of its arguments, an object.
+    #[serde(default = "nothing")]
+    pub parameters: Map<String, Value>,
+    /// Whether the arguments must be valid by the schema; they are in calls that the request requires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+}
+
+fn nothing() -> Map<String, Value> {
+    Map::from_iter([("type".into(), "object".into()), ("properties".into(), json!({}))])
+}
+
+/// Whether functions are called.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Choice {
+    /// "none", "auto" (the model decides) or "required".
+    Mode(Mode),
+    /// This function.
+    One(One),
+}
+
+/// Whether the model calls functions.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It does not, and does not see them.
+    None,
+    /// It may.
+    Auto,
+    /// It must.
+    Required,
+}
+
+/// The function that must be called.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum One {
+    /// By name.
+    Function {
+        /// Its name.
+        function: Name,
+    },
+}
+
+/// A function's name.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Name {
+    /// One of the request's functions.
+    pub name: String,
+}
+
+/// The functions of a request, and which of them must be called.
+#[derive(Clone, Debug, Default)]
+pub struct Toolbox {
+    functions: Vec<Function>,
+    /// Some call is required.
+    pub required: bool,
+    /// More than one call is allowed.
+    pub parallel: bool,
+}
+
+impl Toolbox {
+    /// The functions that a request leaves to the model.
+    pub fn new(tools: Vec<Tool>, choice: Option<Choice>, parallel: bool) -> Result<Self, Refusal> {
+        if tools.len() > MOST {
+            return Err(Refusal::field("tools", format!("tools has {} functions; {MOST} are allowed", tools.len())));
+        }
+        let mut functions: Vec<Function> = tools.into_iter().map(|Tool::Function { function }| function).collect();
+        for (at, Function { name, .. }) in functions.iter().enumerate() {
+            let sign = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            if !(1..=64).contains(&name.len()) || !name.bytes().all(sign) {
+                let field = format!("tools[{at}].function.name");
+                return Err(Refusal::field(field, format!("{name:?} is no name of a function: letters, digits, _ and -")));
+            }
+        }
+        let required = match choice {
+            None | Some(Choice::Mode(Mode::Auto)) => false,
+            Some(Choice::Mode(Mode::None)) => {
+                functions.clear();
+                false
+            }
+            Some(Choice::Mode(Mode::Required)) => true,
+            Some(Choice::One(One::Function { function })) => {
+                functions.retain(|each| each.name == function.name);
+                true
+            }
+        };
+        if required && functions.is_empty() {
+            return Err(Refusal::field("tool_choice", "tool_choice asks for a function that tools does not have"));
+        }
+        Ok(Self { functions, required, parallel })
+    }
+
+    /// Whether there is nothing to call.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// As templates expect them.
+    pub fn for_template(&self) -> Vec<Value> {
+        self.functions.iter().map(|function| json!({ "type": "function", "function": function })).collect()
+    }
+
+    /// As text, for models whose template does not know functions.
+    pub fn described(&self) -> String {
+        let functions: Vec<String> = self.for_template().iter().map(Value::to_string).collect();
+        format!(
+            "You can call these functions:\n{}\n\nTo call one, write only\n{OPEN}\n{{\"name\": NAME, \"arguments\": \
+             ARGUMENTS}}\n{CLOSE}\nwith its name and a JSON object of its arguments. What it returns will be in the next \
+             message, between <tool_response> and </tool_response>.",
+            functions.join("\n")
+        )
+    }
+
+    /// The grammar of an answer that calls functions and says nothing else.
+    pub fn lark(&self) -> String {
+        let call = |function: &Function| {
+            json!({
+                "type": "object",
+                "properties": { "name": { "const": function.name }, "arguments": function.parameters },
+                "required": ["name", "arguments"],
+                "additionalProperties": false,
+            })
+        };
+        let calls: Vec<Value> = self.functions.iter().map(call).collect();
+        let schema = json!({
+            "anyOf": calls,
+            "x-guidance": { "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " },
+        });
+        let repeated = if self.parallel { "(\"\\n\" call){0,15}" } else { "" };
+        format!("start: call {repeated}\ncall: \"{OPEN}\\n\" body \"\\n{CLOSE}\"\nbody: %json {schema}\n")
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.functions.iter().any(|function| function.name == name)
+    }
+}
+
+/// A call that the model wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub name: String,
+    /// A JSON object, as text.
+    pub arguments: String,
+}
+
+/// How a call stands in a conversation that a template without functions writes.
+pub fn written(name: &str, arguments: &Value) -> String {
+    format!("{OPEN}\n{}\n{CLOSE}", json!({ "name": name, "arguments": arguments }))
+}
+
+/// What a function returned, likewise.
+pub fn returned(content: &str) -> String {
+    format!("<tool_response>\n{content}\n</tool_response>")
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    Text(String),
+    Call(Call),
+}
+
+/// Finds calls in an answer while it comes.
+pub struct Calls {
+    tools: Arc<Toolbox>,
+    /// What may be the beginning of a call, or is within one.
+    held: String,
+    /// Whether anything was said before.
+    begun: bool,
+}
+
+impl Calls {
+    pub fn new(tools: Arc<Toolbox>) -> Self {
+        Self { tools, held: String::new(), begun: false }
+    }
+
+    /// The parts that are complete with `text`.
+    pub fn push(&mut self, text: &str) -> Vec<Part> {
+        if self.tools.is_empty() {
+            return if text.is_empty() { vec![] } else { vec![Part::Text(text.into())] };
+        }
+        self.held.push_str(text);
+        let mut parts = Vec::new();
+        loop {
+            let start = self.held.trim_start();
+            if start.is_empty() || !self.begun && start.starts_with('{') {
+                // Nothing yet, or a call without marks, as Llama's models write it: the end decides.
+                return parts;
+            }
+            if let Some(rest) = start.strip_prefix(OPEN) {
+                let Some((inside, after)) = rest.split_once(CLOSE) else { return parts };
+                let call = self.call(inside);
+                let after = after.to_owned();
+                let whole = &start[..start.len() - after.len()];
+                parts.push(call.map_or_else(|| Part::Text(whole.to_owned()), Part::Call));
+                self.begun = true;
+                self.held = after;
+                continue;
+            }
+            let safe = self.held.find(OPEN).unwrap_or_else(|| self.held.len() - begins(&self.held));
+            if safe == 0 {
+                return parts;
+            }
+            parts.push(Part::Text(self.held.drain(..safe).collect()));
+            self.begun = true;
+        }
+    }
+
+    /// What is left at the end of the answer.
+    pub fn finish(&mut self) -> Option<Part> {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() || self.begun && held.trim().is_empty() {
+            return None;
+        }
+        let inside = held.trim().trim_start_matches(OPEN);
+        Some(self.call(inside).map_or(Part::Text(held.clone()), Part::Call))
+    }
+
+    /// The call that a text is, if it is one of a known function.
+    fn call(&self, text: &str) -> Option<Call> {
+        let value: Value = serde_json::from_str(text.trim()).ok()?;
+        let name = value.get("name")?.as_str().filter(|name| self.tools.has(name))?;
+        let arguments = value.get("arguments").or_else(|| value.get("parameters"))?;
+        arguments.is_object().then(|| Call { name: name.into(), arguments: arguments.to_string() })
+    }
+}
+
+/// Bytes at the end of a text that may be the beginning of a mark.
+fn begins(text: &str) -> usize {
+    (1..OPEN.len()).rev().find(|len| text.ends_with(&OPEN[..*len])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toolbox() -> Toolbox {
+        let tools = json!([{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }]);
+        Toolbox::new(serde_json::from_value(tools).expect("tools"), None, true).expect("fine")
+    }
+
+    /// All parts, texts joined, whatever pieces the answer comes in.
+    fn parts(answer: &str) -> Vec<Part> {
+        let tools = Arc::new(toolbox());
+        let of = |size: usize| {
+            let mut calls = Calls::new(tools.clone());
+            let pieces: Vec<char> = answer.chars().collect();
+            let mut all: Vec<Part> = pieces.chunks(size).flat_map(|piece| calls.push(&String::from_iter(piece))).collect();
+            all.extend(calls.finish());
+            all.into_iter().fold(Vec::new(), |mut joined: Vec<Part>, part| {
+                match (joined.last_mut(), part) {
+                    (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+                    (_, part) => joined.push(part),
+                }
+                joined
+            })
+        };
+        let whole = of(usize::MAX);
+        (1..9).for_each(|size| assert_eq!(of(size), whole, "pieces of {size} of {answer:?}"));
+        whole
+    }
+
+    fn call(city: &str) -> Part {
+        Part::Call(Call { name: "weather".into(), arguments: json!({ "city": city }).to_string() })
+    }
+
+    #[test]
+    fn calls_are_found_and_text_is_kept() {
+        let oslo = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+        assert_eq!(parts(oslo), [call("Oslo")]);
+        assert_eq!(parts(&format!("I look. {oslo}\n{}", oslo.replace("Oslo", "Rome"))), [
+            Part::Text("I look. ".into()),
+            call("Oslo"),
+            call("Rome")
+        ]);
+        assert_eq!(parts("{\"name\": \"weather\", \"parameters\": {\"city\": \"Oslo\"}}"), [call("Oslo")]);
+        assert_eq!(parts("a < b <tool> x <tool_c"), [Part::Text("a < b <tool> x <tool_c".into())]);
+        assert_eq!(parts("{\"city\": 1}"), [Part::Text("{\"city\": 1}".into())]);
+        assert_eq!(parts(""), []);
+    }
+
+    #[test]
+    fn what_is_no_call_is_text() {
+        for text in [
+            "<tool_call>\n{\"name\": \"other\", \"arguments\": {}}\n</tool_call>",
+            "<tool_call>{\"name\": \"weather\"}</tool_call>",
+            "<tool_call>weather</tool_call>",
+            "<tool_call>\n{\"name\": \"weather\", \"argu",
+        ] {
+            assert_eq!(parts(text), [Part::Text(text.into())]);
+        }
+    }
+
+    #[test]
+    fn choices_leave_functions_or_refuse() {
+        let tools = || toolbox().functions.into_iter().map(|function| Tool::Function { function }).collect::<Vec<_>>();
+        let choice = |value: Value| Some(serde_json::from_value(value).expect("a choice"));
+        let of = |value| Toolbox::new(tools(), choice(value), true);
+        assert!(of(json!("none")).expect("fine").is_empty());
+        assert!(of(json!("required")).expect("fine").required);
+        assert!(of(json!({ "type": "function", "function": { "name": "weather" } })).expect("fine").required);
+        assert!(of(json!({ "type": "function", "function": { "name": "x" } })).is_err());
+        assert!(Toolbox::new(vec![], choice(json!("required")), true).is_err());
+    }
+}
