@@ -17,6 +17,7 @@ mod output;
 mod repl;
 mod run;
 mod sampling;
+mod serve;
 mod shapes;
 mod tokenize;
 mod train;
@@ -45,6 +46,7 @@ Examples:
   sterna run 'Once upon a time'                   continue a text
   sterna chat -m bitnet-2b4t/ 'Why is the sky blue?'
   cat notes.txt | sterna run -m model.gguf        the prompt comes from a pipe
+  sterna serve                                    an endpoint for other programs, and a chat page
   sterna info -m model.gguf                       what is in a file
   sterna bench --shape bitnet-b1.58-2b-4t         how fast this machine runs a released model; no download
   sterna run --help                               options and examples of one command
@@ -64,6 +66,7 @@ struct Cli {
 enum Verb {
     Run(run::Run),
     Chat(chat::Chat),
+    Serve(serve::Serve),
     Info(info::Info),
     Tokenize(tokenize::Tokenize),
     Logits(logits::Logits),
@@ -78,6 +81,7 @@ impl Verb {
         match self {
             Self::Run(verb) => verb.run(),
             Self::Chat(verb) => verb.run(),
+            Self::Serve(verb) => verb.run(),
             Self::Info(verb) => verb.run(),
             Self::Tokenize(verb) => verb.run(),
             Self::Logits(verb) => verb.run(),

@@ -27,7 +27,8 @@ pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let scheme = if secure { "https" } else { "http" };
     let same = |origin: &HeaderValue| host.as_ref().is_some_and(|host| origin == format!("{scheme}://{host}").as_str());
     let foreign = origin.as_ref().filter(|origin| !same(origin));
-    let allowed = foreign.is_none_or(|origin| app.settings.origins.iter().any(|one| one == "*" || origin == one.as_str()));
+    let allowed =
+        foreign.is_none_or(|origin| app.settings.origins.iter().any(|one| one == "*" || origin == one.as_str()));
     if !allowed {
         let message = "pages of this origin may not ask; allow it with --origin";
         return Refusal::status(StatusCode::FORBIDDEN, message).into_response();

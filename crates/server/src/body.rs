@@ -24,9 +24,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let json = is_json(request.headers());
-        let bytes = timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(|_| {
-            Refusal::status(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")
-        })?;
+        let bytes = timeout(PATIENCE, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| Refusal::status(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"))?;
         let bytes = bytes.map_err(|rejection| {
             let message = match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => "the request is larger than this server takes".into(),

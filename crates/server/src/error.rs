@@ -89,7 +89,10 @@ impl Refusal {
 
     pub fn full() -> Self {
         let message = "too many requests are waiting; try again later";
-        Self { code: Some("rate_limit_exceeded"), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message) }
+        Self {
+            code: Some("rate_limit_exceeded"),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+        }
     }
 
     pub fn stopping() -> Self {

@@ -70,10 +70,11 @@ impl Metrics {
 
     /// Lets a request in, unless `queue` others wait.
     pub fn enter(&self, queue: usize) -> Result<Place, Refusal> {
-        let place = Place { counts: self.counts.clone(), since: Instant::now(), last: None, outcome: "cancelled" };
+        let mut place = Place { counts: self.counts.clone(), since: Instant::now(), last: None, outcome: "cancelled" };
         // Counted before it is looked at: of two that come at once, both are seen.
         if place.counts.waiting.inc() >= i64::try_from(queue).unwrap_or(i64::MAX) {
-            return Err(Refusal::full()).inspect_err(|_| drop(Place { outcome: "refused", ..place }));
+            place.outcome = "refused";
+            return Err(Refusal::full());
         }
         Ok(place)
     }
@@ -134,7 +135,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.last.is_some() { self.counts.writing.dec() } else { self.counts.waiting.dec() };
+        if self.last.is_some() {
+            self.counts.writing.dec()
+        } else {
+            self.counts.waiting.dec()
+        };
         self.counts.answers.get_or_create(&Outcome { outcome: self.outcome }).inc();
     }
 }

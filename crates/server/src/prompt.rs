@@ -24,11 +24,11 @@ pub struct Message {
     #[serde(default)]
     pub tool_call_id: Option<String>,
     /// A name for the speaker; models do not see it.
-    #[serde(default)]
-    pub name: Option<String>,
+    #[serde(default, rename = "name")]
+    pub _name: Option<String>,
     /// As clients send back what they got; not read.
-    #[serde(default)]
-    pub refusal: Option<String>,
+    #[serde(default, rename = "refusal")]
+    pub _refusal: Option<String>,
 }
 
 /// Who says a message.
@@ -152,9 +152,7 @@ fn value(at: usize, message: &Message, native: bool) -> Result<Value, Refusal> {
         Role::Tool => json!({ "role": "user", "content": tools::returned(&text) }),
         Role::Assistant if calls.is_empty() => json!({ "role": "assistant", "content": text }),
         Role::Assistant if native => {
-            let call = |(id, name, arguments): &(&String, &str, Value)| {
-                json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-            };
+            let call = |(id, name, arguments): &(&String, &str, Value)| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
             json!({ "role": "assistant", "content": text, "tool_calls": calls.iter().map(call).collect::<Vec<_>>() })
         }
         Role::Assistant => {

@@ -116,7 +116,10 @@ impl Toolbox {
             let sign = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
             if !(1..=64).contains(&name.len()) || !name.bytes().all(sign) {
                 let field = format!("tools[{at}].function.name");
-                return Err(Refusal::field(field, format!("{name:?} is no name of a function: letters, digits, _ and -")));
+                return Err(Refusal::field(
+                    field,
+                    format!("{name:?} is no name of a function: letters, digits, _ and -"),
+                ));
             }
         }
         let required = match choice {
@@ -282,7 +285,8 @@ mod tests {
     use super::*;
 
     fn toolbox() -> Toolbox {
-        let tools = json!([{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }]);
+        let tools =
+            json!([{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }]);
         Toolbox::new(serde_json::from_value(tools).expect("tools"), None, true).expect("fine")
     }
 
@@ -292,7 +296,8 @@ mod tests {
         let of = |size: usize| {
             let mut calls = Calls::new(tools.clone());
             let pieces: Vec<char> = answer.chars().collect();
-            let mut all: Vec<Part> = pieces.chunks(size).flat_map(|piece| calls.push(&String::from_iter(piece))).collect();
+            let mut all: Vec<Part> =
+                pieces.chunks(size).flat_map(|piece| calls.push(&String::from_iter(piece))).collect();
             all.extend(calls.finish());
             all.into_iter().fold(Vec::new(), |mut joined: Vec<Part>, part| {
                 match (joined.last_mut(), part) {
@@ -315,11 +320,10 @@ mod tests {
     fn calls_are_found_and_text_is_kept() {
         let oslo = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
         assert_eq!(parts(oslo), [call("Oslo")]);
-        assert_eq!(parts(&format!("I look. {oslo}\n{}", oslo.replace("Oslo", "Rome"))), [
-            Part::Text("I look. ".into()),
-            call("Oslo"),
-            call("Rome")
-        ]);
+        assert_eq!(
+            parts(&format!("I look. {oslo}\n{}", oslo.replace("Oslo", "Rome"))),
+            [Part::Text("I look. ".into()), call("Oslo"), call("Rome")]
+        );
         assert_eq!(parts("{\"name\": \"weather\", \"parameters\": {\"city\": \"Oslo\"}}"), [call("Oslo")]);
         assert_eq!(parts("a < b <tool> x <tool_c"), [Part::Text("a < b <tool> x <tool_c".into())]);
         assert_eq!(parts("{\"city\": 1}"), [Part::Text("{\"city\": 1}".into())]);

@@ -74,7 +74,8 @@ pub fn document() -> Value {
         let mut operation = json!({ "summary": endpoint.summary, "responses": {} });
         if let Some(request) = endpoint.request {
             let schema = request(&mut generator);
-            operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            operation["requestBody"] =
+                json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         }
         let schema = endpoint.answer.schema.map_or(json!({}), |schema| json!({ "schema": schema(&mut generator) }));
         let mut content = json!({ endpoint.answer.media: schema });

@@ -21,6 +21,9 @@ const FILES: &[(&str, &str, &str)] = &[
 
 pub fn routes() -> Router<Arc<App>> {
     FILES.iter().fold(Router::new(), |router, &(path, media, text)| {
-        router.route(path, get(async move || ([(header::CONTENT_TYPE, media), (header::CACHE_CONTROL, "no-cache")], text)))
+        router.route(
+            path,
+            get(async move || ([(header::CONTENT_TYPE, media), (header::CACHE_CONTROL, "no-cache")], text)),
+        )
     })
 }

@@ -74,8 +74,8 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`] with the template's own words if it refuses the conversation, or if it does too much.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let value = |message: &Message| json!({ "role": message.role, "content": message.content });
-        self.render_values(&messages.iter().map(value).collect::<Vec<_>>(), &[], add_generation_prompt)
+        let both = |message: &Message| json!({ "role": message.role, "content": message.content });
+        self.render_values(&messages.iter().map(both).collect::<Vec<_>>(), &[], add_generation_prompt)
     }
 
     /// The same for messages with more than text, and with functions that the model may call, as templates expect them
@@ -87,9 +87,9 @@ impl ChatTemplate {
         let mut output = Limited { text: Vec::new(), left: OUTPUT.saturating_add(bytes.saturating_mul(2)) };
         let template = environment.get_template("chat").map_err(explain)?;
         let context = context! {
-            messages => Value::from_serialize(messages),
+            messages => messages.iter().map(value).collect::<Value>(),
             add_generation_prompt,
-            tools => if tools.is_empty() { Value::from(()) } else { Value::from_serialize(tools) },
+            tools => if tools.is_empty() { Value::from(()) } else { tools.iter().map(value).collect::<Value>() },
             documents => Value::from(()),
             ..Value::from_pairs(self.special.iter().map(|(name, token)| (*name, token.as_str())))
         };
@@ -117,6 +117,21 @@ impl ChatTemplate {
 impl std::fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ChatTemplate").field("special", &self.special).finish_non_exhaustive()
+    }
+}
+
+/// JSON as templates see it.
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(flag) => Value::from(*flag),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Value::from(integer),
+            (None, float) => Value::from(float.unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(values) => values.iter().map(value).collect(),
+        Json::Object(fields) => Value::from_pairs(fields.iter().map(|(name, field)| (name.as_str(), value(field)))),
     }
 }
 

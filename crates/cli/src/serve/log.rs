@@ -1,0 +1,28 @@
+//! The server's log: lines on stderr.
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+    /// Nothing but warnings.
+    Quiet,
+}
+
+/// From now on the server's events are written.
+pub fn begin(format: Format) {
+    let level = if format == Format::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    match format {
+        Format::Json => lines.json().flatten_event(true).init(),
+        Format::Text | Format::Quiet => lines.compact().init(),
+    }
+}

@@ -1,0 +1,113 @@
+//! `sterna serve`: a local endpoint for programs that speak OpenAI's or Ollama's language, and a chat page.
+
+mod given;
+mod log;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use sterna::engine::Options;
+use sterna_server::Server;
+
+use crate::model::{FfnArg, KvArg, Source};
+use crate::output;
+use given::Given;
+
+const HELP: &str = "\
+Examples:
+  sterna serve                                    the built-in model, at http://127.0.0.1:8080
+  sterna serve -m model.gguf --port 9000
+  sterna serve --host 0.0.0.0 --api-key SECRET    for other machines, which must send the key
+  sterna serve --config serve.toml --dry-run      what would be in effect
+
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
+
+Options on the command line go before environment variables (STERNA_PORT for --port, …), these
+before the --config file (TOML, `port = 8080`), and that before the defaults.";
+
+/// Serve a model over HTTP: OpenAI's API, Ollama's API and a chat page
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Serve {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    kv: KvArg,
+    #[command(flatten)]
+    ffn: FfnArg,
+    /// A TOML file with any of these options
+    #[arg(long, value_name = "FILE", env = "STERNA_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the settings that would be in effect as JSON, and end
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Serve {
+    /// Serves until Ctrl-C or SIGTERM.
+    pub fn run(self) -> anyhow::Result<()> {
+        let file = self.config.as_deref().map(Given::read).transpose()?.unwrap_or_default();
+        let given = self.given.or(file);
+        let source = Source { model: self.source.model.or(given.model.clone()) };
+        let settings = given.settings(source.model.as_deref())?;
+        settings.check().map_err(|error| output::Misuse(error.to_string()))?;
+        let options = Options {
+            threads: given.threads.unwrap_or(0) as usize,
+            context: given.ctx,
+            chunk: given.chunk.unwrap_or(CHUNK),
+            sequences: given.sequences.unwrap_or(SEQUENCES),
+            kv: self.kv.kind(),
+            settings: sterna::model::Settings { ffn: self.ffn.mode(), ..Default::default() },
+            ..Options::default()
+        };
+        if self.dry_run {
+            let mut object = serde_json::to_value(&settings)?;
+            object["model_path"] =
+                source.model.map_or("built-in model".into(), |path| path.display().to_string()).into();
+            for (name, value) in
+                [("threads", options.threads), ("chunk", options.chunk), ("sequences", options.sequences)]
+            {
+                object[name] = value.into();
+            }
+            object["ctx"] = options.context.into();
+            return output::line(&serde_json::to_string_pretty(&object)?);
+        }
+        log::begin(given.log.unwrap_or_default());
+        let engine = source.load(&options)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.context("the threads that serve could not be started")?.block_on(async {
+            let server = Server::bind(engine, settings).await?;
+            if let Some(path) = &given.address_file {
+                fs::write(path, format!("{}\n", server.url())).with_context(|| path.display().to_string())?;
+            }
+            output::line(&format!("listening on {}", server.url()))?;
+            server.run(stopped()).await;
+            Ok(())
+        })
+    }
+}
+
+/// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
+const CHUNK: usize = 64;
+/// Full contexts that the cache holds together.
+const SEQUENCES: usize = 8;
+
+/// Waits for Ctrl-C, or for what `kill` and systemd send.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
