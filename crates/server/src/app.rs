@@ -59,6 +59,19 @@ impl App {
         compiled.map_err(|_| Refusal::stopping())?.map(Some).map_err(Refusal::from)
     }
 
+    /// What a token writes; nothing if it is special.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        self.engine.tokenizer().ok()?.token_bytes(id)
+    }
+
+    /// The same as text, with U+FFFD for a part of a character; a special token's name.
+    pub fn token_text(&self, id: u32) -> String {
+        match self.token_bytes(id) {
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => self.engine.tokenizer().ok().and_then(|tokenizer| tokenizer.token(id)).unwrap_or_default(),
+        }
+    }
+
     /// How tokens are drawn unless a request says otherwise: OpenAI's defaults.
     pub fn sampling(&self) -> Sampling {
         Sampling { temperature: 1.0, seed: self.number(), ..Sampling::default() }

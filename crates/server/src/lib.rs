@@ -5,7 +5,7 @@
 //!                                                                                       │ Request
 //! client ◄─ JSON, or events while they come ◄─ endpoints ◄─ Answer ◄── engine thread ◄──┘
 //! ```
-//! An endpoint is a file in `endpoints` and a line in [`endpoints::ENDPOINTS`].
+//! An endpoint is a file in `endpoints` and a line in its `mod.rs`.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -22,6 +22,7 @@ mod settings;
 mod stream;
 mod tools;
 mod turn;
+mod usage;
 
 pub use error::Error;
 pub use listen::Server;

@@ -31,6 +31,13 @@ pub struct Message {
     pub _refusal: Option<String>,
 }
 
+impl Message {
+    /// A message that is only text.
+    pub fn text(role: Role, content: Content) -> Self {
+        Self { role, content: Some(content), tool_calls: None, tool_call_id: None, _name: None, _refusal: None }
+    }
+}
+
 /// Who says a message.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

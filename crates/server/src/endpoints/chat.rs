@@ -12,7 +12,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sterna::engine::{FinishReason, Logprob, Request, Usage};
+use sterna::engine::{FinishReason, Logprob, Request};
 use sterna_grammar::Form;
 
 use super::{Answer, Endpoint};
@@ -21,9 +21,10 @@ use crate::body::Asked;
 use crate::error::Refusal;
 use crate::prompt::{self, Message};
 use crate::sampling::{Drawing, Stop};
-use crate::stream::events;
+use crate::stream::{Chunk, events, side_by_side};
 use crate::tools::{Call, Choice, Tool, Toolbox};
 use crate::turn::{Said, Turn};
+use crate::usage::Took;
 
 pub const ENDPOINT: Endpoint = Endpoint {
     path: "/v1/chat/completions",
@@ -87,7 +88,7 @@ pub struct Chat {
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// Whether the last one says what the answer took.
-    include_usage: Option<bool>,
+    pub include_usage: Option<bool>,
 }
 
 /// What an answer must look like.
@@ -182,7 +183,7 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
 impl Reply {
     /// All answers, once they are finished.
     async fn whole(self, turns: Vec<Turn>) -> Result<Response, Refusal> {
-        let (mut choices, mut total) = (Vec::new(), Usage::default());
+        let (mut choices, mut total) = (Vec::new(), Took::default());
         for (index, mut turn) in turns.into_iter().enumerate() {
             let (mut content, mut calls, mut tokens) = (String::new(), Vec::new(), Vec::new());
             let reason = loop {
@@ -193,7 +194,7 @@ impl Reply {
                     }
                     Said::Call(call) => calls.push(self.call(&call)),
                     Said::End { reason, called, usage } => {
-                        total = add(total, usage);
+                        total += Took::new(&usage, index == 0);
                         break finish_reason(reason, called);
                     }
                 }
@@ -207,42 +208,23 @@ impl Reply {
             choices.push(json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason }));
         }
         let mut object = self.object("chat.completion", choices);
-        object["usage"] = usage_json(&total);
+        object["usage"] = total.json();
         Ok(Json(object).into_response())
     }
 
-    /// The answers as events while they come, side by side; what they took at the end, if that was asked for.
+    /// The answers as events while they come; what they took at the end, if that was asked for.
     fn stream(self, turns: Vec<Turn>) -> Response {
         let reply = Arc::new(self);
         let choices = turns.into_iter().enumerate().map(|(index, turn)| reply.clone().choice(index, turn).boxed());
-        let state = (stream::select_all(choices), Usage::default(), false);
-        events(stream::unfold(state, move |(mut choices, mut total, ended)| {
-            let reply = reply.clone();
-            async move {
-                match choices.next().await {
-                    Some(Ok((chunk, usage))) => {
-                        total = usage.map_or(total, |usage| add(total, usage));
-                        Some((Ok(chunk), (choices, total, ended)))
-                    }
-                    // After an error nothing follows; other answers are cancelled.
-                    Some(Err(refusal)) => Some((Err(refusal), (stream::select_all([]), total, true))),
-                    None if reply.include_usage && !ended => {
-                        let mut object = reply.object("chat.completion.chunk", vec![]);
-                        object["usage"] = usage_json(&total);
-                        Some((Ok(object), (choices, total, true)))
-                    }
-                    None => None,
-                }
-            }
+        events(side_by_side(choices.collect(), move |took| {
+            let mut object = reply.object("chat.completion.chunk", vec![]);
+            object["usage"] = took.json();
+            reply.include_usage.then_some(object)
         }))
     }
 
     /// The chunks of one answer, the last with what it took.
-    fn choice(
-        self: Arc<Self>,
-        index: usize,
-        turn: Turn,
-    ) -> impl Stream<Item = Result<(Value, Option<Usage>), Refusal>> {
+    fn choice(self: Arc<Self>, index: usize, turn: Turn) -> impl Stream<Item = Chunk> {
         let begin = self.chunk(index, json!({ "role": "assistant", "content": "", "refusal": null }), None);
         let rest = stream::unfold((self, turn, 0), move |(reply, mut turn, calls)| async move {
             let said = match turn.next().await? {
@@ -266,7 +248,7 @@ impl Reply {
                     reply.chunk(index, json!({ "tool_calls": [value] }), None)
                 }
                 Said::End { reason, called, usage } => {
-                    took = Some(usage);
+                    took = Some(Took::new(&usage, index == 0));
                     reply.chunk(index, json!({}), Some(finish_reason(reason, called)))
                 }
             };
@@ -297,9 +279,8 @@ impl Reply {
 
     fn logprob(&self, (own, others): &(Logprob, Vec<Logprob>)) -> Value {
         let of = |logprob: &Logprob| {
-            let bytes = self.app.engine.tokenizer().ok().and_then(|tokenizer| tokenizer.token_bytes(logprob.id));
-            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
-            json!({ "token": text, "logprob": logprob.logprob, "bytes": bytes })
+            let (token, bytes) = (self.app.token_text(logprob.id), self.app.token_bytes(logprob.id));
+            json!({ "token": token, "logprob": logprob.logprob, "bytes": bytes })
         };
         let mut value = of(own);
         value["top_logprobs"] = others.iter().map(of).collect();
@@ -309,18 +290,4 @@ impl Reply {
 
 fn finish_reason(reason: FinishReason, called: bool) -> &'static str {
     if called { "tool_calls" } else { reason.as_str() }
-}
-
-/// What two answers to one prompt took.
-fn add(a: Usage, b: Usage) -> Usage {
-    Usage { tokens: a.tokens + b.tokens, cached_tokens: a.cached_tokens.max(b.cached_tokens), ..b }
-}
-
-fn usage_json(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.tokens,
-        "total_tokens": usage.prompt_tokens + usage.tokens,
-        "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
-    })
 }

@@ -1,9 +1,12 @@
-//! What can be asked for. A new endpoint is a file here and a line in [`ENDPOINTS`].
+//! What can be asked for. A new endpoint is a file here and a line in `OURS`.
 
 mod chat;
+mod completions;
 mod health;
 mod models;
+mod ollama;
 mod page;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -45,13 +48,30 @@ pub struct Answer {
     pub events: Option<&'static str>,
 }
 
+/// All of them but Ollama's, which have a list of their own.
+static OURS: &[Endpoint] = &[
+    chat::ENDPOINT,
+    completions::ENDPOINT,
+    models::ENDPOINT,
+    tokens::TOKENIZE,
+    tokens::DETOKENIZE,
+    health::HEALTH,
+    health::READY,
+    health::METRICS,
+];
+
 /// All of them.
-pub static ENDPOINTS: &[Endpoint] = &[chat::ENDPOINT, models::ENDPOINT, health::HEALTH, health::READY, health::METRICS];
+pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    OURS.iter().chain(ollama::ENDPOINTS)
+}
 
 /// The routes of all endpoints, and what stands before them.
 pub fn router(app: &Arc<App>) -> Router {
-    let routes = ENDPOINTS.iter().fold(Router::new(), |router, each| router.route(each.path, (each.route)()));
-    routes
+    let routes = |endpoints: &'static [Endpoint]| {
+        endpoints.iter().fold(Router::new(), |router, each| router.route(each.path, (each.route)()))
+    };
+    routes(OURS)
+        .merge(routes(ollama::ENDPOINTS).layer(middleware::map_response(ollama::say_errors)))
         .route("/openapi.json", axum::routing::get(async || Json(document())))
         .merge(page::routes())
         .fallback(async || Refusal::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
@@ -70,7 +90,7 @@ pub fn document() -> Value {
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
     let mut paths = Map::new();
-    for endpoint in ENDPOINTS {
+    for endpoint in endpoints() {
         let mut operation = json!({ "summary": endpoint.summary, "responses": {} });
         if let Some(request) = endpoint.request {
             let schema = request(&mut generator);

@@ -25,7 +25,7 @@ pub fn now(format: &str) -> Result<String, String> {
 }
 
 /// `seconds` after 1970 by a `strftime` format; an unknown directive is an error.
-fn at(seconds: u64, format: &str) -> Result<String, String> {
+pub fn at(seconds: u64, format: &str) -> Result<String, String> {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let weekday = DAYS[(days as usize + 4) % 7];

@@ -8,7 +8,7 @@
 //! tokenizer.json ─► to_gguf ─► GGUF vocabulary
 //! ```
 
-mod calendar;
+pub mod calendar;
 mod gguf_vocabulary;
 mod huggingface;
 mod pre_tokens;
