@@ -6,6 +6,7 @@ mod health;
 mod models;
 mod ollama;
 mod page;
+mod responses;
 mod tokens;
 
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub struct Answer {
 static OURS: &[Endpoint] = &[
     chat::ENDPOINT,
     completions::ENDPOINT,
+    responses::ENDPOINT,
     models::ENDPOINT,
     tokens::TOKENIZE,
     tokens::DETOKENIZE,
