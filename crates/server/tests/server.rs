@@ -1,0 +1,475 @@
+//! A real server on a real socket, and clients that behave well or badly.
+
+#[path = "../../sterna/tests/toy/mod.rs"]
+mod toy;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sterna::checkpoint::Checkpoint;
+use sterna::engine::{Engine, Options};
+use sterna::text::{ChatTemplate, Tokenizer};
+use sterna_server::{Server, Settings};
+use tokio::sync::oneshot;
+
+use toy::Toy;
+
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+
+/// A server in a thread.
+struct Running {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(engine: Engine, settings: Settings) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Server::bind(engine, Settings { port: 0, ..settings }).await.unwrap();
+                tell.send(server.address()).unwrap();
+                server.run(async { drop(stopped.await) }).await;
+            });
+        });
+        Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn embedded(settings: Settings) -> Self {
+        Self::start(Engine::open(EMBEDDED, &Options { sequences: 4, ..Options::default() }).unwrap(), settings)
+    }
+
+    fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// An answer to a request as it is written.
+    fn raw(&self, request: &str) -> Answer {
+        Answer::read(self.send(request))
+    }
+
+    fn get(&self, path: &str, headers: &str) -> Answer {
+        self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.address))
+    }
+
+    fn posting(&self, path: &str, body: &str, headers: &str) -> String {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n{headers}\r\n{body}",
+            self.address,
+            body.len()
+        )
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.raw(&self.posting(path, &body.to_string(), ""))
+    }
+
+    fn chat(&self, more: Value) -> Answer {
+        self.post("/v1/chat/completions", &chat(more))
+    }
+
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn chat(more: Value) -> Value {
+    let mut request = json!({
+        "messages": [{ "role": "user", "content": "Tell me a story about a fox." }],
+        "temperature": 0,
+        "max_tokens": 20,
+    });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Answer {
+    fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: BTreeMap<_, _> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let chunked = headers.get("transfer-encoding").is_some_and(|value| value == "chunked");
+        Self { status, headers, body: if chunked { unchunk(body) } else { body.to_owned() } }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The message of an error, with the field that it names.
+    fn refusal(&self) -> (u16, String, Value) {
+        let error = self.json()["error"].clone();
+        (self.status, error["message"].as_str().unwrap().to_owned(), error["param"].clone())
+    }
+
+    fn text(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    }
+
+    /// The text of a stream.
+    fn streamed(&self) -> String {
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+        data.map(|data| serde_json::from_str::<Value>(data).unwrap())
+            .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut all = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap();
+        all.push_str(&rest[..length]);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    all
+}
+
+/// A toy with the built-in model's vocabulary, whose forward passes each wait for a message, until the sender is dropped.
+fn gated(options: &Options) -> (Engine, mpsc::Sender<()>) {
+    let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
+    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
+    let template = ChatTemplate::new(&checkpoint.text).unwrap();
+    let (open, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let toy = Toy::with_vocab(checkpoint.config.vocab, move |_| drop(gate.lock().unwrap().recv()));
+    (Engine::from_parts(toy, Some(tokenizer), template, options).unwrap(), open)
+}
+
+#[test]
+fn foreign_hosts_and_pages_are_refused() {
+    let settings = Settings {
+        names: vec!["sterna.lan".into()],
+        origins: vec!["https://ok.example".into()],
+        ..Settings::default()
+    };
+    let server = Running::embedded(settings);
+    let with = |host: &str, headers: &str| {
+        server.raw(&format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"))
+    };
+    for host in [
+        "localhost",
+        "LOCALHOST:80",
+        "127.0.0.1:8080",
+        "[::1]:80",
+        "[::1]",
+        "sterna.lan",
+        "Sterna.LAN:8080",
+        "a.localhost",
+    ] {
+        assert_eq!(with(host, "").status, 200, "{host}");
+    }
+    for host in ["evil.example", "sterna.lan.evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", ""] {
+        assert_eq!(with(host, "").status, 421, "{host}");
+    }
+    assert_eq!(with("localhost", "Origin: http://localhost\r\n").status, 200, "the server's own page");
+    for origin in ["https://evil.example", "null", "http://localhost:99", "https://localhost"] {
+        let answer = with("localhost", &format!("Origin: {origin}\r\n"));
+        assert_eq!((answer.status, answer.headers.get("access-control-allow-origin")), (403, None), "{origin}");
+    }
+    let allowed = with("localhost", "Origin: https://ok.example\r\n");
+    assert_eq!((allowed.status, &*allowed.headers["access-control-allow-origin"]), (200, "https://ok.example"));
+    let preflight = "OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOrigin: https://ok.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.raw(preflight).status, 204);
+    assert!(server.get("/", "").headers["content-security-policy"].contains("default-src 'self'"));
+}
+
+#[test]
+fn keys_are_asked_for() {
+    let server = Running::embedded(Settings { api_keys: vec!["first".into(), "second".into()], ..Settings::default() });
+    for path in ["/health", "/ready", "/", "/page/main.js"] {
+        assert_eq!(server.get(path, "").status, 200, "{path}");
+    }
+    for key in ["first", "second"] {
+        assert_eq!(server.get("/v1/models", &format!("Authorization: Bearer {key}\r\n")).status, 200);
+    }
+    for header in [
+        "",
+        "Authorization: Bearer \r\n",
+        "Authorization: Bearer firs\r\n",
+        "Authorization: Bearer firsts\r\n",
+        "Authorization: first\r\n",
+    ] {
+        let answer = server.get("/v1/models", header);
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_str()),
+            (401, Some("invalid_api_key")),
+            "{header}"
+        );
+        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    }
+    assert_eq!(server.get("/metrics", "").status, 401);
+}
+
+#[test]
+fn what_others_reach_needs_a_key() {
+    let open = Settings { host: [0, 0, 0, 0].into(), ..Settings::default() };
+    assert!(open.check().unwrap_err().to_string().contains("--api-key"));
+    assert!(Settings { api_keys: vec!["x".into()], ..open.clone() }.check().is_ok());
+    assert!(Settings { open: true, ..open }.check().is_ok());
+    for key in ["", "a b", "é"] {
+        assert!(Settings { api_keys: vec![key.into()], ..Settings::default() }.check().is_err(), "{key:?}");
+    }
+}
+
+#[test]
+fn bad_requests_are_told_what_is_wrong() {
+    let server = Running::embedded(Settings { body_bytes: 100_000, ..Settings::default() });
+    let path = "/v1/chat/completions";
+    let body = chat(json!({})).to_string();
+    let plain = server.posting(path, &body, "").replace("application/json", "text/plain");
+    assert_eq!(server.raw(&plain).status, 415);
+    assert_eq!(server.raw(&server.posting(path, &"x".repeat(100_001), "")).status, 413);
+    for body in ["", "{", "[]", "{}", "nonsense", "\u{0}", "{\"messages\": 1}", &"[".repeat(9_000)] {
+        let answer = server.raw(&server.posting(path, body, ""));
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
+    }
+    for (more, field, words) in [
+        (json!({ "audio": {} }), "audio", "unknown field"),
+        (json!({ "temperature": 2.5 }), "temperature", "from 0 to 2"),
+        (json!({ "temperature": "hot" }), "temperature", "expected f32"),
+        (json!({ "top_p": -1 }), "top_p", "from 0 to 1"),
+        (json!({ "n": 0 }), "n", "from 1 to 16"),
+        (json!({ "n": 17 }), "n", "from 1 to 16"),
+        (json!({ "stop": [""] }), "stop", "none of them empty"),
+        (json!({ "top_logprobs": 3 }), "top_logprobs", "needs logprobs"),
+        (json!({ "logit_bias": { "x": 1 } }), "logit_bias.x", "no token id"),
+        (json!({ "logit_bias": { "1": 101 } }), "logit_bias.1", "from -100 to 100"),
+        (json!({ "messages": [] }), "messages", "empty"),
+        (json!({ "messages": [{ "role": "king", "content": "x" }] }), "messages[0].role", "unknown variant"),
+        (
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }),
+            "messages[0].content",
+            "did not match",
+        ),
+        (json!({ "tool_choice": "required" }), "tool_choice", "tools does not have"),
+        (json!({ "store": true }), "store", "not supported"),
+        (json!({ "model": "gpt-4o" }), "model", "does not exist here"),
+    ] {
+        let (status, message, param) = server.chat(more.clone()).refusal();
+        assert!(message.contains(words), "{more}: {message}");
+        assert_eq!((status, param.as_str()), (if field == "model" { 404 } else { 400 }, Some(field)), "{more}");
+    }
+    let long = json!({ "messages": [{ "role": "user", "content": "long ".repeat(5_000) }] });
+    assert_eq!(server.chat(long).json()["error"]["code"], "context_length_exceeded");
+    let schema = json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "odd" } } } });
+    assert_eq!(server.chat(schema).status, 400);
+    assert_eq!(server.get(path, "").status, 405);
+    assert_eq!(server.get("/etc/passwd", "").status, 404);
+    assert_eq!(server.get("/page/../../Cargo.toml", "").status, 404);
+    let ollama = server.post("/api/chat", &json!({ "model": "other" }));
+    assert_eq!((ollama.status, ollama.json()["error"].as_str().is_some()), (404, true), "Ollama's shape");
+    assert_eq!(server.chat(json!({})).status, 200, "after all of that");
+}
+
+#[test]
+fn broken_connections_disturb_nobody() {
+    let server = Running::embedded(Settings::default());
+    let expected = server.chat(json!({})).text();
+    for bytes in [
+        "",
+        "\r\n",
+        "GET",
+        "GET / HTTP/9.9\r\n\r\n",
+        "\u{1}\u{2}\u{3}",
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{",
+    ] {
+        let stream = server.send(bytes);
+        stream.shutdown(Shutdown::Both).unwrap();
+    }
+    let header = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let _ = stream.write_all(header.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty() || Answer::parse(&answer).status == 431, "{answer:?}");
+    assert_eq!(server.chat(json!({})).text(), expected);
+}
+
+#[test]
+fn answers_are_the_same_alone_streamed_and_beside_others() {
+    let server = Running::embedded(Settings::default());
+    let ask = |i: usize| json!({ "messages": [{ "role": "user", "content": format!("Tell me a story about {i} foxes.") }], "max_tokens": 30 + i });
+    let alone: Vec<String> = (0..12).map(|i| server.chat(ask(i)).text()).collect();
+    thread::scope(|scope| {
+        for (i, expected) in alone.iter().enumerate() {
+            let server = &server;
+            scope.spawn(move || {
+                let mut request = ask(i);
+                request["stream"] = (i % 2 == 0).into();
+                let answer = server.chat(request);
+                let text = if i % 2 == 0 { answer.streamed() } else { answer.text() };
+                assert_eq!(text, *expected, "{i}");
+            });
+        }
+    });
+    let metrics = server.get("/metrics", "").body;
+    assert!(metrics.contains("sterna_answers_total{outcome=\"finished\"} 24\n"), "{metrics}");
+    assert!(metrics.contains("sterna_waiting 0\n") && metrics.contains("sterna_writing 0\n"), "{metrics}");
+}
+
+#[test]
+fn a_full_queue_says_come_back() {
+    let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
+    let server = Running::start(engine, Settings { queue: 2, ..Settings::default() });
+    let request = server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 3 })).to_string(), "");
+    let waiting: Vec<TcpStream> = (0..2).map(|_| server.send(&request)).collect();
+    while !server.get("/metrics", "").body.contains("sterna_waiting 2\n") {
+        thread::yield_now();
+    }
+    let refused = server.raw(&request);
+    assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
+    assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
+    let ready = server.get("/ready", "");
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &"full".into()));
+    drop(open);
+    waiting.into_iter().for_each(|stream| assert_eq!(Answer::read(stream).status, 200));
+    assert_eq!((server.raw(&request).status, server.get("/ready", "").status), (200, 200));
+}
+
+#[test]
+fn who_leaves_frees_the_place() {
+    // The first request's worst case is the whole cache, so the second runs only once the first is gone.
+    let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
+    let server = Running::start(engine, Settings::default());
+    for streamed in [true, false] {
+        let hog = chat(json!({ "max_tokens": 250, "stream": streamed })).to_string();
+        let hog = server.send(&server.posting("/v1/chat/completions", &hog, ""));
+        while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
+            thread::yield_now();
+        }
+        let next =
+            server.send(&server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 2 })).to_string(), ""));
+        while !server.get("/metrics", "").body.contains("sterna_waiting 2\n") {
+            thread::yield_now();
+        }
+        hog.shutdown(Shutdown::Both).unwrap();
+        while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
+            thread::yield_now();
+        }
+        // The step that runs already, and three for the prompt and the two tokens.
+        (0..8).for_each(|_| open.send(()).unwrap());
+        assert_eq!(Answer::read(next).status, 200);
+        while server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn late_answers_end_with_an_error() {
+    let (engine, _open) = gated(&Options { threads: 1, ..Options::default() });
+    let server = Running::start(engine, Settings { timeout: Duration::from_millis(30), ..Settings::default() });
+    let late = server.chat(json!({}));
+    assert_eq!((late.status, late.json()["error"]["code"].as_str()), (504, Some("timeout")));
+    let streamed = server.chat(json!({ "stream": true }));
+    assert!(streamed.status == 200 && streamed.body.contains("\"code\":\"timeout\""), "{streamed:?}");
+    assert!(streamed.body.trim_end().ends_with("data: [DONE]"));
+    assert!(server.get("/metrics", "").body.contains("sterna_answers_total{outcome=\"late\"} 2\n"));
+}
+
+#[test]
+fn a_server_that_stops_finishes_what_runs() {
+    let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
+    let mut server = Running::start(engine, Settings::default());
+    let running = server.send(&server.posting("/v1/chat/completions", &chat(json!({})).to_string(), ""));
+    while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
+        thread::yield_now();
+    }
+    let address = server.address;
+    let gate = thread::spawn(move || {
+        // Once nobody listens any more, the answer may go on.
+        while TcpStream::connect(address).is_ok() {
+            thread::yield_now();
+        }
+        drop(open);
+    });
+    server.stop();
+    gate.join().unwrap();
+    assert!(!Answer::read(running).text().is_empty());
+}
+
+#[test]
+fn the_document_describes_what_is_there() {
+    let server = Running::embedded(Settings::default());
+    let document = server.get("/openapi.json", "").json();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            operations += 1;
+            let answer =
+                if method == "get" { server.get(path, "") } else { server.post(path, &json!({ "nonsense": 1 })) };
+            let expected = if method == "get" { 200 } else { 400 };
+            assert_eq!(answer.status, expected, "{method} {path}");
+            let other = if method == "get" { server.post(path, &json!({})) } else { server.get(path, "") };
+            assert_eq!(other.status, 405, "{method} {path}");
+            assert_eq!(operation["requestBody"].is_null(), method == "get", "{path}");
+        }
+    }
+    assert_eq!(operations, sterna_server::endpoints::endpoints().count());
+    // Every reference leads somewhere.
+    for name in document.to_string().split("#/components/schemas/").skip(1) {
+        let name = name.split('"').next().unwrap();
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    let fields = schemas["Chat"]["properties"].as_object().unwrap();
+    for field in ["messages", "stream", "tools", "response_format", "user"] {
+        assert!(fields.contains_key(field), "{field}");
+    }
+}
+
+#[test]
+fn a_conversation_that_goes_on_is_in_the_cache() {
+    let server = Running::embedded(Settings::default());
+    let system = "You are a small model that tells short stories to children in the evening, and never frightens them.";
+    let ask = |said: &str| {
+        let messages = json!([{ "role": "system", "content": system }, { "role": "user", "content": said }]);
+        let usage = server.chat(json!({ "messages": messages })).json()["usage"].clone();
+        usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(ask("Tell me of a fox."), 0);
+    assert!(ask("Tell me of a hen.") >= 32);
+}
