@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -15,12 +16,21 @@ use crate::error::Refusal;
 /// Paths that programs which watch the server may read without a key.
 const PUBLIC: [&str; 3] = ["/health", "/ready", "/"];
 
-/// Checks a request before any endpoint sees it, and says to browsers which pages may read the answer.
+/// Checks a request before any endpoint sees it, and says to browsers which pages may read the answer. Logs what was asked
+/// for and how it went, without what was said.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (method, path, begin) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let response = checked(&app, request, next).await;
+    let (status, ms) = (response.status().as_u16(), begin.elapsed().as_millis() as u64);
+    tracing::info!(%method, path = path.escape_default().to_string(), status, ms);
+    response
+}
+
+async fn checked(app: &App, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN).cloned();
     let (host, secure) = (host(&request), app.settings.tls.is_some());
-    if !host.as_deref().is_some_and(|host| is_ours(&app, host)) {
+    if !host.as_deref().is_some_and(|host| is_ours(app, host)) {
         let message = "the Host header names another server; add its name with --name if it is this one";
         return Refusal::status(StatusCode::MISDIRECTED_REQUEST, message).into_response();
     }

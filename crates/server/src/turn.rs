@@ -33,12 +33,20 @@ pub struct Turn {
     /// Said, but not yet asked for; the first is the last.
     ready: Vec<Said>,
     called: bool,
+    /// Everything that was written, if texts are logged.
+    written: Option<String>,
 }
 
 impl Turn {
     /// Hands a request to the engine.
     pub fn start(app: &Arc<App>, request: Request, tools: Arc<Toolbox>) -> Result<Self, Refusal> {
-        Ok(Self { answer: Answer::start(app, request)?, calls: Calls::new(tools), ready: Vec::new(), called: false })
+        let written = app.settings.log_text.then(String::new);
+        if written.is_some() {
+            let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt, false));
+            tracing::info!(prompt = prompt.unwrap_or_default());
+        }
+        let answer = Answer::start(app, request)?;
+        Ok(Self { answer, calls: Calls::new(tools), ready: Vec::new(), called: false, written })
     }
 
     /// What is said next; `None` after the end.
@@ -51,6 +59,9 @@ impl Turn {
             Ok(Event::Finished { text, reason, usage }) => (text, None, Some((reason, usage))),
             Err(refusal) => return Some(Err(refusal)),
         };
+        if let Some(written) = &mut self.written {
+            written.push_str(&text);
+        }
         let mut parts = self.calls.push(&text);
         if end.is_some() {
             parts.extend(self.calls.finish());
@@ -66,7 +77,18 @@ impl Turn {
             });
         }
         match end {
-            Some((reason, usage)) => said.push(Said::End { reason, called: self.called, usage }),
+            Some((reason, usage)) => {
+                tracing::info!(
+                    reason = reason.as_str(),
+                    prompt_tokens = usage.prompt_tokens,
+                    cached_tokens = usage.cached_tokens,
+                    tokens = usage.tokens,
+                    first_token_s = usage.prefill_seconds,
+                    tokens_per_s = usage.decode_tokens_per_s(),
+                    answer = self.written.take()
+                );
+                said.push(Said::End { reason, called: self.called, usage });
+            }
             None if said.is_empty() || logprobs.is_some() => said.push(Said::Text { text: String::new(), logprobs }),
             None => {}
         }

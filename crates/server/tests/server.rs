@@ -173,7 +173,9 @@ fn gated(options: &Options) -> (Engine, mpsc::Sender<()>) {
     let template = ChatTemplate::new(&checkpoint.text).unwrap();
     let (open, gate) = mpsc::channel();
     let gate = Mutex::new(gate);
-    let toy = Toy::with_vocab(checkpoint.config.vocab, move |_| drop(gate.lock().unwrap().recv()));
+    let toy = Toy::with_vocab(checkpoint.config.vocab, move |_| {
+        let _ = gate.lock().unwrap().recv();
+    });
     (Engine::from_parts(toy, Some(tokenizer), template, options).unwrap(), open)
 }
 
