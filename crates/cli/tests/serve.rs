@@ -1,0 +1,115 @@
+//! `sterna serve` as a process: its settings, its beginning and its end.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn sterna(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")) {
+        command.env_remove(name);
+    }
+    command.arg("serve").args(args).stdin(Stdio::null());
+    command
+}
+
+fn settings(mut command: Command) -> Value {
+    let Output { status, stdout, stderr } = command.arg("--dry-run").output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    serde_json::from_slice(&stdout).unwrap()
+}
+
+/// A server that listens, and its address.
+fn listening(args: &[&str]) -> (Child, String) {
+    let mut child = sterna(&[args, &["--port", "0"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
+    (child, address.to_owned())
+}
+
+fn ask(address: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let method = if body.is_empty() { "GET" } else { "POST" };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_command_line_goes_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("serve.toml");
+    fs::write(&file, "port = 1\nqueue = 2\ntimeout = 3\nmodel-name = \"file\"\napi-key = [\"secret\"]\n").unwrap();
+    let file = file.to_str().unwrap();
+    let mut command = sterna(&["--config", file, "--port", "7"]);
+    command.env("STERNA_PORT", "8").env("STERNA_QUEUE", "9");
+    let settings = settings(command);
+    assert_eq!((&settings["port"], &settings["queue"], &settings["timeout_s"]), (&7.into(), &9.into(), &3.into()));
+    assert_eq!((&settings["model"], &settings["api_keys"]), (&"file".into(), &vec!["…"].into()));
+    assert_eq!(self::settings(sterna(&[]))["host"], "127.0.0.1");
+    let mut named = sterna(&[]);
+    named.env("STERNA_CONFIG", file);
+    assert_eq!(self::settings(named)["port"], 1);
+}
+
+#[test]
+fn settings_that_cannot_be_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (odd, broken) = (file("odd.toml", "prot = 1\n"), file("broken.toml", "port = \n"));
+    let (cert, key) = (file("cert.pem", "no certificate"), file("key.pem", "no key"));
+    for (args, code, words) in [
+        (&["--host", "0.0.0.0"][..], 2, "--api-key"),
+        (&["--host", "nowhere"], 2, "--host"),
+        (&["--queue", "0"], 2, "--queue is 0"),
+        (&["--tls-cert", &cert], 2, "--tls-key"),
+        (&["--tls-cert", &cert, "--tls-key", &key], 1, "certificate"),
+        (&["--config", &odd], 1, "unknown field `prot`"),
+        (&["--config", &broken], 1, "broken.toml"),
+        (&["--config", "nowhere.toml"], 1, "nowhere.toml"),
+        (&["-m", "nowhere.gguf"], 1, "no such file"),
+    ] {
+        let Output { status, stdout, stderr } = sterna(args).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(status.code() == Some(code) && stdout.is_empty() && stderr.contains(words), "{args:?}: {stderr}");
+    }
+    let (mut child, address) = listening(&[]);
+    let port = address.rsplit_once(':').unwrap().1;
+    let taken = sterna(&["--port", port]).output().unwrap();
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("choose another --port"), "{taken:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_server_answers_and_says_nothing_of_what_was_said() {
+    let (mut child, address) = listening(&["--model-name", "mine", "--log", "json"]);
+    let body = r#"{"messages": [{"role": "user", "content": "A secret question"}], "max_tokens": 8, "temperature": 0}"#;
+    let answer = ask(&address, "/v1/chat/completions", body);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"model\":\"mine\""), "{answer}");
+    assert!(ask(&address, "/", "").contains("<!doctype html>"));
+    end(&child);
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!log.contains("secret") && log.contains("/v1/chat/completions"), "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+}
+
+/// What systemd sends.
+fn end(child: &Child) {
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
