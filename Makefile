@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 SECONDS_PER_TARGET ?= 600
+BUILT = $(or $(CARGO_TARGET_DIR),target)
 TARGETS = aarch64-unknown-linux-gnu x86_64-pc-windows-gnu wasm32-unknown-unknown
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
-SYSROOT = $(abspath $(or $(CARGO_TARGET_DIR),target))/nehalem
+SYSROOT = $(abspath $(BUILT))/nehalem
 
-.PHONY: check examples lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom fuzz package goldens
+.PHONY: check examples lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
 
 check: lint test examples
 
@@ -31,7 +32,8 @@ examples:
 	$(CARGO) run -q -p sterna --example chat -- crates/cli/embedded/sterna.gguf 'Who are you?'
 	$(CARGO) run -q -p sterna --example logits -- crates/cli/embedded/sterna.gguf 'Once upon a time'
 
-# The standard libraries of the targets below.
+# The standard libraries of the targets below. Cryptography is partly C: Debian: apt-get install gcc-aarch64-linux-gnu
+# libc6-dev-arm64-cross gcc-mingw-w64-x86-64-win32
 setup:
 	rustup target add $(TARGETS)
 
@@ -64,6 +66,24 @@ qemu-arm:
 loom:
 	RUSTFLAGS='--cfg loom' $(CARGO) test --release -p sterna-kernels --test pool_loom --target-dir target/loom
 
+# Debian: apt-get install python3-venv chromium
+CLIENTS = $(abspath $(BUILT)/clients)
+clients: $(CLIENTS)/installed
+	$(CARGO) build -p sterna-cli
+	cp crates/server/clients/* $(CLIENTS)
+	$(CLIENTS)/bin/python $(CLIENTS)/run.py $(BUILT)/debug/sterna
+
+$(CLIENTS)/installed: crates/server/clients/requirements.txt crates/server/clients/package.json
+	python3 -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q -r crates/server/clients/requirements.txt
+	cp crates/server/clients/package.json $(CLIENTS)
+	cd $(CLIENTS) && PATH=$(CLIENTS)/bin:$$PATH npm install --silent --no-audit --no-fund
+	touch $@
+
+load:
+	$(CARGO) build -p sterna-cli
+	python3 crates/server/clients/load.py $(BUILT)/debug/sterna
+
 # Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
 fuzz:
 	set -e; for target in $$($(CARGO) fuzz list); do \
@@ -72,7 +92,6 @@ fuzz:
 	done
 
 # Cargo keeps what it unpacked and built for a path and a version, and would build against an older state of it.
-package: BUILT = $(or $(CARGO_TARGET_DIR),target)
 package:
 	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna* $(BUILT)/package $(BUILT)/debug/.fingerprint/sterna*
 	$(CARGO) package --workspace --allow-dirty

@@ -1,5 +1,4 @@
-//! What the fuzzers call with arbitrary bytes. `crates/sterna/tests/seeds.rs` calls the same with the seeds, so that a
-//! finding kept as a seed stays fixed without a fuzzer at hand.
+//! What the fuzzers call with arbitrary bytes, and `crates/sterna/tests/seeds.rs` with the seeds.
 //!
 //! Every function only has to return: errors are expected, panics and endless work are findings.
 #![allow(dead_code, reason = "each fuzz target calls one of these")]

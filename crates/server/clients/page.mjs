@@ -51,7 +51,7 @@ await finished();
 assert.equal(await answers.count(), 1);
 assert.notEqual(await text(), first);
 
-// Stopped in the middle: what was written stays.
+// An answer that breaks off: what was written stays.
 await page.locator("#open-settings").click();
 await page.locator("#max_tokens").fill("");
 await page.locator("#temperature").fill("2");
@@ -63,6 +63,24 @@ await page.route("**/v1/chat/completions", async (route) => {
 }, { times: 1 });
 await page.locator("#send").click();
 await page.waitForFunction(() => document.querySelectorAll("article.assistant").length === 2 && document.getElementById("stop").hidden);
+assert.equal(await text(), "Once");
+
+// Stopped, and left, while it is written: every conversation keeps what is its own.
+for (const leave of ["Escape", "new"]) {
+  await page.locator("#new").click();
+  await page.route("**/v1/chat/completions", () => {}, { times: 1 });
+  await page.locator("#input").fill("Never answered");
+  await page.locator("#send").click();
+  await page.waitForSelector("#stop:not([hidden])");
+  if (leave === "new") await page.locator("#new").click();
+  else await page.keyboard.press(leave);
+  await page.waitForSelector("#send:not([hidden])");
+  assert.equal(await page.locator("article").count(), leave === "new" ? 0 : 1);
+  await page.locator("#conversations a").first().click();
+  assert.equal(await page.locator("article").count(), 1);
+  await page.locator("#conversations button").first().click();
+}
+await page.locator("#conversations a").first().click();
 assert.equal(await text(), "Once");
 
 // What is kept outlives the page, and can be deleted.

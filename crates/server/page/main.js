@@ -34,7 +34,7 @@ function show(message, index) {
   fill(body, message);
   const tools = document.createElement("div");
   tools.className = "tools";
-  tools.append(button("copy", (element) => copy(message.content, element)));
+  tools.append(...copying(message.content));
   if (message.role === "user") tools.append(button("edit", () => edit(article, index)));
   else tools.append(button("retry", () => answer(index)));
   if (message.note) tools.append(Object.assign(document.createElement("span"), { className: "note", textContent: message.note }));
@@ -49,8 +49,7 @@ function fill(body, message) {
   }
   body.replaceChildren(render(message.content || word("thinking")));
   for (const pre of body.querySelectorAll("pre")) {
-    const code = pre.textContent;
-    pre.append(button("copy", (element) => copy(code, element)));
+    pre.append(...copying(pre.textContent));
   }
 }
 
@@ -77,10 +76,15 @@ function welcome() {
   return section;
 }
 
-async function copy(text, element) {
-  await navigator.clipboard.writeText(text);
-  element.textContent = word("copied");
-  setTimeout(() => (element.textContent = word("copy")), 1500);
+/** A button that copies, where the browser lets pages do that: over HTTPS, and from the own machine. */
+function copying(text) {
+  if (!navigator.clipboard) return [];
+  const copy = async (element) => {
+    await navigator.clipboard.writeText(text);
+    element.textContent = word("copied");
+    setTimeout(() => (element.textContent = word("copy")), 1500);
+  };
+  return [button("copy", copy)];
 }
 
 /** Turns a message of the user into a field; what follows it is written anew. */
@@ -120,7 +124,9 @@ async function answer(index) {
   const asked = messages.map(({ role, content }) => ({ role, content }));
   const message = { role: "assistant", content: "" };
   messages.push(message);
-  keep();
+  // Another conversation may be on screen before the answer ends.
+  const [own, all] = [id, messages];
+  keep(own, all);
   draw();
   list();
   trouble(null);
@@ -148,8 +154,10 @@ async function answer(index) {
   }
   running = null;
   busy(false);
-  if (!message.content) messages.pop();
-  keep();
+  if (!message.content) all.pop();
+  // It may also have been deleted.
+  if (store.load(own)) keep(own, all);
+  if (own !== id) return;
   draw();
   at("input").focus();
 }
@@ -159,8 +167,7 @@ function note({ tokens, reason }, seconds) {
   return `${tokens} ${word("tokens")}${speed}${reason === "length" ? ` · ${word("cut")}` : ""}`;
 }
 
-function keep() {
-  if (!messages.length) return;
+function keep(id, messages) {
   const title = messages[0].content.trim().split("\n")[0].slice(0, 60);
   if (!store.save(id, { title, messages })) trouble(word("full"));
 }

@@ -9,6 +9,7 @@ use sterna_grammar::{Form, Grammars};
 
 use crate::error::Refusal;
 use crate::metrics::Metrics;
+use crate::tools::Toolbox;
 use crate::{Error, Settings};
 
 /// The model, how it is served, and what was counted.
@@ -52,11 +53,31 @@ impl App {
         }
     }
 
-    /// Compiles a grammar beside the threads that serve: a large one takes a while.
-    pub async fn compile(self: &Arc<Self>, form: Form) -> Result<Option<Arc<dyn Grammar>>, Refusal> {
+    /// Does what may take a while, as long texts do, beside the threads that serve.
+    pub async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let app = self.clone();
-        let compiled = tokio::task::spawn_blocking(move || app.grammars.compile(&form)).await;
-        compiled.map_err(|_| Refusal::stopping())?.map(Some).map_err(Refusal::from)
+        tokio::task::spawn_blocking(move || work(&app)).await.map_err(|_| Refusal::stopping())?
+    }
+
+    /// The grammar of an answer: that of the form it shall have, which `field` asks for, or of calls that are required.
+    pub async fn grammar(
+        self: &Arc<Self>,
+        form: Option<Form>,
+        tools: &Toolbox,
+        field: &str,
+    ) -> Result<Option<Arc<dyn Grammar>>, Refusal> {
+        let form = match form {
+            Some(_) if !tools.is_empty() => {
+                return Err(Refusal::unsupported(field, "together with tools: leave one of them out"));
+            }
+            None if tools.required => Form::Lark(tools.lark()),
+            None => return Ok(None),
+            Some(form) => form,
+        };
+        self.aside(move |app| Ok(Some(app.grammars.compile(&form)?))).await
     }
 
     /// What a token writes; nothing if it is special.

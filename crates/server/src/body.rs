@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -59,20 +58,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let Body(Object(fields)) = Body::from_request(request, state).await?;
+        let Body::<Map<String, Value>>(fields) = Body::from_request(request, state).await?;
         let (drawing, request) = fields.into_iter().partition(|(name, _)| Drawing::FIELDS.contains(&name.as_str()));
         Ok(Self { request: typed(Value::Object(request))?, drawing: typed(Value::Object(drawing))? })
     }
 }
 
-/// A JSON object.
-#[derive(Deserialize)]
-struct Object(Map<String, Value>);
-
-/// Reads JSON; an error names the field.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    let value: Value =
+/// Reads JSON; an error names the field. A field that is null is one that is not given.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut value: Value =
         serde_json::from_slice(bytes).map_err(|error| Refusal::invalid(format!("the request is no JSON: {error}")))?;
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, value| !value.is_null());
+    }
     typed(value)
 }
 
@@ -108,6 +106,6 @@ mod tests {
         assert!(wrong.message.starts_with("list[1]: invalid type: string \"x\""), "{}", wrong.message);
         assert!(refused(r#"{"lists": []}"#).message.contains("unknown field `lists`"));
         assert!(refused(r#"{"list": []} {}"#).message.contains("trailing characters"));
-        assert!(parse::<Thing>(br#"{"list": []}"#).is_ok());
+        assert!(parse::<Thing>(br#"{"list": [], "other": null}"#).is_ok());
     }
 }

@@ -12,7 +12,7 @@ mod access;
 mod answer;
 mod app;
 mod body;
-pub mod endpoints;
+mod endpoints;
 mod error;
 mod listen;
 mod metrics;
@@ -24,6 +24,17 @@ mod tools;
 mod turn;
 mod usage;
 
+use axum::Router;
+use sterna::engine::Engine;
+
 pub use error::Error;
 pub use listen::Server;
 pub use settings::{Settings, Tls};
+
+/// All endpoints, for programs that have a server of their own. Of the settings, those about sockets are theirs to keep.
+///
+/// # Errors
+/// For settings that cannot be served, and models without a tokenizer.
+pub fn router(engine: Engine, settings: Settings) -> Result<Router, Error> {
+    Ok(endpoints::router(&app::App::new(engine, settings)?))
+}

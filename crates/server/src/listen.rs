@@ -5,19 +5,21 @@ use std::future::Future;
 use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use sterna::engine::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -27,8 +29,9 @@ use crate::app::App;
 use crate::endpoints;
 use crate::{Error, Settings, Tls};
 
-/// How long a client may take for its part of the TLS handshake, and for the headers of a request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take for its part of the TLS handshake, for the headers of a request, and to take a piece of an
+/// answer once the system holds all it can for it. A connection between requests is closed after the same time.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of the headers of a request.
 const HEADERS: usize = 64 << 10;
 
@@ -107,22 +110,24 @@ impl Server {
     }
 }
 
+/// A connection, and its place among them.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(Pin<Box<TimeoutStream<TcpStream>>>, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     // Tokens are small and should not wait for each other.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(PATIENCE));
+    Ok((Box::pin(stream), place))
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADERS as u32).max_concurrent_streams(128);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection broke");
     }
@@ -143,6 +148,6 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
     let key = key.map_err(|error| wrong(&tls.key)(format!("no private key in PEM: {error}")))?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key);
     let mut config = config.map_err(|error| wrong(&tls.key)(format!("does not fit the certificate: {error}")))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,5 +1,7 @@
 //! Conversations, and the tokens they become.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -115,7 +117,12 @@ impl Content {
 }
 
 /// Tokens of a conversation that the model is to go on with.
-pub fn encode(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, Refusal> {
+pub async fn encode(app: &Arc<App>, messages: Vec<Message>, tools: &Arc<Toolbox>) -> Result<Vec<u32>, Refusal> {
+    let tools = tools.clone();
+    app.aside(move |app| tokens(app, &messages, &tools)).await
+}
+
+fn tokens(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::field("messages", "messages is empty; it needs one at least"));
     }

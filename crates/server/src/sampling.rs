@@ -9,7 +9,7 @@ use sterna::engine::Sampling;
 use crate::app::App;
 use crate::error::Refusal;
 
-/// Texts that end an answer: one, or at most four.
+/// Texts that end an answer.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Stop {
@@ -50,7 +50,7 @@ pub struct Drawing {
     /// Draw from so many of the likeliest tokens; 0: all.
     pub top_k: Option<u32>,
     /// Draw from tokens at least this share as likely as the likeliest.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 0.999))]
     pub min_p: Option<f32>,
     /// Divides the logits of tokens that were seen, prompt included.
     pub repetition_penalty: Option<f32>,

@@ -1,19 +1,11 @@
 //! The fuzzers' seeds, through the functions that the fuzzers call.
 
-use std::path::Path;
-
 #[path = "../../../fuzz/entry.rs"]
 mod entry;
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
-    let mut seeds = 0;
-    for file in std::fs::read_dir(&folder).expect("the target has seeds") {
-        run(&std::fs::read(file.expect("a file").path()).expect("readable"));
-        seeds += 1;
-    }
-    assert!(seeds > 0, "{} is empty", folder.display());
-}
+use replay::replay;
 
 #[test]
 fn gguf_seeds_return() {

@@ -49,10 +49,10 @@ pub struct Given {
     /// Requests that may wait for their first token; more are answered with 429 [default: 256]
     #[arg(long, value_name = "N", env = "STERNA_QUEUE")]
     pub queue: Option<usize>,
-    /// Connections at a time [default: 1024]
+    /// Connections at a time [default: 512]
     #[arg(long, value_name = "N", env = "STERNA_CONNECTIONS")]
     pub connections: Option<usize>,
-    /// Bytes of a request at most [default: 8388608]
+    /// Bytes of a request at most [default: 2097152]
     #[arg(long, value_name = "N", env = "STERNA_BODY_BYTES")]
     pub body_bytes: Option<usize>,
     /// Seconds that a request may take [default: 600]

@@ -31,7 +31,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation",
     request: Some(|schemas| super::both(schemas.subschema_for::<Chat>(), schemas.subschema_for::<Drawing>())),
-    answer: Answer { media: "application/json", schema: None, events: Some("text/event-stream") },
+    answer: Answer { media: "application/json", events: Some("text/event-stream") },
     route: || post(chat),
 };
 
@@ -76,6 +76,12 @@ pub struct Chat {
     /// Who asks; not read.
     #[serde(rename = "user")]
     _user: Option<String>,
+    /// The same, in OpenAI's newer words; not read.
+    #[serde(rename = "safety_identifier")]
+    _safety_identifier: Option<String>,
+    /// Which requests begin alike; the server sees that by itself.
+    #[serde(rename = "prompt_cache_key")]
+    _prompt_cache_key: Option<String>,
     /// Notes of the client; not read.
     #[serde(rename = "metadata")]
     _metadata: Option<Map<String, Value>>,
@@ -144,16 +150,13 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
     let streamed = request.stream.unwrap_or(false);
     let include_usage = request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
-    let format = request.response_format;
-    let grammar = match format {
-        None | Some(ResponseFormat::Text) if tools.required => app.compile(Form::Lark(tools.lark())).await?,
-        None | Some(ResponseFormat::Text) => None,
-        Some(_) if !tools.is_empty() => {
-            return Err(Refusal::unsupported("response_format", "give either tools or a response_format"));
-        }
-        Some(ResponseFormat::JsonObject) => app.compile(Form::Object).await?,
-        Some(ResponseFormat::JsonSchema { json_schema }) => app.compile(Form::Schema(json_schema.schema)).await?,
-    };
+    let tools = Arc::new(tools);
+    let form = request.response_format.and_then(|format| match format {
+        ResponseFormat::Text => None,
+        ResponseFormat::JsonObject => Some(Form::Object),
+        ResponseFormat::JsonSchema { json_schema } => Some(Form::Schema(json_schema.schema)),
+    });
+    let grammar = app.grammar(form, &tools, "response_format").await?;
     let logprobs = request.logprobs.unwrap_or(false);
     let alternatives = request.top_logprobs.unwrap_or(0);
     if alternatives > MOST_LOGPROBS || alternatives > 0 && !logprobs {
@@ -161,7 +164,7 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
         return Err(Refusal::field("top_logprobs", message));
     }
     let asked = Request {
-        prompt: prompt::encode(&app, &request.messages, &tools)?,
+        prompt: prompt::encode(&app, request.messages, &tools).await?,
         max_tokens: request.max_completion_tokens.or(request.max_tokens),
         sampling: drawing.sampling(&app)?,
         stop: Stop::texts(request.stop)?,
@@ -169,7 +172,6 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
         logprobs: logprobs.then_some(alternatives),
         ..Request::default()
     };
-    let tools = Arc::new(tools);
     let turns = (0..count as u64).map(|i| {
         let mut request = asked.clone();
         request.sampling.seed = request.sampling.seed.wrapping_add(i);

@@ -30,7 +30,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "Texts that go on",
     request: Some(|schemas| super::both(schemas.subschema_for::<Completion>(), schemas.subschema_for::<Drawing>())),
-    answer: Answer { media: "application/json", schema: None, events: Some("text/event-stream") },
+    answer: Answer { media: "application/json", events: Some("text/event-stream") },
     route: || post(complete),
 };
 
@@ -106,7 +106,7 @@ async fn complete(
     Asked { request, drawing }: Asked<Completion>,
 ) -> Result<Response, Refusal> {
     app.check_model(request.model.as_deref())?;
-    let prompts = encode(&app, &request.prompt)?;
+    let prompts = app.aside(move |app| encode(app, &request.prompt)).await?;
     let count = request.n.unwrap_or(1);
     if count == 0 || prompts.is_empty() || count.saturating_mul(prompts.len()) > MOST {
         let message = format!("{} texts with {count} answers each; together it must be 1 to {MOST}", prompts.len());

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Answer, Endpoint};
 use crate::app::App;
 
-const JSON: Answer = Answer { media: "application/json", schema: None, events: None };
+const JSON: Answer = Answer { media: "application/json", events: None };
 
 pub const HEALTH: Endpoint = Endpoint {
     path: "/health",
@@ -37,7 +37,7 @@ pub const METRICS: Endpoint = Endpoint {
     method: "get",
     summary: "Counters for Prometheus",
     request: None,
-    answer: Answer { media: "text/plain", schema: None, events: None },
+    answer: Answer { media: "text/plain", events: None },
     route: || get(metrics),
 };
 

@@ -34,7 +34,7 @@ pub struct Endpoint {
     pub summary: &'static str,
     /// The body that it takes, if it takes one.
     pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
-    /// What it answers: its media type, and its form if that is JSON.
+    /// What it answers.
     pub answer: Answer,
     route: fn() -> MethodRouter<Arc<App>>,
 }
@@ -43,8 +43,6 @@ pub struct Endpoint {
 pub struct Answer {
     /// "application/json", ….
     pub media: &'static str,
-    /// The form of JSON.
-    pub schema: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// Whether it also answers with events while they come, if the request asks for that: their media type.
     pub events: Option<&'static str>,
 }
@@ -99,8 +97,7 @@ pub fn document() -> Value {
             operation["requestBody"] =
                 json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         }
-        let schema = endpoint.answer.schema.map_or(json!({}), |schema| json!({ "schema": schema(&mut generator) }));
-        let mut content = json!({ endpoint.answer.media: schema });
+        let mut content = json!({ endpoint.answer.media: {} });
         if let Some(events) = endpoint.answer.events {
             content[events] = json!({});
         }

@@ -15,7 +15,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "get",
     summary: "The models there are",
     request: None,
-    answer: Answer { media: "application/json", schema: None, events: None },
+    answer: Answer { media: "application/json", events: None },
     route: || get(models),
 };
 

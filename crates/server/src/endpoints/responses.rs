@@ -33,7 +33,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation, in OpenAI's newer form",
     request: Some(|schemas| schemas.subschema_for::<Responses>()),
-    answer: Answer { media: "application/json", schema: None, events: Some("text/event-stream") },
+    answer: Answer { media: "application/json", events: Some("text/event-stream") },
     route: || post(respond),
 };
 
@@ -72,6 +72,12 @@ pub struct Responses {
     metadata: Option<Map<String, Value>>,
     /// Who asks; given back.
     user: Option<String>,
+    /// The same, in OpenAI's newer words; not read.
+    #[serde(rename = "safety_identifier")]
+    _safety_identifier: Option<String>,
+    /// Which requests begin alike; the server sees that by itself.
+    #[serde(rename = "prompt_cache_key")]
+    _prompt_cache_key: Option<String>,
 }
 
 /// A text, or what was said so far.
@@ -209,26 +215,23 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<Responses>) ->
             Choice::One(One::Function { function: Name { name: name.clone() } })
         }
     });
-    let tools = Toolbox::new(tools, choice, request.parallel_tool_calls.unwrap_or(true))?;
-    let grammar = match request.text.as_ref().and_then(|text| text.format.clone()) {
-        None | Some(Format::Text) if tools.required => app.compile(Form::Lark(tools.lark())).await?,
-        None | Some(Format::Text) => None,
-        Some(_) if !tools.is_empty() => {
-            return Err(Refusal::unsupported("text.format", "give either tools or a format"));
-        }
-        Some(Format::JsonObject) => app.compile(Form::Object).await?,
-        Some(Format::JsonSchema { schema, .. }) => app.compile(Form::Schema(schema)).await?,
-    };
+    let tools = Arc::new(Toolbox::new(tools, choice, request.parallel_tool_calls.unwrap_or(true))?);
+    let form = request.text.as_ref().and_then(|text| text.format.clone()).and_then(|format| match format {
+        Format::Text => None,
+        Format::JsonObject => Some(Form::Object),
+        Format::JsonSchema { schema, .. } => Some(Form::Schema(schema)),
+    });
+    let grammar = app.grammar(form, &tools, "text.format").await?;
     let drawing = Drawing { temperature: request.temperature, top_p: request.top_p, ..Drawing::default() };
     let asked = Request {
-        prompt: prompt::encode(&app, &messages(&request), &tools)?,
+        prompt: prompt::encode(&app, messages(&request), &tools).await?,
         max_tokens: request.max_output_tokens,
         sampling: drawing.sampling(&app)?,
         grammar,
         truncate: request.truncation == Some(Truncation::Auto),
         ..Request::default()
     };
-    let turn = Turn::start(&app, asked, Arc::new(tools))?;
+    let turn = Turn::start(&app, asked, tools)?;
     let streamed = request.stream == Some(true);
     let reply = Reply::new(app, &request);
     if streamed { Ok(reply.stream(turn)) } else { reply.whole(turn).await }

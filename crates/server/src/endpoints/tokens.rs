@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::body::Body;
 use crate::error::Refusal;
 
-const JSON: Answer = Answer { media: "application/json", schema: None, events: None };
+const JSON: Answer = Answer { media: "application/json", events: None };
 
 pub const TOKENIZE: Endpoint = Endpoint {
     path: "/tokenize",
@@ -53,8 +53,9 @@ pub struct Detokenize {
 }
 
 async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, Refusal> {
-    let tokens = app.engine.tokenizer()?.encode(&request.content, request.add_special.unwrap_or(false))?;
-    Ok(Json(json!({ "tokens": tokens })))
+    let Tokenize { content, add_special } = request;
+    let encode = move |app: &App| Ok(app.engine.tokenizer()?.encode(&content, add_special.unwrap_or(false))?);
+    Ok(Json(json!({ "tokens": app.aside(encode).await? })))
 }
 
 async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>) -> Result<Json<Value>, Refusal> {

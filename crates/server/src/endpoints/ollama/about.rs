@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
 use crate::error::Refusal;
 
-const JSON: Answer = Answer { media: "application/json", schema: None, events: None };
+const JSON: Answer = Answer { media: "application/json", events: None };
 
 pub const TAGS: Endpoint = Endpoint {
     path: "/api/tags",

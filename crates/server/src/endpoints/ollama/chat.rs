@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna::engine::Request;
 
-use super::{Options, Shape, grammar, streamed, whole};
+use super::{Options, Shape, form, loaded, streamed, whole};
 use crate::app::App;
 use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
@@ -24,7 +24,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation",
     request: Some(|schemas| schemas.subschema_for::<OllamaChat>()),
-    answer: Answer { media: "application/json", schema: None, events: Some("application/x-ndjson") },
+    answer: Answer { media: "application/json", events: Some("application/x-ndjson") },
     route: || post(chat),
 };
 
@@ -34,7 +34,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
 pub struct OllamaChat {
     /// The server's model.
     model: String,
-    /// The messages so far.
+    /// The messages so far. Without any the model is said to be loaded.
     #[serde(default)]
     messages: Vec<OllamaMessage>,
     /// Functions that may be called.
@@ -62,11 +62,9 @@ pub struct OllamaMessage {
     /// Who says it.
     role: Role,
     /// What is said.
-    #[serde(default)]
-    content: String,
+    content: Option<String>,
     /// The calls that the assistant made.
-    #[serde(default)]
-    tool_calls: Vec<OllamaCall>,
+    tool_calls: Option<Vec<OllamaCall>>,
     /// The function that a `tool` message answers for; models see the order only.
     #[serde(rename = "tool_name")]
     _tool_name: Option<String>,
@@ -98,9 +96,9 @@ impl OllamaMessage {
             kind: "function".into(),
             function: Called { name: function.name, arguments: Value::Object(function.arguments).to_string() },
         };
-        let calls: Vec<ToolCall> = self.tool_calls.into_iter().map(call).collect();
+        let calls: Vec<ToolCall> = self.tool_calls.into_iter().flatten().map(call).collect();
         let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
-        Ok(Message { tool_calls, ..Message::text(self.role, Content::Text(self.content)) })
+        Ok(Message { tool_calls, ..Message::text(self.role, Content::Text(self.content.unwrap_or_default())) })
     }
 }
 
@@ -125,14 +123,17 @@ async fn chat(State(app): State<Arc<App>>, Body(request): Body<OllamaChat>) -> R
     if request.think == Some(true) {
         return Err(Refusal::unsupported("think", "leave it out"));
     }
-    let tools = Toolbox::new(request.tools, None, true)?;
+    if request.messages.is_empty() {
+        return Ok(loaded(&app, InMessage));
+    }
+    let tools = Arc::new(Toolbox::new(request.tools, None, true)?);
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
     let asked = Request {
-        prompt: prompt::encode(&app, &messages, &tools)?,
-        grammar: grammar(&app, request.format).await?,
+        prompt: prompt::encode(&app, messages, &tools).await?,
+        grammar: app.grammar(form(request.format)?, &tools, "format").await?,
         ..request.options.unwrap_or_default().request(&app)?
     };
-    let turn = Turn::start(&app, asked, Arc::new(tools))?;
+    let turn = Turn::start(&app, asked, tools)?;
     if request.stream == Some(false) { whole(&app, turn, InMessage).await } else { Ok(streamed(app, turn, InMessage)) }
 }

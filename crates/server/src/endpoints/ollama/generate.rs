@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna::engine::Request;
 
-use super::{Options, Shape, grammar, object, streamed, whole};
+use super::{Options, Shape, form, loaded, streamed, whole};
 use crate::app::App;
 use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
@@ -25,7 +24,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "One answer to a text",
     request: Some(|schemas| schemas.subschema_for::<Generate>()),
-    answer: Answer { media: "application/json", schema: None, events: Some("application/x-ndjson") },
+    answer: Answer { media: "application/json", events: Some("application/x-ndjson") },
     route: || post(generate),
 };
 
@@ -68,25 +67,22 @@ impl Shape for Plain {
 async fn generate(State(app): State<Arc<App>>, Body(request): Body<Generate>) -> Result<Response, Refusal> {
     app.check_model(Some(&request.model))?;
     if request.prompt.is_empty() {
-        let mut loaded = Plain.said(object(&app), "", &[]);
-        loaded["done"] = true.into();
-        loaded["done_reason"] = "load".into();
-        return Ok(Json(loaded).into_response());
+        return Ok(loaded(&app, Plain));
     }
-    let tools = Toolbox::default();
+    let tools = Arc::new(Toolbox::default());
     let prompt = if request.raw == Some(true) || app.engine.template().is_err() {
-        app.engine.tokenizer()?.encode(&request.prompt, true)?
+        app.aside(move |app| Ok(app.engine.tokenizer()?.encode(&request.prompt, true)?)).await?
     } else {
         let system = Some(request.system).filter(|system| !system.is_empty());
         let system = system.map(|system| Message::text(Role::System, Content::Text(system)));
         let user = Message::text(Role::User, Content::Text(request.prompt));
-        prompt::encode(&app, &system.into_iter().chain([user]).collect::<Vec<_>>(), &tools)?
+        prompt::encode(&app, system.into_iter().chain([user]).collect(), &tools).await?
     };
     let asked = Request {
         prompt,
-        grammar: grammar(&app, request.format).await?,
+        grammar: app.grammar(form(request.format)?, &tools, "format").await?,
         ..request.options.unwrap_or_default().request(&app)?
     };
-    let turn = Turn::start(&app, asked, Arc::new(tools))?;
+    let turn = Turn::start(&app, asked, tools)?;
     if request.stream == Some(false) { whole(&app, turn, Plain).await } else { Ok(streamed(app, turn, Plain)) }
 }

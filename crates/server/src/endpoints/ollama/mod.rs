@@ -17,7 +17,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sterna::engine::{FinishReason, Grammar, Request, Sampling, Usage};
+use sterna::engine::{FinishReason, Request, Sampling, Usage};
 use sterna::text::calendar;
 use sterna_grammar::Form;
 
@@ -115,13 +115,13 @@ impl Options {
     }
 }
 
-/// The grammar of a `format`: "json", or a schema.
-pub async fn grammar(app: &Arc<App>, format: Option<Value>) -> Result<Option<Arc<dyn Grammar>>, Refusal> {
+/// The form that a `format` asks for: "json", or a schema.
+fn form(format: Option<Value>) -> Result<Option<Form>, Refusal> {
     match format {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(name)) if name.is_empty() => Ok(None),
-        Some(Value::String(name)) if name == "json" => app.compile(Form::Object).await,
-        Some(schema @ Value::Object(_)) => app.compile(Form::Schema(schema)).await,
+        Some(Value::String(name)) if name == "json" => Ok(Some(Form::Object)),
+        Some(schema @ Value::Object(_)) => Ok(Some(Form::Schema(schema))),
         Some(_) => Err(Refusal::field("format", "format is \"json\" or a JSON schema")),
     }
 }
@@ -160,6 +160,14 @@ fn lines(objects: impl Stream<Item = Result<Value, Refusal>> + Send + 'static) -
 trait Shape: Send + Sync + 'static {
     /// Text and calls, in an object of `object`.
     fn said(&self, object: Value, text: &str, calls: &[Call]) -> Value;
+}
+
+/// What programs are told that ask for nothing but the model: it is there.
+fn loaded(app: &App, shape: impl Shape) -> Response {
+    let mut object = shape.said(object(app), "", &[]);
+    object["done"] = true.into();
+    object["done_reason"] = "load".into();
+    Json(object).into_response()
 }
 
 /// An answer as objects on a line each, while it comes.

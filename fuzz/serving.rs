@@ -1,0 +1,63 @@
+//! What the fuzzer of the server calls with arbitrary bytes, and `crates/server/tests/seeds.rs` with the seeds.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use sterna::checkpoint::Checkpoint;
+use sterna::engine::{Engine, Options};
+use sterna::text::{ChatTemplate, Tokenizer};
+use sterna_server::Settings;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+#[path = "../crates/sterna/tests/toy/mod.rs"]
+mod toy;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/cli/embedded/sterna.gguf");
+const MODEL_OF_A_CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+
+/// The first byte of the input chooses one.
+const PATHS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/tokenize",
+    "/detokenize",
+    "/api/chat",
+    "/api/generate",
+    "/api/show",
+];
+
+/// A whole server but its sockets, around a toy network with the built-in model's vocabulary and chat template.
+fn server() -> (Runtime, Router) {
+    let path = [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
+    let checkpoint = Checkpoint::open(path).expect("a model");
+    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).expect("a tokenizer");
+    let template = ChatTemplate::new(&checkpoint.text).expect("a template");
+    let toy = toy::Toy::with_vocab(checkpoint.config.vocab, |_| ());
+    let options = Options { threads: 1, sequences: 2, ..Options::default() };
+    let engine = Engine::from_parts(toy, Some(tokenizer), template, &options).expect("an engine");
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let router = sterna_server::router(engine, Settings::default()).expect("settings");
+    (runtime, router)
+}
+
+/// The rest as the body of a request, which may be wrong but never the server's fault.
+pub fn request_body(bytes: &[u8]) {
+    static SERVER: OnceLock<(Runtime, Router)> = OnceLock::new();
+    let (runtime, router) = SERVER.get_or_init(server);
+    let Some((&first, body)) = bytes.split_first() else { return };
+    let request = Request::post(PATHS[usize::from(first) % PATHS.len()])
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_vec()))
+        .expect("a request");
+    runtime.block_on(async {
+        let Ok(answer) = router.clone().oneshot(request).await;
+        assert!(!answer.status().is_server_error(), "{answer:?}");
+        to_bytes(answer.into_body(), usize::MAX).await.expect("a whole answer");
+    });
+}
