@@ -32,8 +32,8 @@ use crate::{Error, Settings, Tls};
 /// How long a client may take for its part of the TLS handshake, for the headers of a request, and to take a piece of an
 /// answer once the system holds all it can for it. A connection between requests is closed after the same time.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of the headers of a request.
-const HEADERS: usize = 64 << 10;
+/// Bytes of the headers of a request, up to twice as many if they come quickly.
+const HEADERS: usize = 32 << 10;
 
 /// A server that listens.
 pub struct Server {

@@ -217,11 +217,13 @@ pub struct Calls {
     held: String,
     /// Whether anything was said before.
     begun: bool,
+    /// Whether that was text: then spaces before a call are a part of it.
+    text: bool,
 }
 
 impl Calls {
     pub fn new(tools: Arc<Toolbox>) -> Self {
-        Self { tools, held: String::new(), begun: false }
+        Self { tools, held: String::new(), begun: false, text: false }
     }
 
     /// The parts that are complete with `text`.
@@ -232,34 +234,33 @@ impl Calls {
         self.held.push_str(text);
         let mut parts = Vec::new();
         loop {
-            let start = self.held.trim_start();
+            let start = if self.text { &self.held } else { self.held.trim_start() };
             if start.is_empty() || !self.begun && start.starts_with('{') {
                 // Nothing yet, or a call without marks, as Llama's models write it: the end decides.
                 return parts;
             }
-            if let Some(rest) = start.strip_prefix(OPEN) {
+            let part = if let Some(rest) = start.strip_prefix(OPEN) {
                 let Some((inside, after)) = rest.split_once(CLOSE) else { return parts };
-                let call = self.call(inside);
-                let after = after.to_owned();
-                let whole = &start[..start.len() - after.len()];
-                parts.push(call.map_or_else(|| Part::Text(whole.to_owned()), Part::Call));
-                self.begun = true;
-                self.held = after;
-                continue;
-            }
-            let safe = self.held.find(OPEN).unwrap_or_else(|| self.held.len() - begins(&self.held));
-            if safe == 0 {
-                return parts;
-            }
-            parts.push(Part::Text(self.held.drain(..safe).collect()));
+                let (call, after) = (self.call(inside), after.to_owned());
+                let whole = std::mem::replace(&mut self.held, after);
+                call.map_or_else(|| Part::Text(whole[..whole.len() - self.held.len()].to_owned()), Part::Call)
+            } else {
+                let safe = self.held.find(OPEN).unwrap_or_else(|| self.held.len() - begins(&self.held));
+                if safe <= self.held.len() - start.len() {
+                    return parts;
+                }
+                Part::Text(self.held.drain(..safe).collect())
+            };
             self.begun = true;
+            self.text = matches!(part, Part::Text(_));
+            parts.push(part);
         }
     }
 
     /// What is left at the end of the answer.
     pub fn finish(&mut self) -> Option<Part> {
         let held = std::mem::take(&mut self.held);
-        if held.is_empty() || self.begun && held.trim().is_empty() {
+        if held.is_empty() || self.begun && !self.text && held.trim().is_empty() {
             return None;
         }
         let inside = held.trim().trim_start_matches(OPEN);

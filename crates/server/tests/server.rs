@@ -82,6 +82,12 @@ impl Running {
         self.post("/v1/chat/completions", &chat(more))
     }
 
+    /// Asks until the metrics have a line; many times at most.
+    fn comes_to(&self, line: &str) {
+        let line = format!("{line}\n");
+        assert!((0..20_000).any(|_| self.get("/metrics", "").body.contains(&line)), "{:?}", self.get("/metrics", ""));
+    }
+
     fn stop(&mut self) {
         drop(self.stop.take());
         self.thread.take().unwrap().join().unwrap();
@@ -328,7 +334,7 @@ fn broken_connections_disturb_nobody() {
     let _ = stream.write_all(header.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    assert!(answer.is_empty() || Answer::parse(&answer).status == 431, "{answer:?}");
+    assert!(answer.is_empty() || Answer::parse(&answer).status == 431, "{}", String::from_utf8_lossy(&answer));
     assert_eq!(server.chat(json!({})).text(), expected);
 }
 
@@ -360,9 +366,7 @@ fn a_full_queue_says_come_back() {
     let server = Running::start(engine, Settings { queue: 2, ..Settings::default() });
     let request = server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 3 })).to_string(), "");
     let waiting: Vec<TcpStream> = (0..2).map(|_| server.send(&request)).collect();
-    while !server.get("/metrics", "").body.contains("sterna_waiting 2\n") {
-        thread::yield_now();
-    }
+    server.comes_to("sterna_waiting 2");
     let refused = server.raw(&request);
     assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
@@ -376,29 +380,21 @@ fn a_full_queue_says_come_back() {
 #[test]
 fn who_leaves_frees_the_place() {
     // The first request's worst case is the whole cache, so the second runs only once the first is gone.
-    let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
-    let server = Running::start(engine, Settings::default());
     for streamed in [true, false] {
+        let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
+        let server = Running::start(engine, Settings::default());
         let hog = chat(json!({ "max_tokens": 250, "stream": streamed })).to_string();
         let hog = server.send(&server.posting("/v1/chat/completions", &hog, ""));
-        while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
-            thread::yield_now();
-        }
+        server.comes_to("sterna_waiting 1");
         let next =
             server.send(&server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 2 })).to_string(), ""));
-        while !server.get("/metrics", "").body.contains("sterna_waiting 2\n") {
-            thread::yield_now();
-        }
+        server.comes_to("sterna_waiting 2");
         hog.shutdown(Shutdown::Both).unwrap();
-        while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
-            thread::yield_now();
-        }
+        server.comes_to("sterna_waiting 1");
         // The step that runs already, and three for the prompt and the two tokens.
         (0..8).for_each(|_| open.send(()).unwrap());
         assert_eq!(Answer::read(next).status, 200);
-        while server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
-            thread::yield_now();
-        }
+        server.comes_to("sterna_waiting 0");
     }
 }
 
@@ -419,9 +415,7 @@ fn a_server_that_stops_finishes_what_runs() {
     let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
     let mut server = Running::start(engine, Settings::default());
     let running = server.send(&server.posting("/v1/chat/completions", &chat(json!({})).to_string(), ""));
-    while !server.get("/metrics", "").body.contains("sterna_waiting 1\n") {
-        thread::yield_now();
-    }
+    server.comes_to("sterna_waiting 1");
     let address = server.address;
     let gate = thread::spawn(move || {
         // Once nobody listens any more, the answer may go on.

@@ -58,8 +58,9 @@ pub const VERSION: Endpoint = Endpoint {
 #[serde(deny_unknown_fields)]
 pub struct Show {
     /// The server's model.
-    #[serde(alias = "name")]
-    model: String,
+    model: Option<String>,
+    /// The older name of the same.
+    name: Option<String>,
     /// Whether more is said; nothing more is known.
     #[serde(rename = "verbose")]
     _verbose: Option<bool>,
@@ -103,7 +104,7 @@ async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 async fn show(State(app): State<Arc<App>>, Body(request): Body<Show>) -> Result<Json<Value>, Refusal> {
-    app.check_model(Some(&request.model))?;
+    app.check_model(request.model.or(request.name).as_deref())?;
     let config = app.engine.config();
     let chats = app.engine.template().is_ok();
     Ok(Json(json!({
