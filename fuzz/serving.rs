@@ -33,7 +33,8 @@ const PATHS: [&str; 8] = [
 
 /// A whole server but its sockets, around a toy network with the built-in model's vocabulary and chat template.
 fn server() -> (Runtime, Router) {
-    let path = [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
+    let path =
+        [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
     let checkpoint = Checkpoint::open(path).expect("a model");
     let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).expect("a tokenizer");
     let template = ChatTemplate::new(&checkpoint.text).expect("a template");

@@ -19,13 +19,19 @@ const shot = (name) => pictures && page.screenshot({ path: join(pictures, `${nam
 const answers = page.locator("article.assistant .body");
 const finished = () => page.waitForFunction(() => document.getElementById("stop").hidden && document.querySelector("article.assistant .note"));
 const text = () => answers.last().innerText();
+/** Closes the settings; they are in effect once the page has been told, which is a little later. */
+const done = async () => {
+  const told = page.evaluate(() => new Promise((told) => document.getElementById("settings").addEventListener("close", told, { once: true })).then(() => true));
+  await page.locator("dialog button[value=done]").click();
+  await told;
+};
 
 await page.goto(url);
 assert.equal(await page.title(), "Sterna");
 await page.locator("#open-settings").click();
-await page.locator("#temperature").fill("0");
-await page.locator("#max_tokens").fill("60");
-await page.locator("dialog button[value=done]").click();
+await page.locator("#temperature").fill("0.8");
+await page.locator("#seed").fill("8");
+await done();
 
 // A first message, by keyboard; Shift+Enter breaks the line.
 await page.locator("#input").focus();
@@ -55,7 +61,7 @@ assert.notEqual(await text(), first);
 await page.locator("#open-settings").click();
 await page.locator("#max_tokens").fill("");
 await page.locator("#temperature").fill("2");
-await page.locator("dialog button[value=done]").click();
+await done();
 await page.locator("#input").fill("Tell me a long story");
 await page.route("**/v1/chat/completions", async (route) => {
   const head = 'data: {"choices":[{"delta":{"content":"Once"},"finish_reason":null}]}\n\n';
@@ -112,7 +118,7 @@ assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "fn main
 await page.locator("#open-settings").click();
 await page.locator("#language").selectOption("zh");
 await page.locator("#theme").selectOption("dark");
-await page.locator("dialog button[value=done]").click();
+await done();
 assert.equal(await page.locator("#send").innerText(), "发送");
 await page.setViewportSize({ width: 390, height: 780 });
 assert.equal(await page.locator("aside").isVisible(), false);

@@ -441,7 +441,11 @@ fn the_document_describes_what_is_there() {
                 "get" => (server.get(path, ""), server.post(path, &json!({}))),
                 _ => (server.post(path, &json!({ "nonsense": 1 })), server.get(path, "")),
             };
-            assert_eq!((answer.status, other.status), (if method == "get" { 200 } else { 400 }, 405), "{method} {path}");
+            assert_eq!(
+                (answer.status, other.status),
+                (if method == "get" { 200 } else { 400 }, 405),
+                "{method} {path}"
+            );
             assert_eq!(body.is_null(), method == "get", "{path}");
             // The error names every field that the endpoint reads, and the document describes these and no others.
             if method == "post" {

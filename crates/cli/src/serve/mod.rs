@@ -78,7 +78,8 @@ impl Serve {
         }
         log::begin(given.log.unwrap_or_default());
         let engine = source.load(&options)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
         runtime.context("the threads that serve could not be started")?.block_on(async {
             let server = Server::bind(engine, settings).await?;
             if let Some(path) = &given.address_file {
