@@ -2,7 +2,7 @@
 
 Every answer that is read to its end must be the text that the same request gets alone, whatever the others do: leave in
 the middle, read slowly, close one half of their socket, send half a request or nonsense. Memory is compared with what it
-was after a first, short round, when all buffers have been there once."""
+was after a first round, a third as long, when all buffers have been there once."""
 import asyncio
 import collections
 import json
@@ -152,7 +152,7 @@ class Load:
             status, answer = await self.whole(head(body) + body)
             assert status == 200, answer
             self.alone[prompt, tokens] = json.loads(answer)["choices"][0]["message"]["content"]
-        await self.round(streams, min(20, seconds / 3))
+        await self.round(streams, seconds / 3)
         await self.idle()
         before = self.memory()
         self.counts.clear()
@@ -165,7 +165,8 @@ class Load:
         for wrong in self.wrong[:10]:
             print("WRONG", wrong)
         assert not self.wrong, f"{len(self.wrong)} answers were wrong"
-        assert abs(after / before - 1) <= 0.05, "memory grew"
+        # The system's allocator by itself moves by a megabyte or two from one round to the next.
+        assert after - before <= max(0.05 * before, 4), "memory grew"
 
 
 def main():

@@ -93,9 +93,10 @@ impl App {
         }
     }
 
-    /// How tokens are drawn unless a request says otherwise: OpenAI's defaults.
+    /// How tokens are drawn unless a request says otherwise: OpenAI's defaults, but of the 40 likeliest tokens. Small models
+    /// need that, and the head then reads few of its rows.
     pub fn sampling(&self) -> Sampling {
-        Sampling { temperature: 1.0, seed: self.number(), ..Sampling::default() }
+        Sampling { temperature: 1.0, top_k: 40, seed: self.number(), ..Sampling::default() }
     }
 }
 

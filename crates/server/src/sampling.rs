@@ -47,7 +47,7 @@ pub struct Drawing {
     /// Draw from the likeliest tokens that have this probability together.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub top_p: Option<f32>,
-    /// Draw from so many of the likeliest tokens; 0: all.
+    /// Draw from so many of the likeliest tokens; 0: all. 40 if not given.
     pub top_k: Option<u32>,
     /// Draw from tokens at least this share as likely as the likeliest.
     #[schemars(range(min = 0.0, max = 0.999))]

@@ -37,7 +37,8 @@ pub enum Tool {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
-    /// Letters, digits, `_` and `-`, 64 at most.
+    /// Letters, digits, `_`, `-` and `.`, 64 at most.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,64}$"))]
     pub name: String,
     /// What it does, for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]

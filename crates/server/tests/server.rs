@@ -452,7 +452,9 @@ fn the_document_describes_what_is_there() {
                 let error = answer.body.split_once("expected").unwrap().1;
                 let read: BTreeSet<String> = error.split('`').skip(1).step_by(2).map(str::to_owned).collect();
                 let mut described = properties(body, schemas);
-                DRAWING.iter().filter(|_| body["allOf"].is_array()).for_each(|field| assert!(described.remove(*field)));
+                if described.contains("logit_bias") {
+                    DRAWING.iter().for_each(|field| assert!(described.remove(*field), "{field}"));
+                }
                 assert_eq!(described, read, "{path}");
             }
         }
@@ -480,9 +482,7 @@ const DRAWING: [&str; 9] = [
 /// The names of all fields that a schema describes.
 fn properties(schema: &Value, schemas: &Map<String, Value>) -> BTreeSet<String> {
     let referred = schema["$ref"].as_str().map(|path| &schemas[path.rsplit_once('/').unwrap().1]);
-    let parts = schema["allOf"].as_array().into_iter().flatten().chain(referred);
-    let inner = parts.flat_map(|part| properties(part, schemas));
-    inner.chain(schema["properties"].as_object().into_iter().flat_map(|fields| fields.keys().cloned())).collect()
+    referred.unwrap_or(schema)["properties"].as_object().unwrap().keys().cloned().collect()
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::app::{self, App};
 use crate::body::Asked;
 use crate::error::Refusal;
 use crate::prompt::{self, Message};
-use crate::sampling::{Drawing, Stop};
+use crate::sampling::Stop;
 use crate::stream::{Chunk, events, side_by_side};
 use crate::tools::{Call, Choice, Tool, Toolbox};
 use crate::turn::{Said, Turn};
@@ -30,7 +30,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     path: "/v1/chat/completions",
     method: "post",
     summary: "The next message of a conversation",
-    request: Some(|schemas| super::both(schemas.subschema_for::<Chat>(), schemas.subschema_for::<Drawing>())),
+    request: Some(super::with_drawing::<Chat>),
     answer: Answer { media: "application/json", events: Some("text/event-stream") },
     route: || post(chat),
 };
@@ -53,8 +53,10 @@ pub struct Chat {
     /// What these hold.
     stream_options: Option<StreamOptions>,
     /// Tokens of the answer at most.
+    #[schemars(range(min = 1))]
     max_completion_tokens: Option<usize>,
     /// The older name of the same.
+    #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
     /// How many answers.
     n: Option<usize>,

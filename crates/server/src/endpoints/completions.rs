@@ -19,7 +19,7 @@ use super::{Answer, Endpoint};
 use crate::app::{self, App};
 use crate::body::Asked;
 use crate::error::Refusal;
-use crate::sampling::{Drawing, Stop};
+use crate::sampling::Stop;
 use crate::stream::{events, side_by_side};
 use crate::tools::Toolbox;
 use crate::turn::{Said, Turn};
@@ -29,7 +29,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     path: "/v1/completions",
     method: "post",
     summary: "Texts that go on",
-    request: Some(|schemas| super::both(schemas.subschema_for::<Completion>(), schemas.subschema_for::<Drawing>())),
+    request: Some(super::with_drawing::<Completion>),
     answer: Answer { media: "application/json", events: Some("text/event-stream") },
     route: || post(complete),
 };
@@ -50,6 +50,7 @@ pub struct Completion {
     /// The server's model; the same if not given.
     model: Option<String>,
     /// Tokens of an answer at most; 16 if not given.
+    #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
     /// How many answers for each text.
     n: Option<usize>,

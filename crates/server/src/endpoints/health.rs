@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Answer, Endpoint};
 use crate::app::App;
 
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const JSON: Answer = Answer { media: "application/json", events: None };
 
 pub const HEALTH: Endpoint = Endpoint {
@@ -37,7 +38,7 @@ pub const METRICS: Endpoint = Endpoint {
     method: "get",
     summary: "Counters for Prometheus",
     request: None,
-    answer: Answer { media: "text/plain", events: None },
+    answer: Answer { media: OPEN_METRICS, events: None },
     route: || get(metrics),
 };
 
@@ -48,6 +49,5 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, media)], app.metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text()).into_response()
 }

@@ -17,12 +17,13 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use axum::{Json, Router};
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access;
 use crate::app::App;
 use crate::error::Refusal;
+use crate::sampling::Drawing;
 
 /// Something that can be asked for.
 pub struct Endpoint {
@@ -115,7 +116,14 @@ pub fn document() -> Value {
     })
 }
 
-/// The schema of a body that has the fields of both.
-fn both(one: Schema, other: Schema) -> Schema {
-    schemars::json_schema!({ "allOf": [one, other] })
+/// The schema of a body that has the fields of `T`, and those that say how tokens are drawn.
+fn with_drawing<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = T::json_schema(generator);
+    let drawing = Drawing::json_schema(generator);
+    if let (Some(Value::Object(fields)), Some(Value::Object(more))) =
+        (schema.get_mut("properties"), drawing.get("properties"))
+    {
+        fields.extend(more.clone());
+    }
+    schema
 }

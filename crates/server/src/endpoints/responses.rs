@@ -48,6 +48,7 @@ pub struct Responses {
     /// What the model is told before everything else.
     instructions: Option<String>,
     /// Tokens of the answer at most.
+    #[schemars(range(min = 1))]
     max_output_tokens: Option<usize>,
     /// Whether the answer comes as events.
     stream: Option<bool>,

@@ -92,7 +92,7 @@ pub struct Options {
 impl Options {
     /// A request without its prompt.
     pub fn request(self, app: &App) -> Result<Request, Refusal> {
-        let usual = Sampling { temperature: 0.8, top_k: 40, top_p: 0.9, ..app.sampling() };
+        let usual = Sampling { temperature: 0.8, top_p: 0.9, ..app.sampling() };
         let sampling = Sampling {
             temperature: self.temperature.unwrap_or(usual.temperature),
             top_k: self.top_k.unwrap_or(usual.top_k),
