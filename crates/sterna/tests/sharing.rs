@@ -89,6 +89,24 @@ fn running_requests_share_what_is_computed_already() {
 }
 
 #[test]
+fn requests_that_come_together_compute_what_they_share_once() {
+    let (shared, open, steps) = gated(&Options { sequences: 4, ..options() });
+    let system = prompt(7, 64);
+    let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 1)).collect();
+    let generations: Vec<Generation> = requests.iter().map(|r| shared.generate(r.clone()).unwrap()).collect();
+    drop(open);
+    let mut cached = Vec::new();
+    for (generation, request) in generations.into_iter().zip(&requests) {
+        let (got, usage) = collect(generation);
+        assert_eq!(got, answer(&engine(&options()), request.clone()));
+        cached.push(usage.cached_tokens);
+    }
+    cached.sort_unstable();
+    assert_eq!(cached, [0, 64, 64, 64]);
+    assert_eq!(steps.lock().unwrap().iter().flatten().sum::<usize>(), 64 + 10 + 11 + 12 + 13);
+}
+
+#[test]
 fn cancelled_requests_leave_nothing_behind_but_what_they_computed() {
     let (shared, open, _) = gated(&options());
     let hog = request(1, 100, 150);
@@ -110,7 +128,7 @@ fn a_short_prompt_overtakes_a_long_one() {
     let [first, second] = generations.map(|generation| collect(generation).0);
     assert_eq!((first, second), (answer(&engine(&options()), long), answer(&engine(&options()), short)));
     let steps = steps.lock().unwrap();
-    assert!(steps[..2].contains(&vec![6, 10]), "a chunk of 16: all of the short one, and what is left: {steps:?}");
+    assert!(steps[..2].contains(&vec![10]), "all of the short one, and no part of the long one: {steps:?}");
 }
 
 /// Tokens in turn from lists; after the last list only the end token may follow.

@@ -70,7 +70,7 @@ pub struct Given {
     /// Full contexts that the key/value cache holds together; shorter requests share the room [default: 8]
     #[arg(long, value_name = "N", env = "STERNA_SEQUENCES")]
     pub sequences: Option<usize>,
-    /// Tokens of prompts that a step computes [default: 64]
+    /// Tokens of prompts that a step computes [default: 32]
     #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
     pub chunk: Option<usize>,
     /// How the log on stderr is written [default: text]

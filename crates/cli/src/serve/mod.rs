@@ -86,18 +86,22 @@ impl Serve {
                 fs::write(path, format!("{}\n", server.url())).with_context(|| path.display().to_string())?;
             }
             output::line(&format!("listening on {}", server.url()))?;
-            server.run(stopped()).await;
+            tokio::select! {
+                () = server.run(stopped()) => {}
+                // Who says it twice does not want to wait for running answers.
+                () = async { stopped().await; stopped().await } => {}
+            }
             Ok(())
         })
     }
 }
 
 /// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 /// Full contexts that the cache holds together.
 const SEQUENCES: usize = 8;
 
-/// Waits for Ctrl-C, or for what `kill` and systemd send.
+/// Waits for a Ctrl-C, or for what `kill` and systemd send.
 async fn stopped() {
     #[cfg(unix)]
     {

@@ -7,7 +7,8 @@
 //! ```
 //! A request is admitted only when its worst case, prompt and `max_tokens`, fits beside the worst cases of the
 //! running ones. So no running request ever lacks a page, and none has to be stopped or computed again. Pages that
-//! requests share count once, and a request's prompt is computed from where the cache does not know it.
+//! requests share count once, and a request's prompt is computed from where the cache does not know it, also where
+//! another one that begins alike has got further while it waited.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -33,9 +34,10 @@ const PATIENCE: usize = 8;
 ///
 /// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
 /// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
-/// is planned, so that decoding cannot starve a prompt.
+/// is planned, so that decoding cannot starve a prompt. A step that ends a prompt does no part of another one: who waits
+/// for a first token would wait for that too.
 fn plan(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = pending.iter().map(|&(tokens, _)| tokens.min(1)).collect();
+    let mut rows: Vec<usize> = pending.iter().map(|&(tokens, _)| usize::from(tokens == 1)).collect();
     let decoding = pending.iter().filter(|(tokens, _)| *tokens == 1).count();
     let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].0 > 1).collect();
     prompts.sort_by_key(|&i| {
@@ -43,9 +45,14 @@ fn plan(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
         if waited >= PATIENCE { 0 } else { tokens }
     });
     let mut left = chunk.saturating_sub(decoding).max(1);
+    let mut ends = false;
     for i in prompts {
+        if ends && pending[i].0 > left {
+            break;
+        }
         rows[i] = pending[i].0.min(left);
         left -= rows[i];
+        ends |= rows[i] == pending[i].0;
     }
     rows
 }
@@ -85,6 +92,10 @@ impl<'a> Scheduler<'a> {
         self.admit();
         assert!(self.queue.is_empty() || !self.running.is_empty(), "an idle engine has room for every settled request");
 
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.pending() > 1) {
+            let positions = self.kv.share(sequence.id, sequence.shareable());
+            sequence.skip_to(positions);
+        }
         let pending: Vec<_> = self.running.iter().map(|sequence| (sequence.pending(), sequence.waited)).collect();
         let rows = plan(&pending, self.core.chunk);
         let batch = self.batch(&rows);
@@ -228,9 +239,10 @@ mod tests {
     fn decoding_rows_come_first_and_short_prompts_next() {
         assert_eq!(rows(&[300], 128), [128]);
         assert_eq!(rows(&[1, 300, 1], 128), [1, 126, 1]);
-        assert_eq!(rows(&[300, 60, 40, 1], 128), [27, 60, 40, 1]);
-        assert_eq!(rows(&[60, 60, 60], 128), [60, 60, 8]);
-        assert_eq!(rows(&[128, 60, 0], 64), [4, 60, 0]);
+        assert_eq!(rows(&[300, 60, 40, 1], 128), [0, 60, 40, 1]);
+        assert_eq!(rows(&[60, 60, 60], 128), [60, 60, 0]);
+        assert_eq!(rows(&[128, 64, 0], 64), [0, 64, 0]);
+        assert_eq!(rows(&[128, 90, 1], 64), [0, 63, 1]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) struct Sequence<'a> {
     /// Prompt and answer.
     tokens: Vec<u32>,
     prompt_tokens: usize,
-    /// Tokens of the prompt that were in the cache from the beginning.
+    /// Tokens of the prompt that the cache had from others.
     cached_tokens: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
@@ -126,6 +126,18 @@ impl<'a> Sequence<'a> {
     /// pass and the draw.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// What others may compute of the prompt while it waits; the last token is computed anyway, for what is drawn from it.
+    pub fn shareable(&self) -> &[u32] {
+        &self.tokens[..self.prompt_tokens - 1]
+    }
+
+    /// The cache has the first `positions` tokens, of which this sequence need not compute any more.
+    pub fn skip_to(&mut self, positions: usize) {
+        let skipped = positions.saturating_sub(self.computed);
+        self.cached_tokens += skipped;
+        self.computed += skipped;
     }
 
     /// The next `len` pending tokens and the position of the first; they count as computed from here on.

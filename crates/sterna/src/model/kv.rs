@@ -91,20 +91,21 @@ impl KvCache {
 
     /// How many pages a new sequence with these tokens would share, and how many of them nobody holds now.
     pub fn shareable(&self, tokens: &[u32]) -> (usize, usize) {
-        let pages = self.numbers.find(tokens);
+        let pages = self.numbers.find(&[], tokens);
         (pages.len(), self.numbers.idle_of(&pages))
     }
 
-    /// Gives a sequence without pages those that are published for the beginning of `tokens`; returns how many
-    /// positions they hold.
+    /// Gives a sequence of `tokens` the pages that are published for what follows its own, if these are full; returns
+    /// how many positions its published pages hold.
     pub fn share(&mut self, sequence: SequenceId, tokens: &[u32]) -> usize {
-        let pages = self.numbers.find(tokens);
         let slot = self.sequences[sequence.0].get_or_insert_default();
-        assert!(slot.pages.is_empty(), "only a sequence that has nothing yet");
-        self.numbers.hold(&pages);
-        let published = pages.len();
-        *slot = Sequence { pages, published };
-        published * PAGE
+        if slot.pages.len() == slot.published {
+            let pages = self.numbers.find(&slot.pages, tokens);
+            self.numbers.hold(&pages);
+            slot.pages.extend(pages);
+            slot.published = slot.pages.len();
+        }
+        slot.published * PAGE
     }
 
     /// Lets others share the full pages of a sequence, whose computed tokens are `tokens`, from its first one.

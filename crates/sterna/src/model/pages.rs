@@ -91,11 +91,11 @@ impl Pages {
         }
     }
 
-    /// The known pages that `tokens` begin with.
-    pub fn find(&self, tokens: &[u32]) -> Vec<usize> {
+    /// The known pages of `tokens` after `pages`, which are their beginning.
+    pub fn find(&self, pages: &[usize], tokens: &[u32]) -> Vec<usize> {
         let mut found = Vec::new();
-        for tokens in tokens.as_chunks::<PAGE>().0 {
-            let text = Text { before: found.last().copied(), tokens: *tokens };
+        for tokens in tokens.as_chunks::<PAGE>().0.iter().skip(pages.len()) {
+            let text = Text { before: found.last().or(pages.last()).copied(), tokens: *tokens };
             let Some(&page) = self.known.get(&text) else { break };
             found.push(page);
         }
@@ -143,7 +143,7 @@ mod tests {
 
     /// Takes pages for a text and publishes them all.
     fn write(pages: &mut Pages, tokens: &[u32]) -> Vec<usize> {
-        let mut held: Vec<usize> = pages.find(tokens);
+        let mut held: Vec<usize> = pages.find(&[], tokens);
         pages.hold(&held);
         for tokens in &tokens.as_chunks::<PAGE>().0[held.len()..] {
             let page = pages.take().expect("there is one");
@@ -162,10 +162,10 @@ mod tests {
         assert_eq!(pages.available(), 10 - 6);
         pages.release(&first);
         assert_eq!((pages.available(), pages.idle_of(&first)), (10 - 4, 2));
-        assert_eq!(pages.find(&a), first);
+        assert_eq!((pages.find(&[], &a), pages.find(&first[..1], &a)), (first.clone(), first[1..].to_vec()));
         // A page that is not full is nobody's text.
-        assert_eq!(pages.find(&a[..3 * PAGE - 1]), first[..2]);
-        assert!(pages.find(&a[1..]).is_empty());
+        assert_eq!(pages.find(&[], &a[..3 * PAGE - 1]), first[..2]);
+        assert!(pages.find(&[], &a[1..]).is_empty());
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         pages.release(&b);
         let gone: Vec<usize> = (0..4).map(|_| pages.take().unwrap()).collect();
         assert_eq!(gone, [a[2], a[1], a[0], b[2]]);
-        assert_eq!((pages.find(&old), pages.find(&new)), (vec![], b[..2].to_vec()));
+        assert_eq!((pages.find(&[], &old), pages.find(&[], &new)), (vec![], b[..2].to_vec()));
         pages.hold(&b[..2]);
         assert_eq!((pages.available(), pages.take()), (0, None));
         pages.release(&gone);
@@ -214,7 +214,7 @@ mod tests {
                 continue;
             }
             let tokens = &texts[next(4)][..(next(6) + 1) * PAGE];
-            let known = pages.find(tokens);
+            let known = pages.find(&[], tokens);
             let missing = tokens.len() / PAGE - known.len();
             if missing + pages.idle_of(&known) <= pages.available() {
                 sequences.push(write(&mut pages, tokens));
