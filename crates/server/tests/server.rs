@@ -361,6 +361,24 @@ fn answers_are_the_same_alone_streamed_and_beside_others() {
 }
 
 #[test]
+fn answers_have_the_form_that_was_asked_for() {
+    let server = Running::embedded(Settings::default());
+    let regex = json!({ "type": "regex", "pattern": "(red|green) [0-9]{3}" });
+    let lark = json!({ "type": "lark", "grammar": "start: \"a\" start | \"b\"" });
+    for seed in 0..5 {
+        let text = server.chat(json!({ "response_format": regex, "temperature": 1, "seed": seed })).text();
+        let (colour, number) = text.split_once(' ').unwrap();
+        assert!(["red", "green"].contains(&colour) && number.len() == 3 && number.parse::<u32>().is_ok(), "{text}");
+        let request = json!({ "prompt": "x", "response_format": lark, "max_tokens": 200, "seed": seed });
+        let answer = server.post("/v1/completions", &request).json();
+        let text = answer["choices"][0]["text"].as_str().unwrap();
+        assert!(text.strip_suffix('b').is_some_and(|rest| rest.bytes().all(|byte| byte == b'a')), "{text}");
+    }
+    let wrong = server.chat(json!({ "response_format": { "type": "regex", "pattern": "(" } }));
+    assert_eq!(wrong.status, 400);
+}
+
+#[test]
 fn a_full_queue_says_come_back() {
     let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
     let server = Running::start(engine, Settings { queue: 2, ..Settings::default() });

@@ -112,6 +112,29 @@ pub enum ResponseFormat {
         /// It.
         json_schema: NamedSchema,
     },
+    /// Text that a regular expression matches as a whole; not OpenAI's.
+    Regex {
+        /// It, without look-around and references.
+        pattern: String,
+    },
+    /// Text that follows a grammar; not OpenAI's.
+    Lark {
+        /// It, in llguidance's dialect of Lark.
+        grammar: String,
+    },
+}
+
+impl ResponseFormat {
+    /// The form that it asks for.
+    pub fn form(self) -> Option<Form> {
+        match self {
+            Self::Text => None,
+            Self::JsonObject => Some(Form::Object),
+            Self::JsonSchema { json_schema } => Some(Form::Schema(json_schema.schema)),
+            Self::Regex { pattern } => Some(Form::Regex(pattern)),
+            Self::Lark { grammar } => Some(Form::Lark(grammar)),
+        }
+    }
 }
 
 /// A schema with a name.
@@ -153,11 +176,7 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
     let include_usage = request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
     let tools = Arc::new(tools);
-    let form = request.response_format.and_then(|format| match format {
-        ResponseFormat::Text => None,
-        ResponseFormat::JsonObject => Some(Form::Object),
-        ResponseFormat::JsonSchema { json_schema } => Some(Form::Schema(json_schema.schema)),
-    });
+    let form = request.response_format.and_then(ResponseFormat::form);
     let grammar = app.grammar(form, &tools, "response_format").await?;
     let logprobs = request.logprobs.unwrap_or(false);
     let alternatives = request.top_logprobs.unwrap_or(0);

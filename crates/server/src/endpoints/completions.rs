@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna::engine::{Logprob, Request};
 
-use super::chat::StreamOptions;
+use super::chat::{ResponseFormat, StreamOptions};
 use super::{Answer, Endpoint};
 use crate::app::{self, App};
 use crate::body::Asked;
@@ -60,6 +60,8 @@ pub struct Completion {
     echo: Option<bool>,
     /// Alternatives of each token; not given: no log-probabilities.
     logprobs: Option<usize>,
+    /// What an answer must look like; not OpenAI's.
+    response_format: Option<ResponseFormat>,
     /// Whether the answers come as events.
     stream: Option<bool>,
     /// What these hold.
@@ -116,14 +118,16 @@ async fn complete(
     if request.logprobs > Some(MOST_LOGPROBS) {
         return Err(Refusal::field("logprobs", format!("logprobs may be up to {MOST_LOGPROBS}")));
     }
+    let tools = Arc::new(Toolbox::default());
+    let form = request.response_format.and_then(ResponseFormat::form);
     let asked = Request {
         max_tokens: Some(request.max_tokens.unwrap_or(USUAL_TOKENS)),
         sampling: drawing.sampling(&app)?,
         stop: Stop::texts(request.stop)?,
+        grammar: app.grammar(form, &tools, "response_format").await?,
         logprobs: request.logprobs,
         ..Request::default()
     };
-    let tools = Arc::new(Toolbox::default());
     let mut choices = Vec::new();
     for prompt in prompts {
         let before =
