@@ -115,8 +115,12 @@ impl Refusal {
 impl From<sterna::Error> for Refusal {
     fn from(error: sterna::Error) -> Self {
         match error {
-            sterna::Error::PromptTooLong { .. } => {
-                Self { code: Some("context_length_exceeded"), ..Self::field("messages", error.to_string()) }
+            sterna::Error::PromptTooLong { tokens, context } => {
+                let message = format!(
+                    "the prompt has {tokens} tokens, but this server's context holds {context} and the answer needs at \
+                     least one; shorten it"
+                );
+                Self { code: Some("context_length_exceeded"), ..Self::field("messages", message) }
             }
             sterna::Error::Request(problem) => Self::invalid(problem),
             sterna::Error::Template(problem) => Self::field("messages", format!("chat template: {problem}")),

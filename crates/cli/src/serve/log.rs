@@ -1,5 +1,7 @@
 //! The server's log: lines on stderr.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -21,6 +23,7 @@ pub enum Format {
 pub fn begin(format: Format) {
     let level = if format == Format::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     match format {
         Format::Json => lines.json().flatten_event(true).init(),
         Format::Text | Format::Quiet => lines.compact().init(),
