@@ -79,9 +79,6 @@ pub struct Given {
     /// Log prompts and answers too
     #[arg(long, env = "STERNA_LOG_TEXT")]
     pub log_text: bool,
-    /// Write the server's address to this file once it listens
-    #[arg(long, value_name = "FILE", env = "STERNA_ADDRESS_FILE")]
-    pub address_file: Option<PathBuf>,
 }
 
 impl Given {
@@ -117,7 +114,6 @@ impl Given {
             chunk: self.chunk.or(other.chunk),
             log: self.log.or(other.log),
             log_text: self.log_text || other.log_text,
-            address_file: self.address_file.or(other.address_file),
         }
     }
 

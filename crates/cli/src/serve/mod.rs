@@ -3,7 +3,6 @@
 mod given;
 mod log;
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -39,7 +38,7 @@ pub struct Serve {
     kv: KvArg,
     #[command(flatten)]
     ffn: FfnArg,
-    /// A TOML file with any of these options
+    /// A TOML file with these options, but for --kv and --ffn
     #[arg(long, value_name = "FILE", env = "STERNA_CONFIG")]
     config: Option<PathBuf>,
     /// Print the settings that would be in effect as JSON, and end
@@ -82,9 +81,6 @@ impl Serve {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
         runtime.context("the threads that serve could not be started")?.block_on(async {
             let server = Server::bind(engine, settings).await?;
-            if let Some(path) = &given.address_file {
-                fs::write(path, format!("{}\n", server.url())).with_context(|| path.display().to_string())?;
-            }
             output::line(&format!("listening on {}", server.url()))?;
             tokio::select! {
                 () = server.run(stopped()) => {}
