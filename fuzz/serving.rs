@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
-use sterna::checkpoint::Checkpoint;
-use sterna::engine::{Engine, Options};
-use sterna::text::{ChatTemplate, Tokenizer};
+use sterna::engine::Options;
 use sterna_server::Settings;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
@@ -35,12 +33,8 @@ const PATHS: [&str; 8] = [
 fn server() -> (Runtime, Router) {
     let path =
         [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
-    let checkpoint = Checkpoint::open(path).expect("a model");
-    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).expect("a tokenizer");
-    let template = ChatTemplate::new(&checkpoint.text).expect("a template");
-    let toy = toy::Toy::with_vocab(checkpoint.config.vocab, |_| ());
     let options = Options { threads: 1, sequences: 2, ..Options::default() };
-    let engine = Engine::from_parts(toy, Some(tokenizer), template, &options).expect("an engine");
+    let engine = toy::speaking(path, &options, |_| ());
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     let router = sterna_server::router(engine, Settings::default()).expect("settings");
     (runtime, router)

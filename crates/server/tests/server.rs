@@ -13,14 +13,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
-use sterna::text::{ChatTemplate, Tokenizer};
+use sterna::model::Batch;
 use sterna_server::{Server, Settings, Tls};
 use tokio::sync::oneshot;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
-use toy::Toy;
 
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
@@ -176,15 +173,12 @@ fn unchunk(mut body: &str) -> String {
 
 /// A toy with the built-in model's vocabulary, whose forward passes each wait for a message, until the sender is dropped.
 fn gated(options: &Options) -> (Engine, mpsc::Sender<()>) {
-    let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
-    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
-    let template = ChatTemplate::new(&checkpoint.text).unwrap();
     let (open, gate) = mpsc::channel();
     let gate = Mutex::new(gate);
-    let toy = Toy::with_vocab(checkpoint.config.vocab, move |_| {
+    let wait = move |_: &Batch| {
         let _ = gate.lock().unwrap().recv();
-    });
-    (Engine::from_parts(toy, Some(tokenizer), template, options).unwrap(), open)
+    };
+    (toy::speaking(Path::new(EMBEDDED), options, wait), open)
 }
 
 #[test]

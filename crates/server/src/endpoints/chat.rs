@@ -31,7 +31,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation",
     request: Some(super::with_drawing::<Chat>),
-    answer: Answer { media: "application/json", events: Some("text/event-stream") },
+    answer: Answer::or_events("text/event-stream"),
     route: || post(chat),
 };
 

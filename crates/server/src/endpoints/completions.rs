@@ -30,7 +30,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "Texts that go on",
     request: Some(super::with_drawing::<Completion>),
-    answer: Answer { media: "application/json", events: Some("text/event-stream") },
+    answer: Answer::or_events("text/event-stream"),
     route: || post(complete),
 };
 

@@ -13,14 +13,13 @@ use super::{Answer, Endpoint};
 use crate::app::App;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const JSON: Answer = Answer { media: "application/json", events: None };
 
 pub const HEALTH: Endpoint = Endpoint {
     path: "/health",
     method: "get",
     summary: "Whether the server runs",
     request: None,
-    answer: JSON,
+    answer: Answer::JSON,
     route: || get(async || Json(json!({ "status": "ok" }))),
 };
 
@@ -29,7 +28,7 @@ pub const READY: Endpoint = Endpoint {
     method: "get",
     summary: "Whether a request would be let in now",
     request: None,
-    answer: JSON,
+    answer: Answer::JSON,
     route: || get(ready),
 };
 

@@ -48,6 +48,16 @@ pub struct Answer {
     pub events: Option<&'static str>,
 }
 
+impl Answer {
+    /// One JSON object.
+    pub const JSON: Self = Self { media: "application/json", events: None };
+
+    /// The same, or events of this media type while they come.
+    pub const fn or_events(media: &'static str) -> Self {
+        Self { events: Some(media), ..Self::JSON }
+    }
+}
+
 /// All of them but Ollama's, which have a list of their own.
 static OURS: &[Endpoint] = &[
     chat::ENDPOINT,

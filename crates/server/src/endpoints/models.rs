@@ -15,7 +15,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "get",
     summary: "The models there are",
     request: None,
-    answer: Answer { media: "application/json", events: None },
+    answer: Answer::JSON,
     route: || get(models),
 };
 

@@ -33,7 +33,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation, in OpenAI's newer form",
     request: Some(|schemas| schemas.subschema_for::<Responses>()),
-    answer: Answer { media: "application/json", events: Some("text/event-stream") },
+    answer: Answer::or_events("text/event-stream"),
     route: || post(respond),
 };
 

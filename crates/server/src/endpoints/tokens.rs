@@ -14,14 +14,12 @@ use crate::app::App;
 use crate::body::Body;
 use crate::error::Refusal;
 
-const JSON: Answer = Answer { media: "application/json", events: None };
-
 pub const TOKENIZE: Endpoint = Endpoint {
     path: "/tokenize",
     method: "post",
     summary: "The token ids of a text",
     request: Some(|schemas| schemas.subschema_for::<Tokenize>()),
-    answer: JSON,
+    answer: Answer::JSON,
     route: || post(tokenize),
 };
 
@@ -30,7 +28,7 @@ pub const DETOKENIZE: Endpoint = Endpoint {
     method: "post",
     summary: "The text of token ids",
     request: Some(|schemas| schemas.subschema_for::<Detokenize>()),
-    answer: JSON,
+    answer: Answer::JSON,
     route: || post(detokenize),
 };
 

@@ -119,12 +119,13 @@ impl<'a> Scheduler<'a> {
                 return;
             }
             let id = self.kv.add();
-            let cached = self.kv.share(id, known);
+            // Held from now on, so that the next in the queue is not promised the same pages.
+            self.kv.share(id, known);
             let Some(mut job) = self.queue.pop_front() else { return };
             match self.guide(&mut job) {
                 Ok(guide) => {
                     let (tokenizer, speculation) = (self.core.tokenizer.as_ref().ok(), self.core.speculation);
-                    self.running.push(Sequence::new(job, id, cached, tokenizer, guide, speculation));
+                    self.running.push(Sequence::new(job, id, tokenizer, guide, speculation));
                 }
                 Err(error) => {
                     self.kv.remove(id);

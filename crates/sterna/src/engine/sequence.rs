@@ -73,11 +73,10 @@ pub(super) struct Sequence<'a> {
 }
 
 impl<'a> Sequence<'a> {
-    /// `cached` tokens of the prompt are in the cache already.
+    /// Nothing of it is computed yet.
     pub fn new(
         mut job: Job,
         id: SequenceId,
-        cached: usize,
         tokenizer: Option<&'a Tokenizer>,
         guide: Option<Guide>,
         speculation: bool,
@@ -91,8 +90,8 @@ impl<'a> Sequence<'a> {
             id,
             tokens,
             prompt_tokens,
-            cached_tokens: cached,
-            computed: cached,
+            cached_tokens: 0,
+            computed: 0,
             waited: 0,
             hidden: None,
             // What is drafted knows nothing of a grammar.

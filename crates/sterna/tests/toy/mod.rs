@@ -1,12 +1,14 @@
 //! A toy network whose answers depend on the whole history, and engines around it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
-use sterna::checkpoint::{Architecture, Config};
+use sterna::checkpoint::{Architecture, Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
 use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Weights};
+use sterna::text::{ChatTemplate, Tokenizer};
 
 pub const VOCAB: usize = 97;
 pub const CONTEXT: usize = 256;
@@ -88,6 +90,15 @@ impl Model for Toy {
     fn weights(&self) -> Weights {
         Weights { body_bytes: 0, head_bytes: 0 }
     }
+}
+
+/// A toy with the vocabulary and the chat template of a model.
+pub fn speaking(model: &Path, options: &Options, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Engine {
+    let checkpoint = Checkpoint::open(model).unwrap();
+    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
+    let template = ChatTemplate::new(&checkpoint.text).unwrap();
+    let toy = Toy::with_vocab(checkpoint.config.vocab, watch);
+    Engine::from_parts(toy, Some(tokenizer), template, options).unwrap()
 }
 
 pub fn options() -> Options {

@@ -15,14 +15,12 @@ use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
 use crate::error::Refusal;
 
-const JSON: Answer = Answer { media: "application/json", events: None };
-
 pub const TAGS: Endpoint = Endpoint {
     path: "/api/tags",
     method: "get",
     summary: "The models there are",
     request: None,
-    answer: JSON,
+    answer: Answer::JSON,
     route: || get(tags),
 };
 
@@ -31,7 +29,7 @@ pub const SHOW: Endpoint = Endpoint {
     method: "post",
     summary: "What is known of the model",
     request: Some(|schemas| schemas.subschema_for::<Show>()),
-    answer: JSON,
+    answer: Answer::JSON,
     route: || post(show),
 };
 
@@ -40,7 +38,7 @@ pub const PS: Endpoint = Endpoint {
     method: "get",
     summary: "The models in memory",
     request: None,
-    answer: JSON,
+    answer: Answer::JSON,
     route: || get(ps),
 };
 
@@ -49,7 +47,7 @@ pub const VERSION: Endpoint = Endpoint {
     method: "get",
     summary: "The server's version",
     request: None,
-    answer: JSON,
+    answer: Answer::JSON,
     route: || get(async || Json(json!({ "version": env!("CARGO_PKG_VERSION") }))),
 };
 

@@ -24,7 +24,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "The next message of a conversation",
     request: Some(|schemas| schemas.subschema_for::<OllamaChat>()),
-    answer: Answer { media: "application/json", events: Some("application/x-ndjson") },
+    answer: Answer::or_events("application/x-ndjson"),
     route: || post(chat),
 };
 

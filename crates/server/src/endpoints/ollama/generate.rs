@@ -24,7 +24,7 @@ pub const ENDPOINT: Endpoint = Endpoint {
     method: "post",
     summary: "One answer to a text",
     request: Some(|schemas| schemas.subschema_for::<Generate>()),
-    answer: Answer { media: "application/json", events: Some("application/x-ndjson") },
+    answer: Answer::or_events("application/x-ndjson"),
     route: || post(generate),
 };
 

@@ -24,6 +24,7 @@ use sterna_grammar::Form;
 use super::Endpoint;
 use crate::app::App;
 use crate::error::Refusal;
+use crate::sampling::Stop;
 use crate::tools::Call;
 use crate::turn::{Said, Turn};
 
@@ -106,10 +107,7 @@ impl Options {
             ..usual
         };
         sampling.check()?;
-        let stop = self.stop.unwrap_or_default();
-        if stop.len() > 16 || stop.iter().any(String::is_empty) {
-            return Err(Refusal::field("options.stop", "stop takes at most 16 texts, none of them empty"));
-        }
+        let stop = Stop::texts(self.stop.map(Stop::Several))?;
         let max_tokens = self.num_predict.and_then(|most| usize::try_from(most).ok()).filter(|most| *most > 0);
         Ok(Request { max_tokens, sampling, stop, ..Request::default() })
     }
