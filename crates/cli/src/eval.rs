@@ -80,7 +80,7 @@ impl Eval {
                 "bos": bos,
                 "head": self.loading.head.name(),
                 "heads": by_mode.collect::<serde_json::Map<_, _>>(),
-                "kv": self.loading.kv.kind().name(),
+                "kv": self.loading.kv.kv,
                 "isa": engine.isa(),
                 "threads": engine.threads(),
             }));

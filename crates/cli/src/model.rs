@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::{Deserialize, Serialize};
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Bytes;
@@ -63,14 +64,25 @@ pub struct Speculation {
 #[derive(clap::Args)]
 pub struct KvArg {
     /// Type of the key/value cache: f16, or int8 (half the memory, faster in long contexts, slightly less exact)
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16", "int8"])]
-    kv: String,
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
+    pub kv: Kv,
 }
 
-impl KvArg {
-    /// The library's type.
-    pub fn kind(&self) -> KvType {
-        if self.kv == "int8" { KvType::Int8 } else { KvType::F16 }
+/// Type of the key/value cache.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kv {
+    #[default]
+    F16,
+    Int8,
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F16 => Self::F16,
+            Kv::Int8 => Self::Int8,
+        }
     }
 }
 
@@ -79,24 +91,26 @@ impl KvArg {
 pub struct FfnArg {
     /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU²; the results
     /// are the same bytes
-    #[arg(long, value_enum, value_name = "MODE", default_value = "auto")]
-    ffn: Ffn,
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub ffn: Ffn,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Ffn {
+/// Whether feed-forward weights that meet a zero are read.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Ffn {
+    #[default]
     Auto,
     Dense,
     Sparse,
 }
 
-impl FfnArg {
-    /// The library's setting.
-    pub fn mode(&self) -> FfnMode {
-        match self.ffn {
-            Ffn::Auto => FfnMode::Auto,
-            Ffn::Dense => FfnMode::Dense,
-            Ffn::Sparse => FfnMode::Sparse,
+impl From<Ffn> for FfnMode {
+    fn from(ffn: Ffn) -> Self {
+        match ffn {
+            Ffn::Auto => Self::Auto,
+            Ffn::Dense => Self::Dense,
+            Ffn::Sparse => Self::Sparse,
         }
     }
 }
@@ -124,11 +138,11 @@ impl Loading {
             Activations::Auto | Activations::Int8 => Precision::Int8,
             Activations::F32 => Precision::Float32,
         };
-        let settings = Settings { precision, head: self.head, ffn: self.ffn.mode(), ..Settings::default() };
+        let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into(), ..Settings::default() };
         Options {
             threads: self.threads.unwrap_or(0) as usize,
             context,
-            kv: self.kv.kind(),
+            kv: self.kv.kv.into(),
             settings,
             adapter: self.adapter.clone(),
             ..Options::default()

@@ -62,6 +62,38 @@ fn the_command_line_goes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn a_dry_run_shows_all_that_is_in_effect() {
+    let shown = settings(sterna(&["--threads", "3", "--ffn", "dense"]));
+    let Value::Object(shown) = shown else { panic!("{shown}") };
+    let help = sterna(&["--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for option in help.split_whitespace().filter_map(|word| word.trim_end_matches(',').strip_prefix("--")) {
+        let name = match option {
+            "config" | "dry-run" | "help" | "version" => continue,
+            "model" => "model_path".into(),
+            "model-name" => "model".into(),
+            "api-key" | "name" | "origin" => format!("{}s", option.replace('-', "_")),
+            "timeout" | "grace" => format!("{option}_s"),
+            "tls-cert" | "tls-key" => "tls".into(),
+            other => other.replace('-', "_"),
+        };
+        assert!(shown.contains_key(&name), "--{option} is not shown");
+    }
+    assert_eq!((&shown["threads"], &shown["ffn"], &shown["kv"]), (&3.into(), &"dense".into(), &"f16".into()));
+    assert_eq!((&shown["ctx"], &shown["log"]), (&512.into(), &"text".into()));
+
+    let mut from_environment = sterna(&["--kv", "int8"]);
+    from_environment.env("STERNA_KV", "f16").env("STERNA_FFN", "sparse").env("STERNA_MODEL", "nowhere.gguf");
+    let refused = from_environment.arg("--dry-run").output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nowhere.gguf: no such file"), "{refused:?}");
+    let mut from_environment = sterna(&["--kv", "int8"]);
+    from_environment.env("STERNA_KV", "f16").env("STERNA_FFN", "sparse").env("STERNA_LOG_TEXT", "1");
+    let shown = settings(from_environment);
+    assert_eq!((&shown["kv"], &shown["ffn"]), (&"int8".into(), &"sparse".into()));
+    assert_eq!(shown["log_text"], true);
+}
+
+#[test]
 fn settings_that_cannot_be_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -70,11 +102,14 @@ fn settings_that_cannot_be_are_explained() {
         path.to_str().unwrap().to_owned()
     };
     let (odd, broken) = (file("odd.toml", "prot = 1\n"), file("broken.toml", "port = \n"));
+    let many = file("many.toml", "threads = 5000\n");
     let (cert, key) = (file("cert.pem", "no certificate"), file("key.pem", "no key"));
     for (args, code, words) in [
         (&["--host", "0.0.0.0"][..], 2, "--api-key"),
         (&["--host", "nowhere"], 2, "--host"),
         (&["--queue", "0"], 2, "--queue is 0"),
+        (&["--chunk", "0"], 2, "--chunk is 0"),
+        (&["--config", &many], 2, "--threads is 5000; it must be from 1 to 1024"),
         (&["--tls-cert", &cert], 2, "--tls-key"),
         (&["--tls-cert", &cert, "--tls-key", &key], 1, "certificate"),
         (&["--config", &odd], 1, "unknown field `prot`"),

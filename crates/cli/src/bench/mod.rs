@@ -148,7 +148,7 @@ impl Work {
             bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {context}")));
         }
         let streams = args.streams.iter().map(|&n| n as usize).collect();
-        Ok(Self { streams, prompt, tokens, repeat: args.repeat, kv: args.kv.kind(), speculation: args.speculation })
+        Ok(Self { streams, prompt, tokens, repeat: args.repeat, kv: args.kv.kv.into(), speculation: args.speculation })
     }
 
     /// Whether the model and the keys and values of all streams fit into memory.
@@ -186,7 +186,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     work.check_memory(&checkpoint)?;
     let settings = Settings {
         head: args.head,
-        ffn: args.ffn.mode(),
+        ffn: args.ffn.ffn.into(),
         gate_zeros: args.gate_zeros.map(|share| share as f32),
         ..Settings::default()
     };

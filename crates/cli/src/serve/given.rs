@@ -6,18 +6,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use serde_json::{Value, json};
+use sterna::engine::Options;
+use sterna::kernels::pool::default_threads;
+use sterna::model;
 use sterna_server::{Settings, Tls};
 
 use super::log::Format;
+use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
+
+/// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
+const CHUNK: usize = 32;
+/// Full contexts that the cache holds together.
+const SEQUENCES: usize = 8;
 
 /// Every option, given or not. The names in a file are those of the command line.
 #[derive(clap::Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Given {
-    /// In a file: the model, as -m.
-    #[arg(skip)]
+    /// A .gguf file or a Hugging Face directory [default: the built-in model]
+    #[arg(short, long, value_name = "MODEL", env = "STERNA_MODEL")]
     pub model: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1, this machine only]
     #[arg(long, value_name = "ADDRESS", env = "STERNA_HOST")]
@@ -32,7 +43,7 @@ pub struct Given {
     #[arg(long, value_name = "KEY", env = "STERNA_API_KEY", hide_env_values = true)]
     pub api_key: Vec<String>,
     /// Let other machines ask without a key
-    #[arg(long, env = "STERNA_OPEN")]
+    #[arg(long, env = "STERNA_OPEN", value_parser = BoolishValueParser::new())]
     pub open: bool,
     /// A name by which clients call this machine, as in http://NAME/; may be given several times
     #[arg(long, value_name = "NAME", env = "STERNA_NAME")]
@@ -62,8 +73,8 @@ pub struct Given {
     #[arg(long, value_name = "S", env = "STERNA_GRACE")]
     pub grace: Option<u64>,
     /// Threads [default: as many as this process may use]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), env = "STERNA_THREADS")]
-    pub threads: Option<u32>,
+    #[arg(short, long, value_name = "N", env = "STERNA_THREADS")]
+    pub threads: Option<usize>,
     /// Tokens of the context [default: the model's own, at most 4096]
     #[arg(long, value_name = "N", env = "STERNA_CTX")]
     pub ctx: Option<usize>,
@@ -73,11 +84,17 @@ pub struct Given {
     /// Tokens of prompts that a step computes [default: 32]
     #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
     pub chunk: Option<usize>,
+    /// Type of the key/value cache: f16, or int8 (half the memory, slightly less exact) [default: f16]
+    #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_KV")]
+    pub kv: Option<Kv>,
+    /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU² [default: auto]
+    #[arg(long, value_enum, value_name = "MODE", env = "STERNA_FFN")]
+    pub ffn: Option<Ffn>,
     /// How the log on stderr is written [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "STERNA_LOG")]
     pub log: Option<Format>,
     /// Log prompts and answers too
-    #[arg(long, env = "STERNA_LOG_TEXT")]
+    #[arg(long, env = "STERNA_LOG_TEXT", value_parser = BoolishValueParser::new())]
     pub log_text: bool,
 }
 
@@ -112,20 +129,62 @@ impl Given {
             ctx: self.ctx.or(other.ctx),
             sequences: self.sequences.or(other.sequences),
             chunk: self.chunk.or(other.chunk),
+            kv: self.kv.or(other.kv),
+            ffn: self.ffn.or(other.ffn),
             log: self.log.or(other.log),
             log_text: self.log_text || other.log_text,
         }
     }
 
-    /// The server's settings; `model` is where the model comes from.
-    pub fn settings(&self, model: Option<&Path>) -> anyhow::Result<Settings> {
+    /// Where the model comes from.
+    pub fn source(&self) -> Source {
+        Source { model: self.model.clone() }
+    }
+
+    /// How the model is loaded.
+    pub fn options(&self) -> Result<Options, Misuse> {
+        let from_one = |name: &str, given: Option<usize>, usual, most| match given {
+            Some(n) if !(1..=most).contains(&n) => Err(Misuse(format!("--{name} is {n}; it must be from 1 to {most}"))),
+            given => Ok(given.unwrap_or(usual)),
+        };
+        Ok(Options {
+            threads: from_one("threads", self.threads, default_threads(), 1024)?,
+            context: self.ctx,
+            chunk: from_one("chunk", self.chunk, CHUNK, 4096)?,
+            sequences: from_one("sequences", self.sequences, SEQUENCES, 4096)?,
+            kv: self.kv.unwrap_or_default().into(),
+            settings: model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() },
+            ..Options::default()
+        })
+    }
+
+    /// What is in effect, but for the server's settings: the model, how it is loaded, and the log.
+    pub fn loading(&self) -> anyhow::Result<Value> {
+        let options = self.options()?;
+        let context = options.positions(&self.source().checkpoint()?.config)?;
+        let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
+        Ok(json!({
+            "model_path": path,
+            "threads": options.threads,
+            "ctx": context,
+            "sequences": options.sequences,
+            "chunk": options.chunk,
+            "kv": self.kv.unwrap_or_default(),
+            "ffn": self.ffn.unwrap_or_default(),
+            "log": self.log.unwrap_or_default(),
+        }))
+    }
+
+    /// The server's settings.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
         let usual = Settings::default();
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => Some(Tls { cert: cert.clone(), key: key.clone() }),
             (None, None) => None,
             _ => return Err(Misuse("HTTPS needs both --tls-cert and --tls-key".into()).into()),
         };
-        let from_file = || model.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
+        let from_file =
+            || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
         let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
         Ok(Settings {
             host: self.host.unwrap_or(usual.host),

@@ -6,10 +6,9 @@ mod log;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use sterna::engine::Options;
+use serde_json::Value;
 use sterna_server::Server;
 
-use crate::model::{FfnArg, KvArg, Source};
 use crate::output;
 use given::Given;
 
@@ -31,14 +30,8 @@ before the --config file (TOML, `port = 8080`), and that before the defaults.";
 #[command(after_help = HELP)]
 pub struct Serve {
     #[command(flatten)]
-    source: Source,
-    #[command(flatten)]
     given: Given,
-    #[command(flatten)]
-    kv: KvArg,
-    #[command(flatten)]
-    ffn: FfnArg,
-    /// A TOML file with these options, but for --kv and --ffn
+    /// A TOML file with these options
     #[arg(long, value_name = "FILE", env = "STERNA_CONFIG")]
     config: Option<PathBuf>,
     /// Print the settings that would be in effect as JSON, and end
@@ -51,32 +44,17 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<()> {
         let file = self.config.as_deref().map(Given::read).transpose()?.unwrap_or_default();
         let given = self.given.or(file);
-        let source = Source { model: self.source.model.or(given.model.clone()) };
-        let settings = given.settings(source.model.as_deref())?;
+        let settings = given.settings()?;
         settings.check().map_err(|error| output::Misuse(error.to_string()))?;
-        let options = Options {
-            threads: given.threads.unwrap_or(0) as usize,
-            context: given.ctx,
-            chunk: given.chunk.unwrap_or(CHUNK),
-            sequences: given.sequences.unwrap_or(SEQUENCES),
-            kv: self.kv.kind(),
-            settings: sterna::model::Settings { ffn: self.ffn.mode(), ..Default::default() },
-            ..Options::default()
-        };
         if self.dry_run {
-            let mut object = serde_json::to_value(&settings)?;
-            object["model_path"] =
-                source.model.map_or("built-in model".into(), |path| path.display().to_string()).into();
-            for (name, value) in
-                [("threads", options.threads), ("chunk", options.chunk), ("sequences", options.sequences)]
-            {
-                object[name] = value.into();
+            let mut effective = serde_json::to_value(&settings)?;
+            if let (Value::Object(all), Value::Object(loading)) = (&mut effective, given.loading()?) {
+                all.extend(loading);
             }
-            object["ctx"] = options.context.into();
-            return output::line(&serde_json::to_string_pretty(&object)?);
+            return output::line(&serde_json::to_string_pretty(&effective)?);
         }
         log::begin(given.log.unwrap_or_default());
-        let engine = source.load(&options)?;
+        let engine = given.source().load(&given.options()?)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
         runtime.context("the threads that serve could not be started")?.block_on(async {
@@ -91,11 +69,6 @@ impl Serve {
         })
     }
 }
-
-/// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
-const CHUNK: usize = 32;
-/// Full contexts that the cache holds together.
-const SEQUENCES: usize = 8;
 
 /// Waits for a Ctrl-C, or for what `kill` and systemd send.
 async fn stopped() {

@@ -75,6 +75,21 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Positions of the context in use with a model: what is asked for, or the model's own within reason.
+    ///
+    /// # Errors
+    /// More are asked for than the model takes, or fewer than two.
+    pub fn positions(&self, config: &Config) -> Result<usize> {
+        let (context, most) = (self.context.unwrap_or(config.context.min(DEFAULT_CONTEXT)), config.context);
+        if !(2..=most).contains(&context) {
+            let problem = format!("a context of {context} tokens was asked for; this model takes 2 to {most}");
+            return Err(Error::Request(problem));
+        }
+        Ok(context)
+    }
+}
+
 /// A loaded model that answers requests. Cheap to clone and to share; one thread owns the computation.
 ///
 /// When the last clone is gone, the thread finishes what was asked for and ends.
@@ -113,7 +128,7 @@ impl Engine {
         if let Some(adapter) = &options.adapter {
             checkpoint = checkpoint.with_adapter(Adapter::open(adapter)?)?;
         }
-        let context = settle_context(&checkpoint.config, options)?;
+        let context = options.positions(&checkpoint.config)?;
         checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)), options.kv)?;
         let cpu = Cpu::new(options.threads)?;
         let (model, tokenizer, template) = thread::scope(|scope| {
@@ -150,7 +165,7 @@ impl Engine {
     ) -> Result<Self> {
         let core = Core {
             cpu: Cpu::new(options.threads)?,
-            context: settle_context(model.config(), options)?,
+            context: options.positions(model.config())?,
             chunk: options.chunk.max(1),
             speculation: options.speculation,
             kv: options.kv,
@@ -290,18 +305,6 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// The context in use: what was asked for, or the model's own within reason.
-fn settle_context(config: &Config, options: &Options) -> Result<usize> {
-    let context = options.context.unwrap_or(config.context.min(DEFAULT_CONTEXT));
-    if (2..=config.context).contains(&context) {
-        return Ok(context);
-    }
-    Err(Error::Request(format!(
-        "a context of {context} tokens was asked for; this model takes 2 to {}",
-        config.context
-    )))
 }
 
 /// A kept error, once more.
