@@ -4,6 +4,7 @@ import OpenAI from "openai";
 
 const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: "none", maxRetries: 0 });
 const model = (await client.models.list()).data[0].id;
+assert.equal((await client.models.retrieve(model)).id, model);
 const messages = [{ role: "user", content: "Tell me a story about a fox and a lantern." }];
 const fixed = { model, messages, seed: 7, max_completion_tokens: 24 };
 

@@ -7,6 +7,7 @@ import openai
 url = sys.argv[1]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 model = client.models.list().data[0].id
+assert client.models.retrieve(model).id == model
 said = [{"role": "user", "content": "Tell me a story about a fox and a lantern."}]
 fixed = {"model": model, "messages": said, "seed": 7, "temperature": 0.8}
 

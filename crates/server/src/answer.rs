@@ -22,12 +22,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Hands a request to the engine, if there is room in the queue.
-    pub fn start(app: &Arc<App>, request: Request) -> Result<Self, Refusal> {
-        let place = app.metrics.enter(app.settings.queue)?;
+    /// Hands a request to the engine.
+    pub fn start(app: &Arc<App>, mut place: Place, request: Request) -> Result<Self, Refusal> {
         // It holds at most the tokens of one answer, so a client that reads slowly takes no more than that.
         let (sink, events) = unbounded_channel();
         let ticket = app.engine.submit(request, move |event| drop(sink.send(event)))?;
+        place.begun();
         let limit = app.settings.timeout;
         Ok(Self { events, _ticket: ticket, place, deadline: Box::pin(sleep(limit)), limit, ended: false })
     }

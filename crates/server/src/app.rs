@@ -8,7 +8,7 @@ use sterna::engine::{Engine, Grammar, Sampling};
 use sterna_grammar::{Form, Grammars};
 
 use crate::error::Refusal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Place};
 use crate::tools::Toolbox;
 use crate::{Error, Settings};
 
@@ -42,6 +42,11 @@ impl App {
     /// An id like OpenAI's: `chatcmpl-1a2b…`.
     pub fn id(&self, prefix: &str) -> String {
         format!("{prefix}-{:016x}", self.number().wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Lets an answer in, before anything that takes long is done for it; an error if the queue is full.
+    pub fn enter(&self) -> Result<Place, Refusal> {
+        self.metrics.enter(self.settings.queue)
     }
 
     /// Whether a request names the model that is here, or none.

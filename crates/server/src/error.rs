@@ -120,7 +120,7 @@ impl From<sterna::Error> for Refusal {
                     "the prompt has {tokens} tokens, but this server's context holds {context} and the answer needs at \
                      least one; shorten it"
                 );
-                Self { code: Some("context_length_exceeded"), ..Self::field("messages", message) }
+                Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }
             }
             sterna::Error::Request(problem) => Self::invalid(problem),
             sterna::Error::Template(problem) => Self::field("messages", format!("chat template: {problem}")),

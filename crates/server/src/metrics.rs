@@ -70,10 +70,9 @@ impl Metrics {
 
     /// Lets a request in, unless `queue` others wait.
     pub fn enter(&self, queue: usize) -> Result<Place, Refusal> {
-        let mut place = Place { counts: self.counts.clone(), since: Instant::now(), last: None, outcome: "cancelled" };
+        let place = Place { counts: self.counts.clone(), since: Instant::now(), last: None, outcome: "refused" };
         // Counted before it is looked at: of two that come at once, both are seen.
         if place.counts.waiting.inc() >= i64::try_from(queue).unwrap_or(i64::MAX) {
-            place.outcome = "refused";
             return Err(Refusal::full());
         }
         Ok(place)
@@ -109,6 +108,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The engine has the request.
+    pub fn begun(&mut self) {
+        self.outcome = "cancelled";
+    }
+
     pub fn token(&mut self, at: Instant) {
         self.counts.tokens.inc();
         match self.last.replace(at) {

@@ -7,6 +7,7 @@ use sterna::engine::{Event, FinishReason, Logprob, Request, Usage};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::error::Refusal;
+use crate::metrics::Place;
 use crate::tools::{Call, Calls, Part, Toolbox};
 
 /// Something that was said.
@@ -39,13 +40,13 @@ pub struct Turn {
 
 impl Turn {
     /// Hands a request to the engine.
-    pub fn start(app: &Arc<App>, request: Request, tools: Arc<Toolbox>) -> Result<Self, Refusal> {
+    pub fn start(app: &Arc<App>, place: Place, request: Request, tools: Arc<Toolbox>) -> Result<Self, Refusal> {
         let written = app.settings.log_text.then(String::new);
         if written.is_some() {
             let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt, false));
             tracing::info!(prompt = prompt.unwrap_or_default());
         }
-        let answer = Answer::start(app, request)?;
+        let answer = Answer::start(app, place, request)?;
         Ok(Self { answer, calls: Calls::new(tools), ready: Vec::new(), called: false, written })
     }
 

@@ -298,10 +298,14 @@ fn bad_requests_are_told_what_is_wrong() {
     }
     let long = json!({ "messages": [{ "role": "user", "content": "long ".repeat(5_000) }] });
     assert_eq!(server.chat(long).json()["error"]["code"], "context_length_exceeded");
+    let long = server.post("/v1/completions", &json!({ "prompt": "long ".repeat(5_000) }));
+    assert_eq!(long.json()["error"]["code"], "context_length_exceeded");
     let schema = json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "odd" } } } });
     assert_eq!(server.chat(schema).status, 400);
     assert_eq!(server.get(path, "").status, 405);
     assert_eq!(server.get("/etc/passwd", "").status, 404);
+    let absent = server.get("/v1/models/a%2Fb%00", "");
+    assert_eq!((absent.status, &absent.json()["error"]["code"]), (404, &"model_not_found".into()));
     assert_eq!(server.get("/page/../../Cargo.toml", "").status, 404);
     let ollama = server.post("/api/chat", &json!({ "model": "other" }));
     assert_eq!((ollama.status, ollama.json()["error"].as_str().is_some()), (404, true), "Ollama's shape");
@@ -382,10 +386,16 @@ fn a_full_queue_says_come_back() {
     let refused = server.raw(&request);
     assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true));
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
+    let refused = |more: Value| server.post("/v1/chat/completions", &chat(more)).status;
+    let odd = json!({ "type": "regex", "pattern": "(" });
+    assert_eq!(refused(json!({ "response_format": odd })), 429, "grammars are not read in vain");
+    assert_eq!((refused(json!({ "n": 2 })), refused(json!({ "stop": "" }))), (429, 400));
     let ready = server.get("/ready", "");
     assert_eq!((ready.status, &ready.json()["status"]), (503, &"full".into()));
     drop(open);
     waiting.into_iter().for_each(|stream| assert_eq!(Answer::read(stream).status, 200));
+    assert_eq!(refused(json!({ "response_format": odd })), 400);
+    server.comes_to("sterna_waiting 0");
     assert_eq!((server.raw(&request).status, server.get("/ready", "").status), (200, 200));
 }
 
@@ -449,9 +459,17 @@ fn the_document_describes_what_is_there() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let names: BTreeSet<&str> = operation["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(names, path.split(['{', '}']).skip(1).step_by(2).collect(), "{path}");
+            let asked = path.replace("{model}", "sterna");
             let (answer, other) = match method.as_str() {
-                "get" => (server.get(path, ""), server.post(path, &json!({}))),
-                _ => (server.post(path, &json!({ "nonsense": 1 })), server.get(path, "")),
+                "get" => (server.get(&asked, ""), server.post(&asked, &json!({}))),
+                _ => (server.post(&asked, &json!({ "nonsense": 1 })), server.get(&asked, "")),
             };
             assert_eq!(
                 (answer.status, other.status),

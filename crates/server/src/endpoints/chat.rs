@@ -176,27 +176,28 @@ async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Cha
     let include_usage = request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
     let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
     let tools = Arc::new(tools);
-    let form = request.response_format.and_then(ResponseFormat::form);
-    let grammar = app.grammar(form, &tools, "response_format").await?;
     let logprobs = request.logprobs.unwrap_or(false);
     let alternatives = request.top_logprobs.unwrap_or(0);
     if alternatives > MOST_LOGPROBS || alternatives > 0 && !logprobs {
         let message = format!("top_logprobs is {alternatives}; it may be up to {MOST_LOGPROBS}, and needs logprobs");
         return Err(Refusal::field("top_logprobs", message));
     }
+    let (sampling, stop) = (drawing.sampling(&app)?, Stop::texts(request.stop)?);
+    let form = request.response_format.and_then(ResponseFormat::form);
+    let places = (0..count).map(|_| app.enter()).collect::<Result<Vec<_>, _>>()?;
     let asked = Request {
         prompt: prompt::encode(&app, request.messages, &tools).await?,
         max_tokens: request.max_completion_tokens.or(request.max_tokens),
-        sampling: drawing.sampling(&app)?,
-        stop: Stop::texts(request.stop)?,
-        grammar,
+        sampling,
+        stop,
+        grammar: app.grammar(form, &tools, "response_format").await?,
         logprobs: logprobs.then_some(alternatives),
         ..Request::default()
     };
-    let turns = (0..count as u64).map(|i| {
+    let turns = (0..).zip(places).map(|(i, place)| {
         let mut request = asked.clone();
         request.sampling.seed = request.sampling.seed.wrapping_add(i);
-        Turn::start(&app, request, tools.clone())
+        Turn::start(&app, place, request, tools.clone())
     });
     let turns = turns.collect::<Result<Vec<_>, _>>()?;
     let reply = Reply { id: app.id("chatcmpl"), created: app::now(), app, logprobs, include_usage };

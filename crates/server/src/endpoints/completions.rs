@@ -109,21 +109,24 @@ async fn complete(
     Asked { request, drawing }: Asked<Completion>,
 ) -> Result<Response, Refusal> {
     app.check_model(request.model.as_deref())?;
-    let prompts = app.aside(move |app| encode(app, &request.prompt)).await?;
-    let count = request.n.unwrap_or(1);
-    if count == 0 || prompts.is_empty() || count.saturating_mul(prompts.len()) > MOST {
-        let message = format!("{} texts with {count} answers each; together it must be 1 to {MOST}", prompts.len());
-        return Err(Refusal::field(if prompts.is_empty() { "prompt" } else { "n" }, message));
+    let (texts, count) = (request.prompt.len(), request.n.unwrap_or(1));
+    if count == 0 || texts == 0 || count.saturating_mul(texts) > MOST {
+        let message = format!("{texts} texts with {count} answers each; together it must be 1 to {MOST}");
+        return Err(Refusal::field(if texts == 0 { "prompt" } else { "n" }, message));
     }
     if request.logprobs > Some(MOST_LOGPROBS) {
         return Err(Refusal::field("logprobs", format!("logprobs may be up to {MOST_LOGPROBS}")));
     }
     let tools = Arc::new(Toolbox::default());
     let form = request.response_format.and_then(ResponseFormat::form);
+    let (sampling, stop) = (drawing.sampling(&app)?, Stop::texts(request.stop)?);
+    let places = (0..texts * count).map(|_| app.enter()).collect::<Result<Vec<_>, _>>()?;
+    let mut places = places.into_iter();
+    let prompts = app.aside(move |app| encode(app, &request.prompt)).await?;
     let asked = Request {
         max_tokens: Some(request.max_tokens.unwrap_or(USUAL_TOKENS)),
-        sampling: drawing.sampling(&app)?,
-        stop: Stop::texts(request.stop)?,
+        sampling,
+        stop,
         grammar: app.grammar(form, &tools, "response_format").await?,
         logprobs: request.logprobs,
         ..Request::default()
@@ -132,16 +135,27 @@ async fn complete(
     for prompt in prompts {
         let before =
             if request.echo == Some(true) { app.engine.tokenizer()?.decode(&prompt, true)? } else { String::new() };
-        for i in 0..count as u64 {
+        for (i, place) in (0..).zip(places.by_ref().take(count)) {
             let mut one = Request { prompt: prompt.clone(), ..asked.clone() };
             one.sampling.seed = one.sampling.seed.wrapping_add(i);
-            let turn = Turn::start(&app, one, tools.clone())?;
+            let turn = Turn::start(&app, place, one, tools.clone())?;
             choices.push(Choice { turn, length: before.chars().count(), before: before.clone(), first: i == 0 });
         }
     }
     let include_usage = request.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
     let reply = Reply { id: app.id("cmpl"), created: app::now(), app, include_usage };
     if request.stream == Some(true) { Ok(reply.stream(choices)) } else { reply.whole(choices).await }
+}
+
+impl Prompts {
+    /// How many there are.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::TokenLists(lists) => lists.len(),
+        }
+    }
 }
 
 /// Token ids of all prompts.

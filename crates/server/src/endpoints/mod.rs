@@ -27,7 +27,7 @@ use crate::sampling::Drawing;
 
 /// Something that can be asked for.
 pub struct Endpoint {
-    /// Its path.
+    /// Its path, with a `{name}` for what differs from request to request.
     pub path: &'static str,
     /// "get" or "post".
     pub method: &'static str,
@@ -63,7 +63,8 @@ static OURS: &[Endpoint] = &[
     chat::ENDPOINT,
     completions::ENDPOINT,
     responses::ENDPOINT,
-    models::ENDPOINT,
+    models::LIST,
+    models::ONE,
     tokens::TOKENIZE,
     tokens::DETOKENIZE,
     health::HEALTH,
@@ -102,7 +103,11 @@ pub fn document() -> Value {
         .into_generator();
     let mut paths = Map::new();
     for endpoint in endpoints() {
-        let mut operation = json!({ "summary": endpoint.summary, "responses": {} });
+        let named = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let parameters =
+            named.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        let mut operation =
+            json!({ "summary": endpoint.summary, "parameters": parameters.collect::<Value>(), "responses": {} });
         if let Some(request) = endpoint.request {
             let schema = request(&mut generator);
             operation["requestBody"] =

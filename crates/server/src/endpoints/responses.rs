@@ -222,17 +222,18 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<Responses>) ->
         Format::JsonObject => Some(Form::Object),
         Format::JsonSchema { schema, .. } => Some(Form::Schema(schema)),
     });
-    let grammar = app.grammar(form, &tools, "text.format").await?;
     let drawing = Drawing { temperature: request.temperature, top_p: request.top_p, ..Drawing::default() };
+    let sampling = drawing.sampling(&app)?;
+    let place = app.enter()?;
     let asked = Request {
         prompt: prompt::encode(&app, messages(&request), &tools).await?,
         max_tokens: request.max_output_tokens,
-        sampling: drawing.sampling(&app)?,
-        grammar,
+        sampling,
+        grammar: app.grammar(form, &tools, "text.format").await?,
         truncate: request.truncation == Some(Truncation::Auto),
         ..Request::default()
     };
-    let turn = Turn::start(&app, asked, tools)?;
+    let turn = Turn::start(&app, place, asked, tools)?;
     let streamed = request.stream == Some(true);
     let reply = Reply::new(app, &request);
     if streamed { Ok(reply.stream(turn)) } else { reply.whole(turn).await }

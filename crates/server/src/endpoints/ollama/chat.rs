@@ -129,11 +129,13 @@ async fn chat(State(app): State<Arc<App>>, Body(request): Body<OllamaChat>) -> R
     let tools = Arc::new(Toolbox::new(request.tools, None, true)?);
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
     let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let (form, options) = (form(request.format)?, request.options.unwrap_or_default().request(&app)?);
+    let place = app.enter()?;
     let asked = Request {
         prompt: prompt::encode(&app, messages, &tools).await?,
-        grammar: app.grammar(form(request.format)?, &tools, "format").await?,
-        ..request.options.unwrap_or_default().request(&app)?
+        grammar: app.grammar(form, &tools, "format").await?,
+        ..options
     };
-    let turn = Turn::start(&app, asked, tools)?;
+    let turn = Turn::start(&app, place, asked, tools)?;
     if request.stream == Some(false) { whole(&app, turn, InMessage).await } else { Ok(streamed(app, turn, InMessage)) }
 }

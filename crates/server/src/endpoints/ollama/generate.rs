@@ -69,7 +69,9 @@ async fn generate(State(app): State<Arc<App>>, Body(request): Body<Generate>) ->
     if request.prompt.is_empty() {
         return Ok(loaded(&app, Plain));
     }
+    let (form, options) = (form(request.format)?, request.options.unwrap_or_default().request(&app)?);
     let tools = Arc::new(Toolbox::default());
+    let place = app.enter()?;
     let prompt = if request.raw == Some(true) || app.engine.template().is_err() {
         app.aside(move |app| Ok(app.engine.tokenizer()?.encode(&request.prompt, true)?)).await?
     } else {
@@ -78,11 +80,7 @@ async fn generate(State(app): State<Arc<App>>, Body(request): Body<Generate>) ->
         let user = Message::text(Role::User, Content::Text(request.prompt));
         prompt::encode(&app, system.into_iter().chain([user]).collect(), &tools).await?
     };
-    let asked = Request {
-        prompt,
-        grammar: app.grammar(form(request.format)?, &tools, "format").await?,
-        ..request.options.unwrap_or_default().request(&app)?
-    };
-    let turn = Turn::start(&app, asked, tools)?;
+    let asked = Request { prompt, grammar: app.grammar(form, &tools, "format").await?, ..options };
+    let turn = Turn::start(&app, place, asked, tools)?;
     if request.stream == Some(false) { whole(&app, turn, Plain).await } else { Ok(streamed(app, turn, Plain)) }
 }
