@@ -119,9 +119,14 @@ async fn accept(
     let (stream, _) = listener.accept().await?;
     // Tokens are small and should not wait for each other.
     stream.set_nodelay(true)?;
+    Ok((patient(stream), place))
+}
+
+/// The stream, which breaks once the client has taken nothing for too long.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(PATIENCE));
-    Ok((Box::pin(stream), place))
+    Box::pin(stream)
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
@@ -150,4 +155,40 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
     let mut config = config.map_err(|error| wrong(&tls.key)(format!("does not fit the certificate: {error}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What a client gets that takes ten bytes at a time, `pause` apart.
+    async fn taken(pause: Duration) -> String {
+        let (mut client, server) = duplex(64);
+        let router = Router::new().route("/", get(async || "x".repeat(500)));
+        let connections = GracefulShutdown::new();
+        tokio::spawn(serve(patient(server), router, connections.watcher()));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut all, mut bytes) = (Vec::new(), [0; 10]);
+        loop {
+            sleep(pause).await;
+            match client.read(&mut bytes).await.unwrap() {
+                0 => return String::from_utf8(all).unwrap(),
+                n => all.extend_from_slice(&bytes[..n]),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_left_and_who_is_slow_is_not() {
+        let begin = Instant::now();
+        let slow = taken(PATIENCE * 2 / 3).await;
+        assert!(slow.starts_with("HTTP/1.1 200") && slow.ends_with(&"x".repeat(500)), "{slow}");
+        assert!(begin.elapsed() > PATIENCE * 20, "no limit on the whole");
+        let left = taken(PATIENCE * 4 / 3).await;
+        assert!(left.starts_with("HTTP/1.1 200") && left.len() == 64, "{left}");
+    }
 }
