@@ -19,7 +19,7 @@ use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
 
 /// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
-const CHUNK: usize = 32;
+const CHUNK: usize = 40;
 /// Full contexts that the cache holds together.
 const SEQUENCES: usize = 8;
 
@@ -81,7 +81,7 @@ pub struct Given {
     /// Full contexts that the key/value cache holds together; shorter requests share the room [default: 8]
     #[arg(long, value_name = "N", env = "STERNA_SEQUENCES")]
     pub sequences: Option<usize>,
-    /// Tokens of prompts that a step computes [default: 32]
+    /// Tokens of prompts that a step computes at their beginning; fewer where more went before [default: 40]
     #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
     pub chunk: Option<usize>,
     /// Type of the key/value cache: f16, or int8 (half the memory, slightly less exact) [default: f16]

@@ -9,6 +9,7 @@ mod event;
 mod grammar;
 mod logprob;
 mod lookup;
+mod plan;
 mod request;
 mod sampler;
 mod scheduler;
@@ -45,7 +46,8 @@ pub struct Options {
     pub threads: usize,
     /// Positions of the context; `None`: the model's own, at most 4096.
     pub context: Option<usize>,
-    /// Tokens of a prompt that one forward pass takes; at least 1.
+    /// Tokens of prompts that one forward pass takes at their beginning, and fewer further on, where each takes longer; at
+    /// least 1.
     pub chunk: usize,
     /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
     pub sequences: usize,

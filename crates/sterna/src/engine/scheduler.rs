@@ -1,4 +1,4 @@
-//! The loop: which rows the next forward pass takes, and whose turn it is.
+//! The loop: who runs, and what comes of each forward pass.
 //!
 //! ```text
 //! queue (oldest first) ──admit: worst case fits──► running ──plan──► | d | d | prompt chunk … | ──► one forward
@@ -17,6 +17,7 @@ use sterna_kernels::Rows;
 
 use super::Core;
 use super::grammar::{Guide, Readers};
+use super::plan::{depth, plan};
 use super::sequence::{Job, Sequence};
 use crate::Result;
 use crate::model::kv::PAGE;
@@ -26,43 +27,14 @@ use crate::model::{Batch, KvCache};
 /// take as long as 2.1 alone (2B4T, AVX-512), 8 as 4.1, so that more would rarely pay.
 const SPECULATED_ROWS: usize = 4;
 
-/// Steps after which a prompt that got no row comes first.
-const PATIENCE: usize = 8;
-
-/// Rows of each sequence in the next step. `pending` are the tokens each still has to compute, oldest first, and the steps
-/// that it waited.
-///
-/// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
-/// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
-/// is planned, so that decoding cannot starve a prompt. A step that ends a prompt does no part of another one: who waits
-/// for a first token would wait for that too.
-fn plan(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = pending.iter().map(|&(tokens, _)| usize::from(tokens == 1)).collect();
-    let decoding = pending.iter().filter(|(tokens, _)| *tokens == 1).count();
-    let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].0 > 1).collect();
-    prompts.sort_by_key(|&i| {
-        let (tokens, waited) = pending[i];
-        if waited >= PATIENCE { 0 } else { tokens }
-    });
-    let mut left = chunk.saturating_sub(decoding).max(1);
-    let mut ends = false;
-    for i in prompts {
-        if ends && pending[i].0 > left {
-            break;
-        }
-        rows[i] = pending[i].0.min(left);
-        left -= rows[i];
-        ends |= rows[i] == pending[i].0;
-    }
-    rows
-}
-
 /// Owns the cache and everything that runs; lives on the engine thread.
 pub(super) struct Scheduler<'a> {
     core: &'a Core,
     kv: KvCache,
     queue: VecDeque<Job>,
     running: Vec<Sequence<'a>>,
+    /// Of the model: see [`plan`].
+    depth: usize,
     /// From the first request with a grammar on.
     readers: Option<Readers>,
 }
@@ -70,7 +42,8 @@ pub(super) struct Scheduler<'a> {
 impl<'a> Scheduler<'a> {
     /// A scheduler with an empty cache.
     pub fn new(core: &'a Core, kv: KvCache) -> Self {
-        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), readers: None }
+        let depth = depth(core.model.config());
+        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), depth, readers: None }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -96,8 +69,8 @@ impl<'a> Scheduler<'a> {
             let positions = self.kv.share(sequence.id, sequence.shareable());
             sequence.skip_to(positions);
         }
-        let pending: Vec<_> = self.running.iter().map(|sequence| (sequence.pending(), sequence.waited)).collect();
-        let rows = plan(&pending, self.core.chunk);
+        let pending: Vec<_> = self.running.iter().map(Sequence::still).collect();
+        let rows = plan(&pending, self.core.chunk, self.depth);
         let batch = self.batch(&rows);
         if !batch.tokens.is_empty() {
             self.forward(&batch, &rows);
@@ -225,36 +198,5 @@ impl<'a> Scheduler<'a> {
             }
             !over
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(pending: &[usize], chunk: usize) -> Vec<usize> {
-        plan(&pending.iter().map(|&tokens| (tokens, 0)).collect::<Vec<_>>(), chunk)
-    }
-
-    #[test]
-    fn decoding_rows_come_first_and_short_prompts_next() {
-        assert_eq!(rows(&[300], 128), [128]);
-        assert_eq!(rows(&[1, 300, 1], 128), [1, 126, 1]);
-        assert_eq!(rows(&[300, 60, 40, 1], 128), [0, 60, 40, 1]);
-        assert_eq!(rows(&[60, 60, 60], 128), [60, 60, 0]);
-        assert_eq!(rows(&[128, 64, 0], 64), [0, 64, 0]);
-        assert_eq!(rows(&[128, 90, 1], 64), [0, 63, 1]);
-    }
-
-    #[test]
-    fn decoding_never_starves_a_prompt() {
-        assert_eq!(rows(&[1, 1, 1, 9, 9], 2), [1, 1, 1, 1, 0]);
-    }
-
-    #[test]
-    fn short_prompts_never_starve_a_long_one() {
-        assert_eq!(plan(&[(900, PATIENCE - 1), (64, 0), (70, 0)], 64), [0, 64, 0]);
-        assert_eq!(plan(&[(900, PATIENCE), (64, 0), (70, 0)], 64), [64, 0, 0]);
-        assert_eq!(plan(&[(900, PATIENCE), (800, PATIENCE), (70, 0), (1, 0)], 64), [63, 0, 0, 1]);
     }
 }

@@ -8,6 +8,7 @@ use sterna_kernels::Rows;
 use super::grammar::{Guide, TokenSet};
 use super::logprob::logprobs;
 use super::lookup::Lookup;
+use super::plan::Pending;
 use super::sampler::Sampler;
 use super::{Event, FinishReason, Request, Usage};
 use crate::model::{Candidates, Need, SequenceId, Wanted};
@@ -125,6 +126,11 @@ impl<'a> Sequence<'a> {
     /// pass and the draw.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// The same for the plan of a step.
+    pub fn still(&self) -> Pending {
+        Pending { tokens: self.pending(), at: self.computed, waited: self.waited }
     }
 
     /// What others may compute of the prompt while it waits; the last token is computed anyway, for what is drawn from it.

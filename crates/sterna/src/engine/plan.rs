@@ -1,0 +1,107 @@
+//! Whose turn it is: which rows the next forward pass takes.
+
+use crate::checkpoint::Config;
+
+/// Steps after which a prompt that got no row comes first.
+const PATIENCE: usize = 8;
+
+/// An attention multiply-add takes as long as so many of a ternary matrix (2B4T, AVX-512).
+const ATTENTION: usize = 5;
+
+/// What a sequence still has to compute.
+#[derive(Clone, Copy)]
+pub struct Pending {
+    pub tokens: usize,
+    /// The position of the first of them.
+    pub at: usize,
+    /// Steps in which it got no row.
+    pub waited: usize,
+}
+
+/// The position at which a row's attention takes as long as its matrices.
+pub fn depth(config: &Config) -> usize {
+    let (query, key) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let matrices = config.hidden * (2 * query + 2 * key + 3 * config.intermediate);
+    (matrices / (2 * query * ATTENTION)).max(1)
+}
+
+/// Rows of each sequence in the next step; `pending` are the sequences, oldest first.
+///
+/// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
+/// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
+/// is planned, so that decoding cannot starve a prompt. At `depth` positions a row counts twice as much as at the
+/// beginning: steps take about as long wherever a prompt is. A step that ends a prompt does no part of another one: who
+/// waits for a first token would wait for that too.
+pub fn plan(pending: &[Pending], chunk: usize, depth: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = pending.iter().map(|sequence| usize::from(sequence.tokens == 1)).collect();
+    let decoding = rows.iter().sum();
+    let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].tokens > 1).collect();
+    prompts.sort_by_key(|&i| if pending[i].waited >= PATIENCE { 0 } else { pending[i].tokens });
+    // In parts of a row: one at the beginning has `depth` of them.
+    let mut left = chunk.saturating_sub(decoding).max(1) * depth;
+    let mut ends = false;
+    for (nth, i) in prompts.into_iter().enumerate() {
+        let Pending { tokens, at, .. } = pending[i];
+        let room = (left / (depth + at)).max(usize::from(nth == 0));
+        if ends && tokens > room {
+            break;
+        }
+        rows[i] = tokens.min(room);
+        left = left.saturating_sub(rows[i] * (depth + at));
+        ends |= rows[i] == tokens;
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEPTH: usize = 1000;
+
+    /// Rows of prompts at their beginning, of so many tokens, that waited for so many steps.
+    fn waiting(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
+        let pending: Vec<_> = pending.iter().map(|&(tokens, waited)| Pending { tokens, at: 0, waited }).collect();
+        plan(&pending, chunk, DEPTH)
+    }
+
+    fn rows(pending: &[usize], chunk: usize) -> Vec<usize> {
+        waiting(&pending.iter().map(|&tokens| (tokens, 0)).collect::<Vec<_>>(), chunk)
+    }
+
+    #[test]
+    fn decoding_rows_come_first_and_short_prompts_next() {
+        assert_eq!(rows(&[300], 128), [128]);
+        assert_eq!(rows(&[1, 300, 1], 128), [1, 126, 1]);
+        assert_eq!(rows(&[300, 60, 40, 1], 128), [0, 60, 40, 1]);
+        assert_eq!(rows(&[60, 60, 60], 128), [60, 60, 0]);
+        assert_eq!(rows(&[128, 64, 0], 64), [0, 64, 0]);
+        assert_eq!(rows(&[128, 90, 1], 64), [0, 63, 1]);
+    }
+
+    #[test]
+    fn decoding_never_starves_a_prompt() {
+        assert_eq!(rows(&[1, 1, 1, 9, 9], 2), [1, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn short_prompts_never_starve_a_long_one() {
+        assert_eq!(waiting(&[(900, PATIENCE - 1), (64, 0), (70, 0)], 64), [0, 64, 0]);
+        assert_eq!(waiting(&[(900, PATIENCE), (64, 0), (70, 0)], 64), [64, 0, 0]);
+        assert_eq!(waiting(&[(900, PATIENCE), (800, PATIENCE), (70, 0), (1, 0)], 64), [63, 0, 0, 1]);
+    }
+
+    #[test]
+    fn deep_rows_count_more() {
+        let rows = |tokens, at, chunk| {
+            let pending = [(tokens, at), (40, 0), (1, 9 * DEPTH)];
+            plan(&pending.map(|(tokens, at)| Pending { tokens, at, waited: 0 }), chunk, DEPTH)
+        };
+        assert_eq!(rows(300, DEPTH, 33), [0, 32, 1]);
+        assert_eq!(rows(30, DEPTH, 33), [16, 0, 1]);
+        assert_eq!(rows(16, DEPTH, 33), [16, 0, 1]);
+        assert_eq!(rows(16, DEPTH, 73), [16, 40, 1]);
+        assert_eq!(rows(30, 3 * DEPTH, 33), [8, 0, 1]);
+        assert_eq!(rows(30, 99 * DEPTH, 33), [1, 0, 1], "prompts always get on");
+    }
+}
