@@ -24,7 +24,7 @@ assert json.loads(client.chat(model, messages=said, format=schema).message.conte
 answer = client.generate(model, "Once upon a time", raw=True, options=fixed)
 assert answer.response and answer.done
 assert "".join(piece.response for piece in client.generate(model, "Once upon a time", raw=True, options=fixed, stream=True)) == answer.response
-assert client.generate(model, "Hello", system="Be brief.", options=fixed).response
+assert client.generate(model, "Hello", system="Be brief.", images=[], think=False, options=fixed).response
 assert client.generate(model, "").done_reason == "load"
 
 

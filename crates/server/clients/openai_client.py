@@ -59,7 +59,7 @@ assert message.finish_reason == "tool_calls" and call.function.name == "weather"
 assert json.loads(call.function.arguments)["city"] in ("Oslo", "Rome")
 streamed = [c.choices[0].delta.tool_calls[0] for c in client.chat.completions.create(**ask, seed=1, stream=True) if c.choices[0].delta.tool_calls]
 assert "".join(part.function.arguments for part in streamed) == call.function.arguments and streamed[0].function.name == "weather"
-result = [*said, message.message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+result = [*said, message.message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
 assert client.chat.completions.create(model=model, messages=result, tools=tools, max_tokens=8).choices[0].message
 
 text = client.completions.create(model=model, prompt=["Once upon a time", "The king"], max_tokens=5, logprobs=1, echo=True, seed=1)
@@ -74,6 +74,10 @@ events = list(client.responses.create(model=model, input="Hello", instructions="
 assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == response.output_text
 assert [e.sequence_number for e in events] == list(range(len(events)))
 assert events[0].type == "response.created" and events[-1].type == f"response.{response.status}"
+tools = [{"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}]
+more = client.responses.create(model=model, input=[{"role": "user", "content": "Hello"}, *response.output, {"role": "user", "content": "Who are you?"}], include=[], tools=tools, max_output_tokens=10)
+assert more.output_text and more.usage.input_tokens > response.usage.input_tokens
+assert more.tools[0].name == "look" and more.tool_choice == "auto" and more.text.format.type == "text"
 parsed = client.responses.create(model=model, input="x", text={"format": {"type": "json_schema", "name": "person", "schema": schema}})
 assert set(json.loads(parsed.output_text)) == {"name", "age"}
 
@@ -90,7 +94,7 @@ def refused(error, status, code, param, **request):
 refused(openai.NotFoundError, 404, "model_not_found", "model", model="gpt-4o")
 refused(openai.BadRequestError, 400, None, "temperature", temperature=3)
 refused(openai.BadRequestError, 400, None, "messages", messages=[])
-refused(openai.BadRequestError, 400, "context_length_exceeded", "messages", messages=[{"role": "user", "content": "long " * 9000}])
+refused(openai.BadRequestError, 400, "context_length_exceeded", None, messages=[{"role": "user", "content": "long " * 9000}])
 refused(openai.BadRequestError, 400, None, "audio", extra_body={"audio": {"voice": "alloy"}})
 refused(openai.BadRequestError, 400, None, "logit_bias.x", logit_bias={"x": 1})
 print("openai", openai.__version__, "is content")

@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let json = is_json(request.headers());
+        let json = may_be_json(request.headers());
         let bytes = timeout(PATIENCE, Bytes::from_request(request, state))
             .await
             .map_err(|_| Refusal::status(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"))?;
@@ -41,9 +41,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+/// Whether the body is said to be JSON. Some programs say nothing of it; pages, whose requests have an origin, must.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return !headers.contains_key(header::ORIGIN) };
+    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// The body of a request that also says how tokens are drawn.
@@ -64,12 +66,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
     }
 }
 
-/// Reads JSON; an error names the field. A field that is null is one that is not given.
+/// Lists of objects that clients got from a server and send back.
+const SENT_BACK: [&str; 2] = ["messages", "input"];
+
+/// Reads JSON; an error names the field. A field that is null is one that is not given, also in messages.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let mut value: Value =
         serde_json::from_slice(bytes).map_err(|error| Refusal::invalid(format!("the request is no JSON: {error}")))?;
     if let Value::Object(fields) = &mut value {
         fields.retain(|_, value| !value.is_null());
+        for name in SENT_BACK {
+            let list = fields.get_mut(name).and_then(Value::as_array_mut);
+            for message in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+                message.retain(|_, value| !value.is_null());
+            }
+        }
     }
     typed(value)
 }
@@ -107,5 +118,7 @@ mod tests {
         assert!(refused(r#"{"lists": []}"#).message.contains("unknown field `lists`"));
         assert!(refused(r#"{"list": []} {}"#).message.contains("trailing characters"));
         assert!(parse::<Thing>(br#"{"list": [], "other": null}"#).is_ok());
+        let sent_back = parse::<Value>(br#"{"input": "x", "messages": [{"a": null, "b": {"c": null}}, 1]}"#).unwrap();
+        assert_eq!(sent_back, serde_json::json!({ "input": "x", "messages": [{ "b": { "c": null } }, 1] }));
     }
 }

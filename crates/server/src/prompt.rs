@@ -75,6 +75,12 @@ pub enum Part {
     Text {
         /// It.
         text: String,
+        /// As clients send back what they got; not read.
+        #[serde(default, rename = "annotations")]
+        _annotations: Option<Value>,
+        /// The same.
+        #[serde(default, rename = "logprobs")]
+        _logprobs: Option<Value>,
     },
 }
 
@@ -111,7 +117,7 @@ impl Content {
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Parts(parts) => parts.iter().map(|Part::Text { text }| text.as_str()).collect(),
+            Self::Parts(parts) => parts.iter().map(|Part::Text { text, .. }| text.as_str()).collect(),
         }
     }
 }

@@ -66,7 +66,7 @@ pub enum Choice {
 }
 
 /// Whether the model calls functions.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It does not, and does not see them.

@@ -264,6 +264,9 @@ fn bad_requests_are_told_what_is_wrong() {
     let body = chat(json!({})).to_string();
     let plain = server.posting(path, &body, "").replace("application/json", "text/plain");
     assert_eq!(server.raw(&plain).status, 415);
+    let silent = server.posting(path, &body, "").replace("Content-Type: application/json\r\n", "");
+    let from_page = silent.replacen("\r\n", &format!("\r\nOrigin: http://{}\r\n", server.address), 1);
+    assert_eq!((server.raw(&silent).status, server.raw(&from_page).status), (200, 415));
     assert_eq!(server.raw(&server.posting(path, &"x".repeat(100_001), "")).status, 413);
     for body in ["", "{", "[]", "{}", "nonsense", "\u{0}", "{\"messages\": 1}", &"[".repeat(9_000)] {
         let answer = server.raw(&server.posting(path, body, ""));

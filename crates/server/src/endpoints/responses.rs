@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::stream::{self, StreamExt};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sterna::engine::{FinishReason, Request, Usage};
 use sterna_grammar::Form;
@@ -69,6 +69,9 @@ pub struct Responses {
     truncation: Option<Truncation>,
     /// Answers are never stored.
     store: Option<bool>,
+    /// More that the answer shall hold.
+    #[serde(default, rename = "include")]
+    _include: Vec<Include>,
     /// Notes of the client, given back.
     metadata: Option<Map<String, Value>>,
     /// Who asks; given back.
@@ -79,6 +82,12 @@ pub struct Responses {
     /// Which requests begin alike; the server sees that by itself.
     #[serde(rename = "prompt_cache_key")]
     _prompt_cache_key: Option<String>,
+}
+
+impl Responses {
+    fn format(&self) -> Option<&Format> {
+        self.text.as_ref()?.format.as_ref()
+    }
 }
 
 /// A text, or what was said so far.
@@ -141,7 +150,7 @@ pub struct TextOptions {
 }
 
 /// The form of an answer.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Format {
     /// Anything.
@@ -165,7 +174,7 @@ pub enum Format {
 }
 
 /// A function that may be called.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FlatTool {
     /// The only kind there is.
@@ -173,7 +182,7 @@ pub enum FlatTool {
 }
 
 /// Whether functions are called.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FlatChoice {
     /// "none", "auto" or "required".
@@ -183,7 +192,7 @@ pub enum FlatChoice {
 }
 
 /// The function that must be called.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FlatOne {
     /// By name.
@@ -191,6 +200,14 @@ pub enum FlatOne {
         /// Its name.
         name: String,
     },
+}
+
+/// What an answer can hold besides its text and calls.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub enum Include {
+    /// How the model reasoned: these models write nothing of that.
+    #[serde(rename = "reasoning.encrypted_content")]
+    Reasoning,
 }
 
 /// What happens to a conversation that is too long.
@@ -217,10 +234,10 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<Responses>) ->
         }
     });
     let tools = Arc::new(Toolbox::new(tools, choice, request.parallel_tool_calls.unwrap_or(true))?);
-    let form = request.text.as_ref().and_then(|text| text.format.clone()).and_then(|format| match format {
+    let form = request.format().and_then(|format| match format {
         Format::Text => None,
         Format::JsonObject => Some(Form::Object),
-        Format::JsonSchema { schema, .. } => Some(Form::Schema(schema)),
+        Format::JsonSchema { schema, .. } => Some(Form::Schema(schema.clone())),
     });
     let drawing = Drawing { temperature: request.temperature, top_p: request.top_p, ..Drawing::default() };
     let sampling = drawing.sampling(&app)?;
@@ -290,8 +307,9 @@ impl Reply {
             "previous_response_id": null,
             "store": false,
             "temperature": request.temperature.unwrap_or(1.0),
-            "tool_choice": "auto",
-            "tools": [],
+            "text": { "format": request.format().unwrap_or(&Format::Text) },
+            "tool_choice": request.tool_choice.as_ref().unwrap_or(&FlatChoice::Mode(Mode::Auto)),
+            "tools": request.tools,
             "top_p": request.top_p.unwrap_or(1.0),
             "truncation": if request.truncation == Some(Truncation::Auto) { "auto" } else { "disabled" },
             "usage": null,

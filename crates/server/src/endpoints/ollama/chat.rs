@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna::engine::Request;
 
-use super::{Options, Shape, form, loaded, streamed, whole};
+use super::{Options, Shape, form, loaded, no_images, no_thoughts, streamed, whole};
 use crate::app::App;
 use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
@@ -69,7 +69,8 @@ pub struct OllamaMessage {
     #[serde(rename = "tool_name")]
     _tool_name: Option<String>,
     /// These models see none.
-    images: Option<Vec<String>>,
+    #[serde(default)]
+    images: Vec<String>,
 }
 
 /// A call that the assistant made.
@@ -88,9 +89,7 @@ pub struct OllamaCalled {
 
 impl OllamaMessage {
     fn message(self, at: usize) -> Result<Message, Refusal> {
-        if self.images.is_some_and(|images| !images.is_empty()) {
-            return Err(Refusal::unsupported(format!("messages[{at}].images"), "these models read text only"));
-        }
+        no_images(&format!("messages[{at}].images"), &self.images)?;
         let call = |OllamaCall { function }: OllamaCall| ToolCall {
             id: String::new(),
             kind: "function".into(),
@@ -120,9 +119,7 @@ impl Shape for InMessage {
 
 async fn chat(State(app): State<Arc<App>>, Body(request): Body<OllamaChat>) -> Result<Response, Refusal> {
     app.check_model(Some(&request.model))?;
-    if request.think == Some(true) {
-        return Err(Refusal::unsupported("think", "leave it out"));
-    }
+    no_thoughts(request.think)?;
     if request.messages.is_empty() {
         return Ok(loaded(&app, InMessage));
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna::engine::Request;
 
-use super::{Options, Shape, form, loaded, streamed, whole};
+use super::{Options, Shape, form, loaded, no_images, no_thoughts, streamed, whole};
 use crate::app::App;
 use crate::body::Body;
 use crate::endpoints::{Answer, Endpoint};
@@ -50,6 +50,11 @@ pub struct Generate {
     options: Option<Options>,
     /// Whether the answer comes in pieces; it does if this is not given.
     stream: Option<bool>,
+    /// These models see none.
+    #[serde(default)]
+    images: Vec<String>,
+    /// There is nothing but the answer.
+    think: Option<bool>,
     /// The model stays.
     #[serde(rename = "keep_alive")]
     _keep_alive: Option<Value>,
@@ -66,6 +71,8 @@ impl Shape for Plain {
 
 async fn generate(State(app): State<Arc<App>>, Body(request): Body<Generate>) -> Result<Response, Refusal> {
     app.check_model(Some(&request.model))?;
+    no_images("images", &request.images)?;
+    no_thoughts(request.think)?;
     if request.prompt.is_empty() {
         return Ok(loaded(&app, Plain));
     }

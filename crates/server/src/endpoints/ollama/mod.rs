@@ -124,6 +124,15 @@ fn form(format: Option<Value>) -> Result<Option<Form>, Refusal> {
     }
 }
 
+/// Some programs always send a list of images, mostly empty.
+fn no_images(field: &str, images: &[String]) -> Result<(), Refusal> {
+    if images.is_empty() { Ok(()) } else { Err(Refusal::unsupported(field, "these models read text only")) }
+}
+
+fn no_thoughts(think: Option<bool>) -> Result<(), Refusal> {
+    if think == Some(true) { Err(Refusal::unsupported("think", "leave it out")) } else { Ok(()) }
+}
+
 /// What stands in every object of an answer.
 fn object(app: &App) -> Value {
     let now = calendar::now("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default();
