@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sterna::engine::{Engine, Grammar};
-use sterna_grammar::{Form, Grammars};
+use sterna_grammar::{Form, Grammars, listed_only};
 
 use crate::output::Misuse;
 
@@ -32,7 +32,8 @@ impl FormArgs {
         Ok(match (&self.schema, &self.regex, &self.grammar) {
             (Some(path), ..) => {
                 let schema = serde_json::from_str(&file(path)?);
-                Some(Form::Schema(schema.map_err(|error| anyhow::anyhow!("{}: no JSON: {error}", path.display()))?))
+                let schema = schema.map_err(|error| anyhow::anyhow!("{}: no JSON: {error}", path.display()))?;
+                Some(Form::Schema(listed_only(schema)))
             }
             (_, Some(regex), _) => Some(Form::Regex(regex.clone())),
             (_, _, Some(path)) => Some(Form::Lark(file(path)?)),

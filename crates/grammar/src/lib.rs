@@ -10,6 +10,8 @@
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 #![forbid(unsafe_code)]
 
+mod listed;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +21,8 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 use sterna::engine::{Engine, Grammar, Reader, TokenSet};
 use sterna::{Error, Result};
+
+pub use listed::listed_only;
 
 /// States of a lexer, one to two kilobytes each.
 const MOST_STATES: usize = 50_000;

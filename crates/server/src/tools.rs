@@ -14,6 +14,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sterna_grammar::listed_only;
 
 use crate::error::Refusal;
 
@@ -108,7 +109,7 @@ pub struct Toolbox {
 
 impl Toolbox {
     /// The functions that a request leaves to the model.
-    pub fn new(tools: Vec<Tool>, choice: Option<Choice>, parallel: bool) -> Result<Self, Refusal> {
+    pub fn new(tools: Vec<Tool>, choice: Option<Choice>, mut parallel: bool) -> Result<Self, Refusal> {
         if tools.len() > MOST {
             return Err(Refusal::field("tools", format!("tools has {} functions; {MOST} are allowed", tools.len())));
         }
@@ -132,6 +133,7 @@ impl Toolbox {
             Some(Choice::Mode(Mode::Required)) => true,
             Some(Choice::One(One::Function { function })) => {
                 functions.retain(|each| each.name == function.name);
+                parallel = false;
                 true
             }
         };
@@ -167,7 +169,7 @@ impl Toolbox {
         let call = |function: &Function| {
             json!({
                 "type": "object",
-                "properties": { "name": { "const": function.name }, "arguments": function.parameters },
+                "properties": { "name": { "const": function.name }, "arguments": listed_only(function.parameters.clone().into()) },
                 "required": ["name", "arguments"],
                 "additionalProperties": false,
             })
@@ -351,7 +353,8 @@ mod tests {
         let of = |value| Toolbox::new(tools(), choice(value), true);
         assert!(of(json!("none")).expect("fine").is_empty());
         assert!(of(json!("required")).expect("fine").required);
-        assert!(of(json!({ "type": "function", "function": { "name": "weather" } })).expect("fine").required);
+        let one = of(json!({ "type": "function", "function": { "name": "weather" } })).expect("fine");
+        assert!(one.required && !one.parallel, "it is called once");
         assert!(of(json!({ "type": "function", "function": { "name": "x" } })).is_err());
         assert!(Toolbox::new(vec![], choice(json!("required")), true).is_err());
     }

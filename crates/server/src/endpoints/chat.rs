@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna::engine::{FinishReason, Logprob, Request};
-use sterna_grammar::Form;
+use sterna_grammar::{Form, listed_only};
 
 use super::{Answer, Endpoint};
 use crate::app::{self, App};
@@ -130,7 +130,7 @@ impl ResponseFormat {
         match self {
             Self::Text => None,
             Self::JsonObject => Some(Form::Object),
-            Self::JsonSchema { json_schema } => Some(Form::Schema(json_schema.schema)),
+            Self::JsonSchema { json_schema } => Some(Form::Schema(listed_only(json_schema.schema))),
             Self::Regex { pattern } => Some(Form::Regex(pattern)),
             Self::Lark { grammar } => Some(Form::Lark(grammar)),
         }

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sterna::engine::{FinishReason, Request, Usage};
-use sterna_grammar::Form;
+use sterna_grammar::{Form, listed_only};
 
 use super::{Answer, Endpoint};
 use crate::app::{self, App};
@@ -237,7 +237,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<Responses>) ->
     let form = request.format().and_then(|format| match format {
         Format::Text => None,
         Format::JsonObject => Some(Form::Object),
-        Format::JsonSchema { schema, .. } => Some(Form::Schema(schema.clone())),
+        Format::JsonSchema { schema, .. } => Some(Form::Schema(listed_only(schema.clone()))),
     });
     let drawing = Drawing { temperature: request.temperature, top_p: request.top_p, ..Drawing::default() };
     let sampling = drawing.sampling(&app)?;

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sterna::engine::{FinishReason, Request, Sampling, Usage};
 use sterna::text::calendar;
-use sterna_grammar::Form;
+use sterna_grammar::{Form, listed_only};
 
 use super::Endpoint;
 use crate::app::App;
@@ -119,7 +119,7 @@ fn form(format: Option<Value>) -> Result<Option<Form>, Refusal> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(name)) if name.is_empty() => Ok(None),
         Some(Value::String(name)) if name == "json" => Ok(Some(Form::Object)),
-        Some(schema @ Value::Object(_)) => Ok(Some(Form::Schema(schema))),
+        Some(schema @ Value::Object(_)) => Ok(Some(Form::Schema(listed_only(schema)))),
         Some(_) => Err(Refusal::field("format", "format is \"json\" or a JSON schema")),
     }
 }
