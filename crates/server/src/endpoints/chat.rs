@@ -59,12 +59,14 @@ pub struct Chat {
     #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
     /// How many answers.
+    #[schemars(range(min = 1, max = MOST_CHOICES))]
     n: Option<usize>,
     /// Texts that end the answer.
     stop: Option<Stop>,
     /// Whether log-probabilities are reported.
     logprobs: Option<bool>,
     /// Alternatives of each token.
+    #[schemars(range(max = MOST_LOGPROBS))]
     top_logprobs: Option<usize>,
     /// What the answer must look like.
     response_format: Option<ResponseFormat>,

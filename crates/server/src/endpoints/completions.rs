@@ -53,12 +53,14 @@ pub struct Completion {
     #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
     /// How many answers for each text.
+    #[schemars(range(min = 1, max = MOST))]
     n: Option<usize>,
     /// Texts that end an answer.
     stop: Option<Stop>,
     /// Whether the text stands before its answer.
     echo: Option<bool>,
     /// Alternatives of each token; not given: no log-probabilities.
+    #[schemars(range(max = MOST_LOGPROBS))]
     logprobs: Option<usize>,
     /// What an answer must look like; not OpenAI's.
     response_format: Option<ResponseFormat>,

@@ -70,8 +70,8 @@ pub struct Responses {
     /// Answers are never stored.
     store: Option<bool>,
     /// More that the answer shall hold.
-    #[serde(default, rename = "include")]
-    _include: Vec<Include>,
+    #[serde(rename = "include")]
+    _include: Option<Vec<Include>>,
     /// Notes of the client, given back.
     metadata: Option<Map<String, Value>>,
     /// Who asks; given back.
