@@ -2,9 +2,13 @@
 
 use serde_json::{Map, Value};
 
-/// Keywords that join schemas of one value. What one of them does not list another may require.
-const JOINING: [&str; 7] =
-    ["allOf", "not", "if", "dependentSchemas", "unevaluatedProperties", "patternProperties", "$dynamicRef"];
+/// Keywords by which more than one schema speaks of a value. What one of them does not list another may require, or allow
+/// where it must not.
+const JOINING: [&str; 8] =
+    ["allOf", "oneOf", "not", "if", "dependentSchemas", "unevaluatedProperties", "patternProperties", "$dynamicRef"];
+/// Keywords that do so beside those that say something of an object themselves.
+const JOINING_BESIDE: [&str; 2] = ["$ref", "anyOf"];
+const OF_OBJECTS: [&str; 4] = ["properties", "required", "additionalProperties", "minProperties"];
 
 /// A schema whose objects have no properties but those that it lists, unless it says that they may
 /// (`"additionalProperties": true`). What is valid by it is valid by the given one.
@@ -22,9 +26,8 @@ pub fn listed_only(mut schema: Value) -> Value {
 fn joins(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => {
-            let both = |one: &str| object.contains_key(one) && object.contains_key("properties");
-            let here = JOINING.iter().any(|keyword| object.contains_key(*keyword));
-            here || ["$ref", "anyOf", "oneOf"].into_iter().any(both) || object.values().any(joins)
+            let has = |keywords: &[&str]| keywords.iter().any(|keyword| object.contains_key(*keyword));
+            has(&JOINING) || has(&JOINING_BESIDE) && has(&OF_OBJECTS) || object.values().any(joins)
         }
         Value::Array(list) => list.iter().any(joins),
         _ => false,
@@ -44,7 +47,7 @@ fn close(schema: &mut Value) {
     for map in ["properties", "$defs", "definitions"] {
         object.get_mut(map).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut).for_each(close);
     }
-    for list in ["anyOf", "oneOf", "prefixItems"] {
+    for list in ["anyOf", "prefixItems"] {
         object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(close);
     }
     for one in ["items", "additionalProperties"] {
@@ -85,6 +88,9 @@ mod tests {
             json!({ "properties": { "a": { "allOf": [animal, { "required": ["tail"] }] } } }),
             json!({ "properties": { "a": { "$ref": "#/$defs/a", "properties": {} } }, "$defs": { "a": animal } }),
             json!({ "properties": {}, "anyOf": [animal, { "required": ["tail"] }] }),
+            json!({ "required": ["tail"], "anyOf": [animal] }),
+            // With both closed, {"legs": 4, "tail": 1} would be of the second only.
+            json!({ "oneOf": [animal, { "properties": { "legs": {}, "tail": {} }, "required": ["tail"] }] }),
         ] {
             assert_eq!(listed_only(schema.clone()), schema);
         }
