@@ -33,8 +33,6 @@ pub(super) struct Scheduler<'a> {
     kv: KvCache,
     queue: VecDeque<Job>,
     running: Vec<Sequence<'a>>,
-    /// Of the model: see [`plan`].
-    depth: usize,
     /// From the first request with a grammar on.
     readers: Option<Readers>,
 }
@@ -42,8 +40,7 @@ pub(super) struct Scheduler<'a> {
 impl<'a> Scheduler<'a> {
     /// A scheduler with an empty cache.
     pub fn new(core: &'a Core, kv: KvCache) -> Self {
-        let depth = depth(core.model.config());
-        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), depth, readers: None }
+        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), readers: None }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -70,7 +67,7 @@ impl<'a> Scheduler<'a> {
             sequence.skip_to(positions);
         }
         let pending: Vec<_> = self.running.iter().map(Sequence::still).collect();
-        let rows = plan(&pending, self.core.chunk, self.depth);
+        let rows = plan(&pending, self.core.chunk, depth(self.core.model.config()));
         let batch = self.batch(&rows);
         if !batch.tokens.is_empty() {
             self.forward(&batch, &rows);
