@@ -199,8 +199,10 @@ fn work(shared: &Shared) {
         }
         // SAFETY: joined an open job, so the pointer is set and stays valid until `finished` is counted below.
         let job = unsafe { &*(*shared.job.get()).expect("an open job is set") };
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_chunks(shared, job))).is_err() {
+        if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_chunks(shared, job))) {
             shared.panicked.store(true, Release);
+            // Not dropped: the payload's own drop might panic, and the caller would wait for this worker for ever.
+            std::mem::forget(payload);
         }
         shared.finished.fetch_add(1, Release);
     }

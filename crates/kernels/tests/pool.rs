@@ -41,6 +41,7 @@ fn results_are_visible_after_each_of_many_small_jobs() {
 #[test]
 fn all_threads_join() {
     let pool = Pool::new(4);
+    assert_eq!(pool.threads(), 4, "the system refused a thread, and the barrier would wait for it");
     let barrier = Barrier::new(4);
     pool.run(4, |_| {
         barrier.wait();
@@ -61,6 +62,36 @@ fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         });
         assert_eq!(sum.into_inner(), 4950);
     }
+}
+
+/// What a job panics with may panic again when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the payload of a panic panics too");
+    }
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_does_not_stop_the_pool() {
+    let pool = Pool::new(2);
+    assert_eq!(pool.threads(), 2, "the system refused a thread, and the barrier would wait for it");
+    let (barrier, caller) = (Barrier::new(2), std::thread::current().id());
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(2, |_| {
+            barrier.wait();
+            if std::thread::current().id() != caller {
+                std::panic::panic_any(Bomb);
+            }
+        });
+    }));
+    assert!(result.is_err());
+    let sum = AtomicUsize::new(0);
+    pool.run(100, |chunk| {
+        sum.fetch_add(chunk, Relaxed);
+    });
+    assert_eq!(sum.into_inner(), 4950);
 }
 
 #[test]
