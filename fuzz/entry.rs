@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::{Bytes, Cpu, TernaryMatrix, set};
+use sterna::kernels::{Bytes, Cpu, TernaryMatrix, sets};
 use sterna::text::Tokenizer;
 
 /// Bytes as a GGUF file; a model that opens is read as a whole.
 pub fn gguf_header(bytes: &[u8]) {
     let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) else { return };
-    let cpu = Cpu::with(&set::PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     for (name, tensor) in &checkpoint.tensors {
         // Each tensor is a result of its own.
         match (&tensor.data, &tensor.shape[..]) {

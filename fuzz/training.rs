@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use sterna::kernels::{Cpu, set};
+use sterna::kernels::{Cpu, sets};
 use sterna::text::{ChatTemplate, Tokenizer};
 use sterna_train::data::{Dataset, Packer};
 use sterna_train::recipe::Shape;
@@ -17,13 +17,13 @@ const CONTEXT: usize = 12;
 /// Bytes as one text and as rows of JSON. What is read lies in pieces of tokens that a model of that size has.
 pub fn training_data(bytes: &[u8]) {
     static MODEL: LazyLock<(Tokenizer, ChatTemplate)> = LazyLock::new(model);
-    let cpu = Cpu::with(&set::PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     let packer = Packer::new(&MODEL.0, Some(&MODEL.1), VOCAB, CONTEXT).expect("fits");
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["fuzz.txt", "fuzz.jsonl"] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).expect("written");
-        let Ok(data) = Dataset::read(&path, &packer, &cpu.pool, |_| {}) else { continue };
+        let Ok(data) = Dataset::read(&path, &packer, cpu.pool(), |_| {}) else { continue };
         let tokens: usize = (0..data.pieces()).map(|piece| data.piece(piece).len()).sum();
         assert!(data.pieces() > 0 && tokens == data.tokens() && data.learned() > 0);
         for batch in data.batches(CONTEXT, 1) {

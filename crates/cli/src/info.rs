@@ -94,7 +94,7 @@ fn activations(checkpoint: &Checkpoint) -> anyhow::Result<(Option<&'static str>,
         _ => None,
     };
     let Some((trits, name)) = checkpoint.tensors.iter().find_map(ternary) else { return Ok((Some("int8"), None)) };
-    Ok(match trits.scale(&Cpu::new(0)?.pool) {
+    Ok(match trits.scale(Cpu::new(0)?.pool()) {
         Ok(_) => (Some("int8"), None),
         Err(problem) => (None, Some(problem.at(&checkpoint.path, &name).to_string())),
     })

@@ -110,5 +110,5 @@ fn main() -> ExitCode {
 
 /// The instruction set that `STERNA_ISA` or the CPU chooses.
 fn instruction_set() -> sterna::Result<&'static str> {
-    Ok(Cpu::new(1)?.set.name)
+    Ok(Cpu::new(1)?.isa().name())
 }

@@ -7,16 +7,16 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::bf16::{Left, product};
-use sterna_kernels::set::{self, Cpu};
 use sterna_kernels::{
     Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary,
 };
+use sterna_kernels::{Cpu, sets};
 
 const HIDDEN: usize = 2560;
 const FEED_FORWARD: usize = 6912;
 
 fn cpus() -> impl Iterator<Item = Cpu> {
-    set::available().map(|set| Cpu::with(set, 1))
+    sets::available().map(|set| Cpu::with(set, 1))
 }
 
 /// Rows of values between −1 and 1.
@@ -30,7 +30,7 @@ fn ternary_products(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("ternary {rows_of_w}x{cols}"));
         group.sample_size(20);
         for cpu in cpus() {
-            let w = TernaryMatrix::pack(&cpu.pool, rows_of_w, cols, 1.0, |r, trits: &mut [i8]| {
+            let w = TernaryMatrix::pack(cpu.pool(), rows_of_w, cols, 1.0, |r, trits: &mut [i8]| {
                 for (k, trit) in trits.iter_mut().enumerate() {
                     *trit = ((r * cols + k).wrapping_mul(0x9e37_79b9) >> 16 & 0xffff) as i8 % 2;
                 }
@@ -38,11 +38,11 @@ fn ternary_products(c: &mut Criterion) {
             });
             let Ok(w) = w;
             // Portable is the specification, not a kernel to wait for.
-            let tokens: &[usize] = if cpu.set.name == "portable" { &[1] } else { &[1, 2, 4, 8, 16, 128] };
+            let tokens: &[usize] = if cpu.isa().name() == "portable" { &[1] } else { &[1, 2, 4, 8, 16, 128] };
             for &m in tokens {
                 let x = Activations::quantize(&cpu, &rows(m, cols));
                 group.throughput(Throughput::Elements((m * rows_of_w * cols) as u64));
-                group.bench_function(BenchmarkId::new(cpu.set.name, m), |b| {
+                group.bench_function(BenchmarkId::new(cpu.isa().name(), m), |b| {
                     b.iter(|| black_box(ternary::matmul(&cpu, &[&w], &x)));
                 });
             }
@@ -60,7 +60,7 @@ fn head_rows(c: &mut Criterion) {
         let w = DenseMatrix::new(kind, ROWS, HIDDEN, Bytes::from(bytes)).expect("the size fits");
         let x = rows(1, HIDDEN);
         for cpu in cpus() {
-            group.bench_function(cpu.set.name, |b| b.iter(|| black_box(w.matmul(&cpu, &x))));
+            group.bench_function(cpu.isa().name(), |b| b.iter(|| black_box(w.matmul(&cpu, &x))));
         }
     }
 }
@@ -70,10 +70,10 @@ fn row_operations(c: &mut Criterion) {
     let mut group = c.benchmark_group("16 rows of 2560");
     group.sample_size(20).throughput(Throughput::Elements((16 * HIDDEN) as u64));
     for cpu in cpus() {
-        group.bench_function(BenchmarkId::new("quantize", cpu.set.name), |b| {
+        group.bench_function(BenchmarkId::new("quantize", cpu.isa().name()), |b| {
             b.iter(|| black_box(Activations::quantize(&cpu, &x)));
         });
-        group.bench_function(BenchmarkId::new("rms_norm", cpu.set.name), |b| {
+        group.bench_function(BenchmarkId::new("rms_norm", cpu.isa().name()), |b| {
             b.iter(|| black_box(cpu.rms_norm(&x, weight.row(0), 1e-5)));
         });
     }
@@ -91,10 +91,10 @@ fn training_products(c: &mut Criterion) {
         let panels = |x: &Rows| Bf16Panels::of(&cpu, x.data(), x.dim());
         let (dy_panels, x_panels, w_panels) = (panels(&dy), panels(&x), panels(&w));
         let (mut dx, mut dw) = (vec![0.0; tokens * inputs], vec![0.0; outputs * inputs]);
-        group.bench_function(BenchmarkId::new(cpu.set.name, "dX"), |b| {
+        group.bench_function(BenchmarkId::new(cpu.isa().name(), "dX"), |b| {
             b.iter(|| product(&cpu, Left::Rows(&rows_of_dy), &w_panels, 1.0, false, &mut dx));
         });
-        group.bench_function(BenchmarkId::new(cpu.set.name, "dW"), |b| {
+        group.bench_function(BenchmarkId::new(cpu.isa().name(), "dW"), |b| {
             b.iter(|| product(&cpu, Left::Transposed(&dy_panels), &x_panels, 1.0, true, &mut dw));
         });
     }
@@ -102,13 +102,13 @@ fn training_products(c: &mut Criterion) {
     let mut group = c.benchmark_group("to bf16, 2048x768");
     group.sample_size(20).throughput(Throughput::Elements((tokens * outputs) as u64));
     for cpu in cpus() {
-        group.bench_function(BenchmarkId::new("rows", cpu.set.name), |b| {
+        group.bench_function(BenchmarkId::new("rows", cpu.isa().name()), |b| {
             b.iter(|| black_box(Bf16Rows::from_rows(&cpu, &dy)));
         });
-        group.bench_function(BenchmarkId::new("panels", cpu.set.name), |b| {
+        group.bench_function(BenchmarkId::new("panels", cpu.isa().name()), |b| {
             b.iter(|| black_box(Bf16Panels::of(&cpu, dy.data(), outputs)));
         });
-        group.bench_function(BenchmarkId::new("transposed", cpu.set.name), |b| {
+        group.bench_function(BenchmarkId::new("transposed", cpu.isa().name()), |b| {
             b.iter(|| black_box(Bf16Panels::transposed(&cpu, dy.data(), tokens, outputs)));
         });
     }

@@ -4,30 +4,11 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::cpu::Cpu;
 use crate::lines::{LINE, Line};
+use crate::op::ternary::Order;
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
-use crate::set::Cpu;
-
-/// The order in which a set's kernels read activations.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the sets of other CPUs read rows"))]
-pub(crate) enum Order {
-    /// Token after token.
-    Rows,
-    /// Blocks of this many tokens, the dwords of a block's n tokens side by side; the last block has the tokens that
-    /// are left.
-    ///
-    /// ```text
-    /// block = [k / 4][token 0 … n][k % 4]
-    /// ```
-    Interleaved(usize),
-    /// Tiles of 16 tokens × 64 columns, zeros where there are fewer of either; each row a cache line.
-    ///
-    /// ```text
-    /// [token / 16][k / 64][token % 16][k % 64]
-    /// ```
-    Tiles,
-}
 
 /// Activations in an [`Order`].
 pub(crate) enum Arranged<'a> {
@@ -87,7 +68,7 @@ impl Activations {
     /// Quantises each row: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s), −128, 127)`
     /// (the rule of BitNet b1.58's `BitLinear`, in `f32`).
     pub fn quantize(cpu: &Cpu, x: &Rows) -> Self {
-        Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.set.quantize(x.row(row), codes))
+        Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.isa.quantize(x.row(row), codes))
     }
 
     /// The same of the rows' norm, without keeping that: `quantize(rms_norm(x))`.
@@ -96,8 +77,8 @@ impl Activations {
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
             ROW.with_borrow_mut(|normed| {
                 normed.resize(weight.len(), 0.0);
-                cpu.set.rms_norm(x.row(row), weight, eps, normed);
-                cpu.set.quantize(normed, codes)
+                cpu.isa.rms_norm(x.row(row), weight, eps, normed);
+                cpu.isa.quantize(normed, codes)
             })
         })
     }
@@ -110,9 +91,9 @@ impl Activations {
                 rows.resize(2 * weight.len(), 0.0);
                 let (gated, normed) = rows.split_at_mut(weight.len());
                 gated.copy_from_slice(gate.row(row));
-                cpu.set.relu2_mul(gated, up.row(row));
-                cpu.set.rms_norm(gated, weight, eps, normed);
-                cpu.set.quantize(normed, codes)
+                cpu.isa.relu2_mul(gated, up.row(row));
+                cpu.isa.rms_norm(gated, weight, eps, normed);
+                cpu.isa.quantize(normed, codes)
             })
         })
     }
@@ -166,7 +147,7 @@ impl Activations {
 
     /// All codes in the order that a set's kernels read, each row padded with zeros to a multiple of 16.
     pub(crate) fn arranged(&self, cpu: &Cpu) -> Arranged<'_> {
-        match (cpu.set.order)(self.rows()) {
+        match cpu.isa.order(self.rows()) {
             Order::Interleaved(tokens) if self.rows() > 1 => Arranged::Rows(self.interleaved(cpu, tokens).into()),
             Order::Interleaved(_) | Order::Rows => Arranged::Rows((&self.codes).into()),
             Order::Tiles => Arranged::tiles(&cpu.pool, &self.codes, self.stride()),

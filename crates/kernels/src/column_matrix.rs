@@ -1,26 +1,17 @@
-//! A ternary matrix of which single columns are read.
-//!
-//! ```text
-//! column: stride bytes, one line of 64 for every 256 outputs
-//! line:   byte 16 L + 4 u + i, bits 2f + 1 … 2f ↔ output 64 u + 16 f + 4 L + i      (L, u, i, f = 0 … 3)
-//! ```
-//!
-//! Four columns interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to field
-//! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
+//! A ternary matrix of which single columns are read. `op/sparse.rs` draws the layout of a column.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::activations::Activations;
+use crate::cpu::Cpu;
 use crate::lines::{self, LINE, Line, Lines};
+use crate::op::sparse::{Columns, GROUP, OUTPUTS};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
-use crate::set::Cpu;
-use crate::sparse::{Columns, GROUP, Wanted};
+use crate::sparse::Wanted;
 use crate::ternary::{self, FirstError, Packed, TILE};
 
-/// Outputs of a line.
-const OUTPUTS: usize = 256;
 /// Most columns of a matrix: 64 · 2 · −128 · columns, the largest sum of a field that is not shifted, fits an `i32`.
 pub const MAX_COLUMNS: usize = 1 << 17;
 
@@ -31,13 +22,6 @@ pub struct ColumnMatrix {
     scale: f32,
     /// Columns padded to whole lines, their number to a multiple of 16.
     lines: Lines,
-}
-
-/// The code of an output in a column; the definition of the layout.
-#[inline(always)]
-pub(crate) fn code(column: &[u8], output: usize) -> u8 {
-    let (u, f, l) = (output / 64 % 4, output / 16 % 4, output % 16);
-    column[output / OUTPUTS * LINE + 16 * (l / 4) + 4 * u + l % 4] >> (2 * f) & 3
 }
 
 impl Packed for ColumnMatrix {
@@ -101,7 +85,7 @@ impl Packed for ColumnMatrix {
         let (first, blocks) = (tiles.start / Self::STEP, tiles.len().div_ceil(Self::STEP));
         let scratch = lines::written(scratch, blocks * Self::STEP * groups);
         for (i, tiles) in scratch.chunks_exact_mut(Self::STEP * groups * LINE).enumerate() {
-            cpu.set.columns_to_tiles(&self.lines.bytes()[(first + i) * LINE..], stride, tiles);
+            cpu.isa.columns_to_tiles(&self.lines.bytes()[(first + i) * LINE..], stride, tiles);
         }
         &scratch[..tiles.len() * groups * LINE]
     }
@@ -138,7 +122,7 @@ impl ColumnMatrix {
             for other in others.chunks_exact(width) {
                 first.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
             }
-            if cpu.set.sparse.scaled {
+            if cpu.isa.columns_scaled() {
                 for (i, sums) in first.chunks_exact_mut(16).enumerate() {
                     sums.iter_mut().for_each(|sum| *sum >>= 2 * (i % 4));
                 }
@@ -163,7 +147,7 @@ impl ColumnMatrix {
                 *code = x[column as usize];
             }
             let these = Columns { picked, codes: &codes[..picked.len()], next };
-            cpu.set.columns_dot(self.lines.bytes(), self.column_bytes(), &these, sums);
+            cpu.isa.columns_dot(self.lines.bytes(), self.column_bytes(), &these, sums);
             picked = next;
         }
     }

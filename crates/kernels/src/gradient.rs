@@ -2,25 +2,13 @@
 //!
 //! Every sum has a written order, so a training step gives the same bytes on any number of threads.
 
-use crate::attention::softmax_terms;
-use crate::math::{exp, ln64};
+use crate::cpu::Cpu;
+pub use crate::op::loss::LossTerms;
 use crate::pool::SendPtr;
-use crate::portable::{LANES, fold, lanes};
 use crate::rows::Rows;
-use crate::set::Cpu;
-use crate::vector::Vector;
 
 /// Rows whose gradients of a shared weight are one sum.
 const BLOCK: usize = 32;
-
-/// What a loss needs to know besides logits and target.
-#[derive(Clone, Copy, Debug)]
-pub struct LossTerms {
-    /// What every row's gradient is multiplied with: 1 / number of targets.
-    pub scale: f32,
-    /// Weight of `ln²Z` (z-loss): it keeps logits from drifting.
-    pub z: f32,
-}
 
 /// Sums over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,96 +28,6 @@ impl std::ops::Add for LossSums {
             squared_log_z: self.squared_log_z + other.squared_log_z,
         }
     }
-}
-
-/// Adds the gradients of one row of [`crate::portable::rms_norm`] to `dx` and `dweight`.
-///
-/// With r = 1 / sqrt(mean(x²) + eps): `dx += r·(w·dy − x·r²·mean(w·dy·x))`, `dweight += dy·x·r`.
-#[inline(always)]
-pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]) {
-    let (mut squares, mut dots) = ([0.0; LANES], [0.0; LANES]);
-    for ((x, w), dy) in x.chunks(LANES).zip(weight.chunks(LANES)).zip(dy.chunks(LANES)) {
-        let (x, w, dy) = (lanes(x), lanes(w), lanes(dy));
-        squares = squares.add_product(x, x);
-        for i in 0..LANES {
-            dots[i] += w[i] * dy[i] * x[i];
-        }
-    }
-    let n = x.len() as f32;
-    let r = 1.0 / (fold(squares) / n + eps).sqrt();
-    let along = r * r * (fold(dots) / n);
-    for ((((x, w), dy), dx), dweight) in x.iter().zip(weight).zip(dy).zip(dx).zip(dweight) {
-        *dx += r * (w * dy - x * along);
-        *dweight += dy * (x * r);
-    }
-}
-
-/// Replaces gate and up by their gradients of `relu(gate)² · up`.
-#[inline(always)]
-pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
-    for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {
-        let open = if *gate > 0.0 { *gate } else { 0.0 };
-        *gate = 2.0 * open * *up * dy;
-        *up = open * open * dy;
-    }
-}
-
-/// Replaces a row of logits by the loss's gradient; returns ln Z and −ln p(target).
-#[inline(always)]
-pub(crate) fn cross_entropy(logits: &mut [f32], target: usize, terms: LossTerms) -> (f32, f32) {
-    let mut max = [f32::NEG_INFINITY; LANES];
-    for block in logits.chunks(LANES) {
-        for (max, x) in max.iter_mut().zip(block) {
-            *max = if *x > *max { *x } else { *max };
-        }
-    }
-    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    let wanted = logits[target] - max;
-    let mut sums = [0.0; LANES];
-    for block in logits.chunks_mut(LANES) {
-        for (sum, x) in sums.iter_mut().zip(block) {
-            *x = exp(*x - max);
-            *sum += *x;
-        }
-    }
-    let sum = fold(sums);
-    let log_sum = ln64(f64::from(sum)) as f32;
-    let log_z = log_sum + max;
-    let factor = terms.scale * (1.0 + 2.0 * terms.z * log_z) / sum;
-    for x in logits.iter_mut() {
-        *x *= factor;
-    }
-    logits[target] -= terms.scale;
-    (log_z, log_sum - wanted)
-}
-
-/// Scores of one query to weights that sum to 1: softmax of the first `seen`, zeros behind.
-#[inline(always)]
-pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
-    let (_, sum) = softmax_terms(scores, seen);
-    let inverse = 1.0 / sum;
-    for score in scores.iter_mut() {
-        *score *= inverse;
-    }
-}
-
-/// Replaces the gradients of one query's weights by those of its scores before scaling:
-/// `d = w · (d − Σ w·d) · scale`, the sum being `delta`.
-#[inline(always)]
-pub(crate) fn softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32) {
-    for (d, w) in d.iter_mut().zip(weights) {
-        *d = w * (*d - delta) * scale;
-    }
-}
-
-/// `Σ a·b`
-#[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut acc = [0.0; LANES];
-    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-        acc = acc.add_product(lanes(a), lanes(b));
-    }
-    fold(acc)
 }
 
 impl Cpu {
@@ -159,11 +57,11 @@ impl Cpu {
                     Some(residual) => dx.copy_from_slice(residual.row(row)),
                     None => dx.fill(0.0),
                 }
-                self.set.rms_norm_backward(x.row(row), weight, dy.row(row), eps, dx, dweight);
+                self.isa.rms_norm_backward(x.row(row), weight, dy.row(row), eps, dx, dweight);
             }
         });
         if !dweight.is_empty() {
-            partial.chunks_exact(dim).for_each(|partial| self.set.add(dweight, partial));
+            partial.chunks_exact(dim).for_each(|partial| self.isa.add(dweight, partial));
         }
         out
     }
@@ -176,7 +74,7 @@ impl Cpu {
         self.pool.pieces(gate.data_mut(), dim, |row, gate| {
             // SAFETY: row < rows of `up`, which has rows of `dim`; a row is one piece.
             let up = unsafe { std::slice::from_raw_parts_mut(up.get().add(row * dim), dim) };
-            self.set.relu2_mul_backward(gate, up, dy.row(row));
+            self.isa.relu2_mul_backward(gate, up, dy.row(row));
         });
     }
 
@@ -189,7 +87,7 @@ impl Cpu {
         let losses_at = SendPtr(losses.as_mut_ptr());
         self.pool.pieces(logits.data_mut(), dim, |row, logits| {
             assert!((targets[row] as usize) < dim, "a target is a logit");
-            let loss = self.set.cross_entropy(logits, targets[row] as usize, terms);
+            let loss = self.isa.cross_entropy(logits, targets[row] as usize, terms);
             // SAFETY: row < targets, and a row is one piece.
             unsafe { *losses_at.get().add(row) = loss };
         });
@@ -202,6 +100,7 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::softmax::{dot, softmax, softmax_backward};
 
     /// Values without a pattern that a gradient could hide behind.
     fn values(seed: u32, len: usize) -> Vec<f32> {

@@ -7,10 +7,21 @@
 //! f32 rows ──► Bf16Rows, Bf16Panels ──► bf16::product ──► f32 rows                   (training)
 //! ```
 //!
-//! [`portable`] is the definition of correct. Every other instruction set ([`set::ALL`]) must give the same
-//! bytes: integer dots are exact, and every float reduction has one written order (16 lanes, one tree,
-//! multiply then add), which each set compiles from the same source. Products for training ([`mod@bf16`]) are the one
-//! exception: AMX has an order of its own.
+//! The crate stands on floors; a module uses only modules below its own.
+//!
+//! ```text
+//! matrices     ternary, row_matrix, column_matrix, dense, screen, low_rank, attention, bf16, gradient, activations
+//! cpu          `Cpu`: an instruction set and threads; operations on rows
+//! sets         the ladder of instruction sets, best first
+//! x86_64, portable      one set each: its own kernels, and the definitions compiled with its features
+//! set          the table that an instruction set is
+//! op           the definition of correct: slices in, slices out
+//! lines, memory, pool, rows     what all of them stand on
+//! ```
+//!
+//! Every set ([`sets`]) must give the bytes that the definitions in `op` give: integer dots are exact, and every float
+//! reduction has one written order (16 lanes, one tree, multiply then add), which each set compiles from the same
+//! source. Products for training ([`mod@bf16`]) are the one exception: AMX has an order of its own.
 
 #[cfg(target_endian = "big")]
 compile_error!("Sterna reads little-endian files in place and does not run on big-endian machines");
@@ -19,35 +30,37 @@ pub mod activations;
 pub mod attention;
 pub mod bandwidth;
 pub mod bf16;
-mod codes;
 pub mod column_matrix;
+mod cpu;
 pub mod dense;
 pub mod gradient;
 mod lines;
 mod low_rank;
-pub mod math;
 pub mod memory;
+mod op;
 pub mod pool;
-pub mod portable;
+mod portable;
 pub mod row_matrix;
 pub mod rows;
 pub mod screen;
-pub mod set;
+mod set;
+pub mod sets;
 pub mod sparse;
 pub mod ternary;
-mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub use activations::Activations;
 pub use bf16::{Bf16Panels, Bf16Rows};
 pub use column_matrix::ColumnMatrix;
+pub use cpu::Cpu;
 pub use dense::{DenseMatrix, DenseType};
 pub use low_rank::LowRank;
 pub use memory::Bytes;
+pub use op::math;
 pub use pool::Pool;
 pub use row_matrix::RowMatrix;
 pub use rows::Rows;
 pub use screen::Screen;
-pub use set::{Cpu, KernelSet};
+pub use set::Isa;
 pub use ternary::{Packed, TernaryMatrix};

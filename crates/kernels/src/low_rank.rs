@@ -3,9 +3,10 @@
 //! A is `(rank, cols)`, a row at a time as every dense matrix. B is `(rows, rank)`, too narrow for dots: it lies by
 //! columns, and 16 rows at a time add up their products in the order of the rank.
 
+use crate::cpu::Cpu;
 use crate::dense::{DenseMatrix, DenseType};
+use crate::op::low_rank::BLOCK;
 use crate::rows::Rows;
-use crate::set::Cpu;
 
 /// The two matrices of one update.
 #[derive(Clone, Debug)]
@@ -15,9 +16,6 @@ pub struct LowRank {
     columns: Vec<f32>,
     rows: usize,
 }
-
-/// Rows whose sums stay in registers.
-const BLOCK: usize = 64;
 
 impl LowRank {
     /// `scale · B · A` from the rows of both; `None` if they are not made of rows and columns of `rank`.
@@ -56,34 +54,7 @@ impl LowRank {
         let piece = if x.len() == 1 { PIECE } else { self.rows };
         cpu.pool.pieces(out.data_mut(), piece, |i, out| {
             let (token, first) = if x.len() == 1 { (0, i * PIECE) } else { (i, 0) };
-            cpu.set.add_columns(&self.columns[first..], self.rows, t.row(token), out);
+            cpu.isa.add_columns(&self.columns[first..], self.rows, t.row(token), out);
         });
-    }
-}
-
-/// `out[i] += Σ t[j] · columns[j · stride + i]`: the sum begins at 0 and takes j in order.
-#[inline(always)]
-pub(crate) fn add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]) {
-    let mut first = 0;
-    while first < out.len() {
-        let mut sums = [0.0f32; BLOCK];
-        let len = BLOCK.min(out.len() - first);
-        for j in 0..t.len() {
-            let column = &columns[j * stride + first..][..len];
-            if len == BLOCK {
-                // The length is known: registers.
-                for i in 0..BLOCK {
-                    sums[i] += t[j] * column[i];
-                }
-            } else {
-                for i in 0..len {
-                    sums[i] += t[j] * column[i];
-                }
-            }
-        }
-        for i in 0..len {
-            out[first + i] += sums[i];
-        }
-        first += len;
     }
 }

@@ -1,25 +1,16 @@
-//! A ternary matrix of which single rows are read.
-//!
-//! ```text
-//! row:    stride bytes, whole lines of 64
-//! line:   dword g = the 16 columns 16 g … of a tile's lane: byte b, bits 2f + 1 … 2f ↔ column k = 16 g + 4 f + b
-//! ```
-//!
-//! So 16 rows are a tile but for a transposition of dwords, and a line masked to field f is 64 columns, which one piece
-//! of the activations holds in the same order if their dwords are transposed too (`arrange`).
+//! A ternary matrix of which single rows are read. `op/sparse.rs` draws the layout of a row.
 
 use std::ops::Range;
 
 use crate::activations::Activations;
+use crate::cpu::Cpu;
 use crate::lines::{self, LINE, Line, Lines};
+use crate::op::sparse::{COLS, arrange};
+use crate::op::ternary::lane;
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
-use crate::set::Cpu;
 use crate::sparse::Wanted;
-use crate::ternary::{self, FirstError, MAX_COLS, Packed, TILE, lane};
-
-/// Columns of a line.
-pub(crate) const COLS: usize = 256;
+use crate::ternary::{self, FirstError, MAX_COLS, Packed, TILE};
 
 /// A `(rows, cols)` matrix of −1, 0, +1 with one scale, packed by rows.
 pub struct RowMatrix {
@@ -28,25 +19,6 @@ pub struct RowMatrix {
     scale: f32,
     /// Rows padded to whole lines, their number to a multiple of 16.
     lines: Lines,
-}
-
-/// The code of column k of a row; the definition of the layout.
-#[inline(always)]
-pub(crate) fn code(row: &[u8], k: usize) -> u8 {
-    row[k / 16 * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
-}
-
-/// Where [`arrange`] puts the activation of column k.
-#[inline(always)]
-pub(crate) fn place(k: usize) -> usize {
-    k / COLS * COLS + k / 4 % 4 * LINE + k % COLS / 16 * 4 + k % 4
-}
-
-/// The activations in the order of fields: of every 256, field 0 of all dwords, then field 1, …
-pub(crate) fn arrange(x: &[i8], out: &mut [i8]) {
-    for (i, dword) in x.chunks(4).enumerate() {
-        out[place(4 * i)..][..dword.len()].copy_from_slice(dword);
-    }
 }
 
 /// Packs codes (0 … 3; padded to a multiple of 16) into the lines of a row.
@@ -102,7 +74,7 @@ impl Packed for RowMatrix {
         let rows = self.lines.bytes()[tiles.start * TILE * stride..].chunks_exact(TILE * stride);
         let scratch = lines::written(scratch, tiles.len() * groups);
         for (rows, tile) in rows.zip(scratch.chunks_exact_mut(groups * LINE)) {
-            cpu.set.rows_to_tile(rows, stride, tile);
+            cpu.isa.rows_to_tile(rows, stride, tile);
         }
         scratch
     }
@@ -133,7 +105,7 @@ impl RowMatrix {
             let span = wanted[t].len().div_ceil(parts).next_multiple_of(4).max(4);
             let Some(picked) = wanted[t].chunks(span).nth(part) else { return };
             let (mut sums, mut y) = (vec![0; picked.len()], vec![0.0; picked.len()]);
-            cpu.set.rows_dot(self.lines.bytes(), stride, picked, &codes[t * 4 * stride..][..4 * stride], &mut sums);
+            cpu.isa.rows_dot(self.lines.bytes(), stride, picked, &codes[t * 4 * stride..][..4 * stride], &mut sums);
             ternary::finish(&mut y, &sums, x.sums()[t], self.scale / x.scales()[t]);
             for (&row, y) in picked.iter().zip(y) {
                 assert!((row as usize) < self.rows);

@@ -29,16 +29,17 @@
 //! Nothing may overflow: (n + e)‖x‖ is bounded by `LARGEST`, else no margin is given (it is infinite or not a number).
 //! A row with a weight that is not finite has e = ∞.
 
-pub use crate::codes::Bits;
-use crate::codes::{BLOCK, Fit, LOW_BITS, STEP, TINY, largest, pack_row};
+use crate::cpu::Cpu;
 use crate::dense::DenseMatrix;
 use crate::lines::{LINE, Lines};
-use crate::math::ROUND;
+pub use crate::op::codes::Bits;
+use crate::op::codes::{BLOCK, Fit, LOW_BITS, STEP, TINY, largest, pack_row};
+use crate::op::math::ROUND;
+use crate::op::sparse::{COLS, arrange};
+use crate::op::ternary::TILE;
 use crate::pool::SendPtr;
 use crate::row_matrix;
 use crate::rows::Rows;
-use crate::set::Cpu;
-use crate::ternary::TILE;
 
 /// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`codes::fit`).
 pub const MAX_COLS: usize = 1 << 18;
@@ -127,7 +128,7 @@ impl Screen {
         let depth = cols.next_multiple_of(STEP);
         let tile_lines = bits.tile_bytes(depth) / LINE;
         let mut lines = Lines::zeroed(rows.div_ceil(TILE) * tile_lines);
-        let fine_stride = if bits == Bits::Six { cols.div_ceil(row_matrix::COLS) } else { 0 };
+        let fine_stride = if bits == Bits::Six { cols.div_ceil(COLS) } else { 0 };
         let mut fine = Lines::zeroed(rows * fine_stride);
         let mut fits = vec![Fit { scale: 0.0, error: 0.0, norm: 0.0, fine_error: 0.0 }; rows];
         let (fits_at, fine_at) = (SendPtr(fits.as_mut_ptr()), SendPtr(fine.as_mut_ptr()));
@@ -137,7 +138,7 @@ impl Screen {
             let (mut row, mut codes) = (vec![0.0; cols], vec![0; depth]);
             for r in 0..count {
                 stored.decode_row(cpu, first + r, &mut row);
-                let fit = cpu.set.fit(bits, &row, &mut codes);
+                let fit = cpu.isa.fit(bits, &row, &mut codes);
                 // SAFETY: row first + r < rows belongs to this chunk alone.
                 unsafe { *fits_at.get().add(first + r) = fit };
                 pack_row(bits, &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
@@ -192,7 +193,7 @@ impl Screen {
             let tiles = range.len().div_ceil(TILE);
             let codes = &self.lines.bytes()[first / TILE * tile_bytes..][..tiles * tile_bytes];
             let mut sums = vec![0; m * tiles * TILE];
-            cpu.set.coded_dot(self.bits, codes, depth, &integers, &mut sums);
+            cpu.isa.coded_dot(self.bits, codes, depth, &integers, &mut sums);
             for (t, sums) in sums.chunks_exact(tiles * TILE).enumerate() {
                 // SAFETY: row t < m, columns `range` inside 0 .. rows; the chunks are disjoint columns.
                 let [values, margins] = outs
@@ -216,11 +217,11 @@ impl Screen {
         let Some(fine) = &self.fine else { return };
         let mut integers = vec![0; 2 * self.depth()];
         let token = self.token(x, margin, &mut integers, 8);
-        let stride = self.cols.div_ceil(row_matrix::COLS) * LINE;
+        let stride = self.cols.div_ceil(COLS) * LINE;
         let [high, low] = [0, 4].map(|part| {
             let part: Vec<i8> = integers.as_chunks::<8>().0.iter().flat_map(|x| &x[part..part + 4]).copied().collect();
             let mut arranged = vec![0; 4 * stride];
-            row_matrix::arrange(&part, &mut arranged);
+            arrange(&part, &mut arranged);
             arranged
         });
         // Sums of codes up to 3 with parts of 7 bits are within those of trits with 8 bits, as 3 · 64 < 2 · 128.
@@ -228,8 +229,8 @@ impl Screen {
         cpu.pool.pieces(&mut sums, CHUNK, |chunk, sums| {
             let (picked, mut of_low) = (&ids[chunk * CHUNK..][..sums.len()], [0; CHUNK]);
             let of_low = &mut of_low[..sums.len()];
-            cpu.set.rows_dot(fine.bytes(), stride, picked, &high, sums);
-            cpu.set.rows_dot(fine.bytes(), stride, picked, &low, of_low);
+            cpu.isa.rows_dot(fine.bytes(), stride, picked, &high, sums);
+            cpu.isa.rows_dot(fine.bytes(), stride, picked, &low, of_low);
             for (sum, low) in sums.iter_mut().zip(of_low) {
                 *sum = (*sum << LOW_BITS) + *low;
             }

@@ -13,101 +13,8 @@
 use std::ops::Deref;
 
 use crate::activations::Activations;
-use crate::lines::LINE;
+use crate::cpu::Cpu;
 use crate::rows::Rows;
-use crate::set::Cpu;
-use crate::ternary::TILE;
-
-/// The kernels of both layouts.
-#[derive(Clone, Copy)]
-pub(crate) struct Sparse {
-    /// See [`portable::rows_dot`].
-    pub rows_dot: RowsDot,
-    /// See [`portable::columns_dot`].
-    pub columns_dot: unsafe fn(&[u8], usize, &Columns<'_>, &mut [i32]),
-    /// Whether `columns_dot` leaves the sums of field f multiplied by 4ᶠ.
-    pub scaled: bool,
-    /// See [`portable::rows_to_tile`].
-    pub rows_to_tile: unsafe fn(&[u8], usize, &mut [u8]),
-    /// See [`portable::columns_to_tiles`].
-    pub columns_to_tiles: unsafe fn(&[u8], usize, &mut [u8]),
-    /// How many matrices, read by rows or columns, take as long as one that is rearranged for this many tokens.
-    pub whole: fn(usize) -> f32,
-}
-
-type RowsDot = unsafe fn(&[u8], usize, &[u32], &[i8], &mut [i32]);
-
-/// Most columns of one call of `columns_dot`: their bytes and those of the next call fit the first-level cache, and
-/// AVX2's 16-bit sums do not wrap (32 columns · 2 · −128 · 4 = −2¹⁵).
-pub(crate) const GROUP: usize = 32;
-
-/// Some columns with their activations, and the columns that will be asked for next.
-pub(crate) struct Columns<'a> {
-    /// At most [`GROUP`].
-    pub picked: &'a [u32],
-    /// The activation of each.
-    pub codes: &'a [i8],
-    /// To be prefetched.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
-    pub next: &'a [u32],
-}
-
-/// The definition of correct.
-pub(crate) mod portable {
-    use super::*;
-    use crate::{column_matrix, row_matrix};
-
-    /// `sums[i]` = Σ code · x of row `picked[i]`. Rows are `stride` bytes long; `x` is arranged as
-    /// [`row_matrix::arrange`] does it.
-    pub(crate) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
-        for (&row, sum) in picked.iter().zip(sums) {
-            let row = &rows[row as usize * stride..][..stride];
-            *sum =
-                (0..4 * stride).map(|k| i32::from(row_matrix::code(row, k)) * i32::from(x[row_matrix::place(k)])).sum();
-        }
-    }
-
-    /// Adds Σ code · x over the given columns to the sum of each output. Columns are `stride` bytes long.
-    pub(crate) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
-        for (&column, &x) in these.picked.iter().zip(these.codes) {
-            let column = &columns[column as usize * stride..][..stride];
-            for (output, sum) in sums.iter_mut().enumerate() {
-                *sum += i32::from(column_matrix::code(column, output)) * i32::from(x);
-            }
-        }
-    }
-
-    /// Rearranges 16 rows of `stride` bytes into the lines of one tile.
-    pub(crate) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
-        for (g, line) in tile.chunks_exact_mut(LINE).enumerate() {
-            for (row, dword) in line.chunks_exact_mut(4).enumerate() {
-                dword.copy_from_slice(&rows[row * stride + 4 * g..][..4]);
-            }
-        }
-    }
-
-    /// Rearranges one line (256 outputs) of columns `stride` bytes apart into the 16 tiles of these outputs.
-    pub(crate) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
-        let groups = tiles.len() / (16 * LINE);
-        tiles.fill(0);
-        for k in 0..16 * groups {
-            for output in 0..16 * TILE {
-                let code = column_matrix::code(&columns[k * stride..][..LINE], output);
-                let line = &mut tiles[(output / TILE * groups + k / 16) * LINE..];
-                line[output % TILE * 4 + k % 4] |= code << (2 * (k / 4 % 4));
-            }
-        }
-    }
-
-    pub(crate) const SPARSE: Sparse = Sparse {
-        rows_dot: |rows, stride, picked, x, sums| rows_dot(rows, stride, picked, x, sums),
-        columns_dot: |columns, stride, these, sums| columns_dot(columns, stride, these, sums),
-        scaled: false,
-        rows_to_tile: |rows, stride, tile| rows_to_tile(rows, stride, tile),
-        columns_to_tiles: |columns, stride, tiles| columns_to_tiles(columns, stride, tiles),
-        whole: |tokens| tokens as f32,
-    };
-}
 
 /// The places of each token's input or output that are not zero, in order.
 pub struct Wanted(Vec<Vec<u32>>);
@@ -136,7 +43,7 @@ impl Wanted {
 
     /// Whether to read a matrix of `all` rows or columns for each token anew, instead of all of it once.
     pub(crate) fn one_by_one(&self, cpu: &Cpu, all: usize) -> bool {
-        self.total() as f32 <= (cpu.set.sparse.whole)(self.0.len()) * all as f32
+        self.total() as f32 <= cpu.isa.whole(self.0.len()) * all as f32
     }
 }
 

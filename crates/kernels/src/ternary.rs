@@ -1,32 +1,17 @@
-//! Packed ternary matrices and their product with activations.
-//!
-//! One layout serves every instruction set ("T16", 2 bits a weight): tiles of 16 rows, and in a tile one 64-byte line
-//! for every 16 columns. Code = trit + 1.
-//!
-//! ```text
-//! line g of a tile:   lane (u32, little endian) = row 0 … 15
-//!                     lane:  byte 0   byte 1   byte 2   byte 3
-//!                     bits:  7…0      each byte: field 3 | field 2 | field 1 | field 0   (2 bits each)
-//!                     column k = 16 g + 4 · field + byte
-//! ```
-//!
-//! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
-//! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
+//! Packed ternary matrices and their product with activations. `op/ternary.rs` draws the layout of a tile.
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::activations::Activations;
+use crate::cpu::Cpu;
 use crate::lines::{LINE, Line, Lines};
+pub use crate::op::ternary::{MAX_COLS, TILE};
+use crate::op::ternary::{code, lane};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
-use crate::set::Cpu;
-
-/// Rows in a tile.
-pub const TILE: usize = 16;
-/// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
-pub const MAX_COLS: usize = 1 << 18;
+use crate::set::Cut;
 
 /// A packed `(rows, cols)` matrix of −1, 0, +1 with one scale, which gives tiles to the product with many tokens.
 pub trait Packed: Sized + Sync {
@@ -64,22 +49,6 @@ pub struct TernaryMatrix {
     cols: usize,
     scale: f32,
     lines: Lines,
-}
-
-/// The code of (row, column k) in a tile; the definition of the layout.
-#[inline(always)]
-pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
-    tile[k / 16 * LINE + row * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
-}
-
-/// A row's lane in a line: the codes of 16 neighbouring columns.
-#[inline(always)]
-pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
-    let codes = u128::from_le_bytes(*codes);
-    // Field f is dword f. Codes are below 4, so shifting a dword of them never crosses a byte.
-    let (low, high) = (codes as u64, (codes >> 64) as u64);
-    let word = low | low >> 30 | (high | high >> 30) << 4;
-    (word as u32).to_le_bytes()
 }
 
 /// Packs one row of codes (0, 1, 2; padded to whole lines) into its lane of a tile.
@@ -177,21 +146,6 @@ struct Chunk {
     tokens: Range<usize>,
 }
 
-/// How a set wants the products of a batch cut into chunks.
-pub(crate) struct Cut {
-    /// Most tiles of a chunk.
-    pub(crate) tiles: usize,
-    /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of what lies interleaved.
-    pub(crate) tokens: (usize, usize),
-    /// Whether all weights meet some tokens before the next ones, whose activations then stay in the cache.
-    pub(crate) tokens_first: bool,
-}
-
-impl Cut {
-    /// All tokens, and about 80 KiB of weights, which then stay in the cache.
-    pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX), tokens_first: false };
-}
-
 /// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
 /// chunk with many rows gets more out of what it prepares for its tokens.
 fn chunks<P: Packed>(threads: usize, matrices: &[&P], m: usize, cut: &Cut) -> Vec<Chunk> {
@@ -270,9 +224,9 @@ pub fn matmul<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Activations) -> Vec<Row
         cpu,
         matrices,
         x.rows(),
-        &(cpu.set.cut)(x.rows(), x.cols()),
+        &cpu.isa.cut(x.rows(), x.cols()),
         |groups, codes, tokens, acc: &mut [i32]| {
-            cpu.set.ternary_dot(codes, groups, codes_of_x.tokens(tokens, groups * 16), acc);
+            cpu.isa.ternary_dot(codes, groups, codes_of_x.tokens(tokens, groups * 16), acc);
         },
         |w, t, sums, out| finish(out, sums, x.sums()[t], w.scale() / x.scales()[t]),
     )
@@ -293,7 +247,7 @@ pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows>
         matrices,
         x.len(),
         &Cut::SMALL,
-        |groups, codes, _, acc: &mut [f32]| cpu.set.ternary_dot_f32(codes, groups, x.data(), x.dim(), acc),
+        |groups, codes, _, acc: &mut [f32]| cpu.isa.ternary_dot_f32(codes, groups, x.data(), x.dim(), acc),
         |w, _, sums, out| {
             for (out, dot) in out.iter_mut().zip(sums) {
                 *out = dot * w.scale;

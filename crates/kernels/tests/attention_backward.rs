@@ -7,7 +7,7 @@ use std::ops::Range;
 use random::Random;
 use sterna_kernels::Rows;
 use sterna_kernels::attention::backward::{Forward, Heads, backward};
-use sterna_kernels::set::{self, Cpu};
+use sterna_kernels::{Cpu, sets};
 
 /// A part of a block, blocks and a bit more, one token.
 const LENGTHS: [usize; 5] = [5, 64, 1, 130, 65];
@@ -93,7 +93,7 @@ fn gradients_are_those_of_the_chain_rule() {
         let [out, expected @ ..] = naive(shape, &sequences, [&q, &k, &v, &dout]);
         let out = Rows::from_vec(q_dim, out.into_iter().map(|x| x as f32).collect());
         let forward = Forward { q: &q, k: &k, v: &v, out: &out, dout: &dout };
-        for set in set::available() {
+        for set in sets::available() {
             let [one, two] = [1, 2].map(|threads| backward(&Cpu::with(set, threads), shape, &sequences, &forward));
             for ((name, expected), (one, two)) in ["dq", "dk", "dv"].iter().zip(&expected).zip(one.iter().zip(&two)) {
                 assert!(one.data() == two.data(), "{set:?} {name}: threads change nothing");

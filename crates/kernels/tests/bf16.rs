@@ -4,8 +4,8 @@ mod random;
 
 use random::Random;
 use sterna_kernels::bf16::{Left, View, product, product_serial};
-use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Rows};
+use sterna_kernels::{Cpu, sets};
 
 /// (rows of the left side, what is summed over, columns of the right side).
 const SHAPES: [(usize, usize, usize); 9] = [
@@ -21,7 +21,7 @@ const SHAPES: [(usize, usize, usize); 9] = [
 ];
 
 fn cpus() -> impl Iterator<Item = Cpu> {
-    set::available().flat_map(|set| [1, 2, 3].map(|threads| Cpu::with(set, threads)))
+    sets::available().flat_map(|set| [1, 2, 3].map(|threads| Cpu::with(set, threads)))
 }
 
 impl Random {
@@ -61,8 +61,8 @@ fn products(cpu: &Cpu, a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -
     let [one, two, three, four] = &mut out;
     product(cpu, Left::Rows(&rows), &right, 1.0, false, one);
     product(cpu, Left::Transposed(&panels), &right, 1.0, false, two);
-    product_serial(cpu.set, Left::Rows(&rows), &right, 1.0, false, three);
-    product_serial(cpu.set, Left::Transposed(&panels), &right, 1.0, false, four);
+    product_serial(cpu.isa(), Left::Rows(&rows), &right, 1.0, false, three);
+    product_serial(cpu.isa(), Left::Transposed(&panels), &right, 1.0, false, four);
     out
 }
 
@@ -85,7 +85,7 @@ fn integers_are_exact() {
             let right = Bf16Panels::of_trits(&cpu, k, n, &trits);
             let mut out = vec![f32::NAN; m * n];
             product(&cpu, Left::Rows(&Bf16Rows::of(&cpu, &floats, k)), &right, 1.0, false, &mut out);
-            assert_eq!(out, expected, "{:?} {m}x{k}x{n}", cpu.set);
+            assert_eq!(out, expected, "{:?} {m}x{k}x{n}", cpu.isa());
             // The transpose of everything: codes on the right, trits on the left.
             if k > 1000 {
                 continue;
@@ -96,12 +96,12 @@ fn integers_are_exact() {
             product(&cpu, Left::Transposed(&codes_panels), &codes_panels, 1.0, false, &mut gram);
             for (p, q) in [(0, 0), (k - 1, 0), (k / 2, k - 1)] {
                 let dot = (0..m).map(|i| i32::from(codes.row(i)[p]) * i32::from(codes.row(i)[q])).sum::<i32>();
-                assert_eq!(gram[p * k + q], dot as f32, "{:?} {m}x{k}", cpu.set);
+                assert_eq!(gram[p * k + q], dot as f32, "{:?} {m}x{k}", cpu.isa());
             }
             let right = Bf16Panels::transposed(&cpu, &floats, m, k);
             let mut out = vec![f32::NAN; m * n];
             product(&cpu, Left::Rows(&Bf16Rows::of(&cpu, &t, k)), &right, 1.0, false, &mut out);
-            assert_eq!(out, transpose(&expected, n), "{:?} {m}x{k}x{n}", cpu.set);
+            assert_eq!(out, transpose(&expected, n), "{:?} {m}x{k}x{n}", cpu.isa());
         }
     }
 }
@@ -111,7 +111,7 @@ fn values_are_near_and_the_same_on_every_set() {
     let mut random = Random(2);
     for shape @ (m, k, n) in SHAPES {
         let (a, b) = (random.values(m * k), random.values(k * n));
-        let portable = products(&Cpu::with(&PORTABLE, 1), &a, &b, shape);
+        let portable = products(&Cpu::with(sets::portable(), 1), &a, &b, shape);
         let (mut exact, mut bound) = (vec![0.0; m * n], vec![0.0; m * n]);
         for i in 0..m {
             for j in 0..n {
@@ -128,11 +128,15 @@ fn values_are_near_and_the_same_on_every_set() {
                 // Each of the k roundings of a sum is off by at most 2⁻²⁴ of a partial sum of absolute values.
                 for ((out, exact), bound) in out.iter().zip(&exact).zip(&bound) {
                     let error = (f64::from(*out) - exact).abs();
-                    assert!(error <= (k + 2) as f64 * 2f64.powi(-24) * bound, "{:?} {shape:?}: {out} {exact}", cpu.set);
+                    assert!(
+                        error <= (k + 2) as f64 * 2f64.powi(-24) * bound,
+                        "{:?} {shape:?}: {out} {exact}",
+                        cpu.isa()
+                    );
                 }
-                assert!(*out == got[0], "{:?} {shape:?}: forms and threads agree", cpu.set);
-                if cpu.set.name != "amx" {
-                    assert!(*out == portable[0], "{:?} {shape:?} is portable's", cpu.set);
+                assert!(*out == got[0], "{:?} {shape:?}: forms and threads agree", cpu.isa());
+                if cpu.isa().name() != "amx" {
+                    assert!(*out == portable[0], "{:?} {shape:?} is portable's", cpu.isa());
                 }
             }
         }
@@ -157,15 +161,15 @@ fn values_round_to_the_nearest_even() {
             let mut out = [f32::NAN];
             let one = Bf16Panels::of(&cpu, &[1.0], 1);
             product(&cpu, Left::Rows(&Bf16Rows::of(&cpu, &[x], 1)), &one, 1.0, false, &mut out);
-            assert_eq!(out, [y], "{:?} {x}", cpu.set);
+            assert_eq!(out, [y], "{:?} {x}", cpu.isa());
             product(&cpu, Left::Transposed(&Bf16Panels::of(&cpu, &[x], 1)), &one, 1.0, false, &mut out);
-            assert_eq!(out, [y], "{:?} {x}", cpu.set);
+            assert_eq!(out, [y], "{:?} {x}", cpu.isa());
         }
         for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)] {
             let mut out = [0.0];
             let one = Bf16Panels::of(&cpu, &[1.0], 1);
             product(&cpu, Left::Rows(&Bf16Rows::of(&cpu, &[nan], 1)), &one, 1.0, false, &mut out);
-            assert!(out[0].is_nan(), "{:?}", cpu.set);
+            assert!(out[0].is_nan(), "{:?}", cpu.isa());
         }
     }
 }
@@ -182,7 +186,7 @@ fn scales_sums_and_views() {
         let mut out = before.clone();
         product(&cpu, Left::Rows(&rows), &Bf16Panels::scaled(&cpu, &b, n, &scales), 0.3, true, &mut out);
         let expected: Vec<f32> = plain.iter().zip(&before).map(|(sum, before)| before + 0.3 * sum).collect();
-        assert_eq!(out, expected, "{:?}", cpu.set);
+        assert_eq!(out, expected, "{:?}", cpu.isa());
 
         // Columns 5 … of rows with more.
         let stride = 40 + k;
@@ -192,15 +196,15 @@ fn scales_sums_and_views() {
         }
         let view = View::strided(&wide[5..], m, k, stride);
         let right = Bf16Panels::of(&cpu, &scaled, n);
-        product_serial(cpu.set, Left::Rows(&Bf16Rows::of_view(cpu.set, view)), &right, 1.0, false, &mut out);
-        assert_eq!(out, plain, "{:?}", cpu.set);
-        let left = Bf16Panels::transposed_view(cpu.set, view);
-        product_serial(cpu.set, Left::Transposed(&left), &right, 1.0, false, &mut out);
-        assert_eq!(out, plain, "{:?}", cpu.set);
+        product_serial(cpu.isa(), Left::Rows(&Bf16Rows::of_view(cpu.isa(), view)), &right, 1.0, false, &mut out);
+        assert_eq!(out, plain, "{:?}", cpu.isa());
+        let left = Bf16Panels::transposed_view(cpu.isa(), view);
+        product_serial(cpu.isa(), Left::Transposed(&left), &right, 1.0, false, &mut out);
+        assert_eq!(out, plain, "{:?}", cpu.isa());
         // Twice the transpose is the matrix again.
-        let left = Bf16Panels::of_view(cpu.set, View::new(&transpose(&a, k), m));
-        product_serial(cpu.set, Left::Transposed(&left), &right, 1.0, false, &mut out);
-        assert_eq!(out, plain, "{:?}", cpu.set);
+        let left = Bf16Panels::of_view(cpu.isa(), View::new(&transpose(&a, k), m));
+        product_serial(cpu.isa(), Left::Transposed(&left), &right, 1.0, false, &mut out);
+        assert_eq!(out, plain, "{:?}", cpu.isa());
     }
 }
 
@@ -208,7 +212,7 @@ fn scales_sums_and_views() {
 fn nothing_to_sum_and_nothing_to_write() {
     for cpu in cpus() {
         let (none, empty) =
-            (Bf16Panels::of_trits(&cpu, 0, 3, &[]), Bf16Rows::of_view(cpu.set, View::strided(&[], 2, 0, 0)));
+            (Bf16Panels::of_trits(&cpu, 0, 3, &[]), Bf16Rows::of_view(cpu.isa(), View::strided(&[], 2, 0, 0)));
         let mut out = [f32::NAN; 6];
         product(&cpu, Left::Rows(&empty), &none, 1.0, false, &mut out);
         assert_eq!(out, [0.0; 6]);

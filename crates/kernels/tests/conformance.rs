@@ -4,8 +4,8 @@ mod random;
 
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
-use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, LowRank, Packed, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Cpu, sets};
 
 use random::Random;
 
@@ -27,7 +27,7 @@ impl Random {
 
     fn matrix(&mut self, cpu: &Cpu, rows: usize, cols: usize) -> (TernaryMatrix, Vec<i8>) {
         let trits: Vec<i8> = (0..rows * cols).map(|_| (self.next() % 3) as i8 - 1).collect();
-        let packed = TernaryMatrix::pack(&cpu.pool, rows, cols, 0.37, |r, out: &mut [i8]| {
+        let packed = TernaryMatrix::pack(cpu.pool(), rows, cols, 0.37, |r, out: &mut [i8]| {
             out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
             Ok::<(), ()>(())
         });
@@ -37,11 +37,11 @@ impl Random {
 
 /// Every supported set on one thread and on three, against portable on one.
 fn against_portable<T: PartialEq + std::fmt::Debug>(what: &str, op: impl Fn(&Cpu) -> T) {
-    let expected = op(&Cpu::with(&PORTABLE, 1));
-    for set in set::available() {
+    let expected = op(&Cpu::with(sets::portable(), 1));
+    for set in sets::available() {
         for threads in [1, 3] {
             let got = op(&Cpu::with(set, threads));
-            assert!(got == expected, "{what}: {} on {threads} threads differs from portable", set.name);
+            assert!(got == expected, "{what}: {} on {threads} threads differs from portable", set.name());
         }
     }
 }
@@ -57,7 +57,7 @@ const SHAPES: [(usize, usize); 8] =
 /// The sets the CPU reports are the sets that are tested: one that is supported and skipped fails here.
 #[test]
 fn every_supported_set_is_run() {
-    let names: Vec<_> = set::available().map(|set| set.name).collect();
+    let names: Vec<_> = sets::available().map(|set| set.name()).collect();
     println!("sets: {}", names.join(" "));
     #[cfg(target_arch = "x86_64")]
     {
@@ -73,14 +73,14 @@ fn every_supported_set_is_run() {
         }
     }
     assert_eq!(names.last(), Some(&"portable"));
-    assert_eq!(set::by_name("").unwrap().name, names[0]);
-    let error = set::by_name("sse9").unwrap_err().to_string();
+    assert_eq!(sets::by_name("").unwrap().name(), names[0]);
+    let error = sets::by_name("sse9").unwrap_err().to_string();
     assert!(error.contains("sse9") && error.contains("portable"), "{error}");
 }
 
 #[test]
 fn ternary_matmul_is_exact() {
-    let cpu = Cpu::with(&PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     let mut random = Random(1);
     for (rows, cols) in SHAPES {
         let (w, trits) = random.matrix(&cpu, rows, cols);
@@ -113,7 +113,7 @@ fn ternary_matmul_is_exact() {
 /// More rows and tokens than a piece of work has.
 #[test]
 fn ternary_matmul_in_many_pieces() {
-    let cpu = Cpu::with(&PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     let mut random = Random(6);
     let (w, _) = random.matrix(&cpu, 1750, 80);
     let (v, _) = random.matrix(&cpu, 3, 80);
@@ -133,19 +133,19 @@ fn ternary_matmul_does_not_wrap() {
     for (weight, value, cols) in
         [(1i8, 1.0f32, 23040), (-1, 1.0, 23040), (1, -1.0, ternary::MAX_COLS), (-1, -1.0, ternary::MAX_COLS)]
     {
-        let cpu = Cpu::with(&PORTABLE, 1);
-        let w = TernaryMatrix::pack(&cpu.pool, 16, cols, 1.0, |_, row: &mut [i8]| {
+        let cpu = Cpu::with(sets::portable(), 1);
+        let w = TernaryMatrix::pack(cpu.pool(), 16, cols, 1.0, |_, row: &mut [i8]| {
             row.fill(weight);
             Ok::<(), ()>(())
         });
         let w = w.expect("filling cannot fail");
         for m in [1, 5, 16] {
             let x = Rows::from_vec(cols, vec![value; m * cols]);
-            for set in set::available() {
+            for set in sets::available() {
                 let cpu = Cpu::with(set, 1);
                 let y = &ternary::matmul(&cpu, &[&w], &Activations::quantize(&cpu, &x))[0];
                 let expected = (cols as f32 * 127.0) * f32::from(weight) * value * (1.0 / 127.0);
-                assert!(y.data().iter().all(|y| *y == expected), "{}: {} != {expected}", set.name, y.data()[0]);
+                assert!(y.data().iter().all(|y| *y == expected), "{}: {} != {expected}", set.name(), y.data()[0]);
             }
         }
     }
@@ -154,12 +154,12 @@ fn ternary_matmul_does_not_wrap() {
 #[test]
 fn quantize_rounds_half_to_even() {
     let x = Rows::from_vec(8, vec![127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0, -2.5]);
-    for set in set::available() {
+    for set in sets::available() {
         let q = Activations::quantize(&Cpu::with(set, 1), &x);
-        assert_eq!(q.row(0), [127, 0, 2, 2, 0, -2, -127, -2], "{}", set.name);
+        assert_eq!(q.row(0), [127, 0, 2, 2, 0, -2, -127, -2], "{}", set.name());
         assert_eq!((q.scales()[0], q.sums()[0]), (1.0, 0));
     }
-    let zeros = Activations::quantize(&Cpu::with(&PORTABLE, 1), &Rows::zeros(1, 33));
+    let zeros = Activations::quantize(&Cpu::with(sets::portable(), 1), &Rows::zeros(1, 33));
     assert_eq!((zeros.scales()[0], zeros.sums()[0]), (127.0 / 1e-5, 0));
     let mut random = Random(2);
     for cols in [1, 15, 16, 17, 100, 2560] {
@@ -236,7 +236,7 @@ fn low_rank_updates() {
                 bits(&[out])
             });
             let mut out = y.clone();
-            update.add(&Cpu::with(&PORTABLE, 1), &x, &mut out);
+            update.add(&Cpu::with(sets::portable(), 1), &x, &mut out);
             for (row, t) in (0..rows).flat_map(|row| (0..m).map(move |t| (row, t))) {
                 let products = (0..rank * cols).map(|i| {
                     let (j, k) = (i / cols, i % cols);
@@ -308,7 +308,7 @@ fn screens_do_not_wrap() {
     for cols in [2560, 23040, screen::MAX_COLS] {
         for (weight, value) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
             let w = f32_matrix(&Rows::from_vec(cols, vec![weight; cols]));
-            for set in set::available() {
+            for set in sets::available() {
                 let cpu = Cpu::with(set, 1);
                 let estimate = |bits, m| {
                     let x = Rows::from_vec(cols, vec![value; m * cols]);
@@ -318,14 +318,14 @@ fn screens_do_not_wrap() {
                     for m in [1, 2] {
                         let (product, got) = (cols as f32 * weight * value, estimate(bits, m));
                         let near = |v: &f32| (v / product - 1.0).abs() < 1e-5;
-                        assert!(got.values.data().iter().all(near), "{} {bits:?}", set.name);
+                        assert!(got.values.data().iter().all(near), "{} {bits:?}", set.name());
                     }
                 }
             }
         }
     }
     let wide = f32_matrix(&Rows::zeros(1, screen::MAX_COLS + 1));
-    assert!(Screen::build(&Cpu::with(&PORTABLE, 1), &wide, Bits::Eight).is_none());
+    assert!(Screen::build(&Cpu::with(sets::portable(), 1), &wide, Bits::Eight).is_none());
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn attention_over_pages() {
             let q = random.rows(at.len(), group * kv_heads * head_dim);
             let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &queries, &q);
             against_portable(&format!("attention {kind:?} {head_dim} {kv_heads} {group}"), |cpu| bits(&[all(cpu)]));
-            let cpu = Cpu::with(&PORTABLE, 1);
+            let cpu = Cpu::with(sets::portable(), 1);
             let together = all(&cpu);
             for (row, query) in queries.iter().enumerate() {
                 let alone = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &[*query], &q.select(&[row]));
@@ -389,7 +389,7 @@ fn int8_attention_is_close_to_the_formula() {
         let q = uniform(3, 2 * group * head_dim);
         let cache = Cache::of(layout, k, v);
         let queries = [0, 40, 299].map(|position| Query { pages: &cache.numbers, position });
-        let cpu = Cpu::with(&PORTABLE, 1);
+        let cpu = Cpu::with(sets::portable(), 1);
         let out = attention::attend(&cpu, &layout, 0, &cache.pages, &queries, &q);
         check_attention(&cache, &queries, &q, &out, &f64::from, 0.02);
     }
@@ -406,7 +406,7 @@ fn int8_attention_does_not_wrap() {
         let q = Rows::from_vec(256, vec![query; 3 * 256]);
         let out = |cpu: &Cpu| attention::attend(cpu, &layout, 0, &cache.pages, &queries, &q);
         // All weights are equal, and the mean of equal values is the value.
-        for x in out(&Cpu::with(&PORTABLE, 1)).data() {
+        for x in out(&Cpu::with(sets::portable(), 1)).data() {
             assert!((x - value).abs() < 1e-4 * value.abs(), "{x} for {value}");
         }
         against_portable("int8 extremes", |cpu| bits(&[out(cpu)]));
@@ -434,7 +434,7 @@ impl Cache {
         let mut pages: Vec<Page> = (0..count).map(|_| Page::new(&layout)).collect();
         // The sequence's pages lie in the cache in another order.
         let numbers: Vec<usize> = (0..count).rev().collect();
-        let cpu = Cpu::with(&PORTABLE, 1);
+        let cpu = Cpu::with(sets::portable(), 1);
         for p in 0..k.len() {
             let page = &mut pages[numbers[p / PAGE]];
             attention::store(&cpu, &layout, page, layout.layers - 1, p % PAGE, k.row(p), v.row(p));

@@ -2,9 +2,9 @@
 
 mod random;
 
-use sterna_kernels::set::{self, Cpu, PORTABLE};
 use sterna_kernels::sparse::Wanted;
 use sterna_kernels::{Activations, ColumnMatrix, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Cpu, sets};
 
 use random::Random;
 
@@ -25,7 +25,7 @@ fn pack<P: Packed>(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> P {
         out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
         Ok::<(), ()>(())
     };
-    P::pack(&cpu.pool, rows, cols, 0.37, fill).expect("filling cannot fail")
+    P::pack(cpu.pool(), rows, cols, 0.37, fill).expect("filling cannot fail")
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -34,9 +34,9 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 /// Every supported set on one thread and on three.
 fn everywhere(test: impl Fn(&Cpu, &str)) {
-    for set in set::available() {
+    for set in sets::available() {
         for threads in [1, 3] {
-            test(&Cpu::with(set, threads), &format!("{} on {threads} threads", set.name));
+            test(&Cpu::with(set, threads), &format!("{} on {threads} threads", set.name()));
         }
     }
 }
@@ -53,7 +53,7 @@ fn gated(random: &mut Random, y: &Rows, eighths: u64) -> (Rows, Vec<f32>) {
 
 #[test]
 fn products_equal_those_of_tiles() {
-    let portable = Cpu::with(&PORTABLE, 1);
+    let portable = Cpu::with(sets::portable(), 1);
     let mut random = Random(1);
     for (rows, cols) in SHAPES {
         let trits = random.trits(rows * cols);
@@ -86,7 +86,7 @@ fn products_equal_those_of_tiles() {
 /// The layouts do not depend on how many threads pack them.
 #[test]
 fn packing_is_the_same_on_any_number_of_threads() {
-    let (one, three) = (Cpu::with(&PORTABLE, 1), Cpu::with(&PORTABLE, 3));
+    let (one, three) = (Cpu::with(sets::portable(), 1), Cpu::with(sets::portable(), 3));
     let (rows, cols) = (523, 77);
     let trits = Random(2).trits(rows * cols);
     let x = Activations::quantize(&one, &Random(3).rows(1, cols));
@@ -100,11 +100,11 @@ fn packing_is_the_same_on_any_number_of_threads() {
 /// The error of a row that cannot be read comes out, that of the first piece of work.
 #[test]
 fn packing_reports_what_fails() {
-    let cpu = Cpu::with(&PORTABLE, 2);
+    let cpu = Cpu::with(sets::portable(), 2);
     let fill = |r: usize, _: &mut [i8]| if r % 40 == 7 { Err(r) } else { Ok(()) };
-    assert_eq!(RowMatrix::pack(&cpu.pool, 100, 16, 1.0, fill).err(), Some(7));
-    assert_eq!(ColumnMatrix::pack(&cpu.pool, 300, 16, 1.0, fill).err(), Some(7));
-    assert_eq!(TernaryMatrix::pack(&cpu.pool, 100, 16, 1.0, fill).err(), Some(7));
+    assert_eq!(RowMatrix::pack(cpu.pool(), 100, 16, 1.0, fill).err(), Some(7));
+    assert_eq!(ColumnMatrix::pack(cpu.pool(), 300, 16, 1.0, fill).err(), Some(7));
+    assert_eq!(TernaryMatrix::pack(cpu.pool(), 100, 16, 1.0, fill).err(), Some(7));
 }
 
 /// The largest sums there are: all weights and all activations at one end, 16-bit sums at −2¹⁵.
@@ -112,7 +112,7 @@ fn packing_reports_what_fails() {
 fn sums_do_not_wrap() {
     for cols in [32, 256, 23040] {
         for (weight, value) in [(1i8, 1.0f32), (-1, 1.0), (1, -1.0), (-1, -1.0)] {
-            let cpu = Cpu::with(&PORTABLE, 1);
+            let cpu = Cpu::with(sets::portable(), 1);
             let trits = vec![weight; 16 * cols];
             let (by_row, by_column): (RowMatrix, ColumnMatrix) =
                 (pack(&cpu, 16, cols, &trits), pack(&cpu, 16, cols, &trits));
@@ -130,7 +130,7 @@ fn sums_do_not_wrap() {
 
 #[test]
 fn places_are_those_of_numbers_above_zero() {
-    let cpu = Cpu::with(&PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     let x = [1.5, 0.0, -0.0, -2.0, f32::NAN, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
     let wanted = Wanted::positive(&cpu, &Rows::from_vec(4, x.to_vec()));
     assert_eq!((&wanted[0][..], &wanted[1][..], wanted.total()), (&[0][..], &[1, 2][..], 3));

@@ -70,5 +70,5 @@ pub enum Error {
     Request(String),
     /// `STERNA_ISA` names no usable instruction set.
     #[error("STERNA_ISA: {0}")]
-    InstructionSet(#[from] sterna_kernels::set::UnknownSet),
+    InstructionSet(#[from] sterna_kernels::sets::UnknownSet),
 }

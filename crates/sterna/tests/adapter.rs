@@ -14,8 +14,8 @@ use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::{Architecture, Checkpoint, Config};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
-use sterna::kernels::set::{self, Cpu, PORTABLE};
 use sterna::kernels::{Bytes, DenseType, Rows};
+use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
@@ -85,7 +85,7 @@ fn difference(a: &[f32], b: &[f64]) -> f64 {
 fn logits_equal_a_naive_network() {
     /// f32 next to f64, and halves in the cache that round to the other side.
     const TOLERANCE: f64 = 1e-4;
-    let (cpu, tokens) = (Cpu::with(set::by_name("").expect("a set"), 2), [3, 17, 4, 31, 8]);
+    let (cpu, tokens) = (Cpu::with(sets::by_name("").expect("a set"), 2), [3, 17, 4, 31, 8]);
     for architecture in ARCHITECTURES {
         for precision in [Precision::Int8, Precision::Float32] {
             let settings = Settings { precision, ..Settings::default() };
@@ -132,12 +132,13 @@ fn logits_are_byte_identical_however_they_are_computed() {
         let adapter = random(&checkpoint, 67, "");
         let checkpoint = checkpoint.with_adapter(adapter).expect("it fits");
         let dense = Settings { ffn: FfnMode::Dense, ..Settings::default() };
-        let expected = bits(&logits(&checkpoint, &Cpu::with(&PORTABLE, 1), dense, &tokens, 23));
-        for (set, threads) in set::available().flat_map(|set| [(set, 1), (set, 3)]) {
+        let expected = bits(&logits(&checkpoint, &Cpu::with(sets::portable(), 1), dense, &tokens, 23));
+        for (set, threads) in sets::available().flat_map(|set| [(set, 1), (set, 3)]) {
             let cpu = Cpu::with(set, threads);
             for (chunk, settings) in [(1, Settings::default()), (7, Settings::default()), (23, dense), (5, dense)] {
                 let got = bits(&logits(&checkpoint, &cpu, settings, &tokens, chunk));
-                let what = format!("{name}: {} on {threads} threads, chunks of {chunk}, {:?}", set.name, settings.ffn);
+                let what =
+                    format!("{name}: {} on {threads} threads, chunks of {chunk}, {:?}", set.name(), settings.ffn);
                 assert!(got == expected, "{what}");
             }
         }
@@ -146,7 +147,7 @@ fn logits_are_byte_identical_however_they_are_computed() {
 
 #[test]
 fn an_adapter_that_adds_nothing_changes_no_byte() {
-    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     for name in ["bitnet-packed-offline", "bitnet-1bitllm", "llama-bitlinear-packed", "qwen3-causal"] {
         let checkpoint = golden(name);
         let tokens = prompt(checkpoint.config.vocab);
@@ -169,7 +170,7 @@ fn an_adapter_that_adds_nothing_changes_no_byte() {
 /// Zeros of the gate are still skipped, and what an adapter weighs is counted.
 #[test]
 fn an_adapter_leaves_the_sparse_block_sparse() {
-    let cpu = Cpu::with(&PORTABLE, 2);
+    let cpu = Cpu::with(sets::portable(), 2);
     let checkpoint = golden("bitnet-packed-offline");
     let adapter = random(&checkpoint, 4, "");
     let (bytes, need) = (adapter.bytes(), checkpoint.memory_needed(64, KvType::F16));

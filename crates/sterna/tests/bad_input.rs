@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
-use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
+use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, sets};
 
 use random::Random;
 
@@ -30,7 +30,7 @@ const TINY: Config = Config {
 };
 
 fn cpu() -> Cpu {
-    Cpu::with(&set::PORTABLE, 1)
+    Cpu::with(sets::portable(), 1)
 }
 
 fn tiny_gguf(arch: &str) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna::checkpoint::encoding::{self, Trits};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, set};
+use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, sets};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
@@ -15,7 +15,7 @@ fn open(name: &str) -> Checkpoint {
 }
 
 fn cpu() -> Cpu {
-    Cpu::with(&set::PORTABLE, 2)
+    Cpu::with(sets::portable(), 2)
 }
 
 /// All ternary matrices of a checkpoint, by name.
@@ -210,7 +210,7 @@ fn stored_blocks_decode_to_the_golden_trits() {
         let encoding = encoding::ENCODINGS.iter().find(|encoding| encoding.name == name).expect("in the table");
         let bytes = header.tensors[tensor].bytes.clone();
         let trits = Trits::new(encoding, 8, 512, bytes).expect("its size").scaled(factor);
-        let found = trits.scale(&cpu.pool).expect("one scale");
+        let found = trits.scale(cpu.pool()).expect("one scale");
         assert!((found.value - scale).abs() <= tolerance * scale, "{name}: {} is not {scale}", found.value);
         for (r, wanted) in wanted.chunks_exact(512).enumerate() {
             let mut row = vec![9; 512];
@@ -233,7 +233,7 @@ fn i2_s_rows_may_straddle_blocks() {
     bytes.extend(1f32.to_le_bytes());
     bytes.extend([0; 28]);
     let trits = Trits::new(encoding, 40, 96, bytes.into()).expect("30 blocks");
-    let scale = trits.scale(&cpu().pool).expect("scale");
+    let scale = trits.scale(cpu().pool()).expect("scale");
     for (r, wanted) in wanted.chunks_exact(96).take(40).enumerate() {
         let mut row = vec![9; 96];
         trits.row(scale, r, &mut row).expect("valid codes");
@@ -251,21 +251,21 @@ fn full_precision_weights_round_as_in_training() {
     let (cpu, mut row) = (cpu(), [9; 4]);
     // mean |W| = 1: one half rounds to even, to 0.
     let trits = matrix(&[0.5, -0.5, 0.75, -2.25], 1).quantized_at_load();
-    let scale = trits.scale(&cpu.pool).expect("scale");
+    let scale = trits.scale(cpu.pool()).expect("scale");
     trits.row(scale, 0, &mut row).expect("valid");
     assert_eq!((scale.value, row), (1.0, [0, 0, 1, -1]));
     // Ternary already: the scale is their magnitude, not the mean.
     let ternary = matrix(&[0.25, 0.0, 0.0, -0.25], 1);
-    let scale = ternary.scale(&cpu.pool).expect("scale");
+    let scale = ternary.scale(cpu.pool()).expect("scale");
     ternary.row(scale, 0, &mut row).expect("valid");
     assert_eq!((scale.value, row), (0.25, [1, 0, 0, -1]));
     let several = matrix(&[0.25, 0.0, 0.5, -0.5], 2).quantized_at_load();
-    let message = several.scale(&cpu.pool).map_err(|problem| problem.at(Path::new("m"), "t").to_string());
+    let message = several.scale(cpu.pool()).map_err(|problem| problem.at(Path::new("m"), "t").to_string());
     assert!(message.is_err_and(|message| message.contains("several scales") && message.contains("`t`")));
     let message =
-        matrix(&[0.5, 0.25, 0.75, 1.0], 1).scale(&cpu.pool).map_err(|problem| problem.at(Path::new("m"), "t"));
+        matrix(&[0.5, 0.25, 0.75, 1.0], 1).scale(cpu.pool()).map_err(|problem| problem.at(Path::new("m"), "t"));
     assert!(message.is_err_and(|error| error.to_string().contains("not ternary")));
-    assert!(matrix(&[0.5, f32::NAN, 0.0, 1.0], 1).quantized_at_load().scale(&cpu.pool).is_err());
+    assert!(matrix(&[0.5, f32::NAN, 0.0, 1.0], 1).quantized_at_load().scale(cpu.pool()).is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles};
-use sterna::kernels::{Cpu, DenseType, Packed, TernaryMatrix, set};
+use sterna::kernels::{Cpu, DenseType, Packed, TernaryMatrix, sets};
 use sterna::model::KvType;
 
 fn golden(name: &str) -> PathBuf {
@@ -14,7 +14,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn cpu() -> Cpu {
-    Cpu::with(&set::PORTABLE, 2)
+    Cpu::with(sets::portable(), 2)
 }
 
 fn write(

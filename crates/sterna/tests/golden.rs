@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
-use sterna::kernels::set::{self, Cpu, PORTABLE};
 use sterna::kernels::{Activations, Rows, TernaryMatrix, ternary};
+use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Model, Precision, Settings};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
@@ -97,7 +97,7 @@ fn argmax(row: &[f32]) -> u32 {
 
 #[test]
 fn logits_and_greedy_tokens_equal_the_reference() {
-    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     let mut seen = BTreeSet::new();
     for name in CHECKPOINTS {
         let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
@@ -136,7 +136,7 @@ fn logits_and_greedy_tokens_equal_the_reference() {
 /// Errors in the scales of v, gate and up hide behind sub-norms: layer 0 is compared linear by linear.
 #[test]
 fn linears_of_layer_0_equal_the_reference() {
-    let cpu = Cpu::with(set::by_name("").expect("a set"), 1);
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 1);
     for name in CHECKPOINTS {
         let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
         for path in files(name) {
@@ -183,13 +183,13 @@ fn logits_are_byte_identical_however_they_are_computed() {
         let path = Path::new(GOLDEN).join(name);
         let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        let portable = Cpu::with(&PORTABLE, 1);
+        let portable = Cpu::with(sets::portable(), 1);
         let model = load(&path, &portable);
         for kind in [KvType::F16, KvType::Int8] {
             let expected = bits(&logits(&*model, &portable, kind, &ids, 48).0);
-            for (set, threads) in set::available().flat_map(|set| [(set, 1), (set, 2), (set, 3)]) {
+            for (set, threads) in sets::available().flat_map(|set| [(set, 1), (set, 2), (set, 3)]) {
                 let cpu = Cpu::with(set, threads);
-                let what = format!("{name}, {kind:?}: {} on {threads} threads", set.name);
+                let what = format!("{name}, {kind:?}: {} on {threads} threads", set.name());
                 for chunk in [1, 7, 48] {
                     let got = bits(&logits(&*model, &cpu, kind, &ids, chunk).0);
                     assert!(got == expected, "{what}, chunks of {chunk}");
@@ -212,23 +212,23 @@ fn zeros_are_skipped_without_a_trace() {
         let ids: Vec<u32> = (0..positions).map(|i| i * 37 % 256).collect();
         for gate_zeros in [None, Some(0.0), Some(0.8), Some(1.0)] {
             let settings = |ffn| Settings { ffn, gate_zeros, ..Settings::default() };
-            let portable = Cpu::with(&PORTABLE, 2);
+            let portable = Cpu::with(sets::portable(), 2);
             let dense = load_with(path, &portable, settings(FfnMode::Dense));
             let expected = bits(&logits(&*dense, &portable, KvType::F16, &ids, ids.len()).0);
             assert!(dense.density().is_empty());
             different.insert(expected.clone());
             // The embedded model's size takes long on `portable`, which may be all there is.
-            let sets: Vec<_> = set::available().filter(|set| name != "embedded" || set.name != "portable").collect();
+            let sets: Vec<_> = sets::available().filter(|set| name != "embedded" || set.name() != "portable").collect();
             if sets.is_empty() {
                 continue;
             }
             for ffn in [FfnMode::Sparse, FfnMode::Auto] {
                 let model = load_with(path, &portable, settings(ffn));
-                for set in &sets {
+                for &set in &sets {
                     for (threads, chunk) in [(3, 1), (2, 5)] {
                         let cpu = Cpu::with(set, threads);
                         let got = bits(&logits(&*model, &cpu, KvType::F16, &ids, chunk).0);
-                        let on = format!("{} on {threads} threads, chunks of {chunk}", set.name);
+                        let on = format!("{} on {threads} threads, chunks of {chunk}", set.name());
                         assert!(got == expected, "{name}, zeros {gate_zeros:?}, {ffn:?}: {on}");
                     }
                 }
@@ -258,7 +258,7 @@ fn zeros_are_skipped_without_a_trace() {
 
 #[test]
 fn zeros_cannot_be_skipped_where_there_are_none() {
-    let cpu = Cpu::with(&PORTABLE, 1);
+    let cpu = Cpu::with(sets::portable(), 1);
     let sparse = Settings { ffn: FfnMode::Sparse, ..Settings::default() };
     let zeros = Settings { gate_zeros: Some(0.5), ..Settings::default() };
     let float = Settings { precision: Precision::Float32, ..sparse };
@@ -293,7 +293,7 @@ fn mixed(model: &dyn Model, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
 /// What an int8 cache costs next to Hugging Face's f32 one.
 #[test]
 fn an_int8_cache_stays_close_to_the_reference() {
-    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     for name in CHECKPOINTS {
         let path = Path::new(GOLDEN).join(name);
         let reference = Reference::open(&path.join("ref.safetensors"));
@@ -320,10 +320,10 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
             .unwrap_or_else(|error| panic!("{error}"));
         logits(&*model, cpu, KvType::F16, &ids, 48).0
     };
-    let portable = Cpu::with(&PORTABLE, 1);
+    let portable = Cpu::with(sets::portable(), 1);
     let expected = run(&portable, Precision::Float32);
-    for set in set::available() {
-        assert!(run(&Cpu::with(set, 2), Precision::Float32) == expected, "{}", set.name);
+    for set in sets::available() {
+        assert!(run(&Cpu::with(set, 2), Precision::Float32) == expected, "{}", set.name());
     }
     let int8 = run(&portable, Precision::Int8);
     let mean = expected.iter().zip(&int8).map(|(a, b)| (a - b).abs()).sum::<f32>() / int8.len() as f32;
@@ -333,7 +333,7 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
 /// The real trained model that the binary carries.
 #[test]
 fn the_embedded_model_equals_the_reference() {
-    let cpu = Cpu::with(set::by_name("").expect("a set"), 2);
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     let model = load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf")), &cpu);
     let json = std::fs::read(Path::new(GOLDEN).join("embedded.json")).expect("embedded.json");
     let json: serde_json::Value = serde_json::from_slice(&json).expect("embedded.json is JSON");

@@ -3,7 +3,7 @@
 mod random;
 
 use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};
-use sterna::kernels::{Bytes, Cpu, DenseMatrix, DenseType, Rows, set};
+use sterna::kernels::{Bytes, Cpu, DenseMatrix, DenseType, Rows, sets};
 use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
 
 use random::Random;
@@ -133,7 +133,7 @@ fn rough_and_refined(screen: &Screen, cpu: &Cpu, x: &Rows, margin: Margin) -> [E
 #[test]
 fn no_product_lies_outside_its_margin() {
     for (name, w, x) in cases() {
-        for set in set::available() {
+        for set in sets::available() {
             let (cpu, w) = (Cpu::with(set, 1), stored(&w));
             let products = w.matmul(&cpu, &x);
             for bits in [Bits::Four, Bits::Six, Bits::Eight] {
@@ -143,7 +143,7 @@ fn no_product_lies_outside_its_margin() {
                         let outside = *product < value - margin
                             || *product > value + margin
                             || product.is_nan() && margin.is_finite();
-                        assert!(!outside, "{name}, {bits:?}, {}, {i}: {product} is not {value} ± {margin}", set.name);
+                        assert!(!outside, "{name}, {bits:?}, {}, {i}: {product} is not {value} ± {margin}", set.name());
                     }
                 }
             }
@@ -218,8 +218,8 @@ fn candidates_are_those_of_the_full_product() {
         Need::All,
     ];
     for (name, w, x) in cases() {
-        let expected = stored(&w).matmul(&Cpu::with(&set::PORTABLE, 1), &x);
-        for set in set::available() {
+        let expected = stored(&w).matmul(&Cpu::with(sets::portable(), 1), &x);
+        for set in sets::available() {
             let cpu = Cpu::with(set, 2);
             let head = Head::new(&cpu, stored(&w), HeadMode::Exact);
             for need in needs {
@@ -228,7 +228,7 @@ fn candidates_are_those_of_the_full_product() {
                     .map(|also| Wanted { need, also })
                     .collect();
                 for (t, got) in head.candidates(&cpu, &x, &wanted).iter().enumerate() {
-                    let what = format!("{name}, {need:?}, token {t}, {}", set.name);
+                    let what = format!("{name}, {need:?}, token {t}, {}", set.name());
                     assert_complete(&what, expected.row(t), &wanted[t], got);
                 }
             }
@@ -296,9 +296,9 @@ fn int8_logits_are_the_same_bytes_on_every_set() {
             rows.data().iter().map(|x| clean(*x).to_bits()).collect::<Vec<_>>()
         };
         for mode in [HeadMode::Int8, HeadMode::TwoPlane] {
-            let expected = logits(&set::PORTABLE, 1, mode);
-            for set in set::available() {
-                assert!(logits(set, 3, mode) == expected, "{name}: {} {}", mode.name(), set.name);
+            let expected = logits(sets::portable(), 1, mode);
+            for set in sets::available() {
+                assert!(logits(set, 3, mode) == expected, "{name}: {} {}", mode.name(), set.name());
             }
         }
     }

@@ -73,7 +73,7 @@ impl Session {
         let (config, text) = network(&recipe, from.as_ref(), &directory)?;
         let packer = Packer::new(&text.tokenizer, text.template.as_ref(), config.vocab, config.context)?;
         let mut read =
-            |path: &Path| Dataset::read(path, &packer, &cpu.pool, |p| tell(Event::Reading(path, p.read, p.size)));
+            |path: &Path| Dataset::read(path, &packer, cpu.pool(), |p| tell(Event::Reading(path, p.read, p.size)));
         let sources = recipe.data.iter().map(|(path, weight)| Ok(Weighted { data: read(path)?, weight: *weight }));
         let sampler = Sampler::new(sources.collect::<Result<_>>()?, recipe.seed)?;
         let validation = recipe.validate.as_deref().map(&mut read).transpose()?;

@@ -196,12 +196,12 @@ impl Linear {
         let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
         let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
         let latents = Trits::new(&master::BF16, rows, cols, Bytes::from(bytes)).map_err(diverged)?.quantized_at_load();
-        let scale = latents.scale(&cpu.pool).map_err(diverged)?;
+        let scale = latents.scale(cpu.pool()).map_err(diverged)?;
         let mut trits = vec![0i8; rows * cols];
         for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
             latents.row(scale, row, out).map_err(diverged)?;
         }
-        let matrix = TernaryMatrix::pack(&cpu.pool, rows, cols, scale.value, |row, out: &mut [i8]| {
+        let matrix = TernaryMatrix::pack(cpu.pool(), rows, cols, scale.value, |row, out: &mut [i8]| {
             out.copy_from_slice(&trits[row * cols..][..cols]);
             Ok::<_, Error>(())
         })?;
@@ -228,7 +228,7 @@ impl Linear {
             None => {
                 let (rows, cols) = self.ternary().shape();
                 let mut trits = vec![0i8; rows * cols];
-                cpu.pool.pieces(&mut trits, cols, |row, out| out.copy_from_slice(&self.ternary().trits(row)));
+                cpu.pool().pieces(&mut trits, cols, |row, out| out.copy_from_slice(&self.ternary().trits(row)));
                 Cow::Owned(Bf16Panels::of_trits(cpu, rows, cols, &trits))
             }
         }
@@ -250,7 +250,7 @@ impl Linear {
 /// Leaves what rounding to bf16 takes away.
 fn lose_high(cpu: &Cpu, values: &mut Rows) {
     let dim = values.dim();
-    cpu.pool.pieces(values.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x -= bf16(*x)));
+    cpu.pool().pieces(values.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x -= bf16(*x)));
 }
 
 impl Input {

@@ -4,8 +4,8 @@ mod tiny;
 
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options};
-use sterna::kernels::set::{self, Cpu};
 use sterna::kernels::{Activations, Packed, Rows, TernaryMatrix, ternary};
+use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, KvCache, KvType, Settings};
 use sterna_train::batch::NONE;
 use sterna_train::data::{Dataset, Packer};
@@ -118,7 +118,7 @@ fn hidden_states_and_logits_are_the_engines() {
         }
         rows.outputs = (0..batch.len()).collect();
         let hidden = network.forward(cpu, &rows, &mut kv);
-        for set in set::available() {
+        for set in sets::available() {
             let cpu = Cpu::with(set, 2);
             let weights = prepare(&cpu, trainer.parameters(), Precision::Ternary).expect("finite");
             let mut pass = Pass::new(trainer.config(), 256);
@@ -169,7 +169,7 @@ fn a_score_is_that_of_what_was_trained() {
     let tokenizer = engine.tokenizer().expect("has one");
     let packer = Packer::new(tokenizer, None, SHAPE.vocab, SHAPE.context).expect("fits");
     let text = tiny.recipe.validate.as_deref().expect("a file");
-    let data = Dataset::read(text, &packer, &trainer.cpu().pool, |_| {}).expect("reads");
+    let data = Dataset::read(text, &packer, trainer.cpu().pool(), |_| {}).expect("reads");
     let weights = prepare(trainer.cpu(), trainer.parameters(), Precision::Ternary).expect("finite");
     let mut pass = Pass::new(trainer.config(), 256);
     let losses = validation::batches(&data).into_iter().map(|batch| {

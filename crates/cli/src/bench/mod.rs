@@ -192,7 +192,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     };
     let progress = output::spinner("loading");
     let cpu = Cpu::new(0)?;
-    let isa = cpu.set.name;
+    let isa = cpu.isa().name();
     let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, settings)?.into();
     drop((checkpoint, cpu));
     let (mut results, mut streams) = (Vec::new(), Vec::new());

@@ -14,9 +14,10 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::bf16::{Bf16Panels, Bf16Rows, Left, View, product_serial};
+use crate::cpu::Cpu;
 use crate::pool::SendPtr;
 use crate::rows::Rows;
-use crate::set::{Cpu, KernelSet};
+use crate::set::Isa;
 
 /// Positions of a block.
 const BLOCK: usize = 64;
@@ -69,7 +70,7 @@ pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &F
     cpu.pool.run(order.len(), |i| {
         let (sequence, kv_head) = order[i];
         SCRATCH.with_borrow_mut(|scratch| {
-            Task { set: cpu.set, shape, forward, rows: sequence.clone(), kv_head }.run(scratch, outs);
+            Task { isa: cpu.isa, shape, forward, rows: sequence.clone(), kv_head }.run(scratch, outs);
         });
     });
     gradients
@@ -77,7 +78,7 @@ pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &F
 
 /// One key/value head of one sequence.
 struct Task<'a> {
-    set: &'static KernelSet,
+    isa: Isa,
     shape: Heads,
     forward: &'a Forward<'a>,
     rows: Range<usize>,
@@ -142,10 +143,10 @@ impl Task<'_> {
         for (j, keys) in scratch.keys[..blocks].iter_mut().enumerate() {
             let first = self.rows.start + j * BLOCK;
             gather(self.forward.k, first, self.rows.end, kv_cols.clone(), &mut scratch.block);
-            keys.k = Bf16Panels::of_view(self.set, View::new(&scratch.block, dim));
-            keys.k_transposed = Bf16Panels::transposed_view(self.set, View::new(&scratch.block, dim));
+            keys.k = Bf16Panels::of_view(self.isa, View::new(&scratch.block, dim));
+            keys.k_transposed = Bf16Panels::transposed_view(self.isa, View::new(&scratch.block, dim));
             gather(self.forward.v, first, self.rows.end, kv_cols.clone(), &mut scratch.block);
-            keys.v_transposed = Bf16Panels::transposed_view(self.set, View::new(&scratch.block, dim));
+            keys.v_transposed = Bf16Panels::transposed_view(self.isa, View::new(&scratch.block, dim));
             for sums in [&mut keys.dk, &mut keys.dv] {
                 sums.clear();
                 sums.resize(BLOCK * dim, 0.0);
@@ -166,30 +167,30 @@ impl Task<'_> {
 
     /// Block `i` of the queries of one head against the keys it sees.
     fn queries(&self, scratch: &mut Scratch, head: usize, i: usize) {
-        let (set, dim) = (self.set, self.shape.head_dim);
+        let (isa, dim) = (self.isa, self.shape.head_dim);
         let scale = 1.0 / (dim as f32).sqrt();
         let Scratch { keys, queries, scores, line, dweights, .. } = scratch;
         self.load(queries, head, i);
         scores.resize(((i + 1) * TILE).max(scores.len()), 0.0);
         dweights.resize(TILE, 0.0);
         for (keys, scores) in keys[..=i].iter().zip(scores.chunks_exact_mut(TILE)) {
-            product_serial(set, Left::Rows(&queries.rows), &keys.k_transposed, scale, false, scores);
+            product_serial(isa, Left::Rows(&queries.rows), &keys.k_transposed, scale, false, scores);
         }
-        weights(set, &mut scores[..(i + 1) * TILE], line);
+        weights(isa, &mut scores[..(i + 1) * TILE], line);
         queries.dq.clear();
         queries.dq.resize(BLOCK * dim, 0.0);
         for (keys, weights) in keys[..=i].iter_mut().zip(scores.chunks_exact(TILE)) {
-            let panels = Bf16Panels::of_view(set, View::new(weights, BLOCK));
-            product_serial(set, Left::Transposed(&panels), &queries.dout_panels, 1.0, true, &mut keys.dv);
-            product_serial(set, Left::Rows(&queries.dout_rows), &keys.v_transposed, 1.0, false, dweights);
+            let panels = Bf16Panels::of_view(isa, View::new(weights, BLOCK));
+            product_serial(isa, Left::Transposed(&panels), &queries.dout_panels, 1.0, true, &mut keys.dv);
+            product_serial(isa, Left::Rows(&queries.dout_rows), &keys.v_transposed, 1.0, false, dweights);
             let lines = weights.chunks_exact(BLOCK).zip(dweights.chunks_exact_mut(BLOCK));
             for ((weights, dweights), delta) in lines.zip(&queries.deltas) {
-                set.softmax_backward(weights, dweights, *delta, scale);
+                isa.softmax_backward(weights, dweights, *delta, scale);
             }
-            let rows = Bf16Rows::of_view(set, View::new(dweights, BLOCK));
-            product_serial(set, Left::Rows(&rows), &keys.k, 1.0, true, &mut queries.dq);
-            let panels = Bf16Panels::of_view(set, View::new(dweights, BLOCK));
-            product_serial(set, Left::Transposed(&panels), &queries.panels, 1.0, true, &mut keys.dk);
+            let rows = Bf16Rows::of_view(isa, View::new(dweights, BLOCK));
+            product_serial(isa, Left::Rows(&rows), &keys.k, 1.0, true, &mut queries.dq);
+            let panels = Bf16Panels::of_view(isa, View::new(dweights, BLOCK));
+            product_serial(isa, Left::Transposed(&panels), &queries.panels, 1.0, true, &mut keys.dk);
         }
     }
 
@@ -198,16 +199,16 @@ impl Task<'_> {
         let (first, cols) = (self.rows.start + i * BLOCK, head * dim..(head + 1) * dim);
         gather(self.forward.q, first, self.rows.end, cols.clone(), &mut queries.values);
         let view = View::new(&queries.values, dim);
-        queries.rows = Bf16Rows::of_view(self.set, view);
-        queries.panels = Bf16Panels::of_view(self.set, view);
+        queries.rows = Bf16Rows::of_view(self.isa, view);
+        queries.panels = Bf16Panels::of_view(self.isa, view);
         gather(self.forward.dout, first, self.rows.end, cols.clone(), &mut queries.dvalues);
         let view = View::new(&queries.dvalues, dim);
-        queries.dout_rows = Bf16Rows::of_view(self.set, view);
-        queries.dout_panels = Bf16Panels::of_view(self.set, view);
+        queries.dout_rows = Bf16Rows::of_view(self.isa, view);
+        queries.dout_panels = Bf16Panels::of_view(self.isa, view);
         gather(self.forward.out, first, self.rows.end, cols, &mut queries.values);
         let lines = queries.values.chunks_exact(dim).zip(queries.dvalues.chunks_exact(dim));
         queries.deltas.clear();
-        queries.deltas.extend(lines.map(|(out, dout)| self.set.dot(out, dout)));
+        queries.deltas.extend(lines.map(|(out, dout)| self.isa.dot(out, dout)));
     }
 
     /// Copies a block to its rows and columns of an output with `heads` heads.
@@ -224,14 +225,14 @@ impl Task<'_> {
 }
 
 /// Scores of 64 queries, tile after tile, to softmax weights; query r sees r + 1 positions of the last tile.
-fn weights(set: &KernelSet, tiles: &mut [f32], line: &mut Vec<f32>) {
+fn weights(isa: Isa, tiles: &mut [f32], line: &mut Vec<f32>) {
     let seen = tiles.len() / BLOCK - BLOCK + 1;
     for row in 0..BLOCK {
         line.clear();
         for tile in tiles.chunks_exact(TILE) {
             line.extend_from_slice(&tile[row * BLOCK..][..BLOCK]);
         }
-        set.softmax(line, seen + row);
+        isa.softmax(line, seen + row);
         for (tile, weights) in tiles.chunks_exact_mut(TILE).zip(line.chunks_exact(BLOCK)) {
             tile[row * BLOCK..][..BLOCK].copy_from_slice(weights);
         }

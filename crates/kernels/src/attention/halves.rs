@@ -1,151 +1,21 @@
-//! The f16 cache: float dots, one multiplication and one addition a step, in the order of dims and of positions.
+//! The f16 cache: how a position is stored. `op/attention/halves.rs` attends to it.
 
-use super::{PAGE, SEGMENT, Segment, softmax_terms};
-use crate::memory::prefetch_scattered;
-use crate::portable::LANES;
-use crate::set::KernelSet;
-use crate::vector::Vector;
-
-/// Pages between what is read and what is asked for: 16 KiB of keys or values.
-const AHEAD: usize = 2;
-/// Bytes of 16 halves.
-const BLOCK: usize = 2 * LANES;
+use super::PAGE;
+use crate::op::attention::halves::BLOCK;
+use crate::op::vector::LANES;
+use crate::set::Isa;
 
 /// Stores one position's key and value in the bytes of its head. See [`super`] for the layout.
-pub(super) fn store(set: &KernelSet, padded: usize, bytes: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
+pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
     let mut halves = vec![0; k.len()];
     let (keys, values) = bytes.split_at_mut(PAGE * padded * 2);
     let (tile, lane) = (&mut keys[slot / LANES * padded * BLOCK..][..padded * BLOCK], slot % LANES);
-    set.to_f16(k, &mut halves);
+    isa.to_f16(k, &mut halves);
     for (block, half) in tile.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&halves) {
         block[2 * lane..2 * lane + 2].copy_from_slice(&half.to_le_bytes());
     }
-    set.to_f16(v, &mut halves);
+    isa.to_f16(v, &mut halves);
     for (to, half) in values[slot * padded * 2..].as_chunks_mut::<2>().0.iter_mut().zip(&halves) {
         *to = half.to_le_bytes();
-    }
-}
-
-/// One segment for any number of queries; `q` and `out` hold `padded_dim` and `padded_dim + 16` values for each.
-#[inline(always)]
-pub(crate) fn attend<V: Vector>(segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
-    let (dim, queries) = (segment.padded_dim, segment.seen.len());
-    let mut at = 0;
-    while at < queries {
-        let (q, seen, out) = (&q[at * dim..], &segment.seen[at..], &mut out[at * (dim + LANES)..]);
-        // As many queries share a converted key as sums fit the registers.
-        at += match queries - at {
-            8.. if V::REGISTERS >= 32 => some::<V, 8, 2, 2>(segment, q, seen, out),
-            4.. if V::REGISTERS >= 32 => some::<V, 4, 2, 4>(segment, q, seen, out),
-            4.. => some::<V, 4, 1, 1>(segment, q, seen, out),
-            _ => some::<V, 1, 2, 4>(segment, q, seen, out),
-        };
-    }
-}
-
-/// `H` queries; `T` tiles of keys and `B` blocks of 16 dims of values at a time. Returns `H`.
-#[inline(always)]
-fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
-    segment: &Segment<'_>,
-    q: &[f32],
-    seen: &[usize],
-    out: &mut [f32],
-) -> usize {
-    let (dim, len) = (segment.padded_dim, segment.numbers.len() * PAGE);
-    let mut scores = [[0.0; SEGMENT]; H];
-    score::<V, H, T>(segment, q, &mut scores);
-    for h in 0..H {
-        let (max, sum) = softmax_terms(&mut scores[h][..len], seen[h]);
-        out[h * (dim + LANES) + dim] = max;
-        out[h * (dim + LANES) + dim + 1] = sum;
-    }
-    let mut at = 0;
-    while at < dim {
-        if dim - at >= B * LANES {
-            weigh::<V, H, B>(segment, &scores, at, out);
-            at += B * LANES;
-        } else {
-            weigh::<V, H, 1>(segment, &scores, at, out);
-            at += LANES;
-        }
-    }
-    H
-}
-
-/// `scores[h][position] = Σ q · key`, `T` tiles of 16 positions at a time.
-#[inline(always)]
-fn score<V: Vector, const H: usize, const T: usize>(
-    segment: &Segment<'_>,
-    q: &[f32],
-    scores: &mut [[f32; SEGMENT]; H],
-) {
-    let dim = segment.padded_dim;
-    let mut heads = [q; H];
-    for h in 0..H {
-        heads[h] = &q[h * dim..][..dim];
-    }
-    for page in 0..segment.numbers.len() {
-        let ahead = segment.keys_ahead(page, AHEAD);
-        for (i, tiles) in segment.keys(page).chunks_exact(T * dim * BLOCK).enumerate() {
-            let mut acc = [[V::splat(0.0); T]; H];
-            for d in 0..dim {
-                let mut keys = [V::splat(0.0); T];
-                for t in 0..T {
-                    let key = &tiles[(t * dim + d) * BLOCK..][..BLOCK];
-                    if d % 2 == 0 {
-                        prefetch_scattered(key, ahead);
-                    }
-                    keys[t] = V::load_half(key);
-                }
-                for h in 0..H {
-                    let q = V::splat(heads[h][d]);
-                    for t in 0..T {
-                        acc[h][t] = acc[h][t].add_product(q, keys[t]);
-                    }
-                }
-            }
-            for h in 0..H {
-                for t in 0..T {
-                    scores[h][page * PAGE + (i * T + t) * LANES..][..LANES].copy_from_slice(&acc[h][t].lanes());
-                }
-            }
-        }
-    }
-}
-
-/// `out[h][at ..] = Σ weight · value` for `B` blocks of 16.
-#[inline(always)]
-fn weigh<V: Vector, const H: usize, const B: usize>(
-    segment: &Segment<'_>,
-    weights: &[[f32; SEGMENT]; H],
-    at: usize,
-    out: &mut [f32],
-) {
-    let dim = segment.padded_dim;
-    let mut acc = [[V::splat(0.0); B]; H];
-    for page in 0..segment.numbers.len() {
-        let ahead = segment.values_ahead(page, AHEAD);
-        for (slot, value) in segment.values(page).chunks_exact(2 * dim).enumerate() {
-            let value = &value[2 * at..][..B * BLOCK];
-            let mut blocks = [V::splat(0.0); B];
-            for b in 0..B {
-                if b % 2 == 0 {
-                    prefetch_scattered(&value[b * BLOCK..], ahead);
-                }
-                blocks[b] = V::load_half(&value[b * BLOCK..]);
-            }
-            for h in 0..H {
-                let weight = V::splat(weights[h][page * PAGE + slot]);
-                for b in 0..B {
-                    acc[h][b] = acc[h][b].add_product(weight, blocks[b]);
-                }
-            }
-        }
-    }
-    for (h, blocks) in acc.iter().enumerate() {
-        for (b, block) in blocks.iter().enumerate() {
-            let at = h * (dim + LANES) + at + b * LANES;
-            out[at..at + LANES].copy_from_slice(&block.lanes());
-        }
     }
 }

@@ -25,21 +25,14 @@ mod int8;
 
 use std::ops::Range;
 
-pub(crate) use halves::attend as attend_halves;
-pub(crate) use int8::{Dots, Scale, Terms, values as int8_values, weights as int8_weights};
-
+use crate::cpu::Cpu;
 use crate::lines::{LINE, Lines};
-use crate::math::exp;
+pub use crate::op::attention::{PAGE, Page};
+use crate::op::attention::{SEGMENT, Segment};
+use crate::op::vector::LANES;
 use crate::pool::SendPtr;
-use crate::portable::{LANES, fold};
 use crate::rows::Rows;
-use crate::set::{Cpu, KernelSet};
-
-/// Positions in a page.
-pub const PAGE: usize = 32;
-
-/// Positions whose softmax is one sum; a multiple of [`PAGE`]. Keys and values of one fit the second-level cache.
-pub(crate) const SEGMENT: usize = 256;
+use crate::set::Isa;
 
 /// Queries (tokens · heads of a group) that one task takes through the cache together, about.
 const TILE: usize = 32;
@@ -106,9 +99,6 @@ impl Layout {
     }
 }
 
-/// Storage of [`PAGE`] positions.
-pub struct Page(Lines);
-
 impl Page {
     /// An empty page.
     pub fn new(layout: &Layout) -> Self {
@@ -124,8 +114,8 @@ pub fn store(cpu: &Cpu, layout: &Layout, page: &mut Page, layer: usize, slot: us
         let bytes = &mut page.0.bytes_mut()[layout.head(layer, head)];
         let (k, v) = (&k[head * dim..][..dim], &v[head * dim..][..dim]);
         match layout.kind {
-            KvType::F16 => halves::store(cpu.set, layout.padded_dim(), bytes, slot, k, v),
-            KvType::Int8 => int8::store(cpu.set, layout.padded_dim(), bytes, slot, k, v),
+            KvType::F16 => halves::store(cpu.isa, layout.padded_dim(), bytes, slot, k, v),
+            KvType::Int8 => int8::store(cpu.isa, layout.padded_dim(), bytes, slot, k, v),
         }
     }
 }
@@ -154,12 +144,12 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
     let segments = queries.iter().map(|query| query.position / SEGMENT + 1).max().unwrap_or(0);
     if segments == 1 || tasks >= 4 * cpu.pool.threads() || cpu.pool.threads() == 1 {
         cpu.pool.run(tasks, |task| {
-            let tile = work.tile(cpu.set, task);
+            let tile = work.tile(cpu.isa, task);
             let (mut state, mut partial) = (tile.unwritten(), tile.unwritten());
-            tile.segment(cpu.set, 0, &mut state);
+            tile.segment(cpu.isa, 0, &mut state);
             for segment in 1..tile.segments() {
-                tile.segment(cpu.set, segment, &mut partial);
-                tile.merge(cpu.set, &mut state, &partial);
+                tile.segment(cpu.isa, segment, &mut partial);
+                tile.merge(cpu.isa, &mut state, &partial);
             }
             tile.finish(&state, out_at);
         });
@@ -171,16 +161,16 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
     let runs = segments.div_ceil(run);
     let mut partials = vec![0.0; tasks * runs * run * size];
     cpu.pool.pieces(&mut partials, run * size, |i, out| {
-        let tile = work.tile(cpu.set, i / runs);
+        let tile = work.tile(cpu.isa, i / runs);
         for (segment, out) in (i % runs * run..tile.segments()).zip(out.chunks_exact_mut(size)) {
-            tile.segment(cpu.set, segment, &mut out[..tile.queries * work.stride()]);
+            tile.segment(cpu.isa, segment, &mut out[..tile.queries * work.stride()]);
         }
     });
     cpu.pool.pieces(&mut partials, runs * run * size, |task, partials| {
-        let tile = work.tile(cpu.set, task);
+        let tile = work.tile(cpu.isa, task);
         let (state, rest) = partials.split_at_mut(size);
         for partial in rest.chunks_exact(size).take(tile.segments() - 1) {
-            tile.merge(cpu.set, state, partial);
+            tile.merge(cpu.isa, state, partial);
         }
         tile.finish(state, out_at);
     });
@@ -216,7 +206,7 @@ impl<'a> Work<'a> {
         self.layout.padded_dim() + LANES
     }
 
-    fn tile(&'a self, set: &KernelSet, task: usize) -> Tile<'a> {
+    fn tile(&'a self, isa: Isa, task: usize) -> Tile<'a> {
         let (rows, head) = (self.tiles[task / self.layout.kv_heads].clone(), task % self.layout.kv_heads);
         let (dim, padded) = (self.layout.head_dim, self.layout.padded_dim());
         let queries = rows.len() * self.group;
@@ -230,7 +220,7 @@ impl<'a> Work<'a> {
         }
         let q = match self.layout.kind {
             KvType::F16 => Prepared::F32(q),
-            KvType::Int8 => Prepared::Int8(int8::Queries::new(set, &q, padded)),
+            KvType::Int8 => Prepared::Int8(int8::Queries::new(isa, &q, padded)),
         };
         Tile { work: self, rows, head, queries, q }
     }
@@ -266,7 +256,7 @@ impl Tile<'_> {
     }
 
     /// Largest score, sum and weighted values of segment `index`: [`Work::stride`] values a query.
-    fn segment(&self, set: &KernelSet, index: usize, out: &mut [f32]) {
+    fn segment(&self, isa: Isa, index: usize, out: &mut [f32]) {
         let start = index * SEGMENT;
         let end = self.positions().min(start + SEGMENT).div_ceil(PAGE);
         let pages = self.work.queries[self.rows.start].pages;
@@ -284,15 +274,15 @@ impl Tile<'_> {
             seen: (0..self.queries).map(seen).collect(),
         };
         match &self.q {
-            Prepared::F32(q) => set.attend_halves(&segment, q, out),
-            Prepared::Int8(q) => int8::attend(set, &segment, q, out),
+            Prepared::F32(q) => isa.attend_halves(&segment, q, out),
+            Prepared::Int8(q) => int8::attend(isa, &segment, q, out),
         }
     }
 
-    fn merge(&self, set: &KernelSet, state: &mut [f32], partial: &[f32]) {
+    fn merge(&self, isa: Isa, state: &mut [f32], partial: &[f32]) {
         let stride = self.work.stride();
         for (state, partial) in state.chunks_exact_mut(stride).zip(partial.chunks_exact(stride)).take(self.queries) {
-            set.merge_segments(state, partial);
+            isa.merge_segments(state, partial);
         }
     }
 
@@ -310,98 +300,4 @@ impl Tile<'_> {
             }
         }
     }
-}
-
-/// Up to [`SEGMENT`] positions of one (sequence, layer, kv head).
-pub(crate) struct Segment<'a> {
-    padded_dim: usize,
-    /// Bytes of the keys of a page, and of its values.
-    side: usize,
-    head: Range<usize>,
-    pages: &'a [Page],
-    numbers: &'a [usize],
-    /// Pages behind those of the segment.
-    after: &'a [usize],
-    /// How many of the positions each query sees.
-    seen: Vec<usize>,
-}
-
-impl Segment<'_> {
-    #[inline(always)]
-    fn page(&self, i: usize) -> &[u8] {
-        self.numbered(self.numbers[i])
-    }
-
-    #[inline(always)]
-    fn numbered(&self, number: usize) -> &[u8] {
-        &self.pages[number].0.bytes()[self.head.clone()]
-    }
-
-    #[inline(always)]
-    fn keys(&self, i: usize) -> &[u8] {
-        &self.page(i)[..self.side]
-    }
-
-    #[inline(always)]
-    fn values(&self, i: usize) -> &[u8] {
-        &self.page(i)[self.side..2 * self.side]
-    }
-
-    /// How far behind the keys of page i the bytes lie that are read `distance` pages later: other keys, or values.
-    #[inline(always)]
-    fn keys_ahead(&self, i: usize, distance: usize) -> usize {
-        let (next, len) = (i + distance, self.numbers.len());
-        let later = if next < len { self.keys(next) } else { self.values((next - len).min(len - 1)) };
-        (later.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
-    }
-
-    /// The same for the values: other values, or the keys of what follows.
-    #[inline(always)]
-    fn values_ahead(&self, i: usize, distance: usize) -> usize {
-        let (next, len) = (i + distance, self.numbers.len());
-        let later = match self.after.get((next).wrapping_sub(len)) {
-            _ if next < len => self.values(next),
-            Some(&number) => self.numbered(number),
-            None => self.values(i),
-        };
-        (later.as_ptr() as usize).wrapping_sub(self.values(i).as_ptr() as usize)
-    }
-}
-
-/// Adds a later segment of one query: both are [`Work::stride`] values.
-#[inline(always)]
-pub(crate) fn merge_segments(state: &mut [f32], partial: &[f32]) {
-    let padded = state.len() - LANES;
-    let (a, b) = (state[padded], partial[padded]);
-    let max = if b > a { b } else { a };
-    let (keep, add) = (exp(a - max), exp(b - max));
-    state[padded] = max;
-    state[padded + 1] = state[padded + 1] * keep + partial[padded + 1] * add;
-    for (state, partial) in state[..padded].iter_mut().zip(&partial[..padded]) {
-        *state = *state * keep + *partial * add;
-    }
-}
-
-/// Replaces scores (a multiple of 16) by exp(score − max), and by 0 from `seen` on; returns (max, sum).
-#[inline(always)]
-pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
-    scores[seen..].fill(f32::NEG_INFINITY);
-    let mut max = [f32::NEG_INFINITY; LANES];
-    for block in scores.chunks_exact(LANES) {
-        for i in 0..LANES {
-            max[i] = if block[i] > max[i] { block[i] } else { max[i] };
-        }
-    }
-    let max = max.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    for score in scores.iter_mut() {
-        *score = exp(*score - max);
-    }
-    scores[seen..].fill(0.0);
-    let mut sum = [0.0; LANES];
-    for block in scores.chunks_exact(LANES) {
-        for i in 0..LANES {
-            sum[i] += block[i];
-        }
-    }
-    (max, fold(sum))
 }

@@ -16,24 +16,20 @@
 //! all sets agree but AMX ([decision 011](../../../../docs/decisions/011-products-for-training.md)). On every set an
 //! output is one thread's work in one order, and the number of threads changes nothing.
 
-mod convert;
-mod dot;
 mod product;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-pub(crate) use convert::{pairs, row, turn};
-pub(crate) use dot::{Operands, dot};
 pub use product::{Left, product, product_rows, product_serial};
 
 use crate::activations::Activations;
+use crate::cpu::Cpu;
+use crate::op::bf16::PANEL;
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
-use crate::set::{Cpu, KernelSet};
+use crate::set::Isa;
 
-/// Columns of a panel.
-pub(crate) const PANEL: usize = 32;
 /// Rows of dwords are padded with zeros to a multiple of this: a cache line, and what an AMX tile is deep.
 const PAIRS: usize = 16;
 /// Pairs of rows that go to all panels together; divides `PAIRS`.
@@ -93,18 +89,18 @@ impl Bf16Rows {
 
     /// Rows of `cols` values.
     pub fn of(cpu: &Cpu, data: &[f32], cols: usize) -> Self {
-        Self::build(cpu.set, Some(&cpu.pool), View::new(data, cols))
+        Self::build(cpu.isa, Some(&cpu.pool), View::new(data, cols))
     }
 
     /// The values of a view, on the calling thread.
-    pub fn of_view(set: &KernelSet, view: View<'_, f32>) -> Self {
-        Self::build(set, None, view)
+    pub fn of_view(isa: Isa, view: View<'_, f32>) -> Self {
+        Self::build(isa, None, view)
     }
 
-    fn build(set: &KernelSet, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
+    fn build(isa: Isa, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
         let step = Self::step(view.cols);
         let mut dwords = Dwords::unwritten(view.rows * step);
-        pieces(pool, dwords.get_mut(), step, |i, out| set.bf16_row(view.row(i), out));
+        pieces(pool, dwords.get_mut(), step, |i, out| isa.bf16_row(view.row(i), out));
         Self { rows: view.rows, cols: view.cols, dwords }
     }
 
@@ -145,7 +141,7 @@ impl Bf16Panels {
         assert!(scales.is_empty() || scales.len() == view.rows, "one scale a row");
         Self::build(Some(&cpu.pool), view, |row, rows, out| {
             let scale = |row: usize| scales.get(row).copied().unwrap_or(1.0);
-            cpu.set.bf16_pairs(rows, [scale(row), scale(row + 1)], out);
+            cpu.isa.bf16_pairs(rows, [scale(row), scale(row + 1)], out);
         })
     }
 
@@ -160,12 +156,12 @@ impl Bf16Panels {
     }
 
     fn of_integers(cpu: &Cpu, view: View<'_, i8>) -> Self {
-        Self::build(Some(&cpu.pool), view, |_, rows, out| cpu.set.bf16_integers(rows, out))
+        Self::build(Some(&cpu.pool), view, |_, rows, out| cpu.isa.bf16_integers(rows, out))
     }
 
     /// The values of a view, on the calling thread.
-    pub fn of_view(set: &KernelSet, view: View<'_, f32>) -> Self {
-        Self::build(None, view, |_, rows, out| set.bf16_pairs(rows, [1.0; 2], out))
+    pub fn of_view(isa: Isa, view: View<'_, f32>) -> Self {
+        Self::build(None, view, |_, rows, out| isa.bf16_pairs(rows, [1.0; 2], out))
     }
 
     /// `pairs(row, rows, out)` makes dwords of row `row` and the next one, which is empty after the last.
@@ -205,21 +201,21 @@ impl Bf16Panels {
 
     /// The transpose of `rows` rows of `cols` values.
     pub fn transposed(cpu: &Cpu, data: &[f32], rows: usize, cols: usize) -> Self {
-        Self::build_transposed(cpu.set, Some(&cpu.pool), View::strided(data, rows, cols, cols))
+        Self::build_transposed(cpu.isa, Some(&cpu.pool), View::strided(data, rows, cols, cols))
     }
 
     /// The transpose of a view, on the calling thread.
-    pub fn transposed_view(set: &KernelSet, view: View<'_, f32>) -> Self {
-        Self::build_transposed(set, None, view)
+    pub fn transposed_view(isa: Isa, view: View<'_, f32>) -> Self {
+        Self::build_transposed(isa, None, view)
     }
 
     /// Rows become columns in the cache.
-    fn build_transposed(set: &KernelSet, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
+    fn build_transposed(isa: Isa, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
         let step = Self::step(view.cols);
         let mut dwords = Dwords::unwritten(view.rows.div_ceil(PANEL) * step);
         pieces(pool, dwords.get_mut(), step, |i, out| {
-            let rows = Bf16Rows::of_view(set, view.block(i * PANEL, PANEL));
-            set.bf16_turn(rows.dwords.get(), Bf16Rows::step(view.cols), out);
+            let rows = Bf16Rows::of_view(isa, view.block(i * PANEL, PANEL));
+            isa.bf16_turn(rows.dwords.get(), Bf16Rows::step(view.cols), out);
         });
         Self { rows: view.cols, cols: view.rows, dwords }
     }
@@ -345,15 +341,15 @@ impl Drop for Dwords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::set::PORTABLE;
+    use crate::sets::portable;
 
     #[test]
     fn panels_turned_are_the_rows_of_the_transpose() {
         for (rows, cols) in [(1, 1), (31, 40), (33, 64), (70, 97)] {
             let x: Vec<f32> = (0..rows * cols).map(|i| i as f32 - 9.0).collect();
             let transpose: Vec<f32> = (0..cols * rows).map(|i| x[i % rows * cols + i / rows]).collect();
-            let expected = Bf16Rows::of_view(&PORTABLE, View::new(&transpose, rows));
-            let panels = Bf16Panels::of_view(&PORTABLE, View::new(&x, cols));
+            let expected = Bf16Rows::of_view(portable(), View::new(&transpose, rows));
+            let panels = Bf16Panels::of_view(portable(), View::new(&x, cols));
             let got = panels.turned(0..cols.div_ceil(PANEL));
             let len = expected.dwords.len;
             assert!(got.dwords.get()[..len] == *expected.dwords.get(), "{rows}x{cols}");

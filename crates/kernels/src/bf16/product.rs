@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Bf16Panels, Bf16Rows, Operands, PANEL};
+use super::{Bf16Panels, Bf16Rows};
+use crate::cpu::Cpu;
+use crate::op::bf16::{Operands, PANEL};
 use crate::pool::SendPtr;
 use crate::rows::Rows;
-use crate::set::{Cpu, KernelSet};
+use crate::set::Isa;
 
 /// The left side of a product.
 #[derive(Clone, Copy)]
@@ -40,7 +42,7 @@ const BYTES: usize = 512 << 10;
 /// A product on its way.
 #[derive(Clone, Copy)]
 struct Job<'a> {
-    set: &'a KernelSet,
+    isa: Isa,
     left: Left<'a>,
     right: &'a Bf16Panels,
     scale: f32,
@@ -59,7 +61,7 @@ pub fn product_rows(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32) -
 ///
 /// `out` is row-major, `(rows of the left side, columns of the right one)`. Panics if the shapes do not fit.
 pub fn product(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
-    let job = Job::new(cpu.set, left, right, scale, add, out);
+    let job = Job::new(cpu.isa, left, right, scale, add, out);
     let (rows, panels) = (left.rows(), right.cols.div_ceil(PANEL));
     // Enough pieces that a thread put aside does not hold up the others.
     let wanted = if cpu.pool.threads() == 1 { 1 } else { 4 * cpu.pool.threads() };
@@ -78,8 +80,8 @@ pub fn product(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32, add: b
 }
 
 /// [`product`] on the calling thread, for use inside a job of the pool.
-pub fn product_serial(set: &KernelSet, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
-    let job = Job::new(set, left, right, scale, add, out);
+pub fn product_serial(isa: Isa, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
+    let job = Job::new(isa, left, right, scale, add, out);
     let (rows, height) = (left.rows(), height(&left));
     for row in (0..rows).step_by(height) {
         // SAFETY: `out` is borrowed, and no other thread works on it.
@@ -97,10 +99,10 @@ fn height(left: &Left<'_>) -> usize {
 }
 
 impl<'a> Job<'a> {
-    fn new(set: &'a KernelSet, left: Left<'a>, right: &'a Bf16Panels, scale: f32, add: bool, out: &mut [f32]) -> Self {
+    fn new(isa: Isa, left: Left<'a>, right: &'a Bf16Panels, scale: f32, add: bool, out: &mut [f32]) -> Self {
         assert_eq!(left.cols(), right.rows, "the sides of a product share a dimension");
         assert_eq!(out.len(), left.rows() * right.cols, "one output a row and column");
-        Self { set, left, right, scale, add, out: SendPtr(out.as_mut_ptr()) }
+        Self { isa, left, right, scale, add, out: SendPtr(out.as_mut_ptr()) }
     }
 
     /// Some rows × some panels; `rows` begins with a multiple of 32.
@@ -109,7 +111,7 @@ impl<'a> Job<'a> {
     /// `out` is as long as `new` saw it, and nobody else uses these rows and columns of it meanwhile.
     unsafe fn piece(&self, rows: Range<usize>, panels: Range<usize>) {
         if let Left::Transposed(x) = self.left
-            && (self.set.bf16_rows)()
+            && self.isa.bf16_rows()
         {
             let left = x.turned(rows.start / PANEL..rows.end.div_ceil(PANEL));
             let out = SendPtr(self.out.get().wrapping_add(rows.start * self.right.cols));
@@ -125,14 +127,14 @@ impl<'a> Job<'a> {
             for row in rows.clone().step_by(step) {
                 let count = step.min(rows.end - row);
                 let sums = &mut sums[..count * PANEL];
-                self.set.bf16_dot(&self.operands(row, panel), sums);
+                self.isa.bf16_dot(&self.operands(row, panel), sums);
                 for (i, sums) in sums.as_chunks::<PANEL>().0.iter().enumerate() {
                     // SAFETY: row + i < rows of the left side, and first + width ≤ columns of the right one.
                     let out = unsafe {
                         let out = self.out.get().add((row + i) * self.right.cols + first);
                         std::slice::from_raw_parts_mut(out, width)
                     };
-                    self.set.bf16_finish(sums, self.scale, self.add, out);
+                    self.isa.bf16_finish(sums, self.scale, self.add, out);
                 }
             }
         }

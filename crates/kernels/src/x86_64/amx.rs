@@ -13,13 +13,11 @@ use std::arch::asm;
 use std::sync::OnceLock;
 
 use super::tiles::Configured;
-use super::{amx_bf16, avx512, avx512_sparse};
-use crate::activations::Order;
+use super::{amx_bf16, avx512};
 use crate::lines::LINE;
 use crate::memory::prefetch;
-use crate::set::KernelSet;
-use crate::sparse::Sparse;
-use crate::ternary::{Cut, TILE};
+use crate::op::ternary::{Order, TILE};
+use crate::set::{Cut, KernelSet};
 
 /// For Sapphire Rapids and newer, on Linux.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -28,12 +26,10 @@ pub(crate) static SET: KernelSet = KernelSet {
     order,
     cut,
     ternary_dot,
-    coded_dot: avx512::SET.coded_dot,
-    int8_dot: avx512::SET.int8_dot,
-    sparse: Sparse { whole, ..avx512_sparse::SPARSE },
+    whole,
     bf16_dot: amx_bf16::dot,
     bf16_rows: amx_bf16::available,
-    floats: avx512::FLOATS,
+    ..avx512::SET
 };
 
 /// Tokens up to which AVX-512 takes less time: what a tile costs is its unpacking, however few tokens it holds.
@@ -320,7 +316,7 @@ mod tests {
             for tokens in [1, 2, 15, 16, 17, 32, 33, 50] {
                 let rows: Vec<i8> = (0..tokens * groups * 16).map(|_| random() as i8).collect();
                 let mut expected = vec![0; tokens * tiles * TILE];
-                crate::portable::ternary_dot(&codes, groups, &rows, &mut expected);
+                crate::op::ternary::dot(&codes, groups, &rows, &mut expected);
                 let mut got = vec![-1; expected.len()];
                 let x = Arranged::tiles(&Pool::new(1), &rows, groups * 16);
                 product::<Model>(&codes, groups, x.tokens(0..tokens, groups * 16), &mut got);

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 use super::avx512;
 use super::tiles::Configured;
-use crate::bf16::{Operands, PANEL};
+use crate::op::bf16::{Operands, PANEL};
 
 /// Rows of a tile, and its pairs.
 const ROWS: usize = 16;
@@ -201,7 +201,7 @@ mod tests {
                 let panel: Vec<u32> = (0..step * PANEL).map(|_| random()).collect();
                 let operands = Operands { left: &left, row_step: step, pair_step: 1, panel: &panel, pairs };
                 let (mut expected, mut got) = (vec![0.0; rows * PANEL], vec![-1.0; rows * PANEL]);
-                crate::bf16::dot::<crate::portable::Lanes>(&operands, &mut expected);
+                crate::op::bf16::dot::<crate::op::vector::Lanes>(&operands, &mut expected);
                 product::<Model>(&operands, &mut got);
                 assert!(got == expected, "{rows} rows, {pairs} pairs");
             }

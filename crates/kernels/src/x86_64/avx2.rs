@@ -2,18 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::Order;
-use crate::attention::Dots;
-use crate::codes::{BLOCK, Bits, LOW_BITS};
+use super::{STREAMS, avx2_sparse, sums};
 use crate::lines::LINE;
 use crate::memory::{prefetch, prefetch_scattered};
-use crate::portable::Lanes;
-use crate::set::{KernelSet, float_kernels};
-use crate::ternary::TILE;
-use crate::vector::Vector;
-use crate::x86_64::{STREAMS, sums};
+use crate::op::attention::int8::Dots;
+use crate::op::codes::{BLOCK, Bits, LOW_BITS};
+use crate::op::ternary::{Order, TILE};
+use crate::op::vector::{Lanes, Vector};
+use crate::set::{KernelSet, compiled};
 
-float_kernels! { F32x16, #[target_feature(enable = "avx2,f16c")] }
+compiled! { F32x16, #[target_feature(enable = "avx2,f16c")] }
 
 /// For Haswell, Zen and newer.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -24,10 +22,13 @@ pub(crate) static SET: KernelSet = KernelSet {
     ternary_dot,
     coded_dot,
     int8_dot,
-    sparse: super::avx2_sparse::SPARSE,
-    bf16_dot: FLOATS.bf16_dot,
-    bf16_rows: || false,
-    floats: FLOATS,
+    rows_dot: avx2_sparse::rows_dot,
+    columns_dot: avx2_sparse::columns_dot,
+    rows_to_tile: avx2_sparse::rows_to_tile,
+    columns_to_tiles: avx2_sparse::columns_to_tiles,
+    // Zen 4.
+    whole: |tokens| 3.0 + 0.35 * tokens as f32,
+    ..compiled::TABLE
 };
 
 /// Tokens of a block without tables.

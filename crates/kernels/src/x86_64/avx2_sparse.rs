@@ -6,17 +6,7 @@ use std::arch::x86_64::*;
 use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::memory::prefetch_scattered;
-use crate::sparse::{Columns, Sparse};
-
-pub(crate) const SPARSE: Sparse = Sparse {
-    rows_dot,
-    columns_dot,
-    scaled: false,
-    rows_to_tile,
-    columns_to_tiles,
-    // Zen 4.
-    whole: |tokens| 3.0 + 0.35 * tokens as f32,
-};
+use crate::op::sparse::Columns;
 
 /// Rows side by side, and how many rows ahead of the loads they are prefetched.
 const ROWS: usize = 2;
@@ -26,7 +16,7 @@ const AHEAD: usize = 8;
 const LINES: usize = 4;
 
 #[target_feature(enable = "avx2")]
-fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
+pub(super) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
     for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
         let at: [_; ROWS] = singles::rows(rows, stride, picked, ROWS * i);
         let later = singles::rows(rows, stride, picked, ROWS * i + AHEAD);
@@ -82,7 +72,7 @@ fn some_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
 
 /// Two columns at a time, 128 outputs at a time: their 16-bit sums stay in 8 registers for the whole group.
 #[target_feature(enable = "avx2")]
-fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let (even, odd) = (_mm256_set1_epi8(0x03), _mm256_set1_epi8(0x0c));
     let (at, codes) = singles::columns(these, stride);
     let count = these.picked.len().next_multiple_of(2);
@@ -124,7 +114,7 @@ fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i
 
 /// 8 × 8 dwords, transposed at a time.
 #[target_feature(enable = "avx2")]
-fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
+pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
     for (piece, lines) in tile.chunks_mut(8 * LINE).enumerate() {
         for half in 0..2 {
             let mut dwords = [_mm256_setzero_si256(); 8];
@@ -162,7 +152,7 @@ fn transpose(rows: &mut [__m256i; 8]) {
 
 /// 16 columns become one line of each of 16 tiles: bytes are interleaved, then the fields of four registers transposed.
 #[target_feature(enable = "avx2")]
-fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
+pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
     let groups = tiles.len() / (16 * LINE);
     for g in 0..groups {
         for half in 0..2 {

@@ -2,18 +2,16 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::Order;
-use crate::attention::Dots;
-use crate::codes::{BLOCK, Bits, LOW_BITS};
+use super::{STREAMS, avx512_bf16, avx512_sparse};
 use crate::lines::LINE;
 use crate::memory::{prefetch, prefetch_scattered};
-use crate::portable::Lanes;
-use crate::set::{KernelSet, float_kernels};
-use crate::ternary::{Cut, TILE};
-use crate::vector::Vector;
-use crate::x86_64::STREAMS;
+use crate::op::attention::int8::Dots;
+use crate::op::codes::{BLOCK, Bits, LOW_BITS};
+use crate::op::ternary::{Order, TILE};
+use crate::op::vector::{Lanes, Vector};
+use crate::set::{KernelSet, compiled};
 
-float_kernels! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
+compiled! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
 
 /// For Ice Lake, Zen 4 and newer.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -26,14 +24,18 @@ pub(crate) static SET: KernelSet = KernelSet {
             && is_x86_feature_detected!("avx512vnni")
     },
     order: |_| Order::Interleaved(TOKENS),
-    cut: |_, _| Cut::SMALL,
     ternary_dot,
     coded_dot,
     int8_dot,
-    sparse: super::avx512_sparse::SPARSE,
-    bf16_dot: super::avx512_bf16::dot,
-    bf16_rows: || false,
-    floats: FLOATS,
+    rows_dot: avx512_sparse::rows_dot,
+    columns_dot: avx512_sparse::columns_dot,
+    columns_scaled: true,
+    rows_to_tile: avx512_sparse::rows_to_tile,
+    columns_to_tiles: avx512_sparse::columns_to_tiles,
+    // Zen 4.
+    whole: |tokens| 1.5 + 0.45 * tokens as f32,
+    bf16_dot: avx512_bf16::dot,
+    ..compiled::TABLE
 };
 
 /// Tokens of a block: with two tiles 16 sums stay in registers.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512;
-use crate::bf16::{Operands, PANEL};
+use crate::op::bf16::{Operands, PANEL};
 
 /// Rows of a block: with two registers of columns 16 sums stay in registers.
 const ROWS: usize = 8;
@@ -16,7 +16,7 @@ pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
         unsafe { pairs(operands, sums) }
     } else {
         // SAFETY: the features of this function are those of the set.
-        unsafe { (avx512::FLOATS.bf16_dot)(operands, sums) }
+        unsafe { (avx512::compiled::TABLE.bf16_dot)(operands, sums) }
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         // SAFETY: the CPU has the instruction, and supports the set.
         unsafe {
             super::pairs(&operands, with);
-            (avx512::FLOATS.bf16_dot)(&operands, without);
+            (avx512::compiled::TABLE.bf16_dot)(&operands, without);
         }
         Some(out)
     }

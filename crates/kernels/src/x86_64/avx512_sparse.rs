@@ -5,24 +5,14 @@ use std::arch::x86_64::*;
 use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::memory::prefetch_scattered;
-use crate::sparse::{Columns, Sparse};
-
-pub(crate) const SPARSE: Sparse = Sparse {
-    rows_dot,
-    columns_dot,
-    scaled: true,
-    rows_to_tile,
-    columns_to_tiles,
-    // Zen 4.
-    whole: |tokens| 1.5 + 0.45 * tokens as f32,
-};
+use crate::op::sparse::Columns;
 
 /// Rows side by side, and how many rows ahead of the loads they are prefetched.
 const ROWS: usize = 4;
 const AHEAD: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
+pub(super) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
     for (i, sums) in sums.chunks_mut(ROWS).enumerate() {
         let at: [_; ROWS] = singles::rows(rows, stride, picked, ROWS * i);
         let later = singles::rows(rows, stride, picked, ROWS * i + AHEAD);
@@ -72,7 +62,7 @@ fn four_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
 /// Four columns at a time, 256 outputs at a time: their sums stay in 16 registers. Meanwhile the next columns are
 /// fetched, whole, one after another.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let masks = masks();
     let (at, codes) = singles::columns(these, stride);
     let count = these.picked.len().next_multiple_of(4);
@@ -128,7 +118,7 @@ fn interleave(lines: [__m512i; 4]) -> [__m512i; 4] {
 
 /// 16 × 16 dwords, transposed 16 lines at a time.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
+pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
     for (piece, lines) in tile.chunks_mut(16 * LINE).enumerate() {
         let mut dwords = [_mm512_setzero_si512(); 16];
         for r in 0..16 {
@@ -170,7 +160,7 @@ fn transpose(rows: &mut [__m512i; 16]) {
 
 /// 16 columns become one line of each of 16 tiles: bytes are interleaved, then the fields of four registers transposed.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
+pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
     let groups = tiles.len() / (16 * LINE);
     for g in 0..groups {
         let mut quarters = [[_mm512_setzero_si512(); 4]; 4];

@@ -2,12 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::Order;
+use super::{STREAMS, avx2};
 use crate::lines::LINE;
 use crate::memory::prefetch;
-use crate::set::KernelSet;
-use crate::ternary::{Cut, TILE};
-use crate::x86_64::{STREAMS, avx2};
+use crate::op::ternary::{Order, TILE};
+use crate::set::{Cut, KernelSet};
 
 /// For Alder Lake, Zen 5 and newer. AVX2 has the float kernels.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -16,12 +15,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     order: |_| Order::Interleaved(TOKENS),
     cut: |_, _| Cut::SMALL,
     ternary_dot: vex::ternary_dot,
-    coded_dot: avx2::SET.coded_dot,
-    int8_dot: avx2::SET.int8_dot,
-    sparse: avx2::SET.sparse,
-    bf16_dot: avx2::SET.bf16_dot,
-    bf16_rows: || false,
-    floats: avx2::FLOATS,
+    ..avx2::SET
 };
 
 /// Tokens of a block: with the two halves of a tile 8 sums stay in registers.
@@ -127,7 +121,7 @@ mod tests {
             let (mut got, mut expected) = (vec![0; tokens * tiles * TILE], vec![0; tokens * tiles * TILE]);
             // SAFETY: the CPU has the features.
             unsafe { evex::ternary_dot(&codes, groups, &interleaved, &mut got) };
-            crate::portable::ternary_dot(&codes, groups, &x, &mut expected);
+            crate::op::ternary::dot(&codes, groups, &x, &mut expected);
             assert_eq!(got, expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::lines::LINE;
 use crate::memory::prefetch_scattered;
-use crate::sparse::{Columns, GROUP};
+use crate::op::sparse::{Columns, GROUP};
 
 /// The rows at places `first ..` of `picked`; places beyond the end repeat the last row.
 #[inline(always)]

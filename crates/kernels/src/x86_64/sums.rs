@@ -18,7 +18,8 @@ use std::cell::RefCell;
 
 use crate::lines::LINE;
 use crate::memory::prefetch;
-use crate::ternary::{Cut, TILE};
+use crate::op::ternary::TILE;
+use crate::set::Cut;
 
 /// Tokens of a block: the 16-bit lanes of a register.
 pub(super) const TOKENS: usize = 16;

@@ -201,9 +201,9 @@ impl Checkpoint {
             Data::Dense { kind, .. } => return Err(self.wrong_kind(tensor, kind.name(), "ternary")),
         };
         let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
-        let scale = trits.scale(&cpu.pool).map_err(problem)?;
+        let scale = trits.scale(cpu.pool()).map_err(problem)?;
         let packed =
-            P::pack(&cpu.pool, rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
+            P::pack(cpu.pool(), rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
         trits.bytes().release();
         packed.map_err(problem)
     }

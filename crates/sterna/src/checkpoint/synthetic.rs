@@ -38,7 +38,7 @@ impl Checkpoint {
 /// format can store it.
 pub(super) fn pack<P: Packed>(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> P {
     let scale = f16_to_f32(f32_to_f16((cols as f32).sqrt().recip()));
-    let packed = P::pack(&cpu.pool, rows, cols, scale, |row, out| {
+    let packed = P::pack(cpu.pool(), rows, cols, scale, |row, out| {
         fill(mix(seed ^ row as u64), out);
         Ok::<_, std::convert::Infallible>(())
     });

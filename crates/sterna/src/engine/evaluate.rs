@@ -78,7 +78,7 @@ pub fn compare_heads(
         engine.core.hidden(&window[..window.len() - 1], first - 1 - begin, engine.core.chunk, &mut |row, hidden| {
             let mut greatest = Vec::new();
             for (scores, head) in scores.iter_mut().zip(heads) {
-                let own = scores.add(&cpu.pool, &head.logits(cpu, hidden), &window[row + 1..]);
+                let own = scores.add(cpu.pool(), &head.logits(cpu, hidden), &window[row + 1..]);
                 greatest = if greatest.is_empty() { own.clone() } else { greatest };
                 scores.disagreements += own.iter().zip(&greatest).filter(|(a, b)| a != b).count();
             }

@@ -216,12 +216,12 @@ impl Engine {
 
     /// Instruction set in use ("avx512", …).
     pub fn isa(&self) -> &'static str {
-        self.core.cpu.set.name
+        self.core.cpu.isa().name()
     }
 
     /// Threads in use.
     pub fn threads(&self) -> usize {
-        self.core.cpu.pool.threads()
+        self.core.cpu.pool().threads()
     }
 
     /// Seconds that loading took; 0 for an engine made from parts.

@@ -148,7 +148,7 @@ impl Ffn {
     fn simulate(&self, cpu: &Cpu, gate: &mut Rows, positions: &[usize]) {
         if let Some(zeros) = &self.zeros {
             let dim = gate.dim();
-            cpu.pool.pieces(gate.data_mut(), dim, |row, gate| zeros.apply(gate, positions[row]));
+            cpu.pool().pieces(gate.data_mut(), dim, |row, gate| zeros.apply(gate, positions[row]));
         }
     }
 

@@ -220,11 +220,11 @@ impl Head {
         }
         let Estimates { values, margins } = estimates;
         let mut found: Vec<Vec<u32>> = vec![Vec::new(); wanted.len()];
-        cpu.pool.pieces(&mut found, 1, |i, found| found[0] = scouts(values.row(i), margins.row(i), wanted[i].need));
+        cpu.pool().pieces(&mut found, 1, |i, found| found[0] = scouts(values.row(i), margins.row(i), wanted[i].need));
         let scouts: Vec<_> = (0..).zip(&found).map(|(i, ids)| self.stored.products(cpu, hidden.row(i), ids)).collect();
         let survivors = |values: &Rows, margins: &Rows, need: fn(Need) -> Need| {
             let mut picked: Vec<Picked> = wanted.iter().map(|_| Picked::default()).collect();
-            cpu.pool.pieces(&mut picked, 1, |i, picked| {
+            cpu.pool().pieces(&mut picked, 1, |i, picked| {
                 picked[0] = survivors(values.row(i), margins.row(i), need(wanted[i].need), &scouts[i]);
             });
             picked

@@ -130,7 +130,7 @@ impl KvCache {
             .chunk_by(|a, b| a.0 == b.0)
             .map(|rows| (pages.find(|(number, _)| *number == rows[0].0).expect("numbers are in order").1, rows))
             .collect();
-        cpu.pool.pieces(&mut work, 1, |_, work| {
+        cpu.pool().pieces(&mut work, 1, |_, work| {
             for (page, rows) in work {
                 for &(_, row) in *rows {
                     let slot = batch.positions[row] % PAGE;

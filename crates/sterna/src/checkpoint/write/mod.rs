@@ -171,7 +171,7 @@ fn ternary(
     let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
     for first in (0..rows).step_by(CHUNK) {
         let trits = &mut trits[..CHUNK.min(rows - first) * cols];
-        cpu.pool.pieces(trits, cols, |r, out| {
+        cpu.pool().pieces(trits, cols, |r, out| {
             out.copy_from_slice(&matrix.trits(interleaved(first + r, rows, interleaved_heads)));
         });
         bytes.clear();
@@ -206,7 +206,7 @@ fn dense(
             return Err(Error::Request(format!("the embedding holds {other}, which {} does not", kind.name())));
         }
         let bytes = &mut bytes[..ids.len() * row_bytes];
-        cpu.pool.pieces(bytes, row_bytes, |r, out| {
+        cpu.pool().pieces(bytes, row_bytes, |r, out| {
             for (values, out) in values.row(r).chunks_exact(block).zip(out.chunks_exact_mut(block_bytes)) {
                 encode(values, out);
             }

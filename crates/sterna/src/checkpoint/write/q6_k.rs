@@ -49,7 +49,7 @@ fn put(out: &mut [u8], i: usize, q: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sterna_kernels::{Cpu, DenseMatrix, DenseType, set};
+    use sterna_kernels::{Cpu, DenseMatrix, DenseType, sets};
 
     #[test]
     fn decodes_to_within_a_step() {
@@ -57,7 +57,7 @@ mod tests {
         let mut block = vec![0; 210];
         encode(&values, &mut block);
         let matrix = DenseMatrix::new(DenseType::Q6K, 1, 256, block.into()).expect("one block");
-        let decoded = matrix.lookup(&Cpu::with(&set::PORTABLE, 1), &[0]);
+        let decoded = matrix.lookup(&Cpu::with(sets::portable(), 1), &[0]);
         for (i, (value, decoded)) in values.iter().zip(decoded.row(0)).enumerate() {
             let step = largest(&values[i / 16 * 16..i / 16 * 16 + 16]).abs() / 32.0;
             assert!((value - decoded).abs() <= step * 1.05, "{i}: {value} became {decoded}");

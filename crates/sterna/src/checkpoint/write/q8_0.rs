@@ -28,14 +28,14 @@ pub(super) fn encode(values: &[f32], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sterna_kernels::{Cpu, DenseMatrix, DenseType, set};
+    use sterna_kernels::{Cpu, DenseMatrix, DenseType, sets};
 
     /// The block of these values, and what the reader makes of it.
     fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
         let mut block = vec![0; 34];
         encode(values, &mut block);
         let matrix = DenseMatrix::new(DenseType::Q8_0, 1, 32, block.clone().into()).expect("one block");
-        (block, matrix.lookup(&Cpu::with(&set::PORTABLE, 1), &[0]).row(0).to_vec())
+        (block, matrix.lookup(&Cpu::with(sets::portable(), 1), &[0]).row(0).to_vec())
     }
 
     #[test]

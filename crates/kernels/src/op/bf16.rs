@@ -1,11 +1,91 @@
-//! The inner product, for sets that have no instruction of their own for it.
+//! Products of bf16 values, summed in `f32`: rounding into the two layouts of [`mod@crate::bf16`], and the inner product.
 
 // Vectors are indexed: an iterator's closures may be compiled without the instruction set's features.
 #![allow(clippy::needless_range_loop)]
 
-use super::PANEL;
-use crate::portable::LANES;
-use crate::vector::Vector;
+use super::vector::{LANES, Vector};
+
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 32;
+
+/// What can be rounded to bf16.
+trait Value: Copy {
+    /// The 16 bits of `self · scale`.
+    fn bits(self, scale: f32) -> u32;
+}
+
+impl Value for f32 {
+    #[inline(always)]
+    fn bits(self, scale: f32) -> u32 {
+        let bits = (self * scale).to_bits();
+        let even = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        // A carry must not make an infinity of a NaN; denormals are zeros, as the CPU's products take them.
+        let number = if even & 0x7f80 == 0 { even & 0x8000 } else { even };
+        if bits & 0x7fff_ffff > 0x7f80_0000 { bits >> 16 | 0x40 } else { number }
+    }
+}
+
+impl Value for i8 {
+    /// As it is.
+    #[inline(always)]
+    fn bits(self, _: f32) -> u32 {
+        f32::from(self).to_bits() >> 16
+    }
+}
+
+/// One row: pairs of neighbouring columns, then zeros.
+#[inline(always)]
+pub(crate) fn row(x: &[f32], out: &mut [u32]) {
+    let (pairs, last) = x.as_chunks::<2>();
+    for (out, [even, odd]) in out.iter_mut().zip(pairs) {
+        *out = even.bits(1.0) | odd.bits(1.0) << 16;
+    }
+    out[pairs.len()..].fill(0);
+    if let [last] = last {
+        out[pairs.len()] = last.bits(1.0);
+    }
+}
+
+/// Two rows as pairs, multiplied with their scales. The second may be empty.
+#[inline(always)]
+pub(crate) fn pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]) {
+    pair_up(rows, scales, out);
+}
+
+/// Two rows of small integers as pairs. The second may be empty.
+#[inline(always)]
+pub(crate) fn integers(rows: [&[i8]; 2], out: &mut [u32]) {
+    pair_up(rows, [1.0; 2], out);
+}
+
+/// Pairs of two neighbouring rows, each multiplied with its scale. The second may be empty.
+#[inline(always)]
+fn pair_up<T: Value>([even, odd]: [&[T]; 2], scales: [f32; 2], out: &mut [u32]) {
+    if odd.is_empty() {
+        for (out, even) in out.iter_mut().zip(even) {
+            *out = even.bits(scales[0]);
+        }
+    } else {
+        for ((out, even), odd) in out.iter_mut().zip(even).zip(odd) {
+            *out = even.bits(scales[0]) | odd.bits(scales[1]) << 16;
+        }
+    }
+}
+
+/// 32 rows of dwords, `step` apart, to a panel: `out[pair][row]`. Rows that are not there give anything, zeros beyond a
+/// row's end.
+#[inline(always)]
+pub(crate) fn turn(rows: &[u32], step: usize, out: &mut [u32]) {
+    const DEPTH: usize = 16;
+    for (block, out) in out.as_chunks_mut::<{ DEPTH * PANEL }>().0.iter_mut().enumerate() {
+        for (i, row) in rows.chunks_exact(step).enumerate() {
+            let row = &row[block * DEPTH..][..DEPTH];
+            for pair in 0..DEPTH {
+                out[pair * PANEL + i] = row[pair];
+            }
+        }
+    }
+}
 
 /// Rows of the left side, and one panel of the right one.
 pub(crate) struct Operands<'a> {
@@ -85,6 +165,20 @@ fn block<V: Vector, const R: usize, const C: usize>(
     for r in 0..R {
         for c in 0..C {
             sums[r * PANEL + column + c * LANES..][..LANES].copy_from_slice(&acc[r][c].lanes());
+        }
+    }
+}
+
+/// Sums of a product to outputs.
+#[inline(always)]
+pub(crate) fn finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]) {
+    if add {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += scale * sum;
+        }
+    } else {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = scale * sum;
         }
     }
 }

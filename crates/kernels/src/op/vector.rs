@@ -3,8 +3,36 @@
 //! Each instruction set implements the same few exact operations, so a reduction written once over [`Vector`] gives
 //! the same bytes everywhere. (Left to itself the compiler vectorises nested reductions across the wrong axis.)
 
-use crate::math::f16_to_f32;
-use crate::portable::{LANES, Lanes};
+use super::math::f16_to_f32;
+
+/// Lanes of every float reduction.
+pub(crate) const LANES: usize = 16;
+pub(crate) type Lanes = [f32; LANES];
+
+/// Folds 16 partial sums: i + (i+8), then 4, 2, 1.
+#[inline(always)]
+pub(crate) fn fold(mut lanes: Lanes) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The next 16 values of `x`, zeros where it ends.
+#[inline(always)]
+pub(crate) fn lanes(x: &[f32]) -> Lanes {
+    let mut out = [0.0; LANES];
+    if x.len() >= LANES {
+        out.copy_from_slice(&x[..LANES]);
+    } else {
+        out[..x.len()].copy_from_slice(x);
+    }
+    out
+}
 
 /// Sixteen lanes in the registers of one instruction set.
 ///
@@ -18,7 +46,7 @@ pub(crate) trait Vector: Copy {
     fn load(x: &[f32]) -> Self;
     /// 16 halves, little endian, read as [`f16_to_f32`] reads them.
     fn load_f16(x: &[u8]) -> Self;
-    /// 16 halves of the key/value cache, little endian. [`crate::math::f32_to_f16`] made them, so none is infinite or a
+    /// 16 halves of the key/value cache, little endian. [`super::math::f32_to_f16`] made them, so none is infinite or a
     /// NaN, and the CPU's own conversion agrees with [`f16_to_f32`].
     #[inline(always)]
     fn load_half(x: &[u8]) -> Self {
@@ -26,7 +54,7 @@ pub(crate) trait Vector: Copy {
     }
     /// 16 bfloat16, little endian.
     fn load_bf16(x: &[u8]) -> Self;
-    /// 16 pairs of bfloat16, as [`crate::bf16`] keeps them: the even ones and the odd ones.
+    /// 16 pairs of bfloat16, as [`mod@crate::bf16`] keeps them: the even ones and the odd ones.
     fn load_pairs(x: &[u32]) -> (Self, Self);
     /// 16 singles, little endian.
     fn load_f32(x: &[u8]) -> Self;

@@ -12,11 +12,10 @@
 //! Codes of six bits are the high ones of eight. The two others lie in rows, as a [`RowMatrix`](crate::RowMatrix) has
 //! them, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
 
+use super::math::ROUND;
+use super::ternary::TILE;
+use super::vector::{LANES, Vector, fold};
 use crate::lines::{LINE, Line};
-use crate::math::ROUND;
-use crate::portable::{LANES, fold};
-use crate::ternary::TILE;
-use crate::vector::Vector;
 
 /// Tokens whose integers lie interleaved: dwords `[k / 4][token of the block][high, low]`.
 pub(crate) const BLOCK: usize = 8;
@@ -200,10 +199,17 @@ fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
 /// square error for normally distributed weights (Max, "Quantizing for minimum distortion", 1960).
 const CLIP: f32 = 2.8;
 
+/// Whether the slices of [`dot`] fit each other.
+pub(crate) fn fits(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &[i32]) -> bool {
+    let tile_bytes = bits.tile_bytes(depth);
+    let tiles = codes.len() / tile_bytes.max(1);
+    depth.is_multiple_of(STEP) && codes.len() == tiles * tile_bytes && sums.len() * depth * 2 == x.len() * tiles * TILE
+}
+
 /// Dot products of codes with the integers of tokens: `tiles` tiles of `depth` columns, `m` tokens in blocks of
 /// [`BLOCK`], `sums[t][row]`. They wrap; what they end in does not (`screen::range`).
 #[inline(always)]
-pub(crate) fn coded_dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
+pub(crate) fn dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
     let tile_bytes = bits.tile_bytes(depth);
     let width = codes.len() / tile_bytes * TILE;
     for (x, sums) in x.chunks(BLOCK * depth * 2).zip(sums.chunks_mut(BLOCK * width)) {

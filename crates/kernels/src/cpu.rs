@@ -1,0 +1,94 @@
+//! What computes: an instruction set, threads, and the operations on rows of activations.
+
+use crate::pool::{Pool, default_threads};
+use crate::rows::Rows;
+use crate::set::Isa;
+use crate::sets::{UnknownSet, by_name};
+
+/// What computes: an instruction set and the threads to run it on.
+pub struct Cpu {
+    pub(crate) isa: Isa,
+    pub(crate) pool: Pool,
+}
+
+impl Cpu {
+    /// The set that `STERNA_ISA` names (the best one if unset or empty) on `threads` threads (0: as many as CPUs).
+    pub fn new(threads: usize) -> Result<Self, UnknownSet> {
+        let name = std::env::var("STERNA_ISA").unwrap_or_default();
+        Ok(Self::with(by_name(&name)?, threads))
+    }
+
+    /// A given set on `threads` threads (0: as many as CPUs).
+    pub fn with(isa: Isa, threads: usize) -> Self {
+        Self { isa, pool: Pool::new(if threads == 0 { default_threads() } else { threads }) }
+    }
+
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// `out = w · (x / sqrt(mean(x²) + eps))`, row by row.
+    pub fn rms_norm(&self, x: &Rows, weight: &[f32], eps: f32) -> Rows {
+        assert_eq!(x.dim(), weight.len(), "one weight a feature");
+        let mut out = Rows::unwritten(x.len(), x.dim());
+        self.pool.pieces(out.data_mut(), weight.len(), |i, out| self.isa.rms_norm(x.row(i), weight, eps, out));
+        out
+    }
+
+    /// `x += y`
+    pub fn add(&self, x: &mut Rows, y: &Rows) {
+        assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
+        let dim = x.dim();
+        self.pool.pieces(x.data_mut(), dim, |i, x| self.isa.add(x, y.row(i)));
+    }
+
+    /// `x + y`
+    pub fn sum(&self, x: &Rows, y: &Rows) -> Rows {
+        assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
+        let mut out = Rows::unwritten(x.len(), x.dim());
+        self.pool.pieces(out.data_mut(), x.dim(), |i, out| {
+            out.copy_from_slice(x.row(i));
+            self.isa.add(out, y.row(i));
+        });
+        out
+    }
+
+    /// `relu(gate)² · up`
+    pub fn relu2_product(&self, gate: &Rows, up: &Rows) -> Rows {
+        assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
+        let mut out = Rows::unwritten(gate.len(), gate.dim());
+        self.pool.pieces(out.data_mut(), gate.dim(), |i, out| {
+            out.copy_from_slice(gate.row(i));
+            self.isa.relu2_mul(out, up.row(i));
+        });
+        out
+    }
+
+    /// `gate = relu(gate)² · up`
+    pub fn relu2_mul(&self, gate: &mut Rows, up: &Rows) {
+        let dim = gate.dim();
+        self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.relu2_mul(gate, up.row(i)));
+    }
+
+    /// `gate = silu(gate) · up`
+    pub fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
+        let dim = gate.dim();
+        self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.silu_mul(gate, up.row(i)));
+    }
+
+    /// Rotates every head of every row (pairs i, i + dim/2); `cos` and `sin` have `head_dim / 2` values a row.
+    pub fn rotate(&self, x: &mut Rows, cos: &Rows, sin: &Rows) {
+        let dim = x.dim();
+        self.pool.pieces(x.data_mut(), dim, |i, row| {
+            for head in row.chunks_exact_mut(2 * cos.dim()) {
+                self.isa.rotate(head, cos.row(i), sin.row(i));
+            }
+        });
+    }
+}

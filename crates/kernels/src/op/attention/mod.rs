@@ -1,0 +1,91 @@
+//! Attention of the queries of one key/value head to one segment of its cache.
+//!
+//! [`mod@crate::attention`] draws the layout of a page and says how segments become the attention of a row.
+
+pub(crate) mod halves;
+pub(crate) mod int8;
+
+use std::ops::Range;
+
+use super::math::exp;
+use super::vector::LANES;
+use crate::lines::Lines;
+
+/// Positions in a page.
+pub const PAGE: usize = 32;
+
+/// Positions whose softmax is one sum; a multiple of [`PAGE`]. Keys and values of one fit the second-level cache.
+pub(crate) const SEGMENT: usize = 256;
+
+/// Storage of [`PAGE`] positions.
+pub struct Page(pub(crate) Lines);
+
+/// Up to [`SEGMENT`] positions of one (sequence, layer, kv head).
+pub(crate) struct Segment<'a> {
+    pub padded_dim: usize,
+    /// Bytes of the keys of a page, and of its values.
+    pub side: usize,
+    pub head: Range<usize>,
+    pub pages: &'a [Page],
+    pub numbers: &'a [usize],
+    /// Pages behind those of the segment.
+    pub after: &'a [usize],
+    /// How many of the positions each query sees.
+    pub seen: Vec<usize>,
+}
+
+impl Segment<'_> {
+    #[inline(always)]
+    pub fn page(&self, i: usize) -> &[u8] {
+        self.numbered(self.numbers[i])
+    }
+
+    #[inline(always)]
+    pub fn numbered(&self, number: usize) -> &[u8] {
+        &self.pages[number].0.bytes()[self.head.clone()]
+    }
+
+    #[inline(always)]
+    pub fn keys(&self, i: usize) -> &[u8] {
+        &self.page(i)[..self.side]
+    }
+
+    #[inline(always)]
+    pub fn values(&self, i: usize) -> &[u8] {
+        &self.page(i)[self.side..2 * self.side]
+    }
+
+    /// How far behind the keys of page i the bytes lie that are read `distance` pages later: other keys, or values.
+    #[inline(always)]
+    pub fn keys_ahead(&self, i: usize, distance: usize) -> usize {
+        let (next, len) = (i + distance, self.numbers.len());
+        let later = if next < len { self.keys(next) } else { self.values((next - len).min(len - 1)) };
+        (later.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
+    }
+
+    /// The same for the values: other values, or the keys of what follows.
+    #[inline(always)]
+    pub fn values_ahead(&self, i: usize, distance: usize) -> usize {
+        let (next, len) = (i + distance, self.numbers.len());
+        let later = match self.after.get((next).wrapping_sub(len)) {
+            _ if next < len => self.values(next),
+            Some(&number) => self.numbered(number),
+            None => self.values(i),
+        };
+        (later.as_ptr() as usize).wrapping_sub(self.values(i).as_ptr() as usize)
+    }
+}
+
+/// Adds a later segment of one query: both are `padded_dim + 16` values.
+#[inline(always)]
+pub(crate) fn merge(state: &mut [f32], partial: &[f32]) {
+    let padded = state.len() - LANES;
+    let (a, b) = (state[padded], partial[padded]);
+    let max = if b > a { b } else { a };
+    let (keep, add) = (exp(a - max), exp(b - max));
+    state[padded] = max;
+    state[padded + 1] = state[padded + 1] * keep + partial[padded + 1] * add;
+    for (state, partial) in state[..padded].iter_mut().zip(&partial[..padded]) {
+        *state = *state * keep + *partial * add;
+    }
+}

@@ -1,0 +1,125 @@
+//! Packed trits of which single rows or columns are read.
+//!
+//! By rows:
+//!
+//! ```text
+//! row:    stride bytes, whole lines of 64
+//! line:   dword g = the 16 columns 16 g … of a tile's lane: byte b, bits 2f + 1 … 2f ↔ column k = 16 g + 4 f + b
+//! ```
+//!
+//! So 16 rows are a tile but for a transposition of dwords, and a line masked to field f is 64 columns, which one piece
+//! of the activations holds in the same order if their dwords are transposed too ([`arrange`]).
+//!
+//! By columns:
+//!
+//! ```text
+//! column: stride bytes, one line of 64 for every 256 outputs
+//! line:   byte 16 L + 4 u + i, bits 2f + 1 … 2f ↔ output 64 u + 16 f + 4 L + i      (L, u, i, f = 0 … 3)
+//! ```
+//!
+//! Four columns interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to field
+//! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
+
+use super::ternary::TILE;
+use crate::lines::LINE;
+
+/// Columns of a line of a row.
+pub(crate) const COLS: usize = 256;
+
+/// Outputs of a line of a column.
+pub(crate) const OUTPUTS: usize = 256;
+
+/// Most columns of one call of [`columns_dot`]: their bytes and those of the next call fit the first-level cache, and
+/// AVX2's 16-bit sums do not wrap (32 columns · 2 · −128 · 4 = −2¹⁵).
+pub(crate) const GROUP: usize = 32;
+
+/// Some columns with their activations, and the columns that will be asked for next.
+pub(crate) struct Columns<'a> {
+    /// At most [`GROUP`].
+    pub picked: &'a [u32],
+    /// The activation of each.
+    pub codes: &'a [i8],
+    /// To be prefetched.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
+    pub next: &'a [u32],
+}
+
+impl Columns<'_> {
+    /// Whether the columns are few enough and have an activation each, and `sums` one place for each output.
+    pub fn fits(&self, stride: usize, sums: &[i32]) -> bool {
+        (1..=GROUP).contains(&self.picked.len()) && self.codes.len() == self.picked.len() && sums.len() == 4 * stride
+    }
+}
+
+/// The code of column k of a row; the definition of the layout.
+#[inline(always)]
+pub(crate) fn row_code(row: &[u8], k: usize) -> u8 {
+    row[k / 16 * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
+}
+
+/// Where [`arrange`] puts the activation of column k.
+#[inline(always)]
+pub(crate) fn place(k: usize) -> usize {
+    k / COLS * COLS + k / 4 % 4 * LINE + k % COLS / 16 * 4 + k % 4
+}
+
+/// The activations in the order of fields: of every 256, field 0 of all dwords, then field 1, …
+pub(crate) fn arrange(x: &[i8], out: &mut [i8]) {
+    for (i, dword) in x.chunks(4).enumerate() {
+        out[place(4 * i)..][..dword.len()].copy_from_slice(dword);
+    }
+}
+
+/// The code of an output in a column; the definition of the layout.
+#[inline(always)]
+pub(crate) fn column_code(column: &[u8], output: usize) -> u8 {
+    let (u, f, l) = (output / 64 % 4, output / 16 % 4, output % 16);
+    column[output / OUTPUTS * LINE + 16 * (l / 4) + 4 * u + l % 4] >> (2 * f) & 3
+}
+
+/// `sums[i]` = Σ code · x of row `picked[i]`. Rows are `stride` bytes long; `x` is arranged as
+/// [`arrange`] does it.
+pub(crate) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
+    for (&row, sum) in picked.iter().zip(sums) {
+        let row = &rows[row as usize * stride..][..stride];
+        *sum = (0..4 * stride).map(|k| i32::from(row_code(row, k)) * i32::from(x[place(k)])).sum();
+    }
+}
+
+/// Adds Σ code · x over the given columns to the sum of each output. Columns are `stride` bytes long.
+pub(crate) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+    for (&column, &x) in these.picked.iter().zip(these.codes) {
+        let column = &columns[column as usize * stride..][..stride];
+        for (output, sum) in sums.iter_mut().enumerate() {
+            *sum += i32::from(column_code(column, output)) * i32::from(x);
+        }
+    }
+}
+
+/// Rearranges 16 rows of `stride` bytes into the lines of one tile.
+pub(crate) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
+    for (g, line) in tile.chunks_exact_mut(LINE).enumerate() {
+        for (row, dword) in line.chunks_exact_mut(4).enumerate() {
+            dword.copy_from_slice(&rows[row * stride + 4 * g..][..4]);
+        }
+    }
+}
+
+/// Whether `columns` holds what [`columns_to_tiles`] reads.
+pub(crate) fn columns_fit(columns: &[u8], stride: usize, tiles: &[u8]) -> bool {
+    let groups = tiles.len() / (16 * LINE);
+    tiles.len() == groups * 16 * LINE && columns.len() + stride >= 16 * groups * stride + LINE
+}
+
+/// Rearranges one line (256 outputs) of columns `stride` bytes apart into the 16 tiles of these outputs.
+pub(crate) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
+    let groups = tiles.len() / (16 * LINE);
+    tiles.fill(0);
+    for k in 0..16 * groups {
+        for output in 0..16 * TILE {
+            let code = column_code(&columns[k * stride..][..LINE], output);
+            let line = &mut tiles[(output / TILE * groups + k / 16) * LINE..];
+            line[output % TILE * 4 + k % 4] |= code << (2 * (k / 4 % 4));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Packed trits: tiles of 16 rows, and their dot products with activations.
+//!
+//! One layout serves every instruction set ("T16", 2 bits a weight): tiles of 16 rows, and in a tile one 64-byte line
+//! for every 16 columns. Code = trit + 1.
+//!
+//! ```text
+//! line g of a tile:   lane (u32, little endian) = row 0 … 15
+//!                     lane:  byte 0   byte 1   byte 2   byte 3
+//!                     bits:  7…0      each byte: field 3 | field 2 | field 1 | field 0   (2 bits each)
+//!                     column k = 16 g + 4 · field + byte
+//! ```
+//!
+//! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
+//! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
+
+use super::vector::LANES;
+use crate::lines::LINE;
+
+/// Rows in a tile.
+pub const TILE: usize = 16;
+
+/// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
+pub const MAX_COLS: usize = 1 << 18;
+
+/// The order in which a set's kernels read activations.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the sets of other CPUs read rows"))]
+pub(crate) enum Order {
+    /// Token after token.
+    Rows,
+    /// Blocks of this many tokens, the dwords of a block's n tokens side by side; the last block has the tokens that
+    /// are left.
+    ///
+    /// ```text
+    /// block = [k / 4][token 0 … n][k % 4]
+    /// ```
+    Interleaved(usize),
+    /// Tiles of 16 tokens × 64 columns, zeros where there are fewer of either; each row a cache line.
+    ///
+    /// ```text
+    /// [token / 16][k / 64][token % 16][k % 64]
+    /// ```
+    Tiles,
+}
+
+/// The code of (row, column k) in a tile; the definition of the layout.
+#[inline(always)]
+pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
+    tile[k / 16 * LINE + row * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
+}
+
+/// A row's lane in a line: the codes of 16 neighbouring columns.
+#[inline(always)]
+pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
+    let codes = u128::from_le_bytes(*codes);
+    // Field f is dword f. Codes are below 4, so shifting a dword of them never crosses a byte.
+    let (low, high) = (codes as u64, (codes >> 64) as u64);
+    let word = low | low >> 30 | (high | high >> 30) << 4;
+    (word as u32).to_le_bytes()
+}
+
+/// Whether the slices of [`dot`] fit each other.
+pub(crate) fn fits(codes: &[u8], groups: usize, x: &[i8], sums: &[i32]) -> bool {
+    let tiles = codes.len() / (groups * LINE).max(1);
+    codes.len() == tiles * groups * LINE && sums.len() * groups <= x.len() * tiles
+}
+
+/// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 rows, in tiles of 16 rows (layout: the module).
+///
+/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, row after row here;
+/// `sums[t][row]`: the sum of code · x, exact.
+#[inline(always)]
+pub(crate) fn dot(codes: &[u8], groups: usize, x: &[i8], sums: &mut [i32]) {
+    let (depth, tiles) = (groups * 16, codes.len() / (groups * 64));
+    for (x, sums) in x.chunks_exact(depth).zip(sums.chunks_exact_mut(tiles * 16)) {
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let tile = &codes[row / 16 * groups * 64..][..groups * 64];
+            *sum = (0..depth).map(|k| i32::from(code(tile, row % 16, k)) * i32::from(x[k])).sum();
+        }
+    }
+}
+
+/// Dot products of trits with `f32` rows, tile by tile: lane = row, and each row adds its products in the order of k.
+#[inline(always)]
+pub(crate) fn dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]) {
+    let tiles = codes.len() / (groups * 64);
+    for (x, out) in x.chunks_exact(depth).zip(out.chunks_exact_mut(tiles * 16)) {
+        for (tile, out) in codes.chunks_exact(groups * 64).zip(out.chunks_exact_mut(16)) {
+            let mut acc = [0.0; LANES];
+            for (line, x) in tile.chunks_exact(64).zip(x.chunks(16)) {
+                let mut words = [0u32; LANES];
+                for (word, bytes) in words.iter_mut().zip(line.chunks_exact(4)) {
+                    *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+                for (k, &x) in x.iter().enumerate() {
+                    let shift = 8 * (k % 4) + 2 * (k / 4);
+                    for (acc, word) in acc.iter_mut().zip(words) {
+                        *acc += ((word >> shift & 3) as i32 - 1) as f32 * x;
+                    }
+                }
+            }
+            out.copy_from_slice(&acc);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The instruction sets of this build, and the ladder that picks one at run time.
+
+use crate::set::{Isa, KernelSet};
+
+/// Every set that this build knows, best first. A new one is a file and a line here.
+const ALL: &[&KernelSet] = &[
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::amx::SET,
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avx512::SET,
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avxvnni::SET,
+    #[cfg(target_arch = "x86_64")]
+    &crate::x86_64::avx2::SET,
+    &crate::portable::SET,
+];
+
+/// Names of all sets that this build knows, best first.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|set| set.name)
+}
+
+/// The sets that this CPU has, best first; `portable` is always the last.
+pub fn available() -> impl Iterator<Item = Isa> {
+    ALL.iter().filter_map(|set| Isa::new(set))
+}
+
+/// The definition of correct, which every CPU has.
+pub fn portable() -> Isa {
+    Isa::new(&crate::portable::SET).expect("every CPU has it")
+}
+
+/// A name that is no instruction set, or one this CPU lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownSet {
+    name: String,
+}
+
+impl std::fmt::Display for UnknownSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = names().any(|name| name == self.name);
+        let reason = if known { "is not supported by this CPU" } else { "is not an instruction set of this build" };
+        let runs: Vec<_> = available().map(Isa::name).collect();
+        write!(f, "`{}` {reason}; this machine runs: {}", self.name, runs.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownSet {}
+
+/// The set called `name`; the best one for an empty name.
+///
+/// # Errors
+/// The name is no set of this build, or this CPU lacks the set.
+pub fn by_name(name: &str) -> Result<Isa, UnknownSet> {
+    // Probed only when asked for: probing AMX asks the operating system for its registers.
+    let found = ALL.iter().filter(|set| name.is_empty() || set.name == name).find_map(|set| Isa::new(set));
+    found.ok_or_else(|| UnknownSet { name: name.to_owned() })
+}
