@@ -59,7 +59,7 @@ impl Logits {
             file.write(&bytes(rows)).map_err(|error| {
                 let message = format!("{error:#}");
                 failure = Some(error);
-                sterna::Error::Request(message)
+                sterna::Error::request("out", message)
             })
         });
         if let Some(error) = failure {

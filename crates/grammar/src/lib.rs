@@ -105,7 +105,7 @@ fn written_one_way(schema: &Value) -> Value {
 }
 
 fn refused(error: impl fmt::Display) -> Error {
-    Error::Request(format!("the grammar of the answer: {error}"))
+    Error::request("grammar", format!("the grammar of the answer: {error}"))
 }
 
 struct Compiled {

@@ -111,7 +111,7 @@ impl Refusal {
     }
 }
 
-/// What the engine refuses is the request's fault, but for its own end.
+/// 400 for what is wrong in the request, 503 while the engine or the machine cannot serve it, otherwise 500.
 impl From<sterna::Error> for Refusal {
     fn from(error: sterna::Error) -> Self {
         match error {
@@ -122,7 +122,10 @@ impl From<sterna::Error> for Refusal {
                 );
                 Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }
             }
-            sterna::Error::Request(problem) => Self::invalid(problem),
+            sterna::Error::Request { problem, .. } | sterna::Error::Option { problem, .. } => Self::invalid(problem),
+            error @ (sterna::Error::EngineFailed | sterna::Error::EngineStopped | sterna::Error::Resources { .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", error.to_string())
+            }
             sterna::Error::Template(problem) => Self::field("messages", format!("chat template: {problem}")),
             other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", other.to_string()),
         }

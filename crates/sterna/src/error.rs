@@ -1,12 +1,21 @@
-//! What can go wrong, in words that say where and what to do.
+//! Errors of this crate: whose they are, where the problem is, and what to do about it.
+//!
+//! | variants | who can mend it |
+//! |---|---|
+//! | [`Error::Request`], [`Error::PromptTooLong`], [`Error::Template`] | the author of the request |
+//! | [`Error::Option`], [`Error::InstructionSet`] | the program that set the option, or its user |
+//! | [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`] | the owner of the file |
+//! | [`Error::OutOfMemory`], [`Error::Resources`] | the owner of the machine |
+//! | [`Error::EngineFailed`], [`Error::EngineStopped`] | nobody outside: a bug of Sterna or of a network |
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Every error of this crate.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written.
@@ -15,7 +24,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// A file is damaged or contradicts itself.
     #[error("{}: {place}: {problem}; {remedy}", path.display())]
@@ -65,10 +74,56 @@ pub enum Error {
     /// A chat template could not be rendered.
     #[error("chat template: {0}")]
     Template(String),
-    /// A request asks for something impossible.
-    #[error("{0}")]
-    Request(String),
+    /// A field of a request asks for something impossible.
+    #[error("{problem}")]
+    Request {
+        /// The field, by its name in [`engine::Request`](crate::engine::Request) or
+        /// [`engine::Sampling`](crate::engine::Sampling), or the argument of the function that was called.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option of loading, evaluating or converting does not suit the model.
+    #[error("{problem}")]
+    Option {
+        /// The option, by its name in the struct of options.
+        option: &'static str,
+        /// What is wrong with it, and what can be chosen instead.
+        problem: String,
+    },
+    /// The operating system refused something that the work needs, such as a thread.
+    #[error("{problem}")]
+    Resources {
+        /// What was refused, and why.
+        problem: String,
+    },
+    /// The engine panicked while it computed this request. It drops what was running, starts anew and serves on.
+    #[error(
+        "the engine failed while it computed this request, for a reason that it wrote to stderr; it has started anew, \
+             so the request can be sent again"
+    )]
+    EngineFailed,
+    /// The engine has ended for good: it panicked, and could not start anew.
+    #[error("the engine stopped after an internal error, which it wrote to stderr; load the model again")]
+    EngineStopped,
     /// `STERNA_ISA` names no usable instruction set.
     #[error("STERNA_ISA: {0}")]
     InstructionSet(#[from] sterna_kernels::sets::UnknownSet),
+}
+
+impl Error {
+    /// An error of the file or directory `path`.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source: source.into() }
+    }
+
+    /// An error of the field `field` of a request.
+    pub fn request(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Request { field, problem: problem.into() }
+    }
+
+    /// An error of the option `option`.
+    pub fn option(option: &'static str, problem: impl Into<String>) -> Self {
+        Self::Option { option, problem: problem.into() }
+    }
 }

@@ -4,6 +4,7 @@ mod toy;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use sterna::Error;
 use sterna::checkpoint::Checkpoint;
@@ -213,7 +214,7 @@ fn prompts_that_are_too_long_are_refused_or_shortened() {
 fn impossible_requests_are_refused_before_they_run() {
     let engine = engine(&options());
     for bad in [Request::new(vec![]), Request::new(vec![1, VOCAB as u32]), request(1, 20, 0)] {
-        assert!(matches!(engine.generate(bad), Err(Error::Request(_))));
+        assert!(matches!(engine.generate(bad), Err(Error::Request { .. })));
     }
     assert!(engine.tokenizer().is_err() && engine.template().is_err());
     for context in [0, 1, CONTEXT + 1] {
@@ -273,7 +274,7 @@ fn an_error_of_the_caller_ends_the_logits() {
     let calls = AtomicUsize::new(0);
     let result = engine.logits(&prompt(1, 60), 16, &mut |_| {
         calls.fetch_add(1, Relaxed);
-        Err(Error::Request("enough".into()))
+        Err(Error::request("each", "enough"))
     });
     assert_eq!((result.unwrap_err().to_string().as_str(), calls.into_inner()), ("enough", 1));
 }
@@ -322,17 +323,71 @@ fn impossible_evaluations_are_refused() {
 }
 
 #[test]
-fn a_panic_of_the_engine_thread_reaches_every_caller() {
-    let toy = Toy::new(|batch| assert!(!batch.tokens.contains(&13), "the toy does not like 13"));
-    let engine = Engine::from_parts(toy, None, None, &options()).unwrap();
-    let mut broken = engine.generate(Request::new(vec![13])).unwrap();
-    assert!(matches!(broken.next(), Some(Err(Error::Request(_)))));
+fn an_engine_starts_anew_after_a_panic_of_its_network() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let toy = Toy::new(move |batch| {
+        let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        assert!(!batch.tokens.contains(&13), "the toy does not like 13");
+    });
+    let engine = Engine::from_parts(toy, None, None, &Options { sequences: 2, ..options() }).unwrap();
+    let without_13 = |request: &mut Request| request.prompt.retain(|id| *id != 13);
+    let mut expected = request(2, 30, 5);
+    without_13(&mut expected);
+    expected.sampling.bias = vec![(13, -1e9)];
+    let health = engine.health();
+    assert_eq!((health.up, health.restarts, health.failed_requests), (true, 0, 0));
+
+    let beside = engine.generate(expected.clone()).unwrap();
+    let mut broken = engine.generate(Request { prompt: vec![13; 2], ..request(1, 2, 200) }).unwrap();
+    // Its worst case does not fit beside those of the first two.
+    let waiting = engine.generate(Request { max_tokens: None, ..expected.clone() }).unwrap();
+    drop(open);
+    assert!(matches!(broken.next(), Some(Err(Error::EngineFailed))), "what ran fails");
     assert!(broken.next().is_none());
-    // The loop is gone; later requests learn it either way.
-    match engine.generate(Request::new(vec![1])) {
-        Ok(mut generation) => assert!(matches!(generation.next(), Some(Err(_)))),
-        Err(error) => assert!(error.to_string().contains("stopped"), "{error}"),
+    assert!(matches!(beside.last(), Some(Err(Error::EngineFailed))), "what ran beside it fails, too");
+    assert_eq!(collect(waiting).0.ids.len(), CONTEXT - expected.prompt.len(), "what waited is served");
+    let health = engine.health();
+    assert_eq!((health.up, health.restarts, health.failed_requests), (true, 1, 2));
+    let plain = self::engine(&options());
+    assert_eq!(answer(&engine, expected.clone()), answer(&plain, expected), "later requests are served as ever");
+}
+
+#[test]
+fn a_sink_that_panics_ends_its_own_request_only() {
+    let engine = engine(&Options { sequences: 2, ..options() });
+    let (sender, items) = mpsc::channel();
+    let ticket = engine.submit(request(1, 20, 100), move |item| {
+        let token = item.is_ok();
+        sender.send(item.map(|_| ())).unwrap();
+        assert!(!token, "this sink takes no tokens");
+    });
+    let beside = engine.generate(request(2, 20, 30)).unwrap();
+    let items: Vec<_> = items.iter().collect();
+    assert_eq!(items.len(), 2, "the token, and an error instead of the rest");
+    assert!(matches!(items[1], Err(Error::Request { field: "sink", .. })), "{:?}", items[1]);
+    assert_eq!(collect(beside).0, answer(&engine, request(2, 20, 30)));
+    assert_eq!(engine.health().restarts, 0);
+    drop(ticket);
+}
+
+#[test]
+fn a_sink_that_panics_at_every_item_ends_its_own_request_only() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("and as it is dropped");
+        }
     }
+    let engine = engine(&options());
+    let panics = Panics;
+    let ticket = engine.submit(request(1, 20, 100), move |_| {
+        let _panics = &panics;
+        panic!("this sink takes nothing");
+    });
+    assert_eq!(answer(&engine, request(2, 20, 30)).ids.len(), 30);
+    assert_eq!(engine.health().restarts, 0);
+    drop(ticket);
 }
 
 #[test]

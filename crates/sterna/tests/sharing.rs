@@ -143,7 +143,7 @@ struct ListReader(Vec<Vec<u32>>, u32);
 impl Grammar for Lists {
     fn start(&self) -> Result<Box<dyn Reader>> {
         if self.lists.is_empty() {
-            return Err(Error::Request("no list".into()));
+            return Err(Error::request("grammar", "no list"));
         }
         Ok(Box::new(ListReader(self.lists.iter().rev().cloned().collect(), self.end)))
     }
@@ -159,7 +159,7 @@ impl Reader for ListReader {
     fn accept(&mut self, token: u32) -> Result<()> {
         match self.0.pop() {
             Some(list) if list.contains(&token) => Ok(()),
-            Some(_) => Err(Error::Request(format!("{token} was not allowed"))),
+            Some(_) => Err(Error::request("grammar", format!("{token} was not allowed"))),
             None => panic!("nothing follows the end"),
         }
     }
@@ -217,7 +217,13 @@ fn grammars_choose_among_the_models_own_logits() {
 fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
     let shared = engine(&Options { sequences: 3, ..options() });
     let other = shared.generate(request(1, 30, 60)).unwrap();
-    for (lists, problem) in [(vec![], "no list"), (vec![vec![5], vec![], vec![6]], "nothing may follow")] {
+    let cases = [
+        (vec![], "no list"),
+        (vec![vec![5], vec![], vec![6]], "nothing may follow"),
+        (vec![vec![5], vec![VOCAB as u32], vec![6]], "vocabulary does not have"),
+        (vec![vec![5], vec![7, 1_000_000], vec![6]], "vocabulary does not have"),
+    ];
+    for (lists, problem) in cases {
         let items: Vec<_> = shared.generate(guided(1, lists)).unwrap().collect();
         let error = items.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");

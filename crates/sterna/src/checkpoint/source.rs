@@ -17,7 +17,7 @@ pub(super) enum Source<'a> {
 impl Source<'_> {
     /// Maps the file, or keeps the directory's path.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: path.into(), source };
+        let io = |source| Error::io(path, source);
         let kind = std::fs::metadata(path).map_err(io)?;
         if kind.is_dir() {
             return Ok(Self::Directory { path: path.into() });
@@ -66,7 +66,7 @@ impl Source<'_> {
                 }) {
                     Ok(bytes) => Ok(Some(bytes)),
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::Io { path, source }),
+                    Err(source) => Err(Error::io(path, source)),
                 }
             }
         }

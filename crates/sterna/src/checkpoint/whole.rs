@@ -44,7 +44,7 @@ impl<'a> WholeFile<'a> {
     pub fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
         let partial = partial(path);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
-        let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
+        let file = file.map_err(|source| Error::io(path, source))?;
         let file = BufWriter::with_capacity(1 << 20, file);
         Ok(Self { path: path.into(), partial, file, written: 0, total, progress, finished: false })
     }
@@ -82,7 +82,7 @@ impl<'a> WholeFile<'a> {
             }
             _ => error,
         };
-        Error::Io { path: self.path.clone(), source }
+        Error::io(&self.path, source)
     }
 }
 

@@ -55,17 +55,16 @@ pub fn compare_heads(
     stride: usize,
     progress: &mut dyn FnMut(&[Evaluation]),
 ) -> Result<Vec<Evaluation>> {
-    let problem = if tokens.len() < 2 {
-        Some("a text of fewer than two tokens has nothing to predict".to_owned())
-    } else if context < 2 || context > engine.context() {
-        Some(format!("windows of {context} tokens; they can have 2 to {} here", engine.context()))
-    } else if stride == 0 || stride > context {
-        Some(format!("a stride of {stride} tokens; it can be 1 to the window's {context}"))
-    } else {
-        None
-    };
-    if let Some(problem) = problem {
-        return Err(Error::Request(problem));
+    if tokens.len() < 2 {
+        return Err(Error::request("tokens", "a text of fewer than two tokens has nothing to predict"));
+    }
+    if context < 2 || context > engine.context() {
+        let problem = format!("windows of {context} tokens; they can have 2 to {} here", engine.context());
+        return Err(Error::option("context", problem));
+    }
+    if stride == 0 || stride > context {
+        let problem = format!("a stride of {stride} tokens; it can be 1 to the window's {context}");
+        return Err(Error::option("stride", problem));
     }
     let cpu = &engine.core.cpu;
     let mut scores: Vec<Scores> = heads.iter().map(|_| Scores::default()).collect();

@@ -90,8 +90,8 @@ fn rate(count: usize, seconds: f64) -> f64 {
 /// A request that was handed in ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the request.
 #[derive(Debug)]
 pub struct Ticket {
-    /// The loop holds the weak side: once this is gone, nobody listens.
-    pub(super) _listening: Arc<()>,
+    /// The engine holds the weak side: once this is gone, the request is cancelled.
+    pub(super) _alive: Arc<()>,
 }
 
 /// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
@@ -118,7 +118,7 @@ impl Generation {
             self.next = match self.events.recv_timeout(patience) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => Some(Err(stopped())),
+                Err(RecvTimeoutError::Disconnected) => Some(Err(Error::EngineStopped)),
             };
         }
         true
@@ -132,13 +132,9 @@ impl Iterator for Generation {
         if self.ended {
             return None;
         }
-        let event = self.next.take().unwrap_or_else(|| self.events.recv().unwrap_or_else(|_| Err(stopped())));
+        let event =
+            self.next.take().unwrap_or_else(|| self.events.recv().unwrap_or_else(|_| Err(Error::EngineStopped)));
         self.ended = !matches!(event, Ok(Event::Token { .. }));
         Some(event)
     }
-}
-
-/// What callers get when the engine thread is gone.
-pub(super) fn stopped() -> Error {
-    Error::Request("the engine stopped after an internal error, which it wrote to stderr; load the model again".into())
 }

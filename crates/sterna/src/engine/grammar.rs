@@ -72,6 +72,12 @@ impl TokenSet {
         self.words.iter().all(|word| *word == 0)
     }
 
+    /// The greatest id in it.
+    pub fn greatest(&self) -> Option<u32> {
+        let at = self.words.iter().rposition(|word| *word != 0)?;
+        Some(32 * at as u32 + self.words[at].ilog2())
+    }
+
     /// Its tokens, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..)
@@ -96,13 +102,14 @@ impl Readers {
             }
         };
         let thread = thread::Builder::new().name("sterna-grammar".into()).spawn(run);
-        thread.map_err(|error| Error::Request(format!("the grammar thread could not be started: {error}")))?;
+        let refused = |error| Error::Resources { problem: format!("the grammar thread could not be started: {error}") };
+        thread.map_err(refused)?;
         Ok(Self(tasks))
     }
 
-    /// Begins an answer.
-    pub fn guide(&self, grammar: Arc<dyn Grammar>) -> Guide {
-        let mut guide = Guide { tasks: self.0.clone(), state: State::Gone };
+    /// Begins an answer of a model whose vocabulary has `vocab` tokens.
+    pub fn guide(&self, grammar: Arc<dyn Grammar>, vocab: usize) -> Guide {
+        let mut guide = Guide { tasks: self.0.clone(), vocab, state: State::Gone };
         guide.ask(move || grammar.start());
         guide
     }
@@ -111,6 +118,7 @@ impl Readers {
 /// The grammar of one answer.
 pub(super) struct Guide {
     tasks: Sender<Task>,
+    vocab: usize,
     state: State,
 }
 
@@ -144,6 +152,9 @@ impl Guide {
                 Ok(Ok((_, allowed))) if allowed.is_empty() => {
                     return Err(broken("nothing may follow what was written"));
                 }
+                Ok(Ok((_, allowed))) if allowed.greatest().is_some_and(|id| id as usize >= self.vocab) => {
+                    return Err(broken("it allows a token that the model's vocabulary does not have"));
+                }
                 Ok(Ok((reader, allowed))) => self.state = State::Known(reader, allowed),
                 Ok(Err(error)) => return Err(error),
                 Err(TryRecvError::Empty) => return Ok(None),
@@ -165,7 +176,7 @@ impl Guide {
 }
 
 fn broken(problem: &str) -> Error {
-    Error::Request(format!("the grammar of the answer: {problem}"))
+    Error::request("grammar", format!("the grammar of the answer: {problem}"))
 }
 
 #[cfg(test)]
@@ -179,6 +190,7 @@ mod tests {
         [70, 0, 31, 32, 70].into_iter().for_each(|id| set.insert(id));
         assert_eq!((set.len(), set.iter().collect::<Vec<_>>()), (4, vec![0, 31, 32, 70]));
         assert!(set.contains(70) && !set.contains(71) && !set.contains(1000));
+        assert_eq!((set.greatest(), TokenSet::default().greatest()), (Some(70), None));
         assert_eq!(TokenSet::from_words(vec![0x8000_0001, 1, 1 << 6]), set);
     }
 }

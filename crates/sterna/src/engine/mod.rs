@@ -7,9 +7,11 @@
 mod evaluate;
 mod event;
 mod grammar;
+mod health;
 mod logprob;
 mod lookup;
 mod plan;
+mod reply;
 mod request;
 mod sampler;
 mod scheduler;
@@ -25,6 +27,7 @@ use sterna_kernels::{Cpu, Rows};
 pub use evaluate::{Evaluation, compare_heads, evaluate};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
 pub use grammar::{Grammar, Reader, TokenSet};
+pub use health::Health;
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 
@@ -33,6 +36,8 @@ use crate::model::kv::PAGE;
 use crate::model::{self, Batch, Head, HeadMode, KvCache, KvType, Model, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
+use health::Counters;
+use reply::Reply;
 use scheduler::Scheduler;
 use sequence::Job;
 
@@ -86,7 +91,7 @@ impl Options {
         let (context, most) = (self.context.unwrap_or(config.context.min(DEFAULT_CONTEXT)), config.context);
         if !(2..=most).contains(&context) {
             let problem = format!("a context of {context} tokens was asked for; this model takes 2 to {most}");
-            return Err(Error::Request(problem));
+            return Err(Error::option("context", problem));
         }
         Ok(context)
     }
@@ -113,6 +118,7 @@ struct Core {
     chunk: usize,
     speculation: bool,
     kv: KvType,
+    counters: Counters,
 }
 
 impl Engine {
@@ -152,7 +158,8 @@ impl Engine {
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
         let (chunk, speculation, kv) = (options.chunk.max(1), options.speculation, options.kv);
-        let core = Core { cpu, model, tokenizer, template, context, chunk, speculation, kv };
+        let counters = Counters::default();
+        let core = Core { cpu, model, tokenizer, template, context, chunk, speculation, kv, counters };
         let mut engine = Self::start(core, options)?;
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
@@ -171,8 +178,9 @@ impl Engine {
             chunk: options.chunk.max(1),
             speculation: options.speculation,
             kv: options.kv,
-            tokenizer: tokenizer.ok_or_else(|| Error::Request("the model has no tokenizer; use token ids".into())),
+            tokenizer: tokenizer.ok_or_else(|| Error::request("text", "the model has no tokenizer; use token ids")),
             template: Ok(template),
+            counters: Counters::default(),
             model,
         };
         Self::start(core, options)
@@ -183,14 +191,15 @@ impl Engine {
         let (jobs, queue) = mpsc::channel();
         let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
         let worker = core.clone();
+        core.counters.set_up(true);
         let run = move || {
-            let kv = KvCache::new(worker.model.config(), worker.kv, pages.saturating_mul(PAGE));
-            Scheduler::new(&worker, kv).run(&queue);
+            let _down = Down(&worker.counters);
+            Scheduler::new(&worker, pages).run(&queue);
         };
-        thread::Builder::new()
-            .name("sterna-engine".into())
-            .spawn(run)
-            .map_err(|error| Error::Request(format!("the engine thread could not be started: {error}")))?;
+        thread::Builder::new().name("sterna-engine".into()).spawn(run).map_err(|error| {
+            let problem = format!("the engine thread could not be started: {error}");
+            Error::Resources { problem }
+        })?;
         Ok(Self { core, jobs, load_seconds: 0.0 })
     }
 
@@ -224,6 +233,11 @@ impl Engine {
         self.core.cpu.pool().threads()
     }
 
+    /// Whether requests are served, and how often the engine had to start anew.
+    pub fn health(&self) -> Health {
+        self.core.counters.health()
+    }
+
     /// Seconds that loading took; 0 for an engine made from parts.
     pub fn load_seconds(&self) -> f64 {
         self.load_seconds
@@ -231,13 +245,13 @@ impl Engine {
 
     /// The tokenizer; an error that names the file if the checkpoint has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.core.tokenizer.as_ref().map_err(again)
+        self.core.tokenizer.as_ref().map_err(Error::clone)
     }
 
     /// The chat template; an error that says what to do if the checkpoint has none.
     pub fn template(&self) -> Result<&ChatTemplate> {
         let missing = || Error::Template("the model has none; give it a plain prompt instead of a conversation".into());
-        self.core.template.as_ref().map_err(again)?.as_ref().ok_or_else(missing)
+        self.core.template.as_ref().map_err(Error::clone)?.as_ref().ok_or_else(missing)
     }
 
     /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
@@ -257,14 +271,24 @@ impl Engine {
             request.stop_tokens.extend(&self.config().eos);
             request.stop_tokens.extend(self.core.tokenizer.iter().flat_map(Tokenizer::stop_tokens));
         }
-        let listening = Arc::new(());
-        let sink = Box::new(sink);
-        let job = Job { request, max_tokens, submitted, sink, listening: Arc::downgrade(&listening) };
-        self.jobs.send(job).map_err(|_| event::stopped())?;
-        Ok(Ticket { _listening: listening })
+        let ticket = Arc::new(());
+        let reply = Reply::new(sink, Arc::downgrade(&ticket));
+        match self.jobs.send(Job { request, max_tokens, submitted, reply }) {
+            Ok(()) => Ok(Ticket { _alive: ticket }),
+            Err(unsent) => {
+                // The caller learns of it by this error, and not by its sink too.
+                drop(ticket);
+                drop(unsent);
+                Err(Error::EngineStopped)
+            }
+        }
     }
 
     /// Logits after every token: `(token, vocab)`, handed on in chunks of at most `chunk` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the tokens do not suit the model or its context, and the first error of `each`, which ends
+    /// the computation.
     pub fn logits(&self, tokens: &[u32], chunk: usize, each: &mut dyn FnMut(&Rows) -> Result<()>) -> Result<()> {
         let (cpu, head) = (&self.core.cpu, self.core.model.head());
         self.core.hidden(tokens, 0, chunk, &mut |_, hidden| each(&head.logits(cpu, hidden)))
@@ -286,10 +310,11 @@ impl Core {
         chunk: usize,
         each: &mut dyn FnMut(usize, &Rows) -> Result<()>,
     ) -> Result<()> {
-        request::check_tokens(tokens, self.model.config().vocab)?;
+        request::check_tokens("tokens", tokens, self.model.config().vocab)?;
         if tokens.len() > self.context {
             let (tokens, context) = (tokens.len(), self.context);
-            return Err(Error::Request(format!("{tokens} tokens do not fit into the context of {context}; raise it")));
+            let problem = format!("{tokens} tokens do not fit into the context of {context}; raise it");
+            return Err(Error::request("tokens", problem));
         }
         let mut kv = KvCache::new(self.model.config(), self.kv, tokens.len());
         let sequence = kv.add();
@@ -309,19 +334,11 @@ impl Core {
     }
 }
 
-/// A kept error, once more.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::Malformed { path, place, problem, remedy } => Error::Malformed {
-            path: path.clone(),
-            place: place.clone(),
-            problem: problem.clone(),
-            remedy: remedy.clone(),
-        },
-        Error::Unsupported { path, what, remedy } => {
-            Error::Unsupported { path: path.clone(), what: what.clone(), remedy: remedy.clone() }
-        }
-        Error::Template(problem) => Error::Template(problem.clone()),
-        other => Error::Request(other.to_string()),
+/// Says that the engine is down when its thread ends, by whatever way.
+struct Down<'a>(&'a Counters);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        self.0.set_up(false);
     }
 }

@@ -45,25 +45,22 @@ impl Request {
             self.prompt.extend(bos);
         }
         if self.prompt.is_empty() {
-            return Err(Error::Request("the prompt is empty, and the model has no BOS token to start from".into()));
+            return Err(Error::request("prompt", "the prompt is empty, and the model has no BOS token to start from"));
         }
-        check_tokens(&self.prompt, vocab)?;
+        check_tokens("prompt", &self.prompt, vocab)?;
         if let Some((id, _)) = self.sampling.bias.iter().find(|(id, _)| *id as usize >= vocab) {
-            return Err(Error::Request(format!(
-                "logit_bias has the token {id}, but the model's vocabulary ends at {}",
-                vocab - 1
-            )));
+            let problem = format!("logit_bias has the token {id}, but the model's vocabulary ends at {}", vocab - 1);
+            return Err(Error::request("logit_bias", problem));
         }
         if self.max_tokens == Some(0) {
-            return Err(Error::Request("max_tokens is 0; an answer has at least one token".into()));
+            return Err(Error::request("max_tokens", "max_tokens is 0; an answer has at least one token"));
         }
         if self.stop.iter().any(String::is_empty) {
-            return Err(Error::Request("a stop string is empty; leave it out or give it a text".into()));
+            return Err(Error::request("stop", "a stop string is empty; leave it out or give it a text"));
         }
         if tokenizer.is_none() && !self.stop.is_empty() {
-            return Err(Error::Request(
-                "stop strings need a tokenizer, and this model has none; use stop_tokens".into(),
-            ));
+            let problem = "stop strings need a tokenizer, and this model has none; use stop_tokens";
+            return Err(Error::request("stop", problem));
         }
         let tokens = self.prompt.len();
         if tokens >= context {
@@ -85,15 +82,15 @@ impl Request {
     }
 }
 
-/// Every id must be a row of the embedding.
-pub(super) fn check_tokens(tokens: &[u32], vocab: usize) -> Result<()> {
+/// Checks that every id is a row of the embedding; the error is one of the field `field`.
+pub(super) fn check_tokens(field: &'static str, tokens: &[u32], vocab: usize) -> Result<()> {
     match tokens.iter().position(|&id| id as usize >= vocab) {
         None => Ok(()),
-        Some(place) => Err(Error::Request(format!(
-            "token {place} has the id {}, but the model's vocabulary ends at {}",
-            tokens[place],
-            vocab.saturating_sub(1)
-        ))),
+        Some(place) => {
+            let (id, last) = (tokens[place], vocab.saturating_sub(1));
+            let problem = format!("token {place} has the id {id}, but the model's vocabulary ends at {last}");
+            Err(Error::request(field, problem))
+        }
     }
 }
 
@@ -160,11 +157,14 @@ impl Sampling {
             ("frequency_penalty", self.frequency_penalty, finite(self.frequency_penalty), "a finite number"),
         ];
         if let Some((id, bias)) = self.bias.iter().find(|(_, bias)| !bias.is_finite()) {
-            return Err(Error::Request(format!("logit_bias of token {id} is {bias}; it must be a finite number")));
+            let problem = format!("logit_bias of token {id} is {bias}; it must be a finite number");
+            return Err(Error::request("logit_bias", problem));
         }
         match ranges.iter().find(|(_, _, good, _)| !good) {
             None => Ok(()),
-            Some((name, value, _, range)) => Err(Error::Request(format!("{name} is {value}; it must be {range}"))),
+            Some((name, value, _, range)) => {
+                Err(Error::request(name, format!("{name} is {value}; it must be {range}")))
+            }
         }
     }
 }

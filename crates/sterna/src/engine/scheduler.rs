@@ -11,6 +11,7 @@
 //! another one that begins alike has got further while it waited.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 
 use sterna_kernels::Rows;
@@ -19,9 +20,9 @@ use super::Core;
 use super::grammar::{Guide, Readers};
 use super::plan::{depth, plan};
 use super::sequence::{Job, Sequence};
-use crate::Result;
 use crate::model::kv::PAGE;
 use crate::model::{Batch, KvCache};
+use crate::{Error, Result};
 
 /// Rows of a step up to which drafted tokens are added. Weights read once serve a few rows for less than their number: 4
 /// take as long as 2.1 alone (2B4T, AVX-512), 8 as 4.1, so that more would rarely pay.
@@ -30,6 +31,8 @@ const SPECULATED_ROWS: usize = 4;
 /// Owns the cache and everything that runs; lives on the engine thread.
 pub(super) struct Scheduler<'a> {
     core: &'a Core,
+    /// Pages that the cache may have.
+    pages: usize,
     kv: KvCache,
     queue: VecDeque<Job>,
     running: Vec<Sequence<'a>>,
@@ -38,9 +41,9 @@ pub(super) struct Scheduler<'a> {
 }
 
 impl<'a> Scheduler<'a> {
-    /// A scheduler with an empty cache.
-    pub fn new(core: &'a Core, kv: KvCache) -> Self {
-        Self { core, kv, queue: VecDeque::new(), running: Vec::new(), readers: None }
+    /// A scheduler with an empty cache of at most `pages` pages.
+    pub fn new(core: &'a Core, pages: usize) -> Self {
+        Self { core, pages, kv: empty_cache(core, pages), queue: VecDeque::new(), running: Vec::new(), readers: None }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -51,13 +54,28 @@ impl<'a> Scheduler<'a> {
                 self.queue.push_back(job);
             }
             self.queue.extend(jobs.try_iter());
-            self.step();
+            if catch_unwind(AssertUnwindSafe(|| self.step())).is_err() {
+                self.restart();
+            }
         }
+    }
+
+    /// After a panic: what was running fails, and the cache, which may be half written, is dropped. Requests that were
+    /// still waiting go on waiting.
+    fn restart(&mut self) {
+        let counters = &self.core.counters;
+        counters.set_up(false);
+        counters.restarted(self.running.len());
+        for mut sequence in self.running.drain(..) {
+            sequence.fail(Error::EngineFailed);
+        }
+        self.kv = empty_cache(self.core, self.pages);
+        counters.set_up(true);
     }
 
     /// One forward pass for everyone who runs.
     fn step(&mut self) {
-        self.queue.retain(|job| !job.cancelled());
+        self.queue.retain(|job| !job.reply.cancelled());
         self.retire(|sequence| sequence.cancelled());
         self.admit();
         assert!(self.queue.is_empty() || !self.running.is_empty(), "an idle engine has room for every settled request");
@@ -99,7 +117,7 @@ impl<'a> Scheduler<'a> {
                 }
                 Err(error) => {
                     self.kv.remove(id);
-                    (job.sink)(Err(error));
+                    job.reply.send(Err(error));
                 }
             }
         }
@@ -112,7 +130,7 @@ impl<'a> Scheduler<'a> {
             Some(readers) => readers,
             none => none.insert(Readers::start()?),
         };
-        Ok(Some(readers.guide(grammar)))
+        Ok(Some(readers.guide(grammar, self.core.model.config().vocab)))
     }
 
     /// Computes a batch; sequences keep the hidden states that they draw from.
@@ -196,4 +214,8 @@ impl<'a> Scheduler<'a> {
             !over
         });
     }
+}
+
+fn empty_cache(core: &Core, pages: usize) -> KvCache {
+    KvCache::new(core.model.config(), core.kv, pages.saturating_mul(PAGE))
 }

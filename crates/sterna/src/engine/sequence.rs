@@ -1,6 +1,5 @@
 //! One running request: its tokens, its sampler, its text, and the channel its events go to.
 
-use std::sync::Weak;
 use std::time::Instant;
 
 use sterna_kernels::Rows;
@@ -9,6 +8,7 @@ use super::grammar::{Guide, TokenSet};
 use super::logprob::logprobs;
 use super::lookup::Lookup;
 use super::plan::Pending;
+use super::reply::Reply;
 use super::sampler::Sampler;
 use super::{Event, FinishReason, Request, Usage};
 use crate::model::{Candidates, Need, SequenceId, Wanted};
@@ -26,20 +26,13 @@ pub(super) struct Job {
     /// Tokens at most; together with the prompt they fit into the context.
     pub max_tokens: usize,
     pub submitted: Instant,
-    /// Gets every event, and at most one error, which is the last.
-    pub sink: Box<dyn FnMut(Result<Event>) + Send>,
-    /// Dead once the caller dropped the generation.
-    pub listening: Weak<()>,
+    pub reply: Reply,
 }
 
 impl Job {
     /// Positions of the cache that the request takes at worst.
     pub fn positions(&self) -> usize {
         self.request.prompt.len() + self.max_tokens
-    }
-
-    pub fn cancelled(&self) -> bool {
-        self.listening.strong_count() == 0
     }
 }
 
@@ -114,7 +107,7 @@ impl<'a> Sequence<'a> {
     }
 
     pub fn cancelled(&self) -> bool {
-        self.job.cancelled()
+        self.job.reply.cancelled()
     }
 
     /// The tokens that the cache has.
@@ -274,11 +267,11 @@ impl<'a> Sequence<'a> {
 
     /// Ends the answer with an error.
     pub fn fail(&mut self, error: Error) {
-        (self.job.sink)(Err(error));
+        self.job.reply.send(Err(error));
     }
 
-    /// A caller who is gone is noticed at the next step.
+    /// Cancelled requests are noticed at the next step.
     fn send(&mut self, event: Event) {
-        (self.job.sink)(Ok(event));
+        self.job.reply.send(Ok(event));
     }
 }

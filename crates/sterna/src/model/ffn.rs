@@ -55,7 +55,7 @@ struct GateZeros {
 
 /// Whether a network's settings ask for what it has.
 pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
-    let bad = |what: &str| Err(Error::Request(what.into()));
+    let bad = |what: &str| Err(Error::option("ffn", what));
     let relu2 = config.architecture == Architecture::Bitnet;
     if settings.gate_zeros.is_some() && !relu2 {
         return bad("zeros of the gate can be simulated only in models whose gate is ReLU²");

@@ -101,7 +101,8 @@ impl Tokenizer {
     /// that puts untrusted text into a prompt must remove them itself.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoding = self.pipeline.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| Error::Request(format!("the text cannot be encoded: {error}")))?;
+        let encoding =
+            encoding.map_err(|error| Error::request("text", format!("the text cannot be encoded: {error}")))?;
         if !special {
             return Ok(encoding.get_ids().to_vec());
         }
@@ -125,7 +126,7 @@ impl Tokenizer {
     /// UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let text = self.pipeline.decode(ids, skip_special);
-        text.map_err(|error| Error::Request(format!("the tokens cannot be decoded: {error}")))
+        text.map_err(|error| Error::request("tokens", format!("the tokens cannot be decoded: {error}")))
     }
 
     /// The id of a token, if the vocabulary has it.

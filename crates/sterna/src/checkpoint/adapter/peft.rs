@@ -150,13 +150,13 @@ fn values(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
 /// Writes an adapter into the directory `dir`, which is made if there is none; PEFT loads it too.
 ///
 /// Each file takes its name when it is complete, the weights first. Fails with [`Error::Io`] if one cannot be written,
-/// and with [`Error::Request`] if a matrix is not made of rows of the adapter's rank.
+/// and with [`Error::Option`] if a matrix is not made of rows of the adapter's rank.
 pub fn write(dir: &Path, adapter: &Adapter) -> Result<()> {
     let rank = adapter.rank;
     let mut tensors = Vec::new();
     for (layer, LowRank { a, b }) in &adapter.layers {
         if rank == 0 || !a.len().is_multiple_of(rank) || !b.len().is_multiple_of(rank) {
-            return Err(Error::Request(format!("`{layer}` of the adapter does not have the rank {rank}")));
+            return Err(Error::option("rank", format!("`{layer}` of the adapter does not have the rank {rank}")));
         }
         let mut add = |which: &str, shape: Vec<usize>, values: &[f32]| {
             let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>().into();
@@ -165,7 +165,7 @@ pub fn write(dir: &Path, adapter: &Adapter) -> Result<()> {
         add("lora_A", vec![rank, a.len() / rank], a);
         add("lora_B", vec![b.len() / rank, rank], b);
     }
-    std::fs::create_dir_all(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
+    std::fs::create_dir_all(dir).map_err(|source| Error::io(dir, source))?;
     safetensors::write(&dir.join(WEIGHTS), ("format", "pt"), &tensors)?;
     let targets: BTreeSet<&str> = adapter.layers.keys().filter_map(|layer| layer.rsplit('.').next()).collect();
     let config = json!({

@@ -64,7 +64,7 @@ const MAX_F16: f32 = 65504.0;
 
 /// Writes `checkpoint` to the GGUF file `out`.
 ///
-/// Fails with [`Error::Request`] if the options do not fit the model, and with [`Error::Io`] if the file cannot be
+/// Fails with [`Error::Option`] if the options do not fit the model, and with [`Error::Io`] if the file cannot be
 /// written; then no file is left behind, and a file that was there before is as it was.
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
@@ -79,7 +79,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
                 let (scale, rounded) = (matrix.scale(), (plan.writer.rounded)(matrix.scale()));
                 if (scale - rounded).abs() > scale / 1024.0 {
                     let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");
-                    return Err(Error::Request(problem));
+                    return Err(Error::option("encoding", problem));
                 }
                 let heads = rotated.filter(|_| plan.interleave);
                 ternary(cpu, &matrix, heads, &plan.writer, &mut target)?;
@@ -116,29 +116,38 @@ struct Planned {
 
 impl Plan {
     fn new(checkpoint: &Checkpoint, options: &WriteOptions<'_>) -> Result<Self> {
-        let refuse = |problem: String| Err(Error::Request(problem));
+        let refuse = |option, problem: String| Err(Error::option(option, problem));
         let encoding = options.encoding;
         let Some((writer, ternary)) = encoding.writer.zip(encoding.ggml_type) else {
-            return refuse(format!("GGUF files are written with i2_s or tq2_0 weights, not {}", encoding.name));
+            return refuse(
+                "encoding",
+                format!("GGUF files are written with i2_s or tq2_0 weights, not {}", encoding.name),
+            );
         };
         let Some((_, architecture)) = ARCHITECTURES.iter().find(|(name, _)| *name == options.arch) else {
-            return refuse(format!("`{}` is not an architecture of GGUF files that Sterna knows", options.arch));
+            return refuse(
+                "arch",
+                format!("`{}` is not an architecture of GGUF files that Sterna knows", options.arch),
+            );
         };
         let head = HEADS.iter().find(|(kind, _)| *kind == options.head);
         let Some((head, (head_type, _))) = head.zip(DENSE.iter().find(|(_, kind)| *kind == options.head)) else {
             let names: Vec<&str> = heads().map(DenseType::name).collect();
-            return refuse(format!("the head is written as {}, not {}", names.join(", "), options.head.name()));
+            return refuse("head", format!("the head is written as {}, not {}", names.join(", "), options.head.name()));
         };
         let mut ends: Vec<u32> = options.vocabulary.and_then(|vocabulary| vocabulary.eos).into_iter().collect();
         ends.extend(checkpoint.config.eos.iter().filter(|id| ends.first() != Some(*id)).copied().collect::<Vec<_>>());
         if ends.len() > ENDS.len() {
-            return refuse(format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()));
+            return refuse(
+                "vocabulary",
+                format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()),
+            );
         }
         let config = Config { architecture: *architecture, ..checkpoint.config.clone() };
         let (mut tensors, mut data) = (Vec::new(), 0u64);
         for wanted in names::wanted(&config) {
             if !checkpoint.has(&wanted.name) {
-                return refuse(format!("the model has no `{}`, which `{}` needs", wanted.name, options.arch));
+                return refuse("arch", format!("the model has no `{}`, which `{}` needs", wanted.name, options.arch));
             }
             let (shape, kind, size) = match wanted.kind {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, (encoding.bytes)(rows, cols)),
@@ -150,7 +159,10 @@ impl Plan {
             };
             let Some(size) = size else {
                 let (name, head) = (encoding.name, options.head.name());
-                return refuse(format!("`{}` of {shape:?} cannot be stored as {name} or {head}", wanted.name));
+                return refuse(
+                    "encoding",
+                    format!("`{}` of {shape:?} cannot be stored as {name} or {head}", wanted.name),
+                );
             };
             let stored_name = names::gguf(&wanted.name);
             tensors.push(Planned { wanted, stored_name, shape, kind, offset: data });
@@ -203,7 +215,8 @@ fn dense(
         let values: Rows = matrix.lookup(cpu, &ids);
         let fits = |x: &f32| x.abs() <= MAX_F16 || kind == DenseType::F32;
         if let Some(other) = values.data().iter().find(|x| !fits(x)) {
-            return Err(Error::Request(format!("the embedding holds {other}, which {} does not", kind.name())));
+            let problem = format!("the embedding holds {other}, which {} does not", kind.name());
+            return Err(Error::option("head", problem));
         }
         let bytes = &mut bytes[..ids.len() * row_bytes];
         cpu.pool().pieces(bytes, row_bytes, |r, out| {

@@ -22,7 +22,7 @@ const LETTERS: &str = "Ġetaoinsrhldcumfpgwybvkxjqz";
 /// Fails if there are fewer than 512 tokens, or merges for less than one or more than about two ways to build each token.
 pub fn synthetic(tokens: usize, merges: usize) -> Result<GgufVocabulary> {
     let specials = (tokens / 4).min(256);
-    let refuse = |problem: String| Err(Error::Request(problem));
+    let refuse = |problem: String| Err(Error::option("tokens", problem));
     if tokens < 512 {
         return refuse(format!(
             "a vocabulary of {tokens} tokens cannot hold bytes and special tokens; use 512 or more"
