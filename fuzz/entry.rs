@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
+use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
 use sterna::kernels::{Bytes, Cpu, TernaryMatrix, sets};
+use sterna::model::BITNET;
 use sterna::text::Tokenizer;
 
 /// Bytes as a GGUF file; a model that opens is read as a whole.
@@ -32,7 +33,7 @@ pub fn safetensors_header(bytes: &[u8]) {
 /// Bytes as tokenizer.json; a tokenizer that is built encodes and decodes a line.
 pub fn tokenizer_json(bytes: &[u8]) {
     let config = Config {
-        architecture: Architecture::Bitnet,
+        architecture: &BITNET,
         hidden: 32,
         intermediate: 32,
         layers: 1,

@@ -10,7 +10,7 @@ use serde_json::json;
 use sterna::checkpoint::encoding::Encoding;
 use sterna::checkpoint::whole;
 use sterna::checkpoint::write::{self, WriteOptions, write_gguf};
-use sterna::checkpoint::{Checkpoint, GgufVocabulary};
+use sterna::checkpoint::{Arch, Checkpoint, GgufVocabulary};
 use sterna::kernels::{Cpu, DenseType};
 use sterna::text::to_gguf;
 
@@ -68,7 +68,7 @@ impl Convert {
         if vocabulary.is_none() {
             output::note("the model has no tokenizer, and the file will have none");
         }
-        let arch = checkpoint.config.architecture.gguf_name();
+        let arch = checkpoint.config.architecture;
         let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.head), vocabulary.as_ref())?;
         let out = self.out.display().to_string();
         if self.json {
@@ -97,7 +97,7 @@ fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
 pub fn save(
     checkpoint: &Checkpoint,
     out: &Path,
-    (encoding, arch, head): (&'static Encoding, &str, DenseType),
+    (encoding, arch, head): (&'static Encoding, &'static Arch, DenseType),
     vocabulary: Option<&GgufVocabulary>,
 ) -> anyhow::Result<u64> {
     let partial = whole::partial(out);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use sterna::checkpoint::{Architecture, Checkpoint, Data, Tensor};
+use sterna::checkpoint::{Checkpoint, Data, Tensor};
 use sterna::engine::DEFAULT_CONTEXT;
 use sterna::kernels::Cpu;
 use sterna::model::{KvCache, KvType};
@@ -54,7 +54,7 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
     Ok(json!({
         "path": checkpoint.path.display().to_string(),
         "format": checkpoint.format,
-        "architecture": architecture(config.architecture),
+        "architecture": config.architecture.title,
         "parameters": summary.parameters,
         "layers": config.layers,
         "hidden": config.hidden,
@@ -76,15 +76,6 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "kv_bytes_per_token": KvCache::bytes_per_position(config, KvType::F16),
         "memory_bytes": checkpoint.memory_needed(checkpoint.config.context.min(DEFAULT_CONTEXT), KvType::F16),
     }))
-}
-
-fn architecture(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Bitnet => "bitnet",
-        Architecture::OneBitLlm => "bitnet (1bitLLM)",
-        Architecture::Llama => "llama",
-        Architecture::Qwen3 => "qwen3",
-    }
 }
 
 /// What ternary layers compute with, or why the model does not run: seen from the scale of its first ternary tensor.

@@ -1,11 +1,12 @@
 //! Shapes of released models, so that they can be measured without a download.
 
-use sterna::checkpoint::{Architecture, Config};
+use sterna::checkpoint::{Arch, Config};
+use sterna::model;
 
 /// A released model's dimensions, as its `config.json` gives them.
 struct Shape {
     name: &'static str,
-    architecture: Architecture,
+    architecture: &'static Arch,
     hidden: usize,
     intermediate: usize,
     layers: usize,
@@ -22,7 +23,7 @@ struct Shape {
 /// Fields left out take Llama 3's values.
 const LLAMA: Shape = Shape {
     name: "llama3-8b-1.58",
-    architecture: Architecture::Llama,
+    architecture: &model::LLAMA,
     hidden: 4096,
     intermediate: 14336,
     layers: 32,
@@ -55,7 +56,7 @@ const FALCON3: Shape = Shape {
 /// 1bitLLM's values.
 const ONE_BIT_LLM: Shape = Shape {
     name: "bitnet_b1_58-large",
-    architecture: Architecture::OneBitLlm,
+    architecture: &model::ONEBITLLM,
     hidden: 1536,
     intermediate: 4096,
     layers: 24,
@@ -72,7 +73,7 @@ const ONE_BIT_LLM: Shape = Shape {
 const SHAPES: &[Shape] = &[
     Shape {
         name: "bitnet-b1.58-2b-4t",
-        architecture: Architecture::Bitnet,
+        architecture: &model::BITNET,
         hidden: 2560,
         intermediate: 6912,
         layers: 30,

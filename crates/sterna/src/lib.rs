@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod arch;
 pub mod checkpoint;
 pub mod engine;
 mod error;

@@ -11,20 +11,20 @@ use random::Random;
 use serde_json::{Value, json};
 use sterna::checkpoint::adapter::{self, Adapter, LowRank};
 use sterna::checkpoint::safetensors::{self, Entry, Header};
-use sterna::checkpoint::{Architecture, Checkpoint, Config};
+use sterna::checkpoint::{Arch, Checkpoint, Config};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
 use sterna::kernels::{Bytes, DenseType, Rows};
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Precision, Settings};
+use sterna::model::{BITNET, LLAMA, ONEBITLLM, QWEN3};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
-const ARCHITECTURES: [Architecture; 4] =
-    [Architecture::Bitnet, Architecture::OneBitLlm, Architecture::Llama, Architecture::Qwen3];
+const ARCHITECTURES: [&Arch; 4] = [&BITNET, &ONEBITLLM, &LLAMA, &QWEN3];
 const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// Widths that are no multiples of the kernels' 16 and 64.
-fn tiny(architecture: Architecture) -> Checkpoint {
+fn tiny(architecture: &'static Arch) -> Checkpoint {
     let config = Config {
         architecture,
         hidden: 72,
@@ -198,7 +198,7 @@ fn files(dir: &Path) -> Vec<String> {
 fn what_is_written_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("new/adapter");
-    let checkpoint = tiny(Architecture::Llama);
+    let checkpoint = tiny(&LLAMA);
     let mut adapter = random(&checkpoint, 5, "self_attn");
     (adapter.path, adapter.base, adapter.alpha) = (dir.clone(), Some("somebody/some-model".into()), 12.5);
     // The second one takes the place of the first.
@@ -243,7 +243,7 @@ fn what_is_written_is_read() {
 #[test]
 fn halves_are_read_as_they_are() {
     let folder = tempfile::tempdir().expect("a folder");
-    let adapter = random(&tiny(Architecture::Llama), 2, "v_proj");
+    let adapter = random(&tiny(&LLAMA), 2, "v_proj");
     adapter::write(folder.path(), &adapter).expect("written");
     type Half = (&'static str, fn(f32) -> u16, fn(u16) -> f32);
     let halves: [Half; 2] = [
@@ -292,7 +292,7 @@ fn edit_config(dir: &Path, key: &str, value: Value) {
 #[track_caller]
 fn refusal(edit: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    let checkpoint = tiny(Architecture::Llama);
+    let checkpoint = tiny(&LLAMA);
     let mut adapter = random(&checkpoint, 3, "q_proj");
     adapter.base = Some("the/base".into());
     adapter::write(folder.path(), &adapter).expect("written");
@@ -383,7 +383,7 @@ fn adapters_of_another_model_are_refused() {
 
 #[test]
 fn adapters_made_in_memory_are_checked() {
-    let checkpoint = || tiny(Architecture::Llama);
+    let checkpoint = || tiny(&LLAMA);
     let refused = |edit: fn(&mut Adapter)| {
         let mut adapter = random(&checkpoint(), 3, "o_proj");
         edit(&mut adapter);

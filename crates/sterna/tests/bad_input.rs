@@ -8,13 +8,14 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
+use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
 use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, sets};
+use sterna::model::{self, BITNET};
 
 use random::Random;
 
 const TINY: Config = Config {
-    architecture: Architecture::Bitnet,
+    architecture: &BITNET,
     hidden: 32,
     intermediate: 32,
     layers: 1,
@@ -46,8 +47,8 @@ fn tiny_gguf(arch: &str) -> Vec<u8> {
         chat_template: Some("{{ messages }}\n\nBITNETAssistant: ".into()),
         ..GgufVocabulary::default()
     };
-    let architecture = if arch == "llama" { Architecture::Llama } else { Architecture::Bitnet };
-    let model = Checkpoint::synthetic(Config { architecture, ..TINY }, DenseType::F16, 1).expect("possible");
+    let arch = model::by_gguf_name(arch).expect("it is known");
+    let model = Checkpoint::synthetic(Config { architecture: arch, ..TINY }, DenseType::F16, 1).expect("possible");
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("tiny.gguf");
     let options = WriteOptions {

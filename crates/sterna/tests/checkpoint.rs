@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use sterna::checkpoint::encoding::{self, Trits};
-use sterna::checkpoint::{Architecture, Checkpoint, Config, Data, TextFiles, safetensors};
+use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
 use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, sets};
+use sterna::model::{self, LLAMA, ONEBITLLM, QWEN3};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
@@ -52,7 +53,7 @@ fn assert_same_vectors(a: &Checkpoint, b: &Checkpoint) {
 }
 
 const BITNET: Config = Config {
-    architecture: Architecture::Bitnet,
+    architecture: &model::BITNET,
     hidden: 256,
     intermediate: 256,
     layers: 2,
@@ -92,20 +93,13 @@ fn configurations_of_bitnet_goldens() {
     let sharded =
         Config { hidden: 192, intermediate: 192, head_dim: 96, rope_theta: 1e4, eos: vec![510], ..small.clone() };
     assert_config("bitnet-headdim96-sharded", &["i2_s-q8_0"], sharded);
-    let one_bit = Config {
-        architecture: Architecture::OneBitLlm,
-        layers: 1,
-        kv_heads: 2,
-        rope_theta: 1e4,
-        eos: vec![2],
-        ..small
-    };
+    let one_bit = Config { architecture: &ONEBITLLM, layers: 1, kv_heads: 2, rope_theta: 1e4, eos: vec![2], ..small };
     assert_config("bitnet-1bitllm", &["i2_s"], one_bit);
 }
 
 #[test]
 fn configurations_of_llama_and_qwen_goldens() {
-    let llama = Config { architecture: Architecture::Llama, rms_eps: 1e-6, eos: vec![511], ..BITNET };
+    let llama = Config { architecture: &LLAMA, rms_eps: 1e-6, eos: vec![511], ..BITNET };
     let small = Config { hidden: 128, intermediate: 128, heads: 2, kv_heads: 1, tied: false, ..llama.clone() };
     assert_config("llama-bf16-online", &[], Config { layers: 1, rope_theta: 1_000_042.0, ..small.clone() });
     let online = Config { layers: 1, kv_heads: 2, rope_theta: 1e6, rms_eps: 1e-5, ..small.clone() };
@@ -114,7 +108,7 @@ fn configurations_of_llama_and_qwen_goldens() {
     let wide = Config { intermediate: 256, head_dim: 256, rope_theta: 1_000_042.0, ..small.clone() };
     assert_config("llama-headdim256", &["i2_s-q8_0"], wide);
     let qwen3 = Config {
-        architecture: Architecture::Qwen3,
+        architecture: &QWEN3,
         intermediate: 256,
         heads: 4,
         kv_heads: 2,
@@ -146,7 +140,7 @@ fn weights_are_the_same_in_every_format() {
         assert_same_trits(&gguf, &directory, tolerance);
         assert_same_vectors(&gguf, &directory);
         let key = &gguf.tensors["model.layers.0.self_attn.k_proj.weight"];
-        let llama = gguf.config.architecture == Architecture::Llama;
+        let llama = *gguf.config.architecture == LLAMA;
         assert_eq!(key.interleaved_heads, llama.then_some(gguf.config.kv_heads), "{name}");
     }
 }

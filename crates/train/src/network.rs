@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 
+use sterna::arch::{self, Kind, decoder};
 use sterna::checkpoint::Config;
 
 /// What kind of tensor it is; it decides how it is used and optimised.
@@ -51,6 +52,17 @@ impl Slot {
     }
 }
 
+impl From<arch::Slot> for Slot {
+    fn from(slot: arch::Slot) -> Self {
+        let (role, rows, cols) = match slot.kind {
+            Kind::Dense { rows, cols } => (Role::Embedding, rows, cols),
+            Kind::Ternary { rows, cols, .. } => (Role::Linear, rows, cols),
+            Kind::Vector { len } => (Role::Norm, 1, len),
+        };
+        Self { name: slot.name, role, rows, cols }
+    }
+}
+
 /// A tensor's values, row after row, in full precision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
@@ -72,7 +84,7 @@ pub struct Network<T> {
 }
 
 macro_rules! layer {
-    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
         /// Something for every tensor of a layer, in the order in which data meets them.
         #[derive(Clone, Debug, Default)]
         pub struct Layer<T> {$(
@@ -94,67 +106,47 @@ macro_rules! layer {
             }
         }
 
-        /// Names of a layer's tensors within it.
-        const NAMES: Layer<&str> = Layer { $($field: $name,)* };
+        impl Layer<Slot> {
+            fn of(slots: &decoder::Layer<'_>) -> Self {
+                Layer { $($field: slots.$field().into(),)* }
+            }
+        }
     };
 }
 
 layer! {
     /// Before attention.
-    attention_norm: "input_layernorm",
+    attention_norm,
     /// Queries.
-    q: "self_attn.q_proj",
+    q,
     /// Keys.
-    k: "self_attn.k_proj",
+    k,
     /// Values.
-    v: "self_attn.v_proj",
+    v,
     /// Before `o`.
-    attention_sub_norm: "self_attn.attn_sub_norm",
+    attention_sub_norm,
     /// Attention's output.
-    o: "self_attn.o_proj",
+    o,
     /// Before the feed-forward block.
-    ffn_norm: "post_attention_layernorm",
+    ffn_norm,
     /// Goes through ReLU².
-    gate: "mlp.gate_proj",
+    gate,
     /// Is multiplied with it.
-    up: "mlp.up_proj",
+    up,
     /// Before `down`.
-    ffn_sub_norm: "mlp.ffn_sub_norm",
+    ffn_sub_norm,
     /// The block's output.
-    down: "mlp.down_proj",
+    down,
 }
 
 impl Network<Slot> {
     /// The tensors of a configuration.
-    pub fn of(c: &Config) -> Self {
-        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let slot = |name: String, role, rows, cols| Slot { name: format!("{name}.weight"), role, rows, cols };
-        let shapes = Layer {
-            attention_norm: (1, c.hidden),
-            q: (q, c.hidden),
-            k: (kv, c.hidden),
-            v: (kv, c.hidden),
-            attention_sub_norm: (1, q),
-            o: (c.hidden, q),
-            ffn_norm: (1, c.hidden),
-            gate: (c.intermediate, c.hidden),
-            up: (c.intermediate, c.hidden),
-            ffn_sub_norm: (1, c.intermediate),
-            down: (c.hidden, c.intermediate),
-        };
-        let layer = |i: usize| {
-            let mut shapes = shapes.all().into_iter();
-            let Ok(layer) = NAMES.try_map(&mut |name| {
-                let &(rows, cols) = shapes.next().expect("a shape for every name");
-                let role = if name.ends_with("norm") { Role::Norm } else { Role::Linear };
-                Ok::<_, Infallible>(slot(format!("model.layers.{i}.{name}"), role, rows, cols))
-            });
-            layer
-        };
+    pub fn of(config: &Config) -> Self {
+        let layer = |number| Layer::of(&decoder::Layer { config, number });
         Self {
-            embedding: slot("model.embed_tokens".into(), Role::Embedding, c.vocab, c.hidden),
-            layers: (0..c.layers).map(layer).collect(),
-            norm: slot("model.norm".into(), Role::Norm, 1, c.hidden),
+            embedding: decoder::embedding(config).into(),
+            layers: (0..config.layers).map(layer).collect(),
+            norm: decoder::final_norm(config).into(),
         }
     }
 }

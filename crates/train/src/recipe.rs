@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sterna::checkpoint::{Architecture, Config};
+use sterna::checkpoint::Config;
+use sterna::model::BITNET;
 
 use crate::optimizer::Rates;
 use crate::tokenizer::FEWEST;
@@ -133,7 +134,7 @@ impl Shape {
             return Err(Error::Recipe("layers have to have a multiple of 4 rows: round --intermediate up".into()));
         }
         Ok(Config {
-            architecture: Architecture::Bitnet,
+            architecture: &BITNET,
             hidden: self.hidden,
             intermediate: self.intermediate,
             layers: self.layers,
@@ -152,7 +153,7 @@ impl Shape {
     /// The dimensions of a checkpoint. Fails if it is not of the kind that is trained.
     pub fn of(config: &Config, path: &Path) -> Result<Self> {
         let usual = config.tied && config.head_dim * config.heads == config.hidden;
-        if config.architecture != Architecture::Bitnet || !usual {
+        if *config.architecture != BITNET || !usual {
             let remedy = "only models like BitNet b1.58 2B4T (ReLU², sub-norms, tied embedding) can be trained";
             return Err(Error::Recipe(format!("{}: {remedy}", path.display())));
         }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::{Architecture, Config, TextFiles};
+use sterna::checkpoint::{Config, TextFiles};
 use sterna::kernels::Pool;
+use sterna::model::BITNET;
 use sterna::text::{ChatTemplate, Message, Tokenizer, to_gguf};
 use sterna_train::batch::NONE;
 use sterna_train::data::{Cursor, Dataset, Packer, Sampler, Weighted, sample};
@@ -37,7 +38,7 @@ fn message(role: &str, content: &str) -> Message {
 
 fn config() -> Config {
     Config {
-        architecture: Architecture::Bitnet,
+        architecture: &BITNET,
         hidden: 64,
         intermediate: 128,
         layers: 1,

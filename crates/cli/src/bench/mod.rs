@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
 use sterna::Error;
-use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::{Arch, Checkpoint};
 use sterna::engine::{Engine, Options, Request};
 use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
 use sterna::model::kv::PAGE;
@@ -77,8 +77,8 @@ pub struct Bench {
     #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = ["i2_s", "tq2_0"], requires = "save")]
     r#type: String,
     /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
-    #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", requires = "save")]
-    arch: String,
+    #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", value_parser = arch, requires = "save")]
+    arch: &'static Arch,
     /// Numbers of streams that decode side by side, with commas; measured for each thread count besides one stream
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     streams: Vec<u32>,
@@ -88,6 +88,11 @@ pub struct Bench {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+fn arch(name: &str) -> Result<&'static Arch, String> {
+    let unknown = || format!("`{name}` is not an architecture of GGUF files that Sterna knows");
+    model::by_gguf_name(name).ok_or_else(unknown)
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -19,7 +19,7 @@ pub fn save(args: &Bench, config: &Config, file: &std::path::Path) -> Result<()>
     let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
     let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
     let checkpoint = Checkpoint::synthetic(config.clone(), DenseType::F16, 1)?;
-    let stored = (encoding, &*args.arch, stored_head(&args.stored_head));
+    let stored = (encoding, args.arch, stored_head(&args.stored_head));
     let bytes = convert::save(&checkpoint, file, stored, Some(&vocabulary))?;
     if args.json {
         return output::json(&json!({ "out": file.display().to_string(), "bytes": bytes }));

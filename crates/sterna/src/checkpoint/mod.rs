@@ -5,11 +5,10 @@
 //! key rows are in rotate-half order.
 
 pub mod adapter;
-pub mod config;
+mod collect;
 pub mod encoding;
 pub mod gguf;
 pub mod huggingface;
-mod names;
 pub mod safetensors;
 mod source;
 mod summary;
@@ -24,23 +23,25 @@ use sterna_kernels::math::f16_to_f32;
 use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Packed};
 
 pub use adapter::Adapter;
-pub use config::{Architecture, Config};
 pub use summary::{Group, Summary};
 
+pub use crate::arch::{Arch, Config};
+use crate::arch::{Container, Refusal, what_runs};
 use crate::{Error, Result};
-use source::Source;
+pub(crate) use source::Source;
 
 /// A format of checkpoints. A new one is a file and a line in [`FORMATS`].
 struct Format {
     detect: fn(&Source<'_>) -> bool,
-    open: fn(&Source<'_>) -> Result<Checkpoint>,
+    /// Opens the files of one of the architectures.
+    open: fn(&Source<'_>, &[&'static Arch]) -> Result<Checkpoint>,
 }
 
 /// Every format that Sterna opens; the first that recognises the files opens them.
 static FORMATS: &[Format] = &[
     Format {
         detect: |source| source.single().is_some_and(|bytes| gguf::Header::detect(bytes)),
-        open: |source| gguf::open(source.path(), source.single().unwrap_or(&Vec::new().into())),
+        open: |source, known| gguf::open(source.path(), source.single().unwrap_or(&Vec::new().into()), known),
     },
     Format { detect: |source| !matches!(source, Source::File { .. }), open: huggingface::open },
 ];
@@ -55,6 +56,15 @@ fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>, 
 
 fn unsupported(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Unsupported { path: path.into(), what: printable(what.into()), remedy: remedy.into() }
+}
+
+/// What a network refuses, as an error about the file that says it; `known` are the architectures that run.
+fn refused(path: &Path, refusal: Refusal, known: &[&Arch], container: Container) -> Error {
+    match refusal {
+        Refusal::Malformed { key, problem } => malformed(path, format!("key `{key}`"), problem, DAMAGED),
+        Refusal::Unsupported { what, remedy: Some(remedy) } => unsupported(path, what, remedy),
+        Refusal::Unsupported { what, remedy: None } => unsupported(path, what, what_runs(known, container)),
+    }
 }
 
 /// Names from files go into messages: without control characters, which a terminal would obey, and not endless.
@@ -165,20 +175,10 @@ pub struct GgufVocabulary {
 }
 
 impl Checkpoint {
-    /// Opens a `.gguf` file or a Hugging Face directory: reads headers and configuration, maps the rest.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::from_source(&Source::open(path)?)
-    }
-
-    /// The same for files that are in memory (a model embedded in a program): names as in a Hugging Face directory, or
-    /// one GGUF file of any name.
-    pub fn from_files(name: &str, files: &[(&str, Bytes)]) -> Result<Self> {
-        Self::from_source(&Source::Memory { path: name.into(), files })
-    }
-
-    fn from_source(source: &Source<'_>) -> Result<Self> {
+    /// Opens a model of one of the architectures `known`.
+    pub(crate) fn from_source(source: &Source<'_>, known: &[&'static Arch]) -> Result<Self> {
         match FORMATS.iter().find(|format| (format.detect)(source)) {
-            Some(format) => (format.open)(source),
+            Some(format) => (format.open)(source, known),
             None => {
                 let remedy = "pass a .gguf file, or the directory that holds config.json and model.safetensors";
                 Err(unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy))

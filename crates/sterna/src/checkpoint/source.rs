@@ -8,7 +8,7 @@ use sterna_kernels::Bytes;
 use crate::{Error, Result};
 
 /// A file, a directory, or files in memory.
-pub(super) enum Source<'a> {
+pub(crate) enum Source<'a> {
     File { path: PathBuf, bytes: Bytes },
     Directory { path: PathBuf },
     Memory { path: PathBuf, files: &'a [(&'a str, Bytes)] },

@@ -3,20 +3,20 @@
 use sterna_kernels::math::{f16_to_f32, f32_to_f16};
 use sterna_kernels::{Bytes, Cpu, DenseType, Packed};
 
-use super::names::{self, Kind};
-use super::{Checkpoint, Config, Data, Tensor, TextFiles, malformed};
+use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed};
 use crate::Result;
+use crate::arch::{Config, Kind};
 
 impl Checkpoint {
     /// A model with random trits, unit norms and small random embeddings stored as `head`, a fixed function of `seed`.
     /// It has no tokenizer.
     pub fn synthetic(config: Config, head: DenseType, seed: u64) -> Result<Self> {
         let path = std::path::PathBuf::from("synthetic model");
-        config.check(&path, "configuration")?;
+        config.check().map_err(|problem| malformed(&path, "configuration", problem, DAMAGED))?;
         let mut tensors = std::collections::BTreeMap::new();
-        for (i, wanted) in names::wanted(&config).into_iter().enumerate() {
+        for (i, slot) in config.architecture.tensors(&config).into_iter().enumerate() {
             let seed = mix(seed.wrapping_add(i as u64));
-            let (shape, data) = match wanted.kind {
+            let (shape, data) = match slot.kind {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], Data::Synthetic { seed }),
                 Kind::Vector { len } => (vec![len], Data::Dense { kind: DenseType::F32, bytes: ones(len) }),
                 Kind::Dense { rows, cols } => {
@@ -27,8 +27,8 @@ impl Checkpoint {
                     (vec![rows, cols], Data::Dense { kind: head, bytes })
                 }
             };
-            let tensor = Tensor { stored_name: wanted.name.clone(), shape, data, interleaved_heads: None };
-            tensors.insert(wanted.name, tensor);
+            let tensor = Tensor { stored_name: slot.name.clone(), shape, data, interleaved_heads: None };
+            tensors.insert(slot.name, tensor);
         }
         Ok(Self { path, format: "synthetic", config, text: TextFiles::None, tensors, adapter: None })
     }

@@ -20,9 +20,8 @@ pub struct Pending {
 
 /// The position at which a row's attention takes as long as its matrices.
 pub fn depth(config: &Config) -> usize {
-    let (query, key) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let matrices = config.hidden * (2 * query + 2 * key + 3 * config.intermediate);
-    (matrices / (2 * query * ATTENTION)).max(1)
+    let query = config.heads * config.head_dim;
+    (config.ternary_weights() / (config.layers * 2 * query * ATTENTION)).max(1)
 }
 
 /// Rows of each sequence in the next step; `pending` are the sequences, oldest first.

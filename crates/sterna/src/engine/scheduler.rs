@@ -38,12 +38,15 @@ pub(super) struct Scheduler<'a> {
     running: Vec<Sequence<'a>>,
     /// From the first request with a grammar on.
     readers: Option<Readers>,
+    /// See [`depth`].
+    depth: usize,
 }
 
 impl<'a> Scheduler<'a> {
     /// A scheduler with an empty cache of at most `pages` pages.
     pub fn new(core: &'a Core, pages: usize) -> Self {
-        Self { core, pages, kv: empty_cache(core, pages), queue: VecDeque::new(), running: Vec::new(), readers: None }
+        let (kv, depth) = (empty_cache(core, pages), depth(core.model.config()));
+        Self { core, pages, kv, queue: VecDeque::new(), running: Vec::new(), readers: None, depth }
     }
 
     /// Runs until nobody can send jobs any more and all of them are done.
@@ -85,7 +88,7 @@ impl<'a> Scheduler<'a> {
             sequence.skip_to(positions);
         }
         let pending: Vec<_> = self.running.iter().map(Sequence::still).collect();
-        let rows = plan(&pending, self.core.chunk, depth(self.core.model.config()));
+        let rows = plan(&pending, self.core.chunk, self.depth);
         let batch = self.batch(&rows);
         if !batch.tokens.is_empty() {
             self.forward(&batch, &rows);

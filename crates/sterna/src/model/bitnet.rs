@@ -2,20 +2,16 @@
 //!
 //! Source: "BitNet b1.58 2B4T Technical Report" (arXiv 2504.12285) and `modeling_bitnet.py` of transformers.
 
-use sterna_kernels::{Cpu, Rows};
+use sterna_kernels::Rows;
 
 use super::ffn::{Activation, Ffn};
-use super::layers::{Frame, Linears, Loader, Norm};
-use super::{Batch, Density, Head, KvCache, Model, Weights};
+use super::layers::{Linears, Loader, Norm};
+use super::stack::{Layer, Stack, Step};
+use super::{Density, KvCache, Model};
 use crate::Result;
-use crate::checkpoint::Config;
+use crate::arch::{Arch, Config, Defaults, Slot, TemplateCorrection, decoder, refuse};
 
 pub(super) struct Bitnet {
-    frame: Frame,
-    layers: Vec<Layer>,
-}
-
-struct Layer {
     attention_norm: Norm,
     qkv: Linears<3>,
     attention_sub_norm: Norm,
@@ -25,66 +21,79 @@ struct Layer {
 }
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
-    Ok(Box::new(Bitnet::load(loader, Activation::Relu2)?))
+    Bitnet::load(loader, Activation::Relu2)
 }
 
 impl Bitnet {
-    pub fn load(loader: &Loader<'_>, activation: Activation) -> Result<Self> {
-        let c = &loader.checkpoint.config;
-        let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let layer = |i: usize| {
-            let at = |name: &str| format!("model.layers.{i}.{name}");
-            let attention = at("self_attn");
-            Ok(Layer {
-                attention_norm: loader.norm(&at("input_layernorm"), c.hidden)?,
-                qkv: loader.linears(&attention, ["q_proj", "k_proj", "v_proj"], [q, kv, kv], c.hidden)?,
-                attention_sub_norm: loader.norm(&at("self_attn.attn_sub_norm"), q)?,
-                o: loader.linears(&attention, ["o_proj"], [c.hidden], q)?,
-                ffn_norm: loader.norm(&at("post_attention_layernorm"), c.hidden)?,
-                ffn: Ffn::load(loader, i, activation)?,
+    pub fn load(loader: &Loader<'_>, activation: Activation) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Stack::load(loader, |slots| {
+            Ok(Self {
+                attention_norm: loader.norm(slots.attention_norm())?,
+                qkv: loader.linears([slots.q(), slots.k(), slots.v()])?,
+                attention_sub_norm: loader.norm(slots.attention_sub_norm())?,
+                o: loader.linears([slots.o()])?,
+                ffn_norm: loader.norm(slots.ffn_norm())?,
+                ffn: Ffn::load(loader, slots, activation)?,
             })
-        };
-        let layers = (0..c.layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { frame: loader.frame()?, layers })
+        })?))
     }
 }
 
-impl Model for Bitnet {
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
-        let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
-        let rotation = self.frame.rope.at(&batch.positions);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let x = layer.attention_norm.forward(cpu, &h);
-            let [q, k, v] = layer.qkv.forward(cpu, &x);
-            let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
-            kv.store(cpu, i, batch, &k, &v);
-            let a = kv.attend(cpu, i, batch, &q);
-            let a = layer.attention_sub_norm.forward(cpu, &a);
-            let [a] = layer.o.forward(cpu, &a);
-            cpu.add(&mut h, &a);
+impl Layer for Bitnet {
+    fn forward(&self, step: &Step<'_>, kv: &mut KvCache, h: &mut Rows) {
+        let Step { cpu, batch, rotation, layer } = *step;
+        let x = self.attention_norm.forward(cpu, h);
+        let [q, k, v] = self.qkv.forward(cpu, &x);
+        let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
+        kv.store(cpu, layer, batch, &k, &v);
+        let a = kv.attend(cpu, layer, batch, &q);
+        let a = self.attention_sub_norm.forward(cpu, &a);
+        let [a] = self.o.forward(cpu, &a);
+        cpu.add(h, &a);
 
-            let x = layer.ffn_norm.forward(cpu, &h);
-            let f = layer.ffn.forward(cpu, &x, &batch.positions);
-            cpu.add(&mut h, &f);
-        }
-        self.frame.outputs(cpu, batch, &h)
+        let x = self.ffn_norm.forward(cpu, h);
+        let f = self.ffn.forward(cpu, &x, &batch.positions);
+        cpu.add(h, &f);
     }
 
-    fn config(&self) -> &Config {
-        &self.frame.config
+    fn bytes(&self) -> usize {
+        self.qkv.bytes() + self.o.bytes() + self.ffn.bytes()
     }
 
-    fn head(&self) -> &Head {
-        &self.frame.head
-    }
-
-    fn weights(&self) -> Weights {
-        let layers = self.layers.iter();
-        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.ffn.bytes()).sum();
-        self.frame.weights(body)
-    }
-
-    fn density(&self) -> Vec<Density> {
-        self.layers.iter().filter_map(|layer| layer.ffn.density()).collect()
+    fn density(&self) -> Option<Density> {
+        self.ffn.density()
     }
 }
+
+/// The tensors of 2B4T and of 1bitLLM's reproduction.
+pub(super) fn tensors(config: &Config) -> Vec<Slot> {
+    decoder::tensors(config, |l| {
+        let attention = [l.attention_norm(), l.q(), l.k(), l.v(), l.attention_sub_norm(), l.o()];
+        attention.into_iter().chain([l.ffn_norm(), l.gate(), l.up(), l.ffn_sub_norm(), l.down()]).collect()
+    })
+}
+
+/// See the module.
+pub static ARCH: Arch = Arch {
+    name: "bitnet",
+    title: "bitnet",
+    hugging_face: &["BitNetForCausalLM", "BitnetForCausalLM"],
+    model_types: &["bitnet"],
+    gguf: &["bitnet-b1.58", "bitnet-25"],
+    hidden_act: "relu2",
+    defaults: Defaults { head_dim: None, rms_eps: 1e-5, rope_theta: 5e5 },
+    tensors,
+    refuse: refuse::decoder,
+    head: true,
+    interleaved_qk: false,
+    quantize_at_load: true,
+    add_bos: true,
+    template: Some(TemplateCorrection {
+        wrong: "BITNETAssistant",
+        // The template of 2B4T's Hugging Face repository, in Sterna's words; its official GGUF file carries another one
+        // ("Human: …BITNETAssistant: ").
+        right: "{% for message in messages %}\
+                {{ message['role'] | capitalize }}: {{ message['content'] | trim }}<|eot_id|>\
+                {% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}",
+    }),
+};

@@ -12,7 +12,7 @@ use sterna_kernels::{Activations, ColumnMatrix, Cpu, Packed, RowMatrix, Rows, Te
 use super::layers::{Linears, Loader, Norm};
 use super::update::Update;
 use super::{Density, FfnMode, Precision, Settings};
-use crate::checkpoint::{Architecture, Config};
+use crate::arch::{Config, decoder};
 use crate::{Error, Result};
 
 /// What the gate goes through.
@@ -56,7 +56,7 @@ struct GateZeros {
 /// Whether a network's settings ask for what it has.
 pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
     let bad = |what: &str| Err(Error::option("ffn", what));
-    let relu2 = config.architecture == Architecture::Bitnet;
+    let relu2 = config.architecture.hidden_act == "relu2";
     if settings.gate_zeros.is_some() && !relu2 {
         return bad("zeros of the gate can be simulated only in models whose gate is ReLU²");
     }
@@ -76,31 +76,29 @@ pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
 }
 
 impl Ffn {
-    pub fn load(loader: &Loader<'_>, layer: usize, activation: Activation) -> Result<Self> {
+    pub fn load(loader: &Loader<'_>, slots: &decoder::Layer<'_>, activation: Activation) -> Result<Self> {
         let (c, settings) = (&loader.checkpoint.config, loader.settings);
-        let at = |name: &str| format!("model.layers.{layer}.mlp.{name}");
         let skips = activation == Activation::Relu2
             && settings.ffn != FfnMode::Dense
             && settings.precision == Precision::Int8
             && c.intermediate <= MAX_COLUMNS;
         let weights = if skips {
-            let (checkpoint, cpu, wide) = (loader.checkpoint, loader.cpu, c.intermediate);
+            let (gate, up, down) = (slots.gate(), slots.up(), slots.down());
             Weights::Lines {
-                gate: checkpoint.ternary(cpu, &at("gate_proj.weight"), wide, c.hidden)?,
-                up: checkpoint.ternary(cpu, &at("up_proj.weight"), wide, c.hidden)?,
-                down: checkpoint.ternary(cpu, &at("down_proj.weight"), c.hidden, wide)?,
-                updates: ["gate_proj", "up_proj", "down_proj"].map(|name| Update::load(checkpoint, &at(name))),
+                gate: loader.matrix(&gate)?,
+                up: loader.matrix(&up)?,
+                down: loader.matrix(&down)?,
+                updates: [gate, up, down].map(|slot| loader.update(&slot)),
                 counts: Counts::default(),
             }
         } else {
-            let mlp = format!("model.layers.{layer}.mlp");
             Weights::Tiles {
-                gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
-                down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+                gate_up: loader.linears([slots.gate(), slots.up()])?,
+                down: loader.linears([slots.down()])?,
             }
         };
-        let zeros = settings.gate_zeros.map(|share| GateZeros::new(share, layer));
-        Ok(Self { weights, activation, norm: loader.norm(&at("ffn_sub_norm"), c.intermediate)?, zeros })
+        let zeros = settings.gate_zeros.map(|share| GateZeros::new(share, slots.number));
+        Ok(Self { weights, activation, norm: loader.norm(slots.ffn_sub_norm())?, zeros })
     }
 
     /// `x`: normed rows at `positions`.

@@ -6,7 +6,8 @@ use super::rotation::Rope;
 use super::update::Update;
 use super::{Batch, Head, Precision, Settings, Weights};
 use crate::Result;
-use crate::checkpoint::{Checkpoint, Config};
+use crate::arch::{Config, Slot, decoder};
+use crate::checkpoint::Checkpoint;
 
 /// Reads the parts of one network from a checkpoint.
 pub(super) struct Loader<'a> {
@@ -16,63 +17,82 @@ pub(super) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Ternary layers that share their input: names under `prefix`, and the rows of each.
-    pub fn linears<const N: usize>(
-        &self,
-        prefix: &str,
-        names: [&str; N],
-        rows: [usize; N],
-        cols: usize,
-    ) -> Result<Linears<N>> {
-        let matrices = names
-            .iter()
-            .zip(rows)
-            .map(|(name, rows)| self.checkpoint.ternary(self.cpu, &format!("{prefix}.{name}.weight"), rows, cols));
-        let matrices = matrices.collect::<Result<_>>()?;
-        let updates = names.map(|name| Update::load(self.checkpoint, &format!("{prefix}.{name}")));
-        Ok(Linears { matrices, updates, precision: self.settings.precision })
+    /// A ternary matrix.
+    pub fn matrix<P: Packed>(&self, slot: &Slot) -> Result<P> {
+        let (rows, cols) = slot.kind.shape();
+        self.checkpoint.ternary(self.cpu, &slot.name, rows, cols)
+    }
+
+    /// What an adapter adds to a ternary layer.
+    pub fn update(&self, slot: &Slot) -> Update {
+        Update::load(self.checkpoint, slot.name.trim_end_matches(".weight"))
+    }
+
+    /// Ternary layers that share their input.
+    pub fn linears<const N: usize>(&self, slots: [Slot; N]) -> Result<Linears<N>> {
+        self.normed_linears(slots, None)
+    }
+
+    /// Ternary layers that share their input; with `norms` each sees its own norm of it.
+    pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
+        let matrices = slots.iter().map(|slot| self.matrix(slot)).collect::<Result<_>>()?;
+        let updates = slots.map(|slot| self.update(&slot));
+        let norms = norms.into_iter().flatten().map(|slot| self.norm(slot)).collect::<Result<_>>()?;
+        Ok(Linears { matrices, updates, norms, precision: self.settings.precision })
     }
 
     /// The weights of an RMS norm.
-    pub fn norm(&self, name: &str, len: usize) -> Result<Norm> {
-        let weight = self.checkpoint.vector(&format!("{name}.weight"), len)?;
+    pub fn norm(&self, slot: Slot) -> Result<Norm> {
+        let weight = self.checkpoint.vector(&slot.name, slot.kind.weights())?;
         Ok(Norm { weight, eps: self.checkpoint.config.rms_eps })
     }
 
     /// Everything around the layers: embedding, final norm, head.
     pub fn frame(&self) -> Result<Frame> {
         let config = &self.checkpoint.config;
-        let embedding = self.checkpoint.dense("model.embed_tokens.weight", config.vocab, config.hidden)?;
-        let head = if config.tied {
-            embedding.clone()
-        } else {
-            self.checkpoint.dense("lm_head.weight", config.vocab, config.hidden)?
+        let table = |slot: Slot| {
+            let (rows, cols) = slot.kind.shape();
+            self.checkpoint.dense(&slot.name, rows, cols)
         };
-        let norm = self.norm("model.norm", config.hidden)?;
+        let embedding = table(decoder::embedding(config))?;
+        let head = if config.tied { embedding.clone() } else { table(decoder::head(config))? };
+        let norm = self.norm(decoder::final_norm(config))?;
         let rope = Rope::new(config.head_dim, config.rope_theta);
         Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(self.cpu, head, self.settings.head) })
     }
 }
 
-/// `N` ternary layers with the same input, quantised once.
+/// `N` ternary layers with the same input, which is quantised once, or once a layer if each has a norm of its own.
 pub(super) struct Linears<const N: usize> {
     matrices: Vec<TernaryMatrix>,
     updates: [Update; N],
+    /// One a layer, or none at all.
+    norms: Vec<Norm>,
     precision: Precision,
 }
 
 impl<const N: usize> Linears<N> {
     /// One `(token, rows)` result a layer.
+    ///
+    /// An adapter sees `x` before the layer's norm, as it does in PEFT.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
-        let matrices: Vec<_> = self.matrices.iter().collect();
-        let mut outs = match self.precision {
-            Precision::Int8 => ternary::matmul(cpu, &matrices, &Activations::quantize(cpu, x)),
-            Precision::Float32 => ternary::matmul_f32(cpu, &matrices, x),
+        let mut outs = if self.norms.is_empty() {
+            self.products(cpu, &self.matrices.iter().collect::<Vec<_>>(), x)
+        } else {
+            let layers = self.matrices.iter().zip(&self.norms);
+            layers.flat_map(|(matrix, norm)| self.products(cpu, &[matrix], &norm.forward(cpu, x))).collect()
         };
         for (update, out) in self.updates.iter().zip(&mut outs) {
             update.add(cpu, x, out);
         }
         outs.try_into().expect("one result a layer")
+    }
+
+    fn products(&self, cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
+        match self.precision {
+            Precision::Int8 => ternary::matmul(cpu, matrices, &Activations::quantize(cpu, x)),
+            Precision::Float32 => ternary::matmul_f32(cpu, matrices, x),
+        }
     }
 
     /// Packed bytes of all `N`, and of what is added to them.
@@ -117,5 +137,60 @@ impl Frame {
     /// Weight bytes with a body of `body_bytes`.
     pub fn weights(&self, body_bytes: usize) -> Weights {
         Weights { body_bytes, head_bytes: self.head.bytes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_kernels::{DenseType, sets};
+
+    use super::*;
+    use crate::checkpoint::Data;
+    use crate::model::LLAMA;
+
+    const CONFIG: Config = Config {
+        architecture: &LLAMA,
+        hidden: 40,
+        intermediate: 48,
+        layers: 1,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 20,
+        vocab: 8,
+        context: 16,
+        rms_eps: 1e-5,
+        rope_theta: 1e4,
+        tied: true,
+        eos: Vec::new(),
+    };
+
+    /// Two projections with different norms give what each of them gives of its own normed input.
+    #[test]
+    fn every_projection_may_have_a_norm() {
+        let cpu = Cpu::with(&sets::PORTABLE, 1);
+        let layer = decoder::Layer { config: &CONFIG, number: 0 };
+        let norms = [layer.attention_norm(), layer.ffn_norm()];
+        let mut checkpoint = Checkpoint::synthetic(CONFIG, DenseType::F32, 3).expect("possible");
+        for (i, norm) in norms.iter().enumerate() {
+            let weights = (0..40).flat_map(|k| (1.0 + (k * (i + 2) % 7) as f32).to_le_bytes()).collect::<Vec<u8>>();
+            let tensor = checkpoint.tensors.get_mut(&norm.name).expect("a norm");
+            tensor.data = Data::Dense { kind: DenseType::F32, bytes: weights.into() };
+        }
+        let x = Rows::from_vec(40, (0..120).map(|i| (i as f32 * 0.37).sin()).collect());
+        for precision in [Precision::Int8, Precision::Float32] {
+            let settings = Settings { precision, ..Settings::default() };
+            let loader = Loader { checkpoint: &checkpoint, cpu: &cpu, settings };
+            let both = loader.normed_linears([layer.q(), layer.k()], Some(norms.clone())).expect("loads");
+            let [q, k] = both.forward(&cpu, &x);
+            let alone = |slot: Slot, norm: &Slot| {
+                let x = loader.norm(norm.clone()).expect("a norm").forward(&cpu, &x);
+                let [out] = loader.linears([slot]).expect("loads").forward(&cpu, &x);
+                out
+            };
+            assert_eq!(q.data(), alone(layer.q(), &norms[0]).data());
+            assert_eq!(k.data(), alone(layer.k(), &norms[1]).data());
+            let [plain, _] = loader.linears([layer.q(), layer.k()]).expect("loads").forward(&cpu, &x);
+            assert_ne!(q.data(), plain.data(), "the norm does something");
+        }
     }
 }

@@ -2,79 +2,93 @@
 //!
 //! Source: `modeling_llama.py` of transformers, its linears replaced by `BitLinear`.
 
-use sterna_kernels::{Cpu, Rows};
+use sterna_kernels::Rows;
 
-use super::layers::{Frame, Linears, Loader, Norm};
-use super::{Batch, Head, KvCache, Model, Weights};
+use super::layers::{Linears, Loader, Norm};
+use super::stack::{Layer, Stack, Step};
+use super::{KvCache, Model};
 use crate::Result;
-use crate::checkpoint::Config;
+use crate::arch::{Arch, Defaults, decoder, refuse};
 
-struct Llama {
-    frame: Frame,
-    layers: Vec<Layer>,
-}
-
-struct Layer {
+pub(super) struct Llama {
     attention_norm: Norm,
     qkv: Linears<3>,
+    /// Qwen3's.
+    head_norms: Option<HeadNorms>,
     o: Linears<1>,
     ffn_norm: Norm,
     gate_up: Linears<2>,
     down: Linears<1>,
 }
 
+/// Norms of every query and key head.
+pub(super) struct HeadNorms {
+    pub q: Norm,
+    pub k: Norm,
+}
+
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
-    let c = &loader.checkpoint.config;
-    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-    let layer = |i: usize| {
-        let at = |name: &str| format!("model.layers.{i}.{name}");
-        let (attention, mlp) = (at("self_attn"), at("mlp"));
-        Ok(Layer {
-            attention_norm: loader.norm(&at("input_layernorm"), c.hidden)?,
-            qkv: loader.linears(&attention, ["q_proj", "k_proj", "v_proj"], [q, kv, kv], c.hidden)?,
-            o: loader.linears(&attention, ["o_proj"], [c.hidden], q)?,
-            ffn_norm: loader.norm(&at("post_attention_layernorm"), c.hidden)?,
-            gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
-            down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+    Ok(Box::new(Stack::load(loader, |slots| Llama::load(loader, slots, None))?))
+}
+
+impl Llama {
+    pub fn load(loader: &Loader<'_>, slots: &decoder::Layer<'_>, head_norms: Option<HeadNorms>) -> Result<Self> {
+        Ok(Self {
+            attention_norm: loader.norm(slots.attention_norm())?,
+            qkv: loader.linears([slots.q(), slots.k(), slots.v()])?,
+            head_norms,
+            o: loader.linears([slots.o()])?,
+            ffn_norm: loader.norm(slots.ffn_norm())?,
+            gate_up: loader.linears([slots.gate(), slots.up()])?,
+            down: loader.linears([slots.down()])?,
         })
-    };
-    let layers = (0..c.layers).map(layer).collect::<Result<_>>()?;
-    Ok(Box::new(Llama { frame: loader.frame()?, layers }))
+    }
 }
 
-impl Model for Llama {
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
-        let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
-        let rotation = self.frame.rope.at(&batch.positions);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let x = layer.attention_norm.forward(cpu, &h);
-            let [q, k, v] = layer.qkv.forward(cpu, &x);
-            let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
-            kv.store(cpu, i, batch, &k, &v);
-            let a = kv.attend(cpu, i, batch, &q);
-            let [a] = layer.o.forward(cpu, &a);
-            cpu.add(&mut h, &a);
-
-            let x = layer.ffn_norm.forward(cpu, &h);
-            let [mut gate, up] = layer.gate_up.forward(cpu, &x);
-            cpu.silu_mul(&mut gate, &up);
-            let [f] = layer.down.forward(cpu, &gate);
-            cpu.add(&mut h, &f);
+impl Layer for Llama {
+    fn forward(&self, step: &Step<'_>, kv: &mut KvCache, h: &mut Rows) {
+        let Step { cpu, batch, rotation, layer } = *step;
+        let x = self.attention_norm.forward(cpu, h);
+        let [mut q, mut k, v] = self.qkv.forward(cpu, &x);
+        if let Some(norms) = &self.head_norms {
+            (q, k) = (norms.q.heads(cpu, q), norms.k.heads(cpu, k));
         }
-        self.frame.outputs(cpu, batch, &h)
+        let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
+        kv.store(cpu, layer, batch, &k, &v);
+        let a = kv.attend(cpu, layer, batch, &q);
+        let [a] = self.o.forward(cpu, &a);
+        cpu.add(h, &a);
+
+        let x = self.ffn_norm.forward(cpu, h);
+        let [mut gate, up] = self.gate_up.forward(cpu, &x);
+        cpu.silu_mul(&mut gate, &up);
+        let [f] = self.down.forward(cpu, &gate);
+        cpu.add(h, &f);
     }
 
-    fn config(&self) -> &Config {
-        &self.frame.config
-    }
-
-    fn head(&self) -> &Head {
-        &self.frame.head
-    }
-
-    fn weights(&self) -> Weights {
-        let layers = self.layers.iter();
-        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes()).sum();
-        self.frame.weights(body)
+    fn bytes(&self) -> usize {
+        self.qkv.bytes() + self.o.bytes() + self.gate_up.bytes() + self.down.bytes()
     }
 }
+
+/// See the module.
+pub static ARCH: Arch = Arch {
+    name: "llama",
+    title: "llama",
+    hugging_face: &["LlamaForCausalLM"],
+    model_types: &["llama"],
+    gguf: &["llama"],
+    hidden_act: "silu",
+    defaults: Defaults { head_dim: None, rms_eps: 1e-6, rope_theta: 1e4 },
+    tensors: |config| {
+        decoder::tensors(config, |l| {
+            vec![l.attention_norm(), l.q(), l.k(), l.v(), l.o(), l.ffn_norm(), l.gate(), l.up(), l.down()]
+        })
+    },
+    refuse: refuse::decoder,
+    head: true,
+    interleaved_qk: true,
+    quantize_at_load: false,
+    add_bos: false,
+    template: None,
+};

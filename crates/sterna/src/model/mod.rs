@@ -7,19 +7,27 @@ pub mod kv;
 mod layers;
 mod llama;
 mod onebitllm;
+mod open;
 mod pages;
 mod qwen3;
 pub mod rotation;
+mod stack;
 mod update;
 
 use std::sync::Arc;
 
 use sterna_kernels::{Cpu, Rows};
 
-use crate::Result;
-use crate::checkpoint::{Architecture, Checkpoint, Config};
+use crate::arch::Arch;
+use crate::checkpoint::{Checkpoint, Config};
+use crate::{Error, Result};
+pub use bitnet::ARCH as BITNET;
 pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
 pub use kv::{KvCache, KvType, SequenceId};
+use layers::Loader;
+pub use llama::ARCH as LLAMA;
+pub use onebitllm::ARCH as ONEBITLLM;
+pub use qwen3::ARCH as QWEN3;
 
 /// A network with its weights.
 pub trait Model: Send + Sync {
@@ -152,14 +160,37 @@ pub struct Settings {
     pub gate_zeros: Option<f32>,
 }
 
+/// A network that Sterna runs.
+pub struct Entry {
+    /// What is known of its files.
+    pub arch: &'static Arch,
+    load: fn(&Loader<'_>) -> Result<Box<dyn Model>>,
+}
+
+/// Every network that Sterna runs. A new one is a file and a line here.
+pub static ALL: &[Entry] = &[
+    Entry { arch: &bitnet::ARCH, load: bitnet::load },
+    Entry { arch: &onebitllm::ARCH, load: onebitllm::load },
+    Entry { arch: &llama::ARCH, load: llama::load },
+    Entry { arch: &qwen3::ARCH, load: qwen3::load },
+];
+
+/// The architectures of [`ALL`].
+pub fn known() -> Vec<&'static Arch> {
+    ALL.iter().map(|entry| entry.arch).collect()
+}
+
+/// The architecture that GGUF files call `name`, if it is one of [`ALL`].
+pub fn by_gguf_name(name: &str) -> Option<&'static Arch> {
+    known().into_iter().find(|arch| arch.gguf.contains(&name))
+}
+
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
 pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Model>> {
+    let arch = checkpoint.config.architecture;
     ffn::check(&checkpoint.config, settings)?;
-    let loader = layers::Loader { checkpoint, cpu, settings };
-    match checkpoint.config.architecture {
-        Architecture::Bitnet => bitnet::load(&loader),
-        Architecture::OneBitLlm => onebitllm::load(&loader),
-        Architecture::Llama => llama::load(&loader),
-        Architecture::Qwen3 => qwen3::load(&loader),
+    match ALL.iter().find(|entry| entry.arch == arch) {
+        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings }),
+        None => Err(Error::option("architecture", format!("`{}` is not a network that Sterna loads", arch.name))),
     }
 }

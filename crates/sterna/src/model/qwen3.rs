@@ -2,84 +2,39 @@
 //!
 //! Source: `modeling_qwen3.py` of transformers, its linears replaced by `BitLinear`.
 
-use sterna_kernels::{Cpu, Rows};
-
-use super::layers::{Frame, Linears, Loader, Norm};
-use super::{Batch, Head, KvCache, Model, Weights};
+use super::Model;
+use super::layers::Loader;
+use super::llama::{HeadNorms, Llama};
+use super::stack::Stack;
 use crate::Result;
-use crate::checkpoint::Config;
-
-struct Qwen3 {
-    frame: Frame,
-    layers: Vec<Layer>,
-}
-
-struct Layer {
-    attention_norm: Norm,
-    qkv: Linears<3>,
-    q_norm: Norm,
-    k_norm: Norm,
-    o: Linears<1>,
-    ffn_norm: Norm,
-    gate_up: Linears<2>,
-    down: Linears<1>,
-}
+use crate::arch::{Arch, Defaults, decoder, refuse};
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
-    let c = &loader.checkpoint.config;
-    let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-    let layer = |i: usize| {
-        let at = |name: &str| format!("model.layers.{i}.{name}");
-        let (attention, mlp) = (at("self_attn"), at("mlp"));
-        Ok(Layer {
-            attention_norm: loader.norm(&at("input_layernorm"), c.hidden)?,
-            qkv: loader.linears(&attention, ["q_proj", "k_proj", "v_proj"], [q, kv, kv], c.hidden)?,
-            q_norm: loader.norm(&at("self_attn.q_norm"), c.head_dim)?,
-            k_norm: loader.norm(&at("self_attn.k_norm"), c.head_dim)?,
-            o: loader.linears(&attention, ["o_proj"], [c.hidden], q)?,
-            ffn_norm: loader.norm(&at("post_attention_layernorm"), c.hidden)?,
-            gate_up: loader.linears(&mlp, ["gate_proj", "up_proj"], [c.intermediate; 2], c.hidden)?,
-            down: loader.linears(&mlp, ["down_proj"], [c.hidden], c.intermediate)?,
+    Ok(Box::new(Stack::load(loader, |slots| {
+        let norms = HeadNorms { q: loader.norm(slots.q_norm())?, k: loader.norm(slots.k_norm())? };
+        Llama::load(loader, slots, Some(norms))
+    })?))
+}
+
+/// See the module.
+pub static ARCH: Arch = Arch {
+    name: "qwen3",
+    title: "qwen3",
+    hugging_face: &["Qwen3ForCausalLM"],
+    model_types: &["qwen3"],
+    gguf: &["qwen3"],
+    hidden_act: "silu",
+    defaults: Defaults { head_dim: Some(128), rms_eps: 1e-6, rope_theta: 1e4 },
+    tensors: |config| {
+        decoder::tensors(config, |l| {
+            let attention = [l.attention_norm(), l.q(), l.k(), l.v(), l.q_norm(), l.k_norm(), l.o()];
+            attention.into_iter().chain([l.ffn_norm(), l.gate(), l.up(), l.down()]).collect()
         })
-    };
-    let layers = (0..c.layers).map(layer).collect::<Result<_>>()?;
-    Ok(Box::new(Qwen3 { frame: loader.frame()?, layers }))
-}
-
-impl Model for Qwen3 {
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
-        let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
-        let rotation = self.frame.rope.at(&batch.positions);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let x = layer.attention_norm.forward(cpu, &h);
-            let [q, k, v] = layer.qkv.forward(cpu, &x);
-            let (q, k) = (layer.q_norm.heads(cpu, q), layer.k_norm.heads(cpu, k));
-            let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
-            kv.store(cpu, i, batch, &k, &v);
-            let a = kv.attend(cpu, i, batch, &q);
-            let [a] = layer.o.forward(cpu, &a);
-            cpu.add(&mut h, &a);
-
-            let x = layer.ffn_norm.forward(cpu, &h);
-            let [mut gate, up] = layer.gate_up.forward(cpu, &x);
-            cpu.silu_mul(&mut gate, &up);
-            let [f] = layer.down.forward(cpu, &gate);
-            cpu.add(&mut h, &f);
-        }
-        self.frame.outputs(cpu, batch, &h)
-    }
-
-    fn config(&self) -> &Config {
-        &self.frame.config
-    }
-
-    fn head(&self) -> &Head {
-        &self.frame.head
-    }
-
-    fn weights(&self) -> Weights {
-        let layers = self.layers.iter();
-        let body = layers.map(|l| l.qkv.bytes() + l.o.bytes() + l.gate_up.bytes() + l.down.bytes()).sum();
-        self.frame.weights(body)
-    }
-}
+    },
+    refuse: refuse::decoder,
+    head: true,
+    interleaved_qk: false,
+    quantize_at_load: false,
+    add_bos: false,
+    template: None,
+};

@@ -12,7 +12,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
-use crate::checkpoint::{Architecture, Config, GgufVocabulary};
+use crate::checkpoint::{Config, GgufVocabulary};
 use crate::{Error, Result};
 
 use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
@@ -125,8 +125,7 @@ fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Par
         _ => Err(malformed(path, format!("{}[{rank}]", PLACES[1]), format!("{merge:?} is no pair of tokens"))),
     });
     let words = words(path, gguf)?;
-    let add_bos =
-        gguf.add_bos.unwrap_or(words.names == LLAMA3_WORDS.names || config.architecture == Architecture::Bitnet);
+    let add_bos = gguf.add_bos.unwrap_or(words.names == LLAMA3_WORDS.names || config.architecture.add_bos);
     let bos = gguf.bos.or_else(|| position(gguf, "<|begin_of_text|>")).filter(|_| add_bos);
     Ok(Parts {
         path: path.to_owned(),

@@ -124,7 +124,8 @@ impl<'a> TextStream<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Architecture, Config, GgufVocabulary, TextFiles};
+    use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
+    use crate::model::LLAMA;
 
     /// Token ids: bytes 0–255 in the order of the byte-level alphabet are found by name; then two words and EOS.
     fn byte_level() -> Tokenizer {
@@ -154,7 +155,7 @@ mod tests {
 
     fn build(vocabulary: GgufVocabulary) -> Tokenizer {
         let config = Config {
-            architecture: Architecture::Llama,
+            architecture: &LLAMA,
             hidden: 64,
             intermediate: 64,
             layers: 1,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use sterna::checkpoint::adapter::{Adapter, LowRank};
-use sterna::checkpoint::{Architecture, Checkpoint, Config};
+use sterna::checkpoint::{Checkpoint, Config};
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
 use sterna::kernels::{Cpu, Packed, TernaryMatrix};
-use sterna::model::Precision;
+use sterna::model::{BITNET, ONEBITLLM, Precision, QWEN3};
 
 /// Shapes of the ternary layers by name.
 pub fn layers(checkpoint: &Checkpoint) -> BTreeMap<String, [usize; 2]> {
@@ -69,7 +69,7 @@ impl<'a> Naive<'a> {
 
     /// Query or key heads at their position.
     fn turned(&self, x: &[f64], position: usize) -> Vec<f64> {
-        let (dim, qwen) = (self.config.head_dim, self.config.architecture == Architecture::Qwen3);
+        let (dim, qwen) = (self.config.head_dim, *self.config.architecture == QWEN3);
         let head = |x: &[f64]| {
             let x = if qwen { self.norm(x) } else { x.to_vec() };
             let turn = |i: usize| {
@@ -98,7 +98,7 @@ impl<'a> Naive<'a> {
 
     /// Logits after every token.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f64> {
-        let bitnet = matches!(self.config.architecture, Architecture::Bitnet | Architecture::OneBitLlm);
+        let bitnet = [&BITNET, &ONEBITLLM].contains(&self.config.architecture);
         let half = |x: Vec<f64>| x.iter().map(|x| f64::from(f16_to_f32(f32_to_f16(*x as f32)))).collect::<Vec<_>>();
         let add = |h: &mut Vec<f64>, x: Vec<f64>| h.iter_mut().zip(x).for_each(|(h, x)| *h += x);
         let (mut caches, mut out) = (vec![(vec![], vec![]); self.config.layers], vec![]);
@@ -112,8 +112,8 @@ impl<'a> Naive<'a> {
                 let a = self.attend(&self.turned(&linear("self_attn.q", &x), position), keys, values);
                 add(&mut h, linear("self_attn.o", &if bitnet { self.norm(&a) } else { a }));
                 let x = self.norm(&h);
-                let activate = |g: f64| match self.config.architecture {
-                    Architecture::Bitnet => g.max(0.0) * g.max(0.0),
+                let activate = |g: f64| match self.config.architecture.hidden_act {
+                    "relu2" => g.max(0.0) * g.max(0.0),
                     _ => g / (1.0 + (-g).exp()),
                 };
                 let (gate, up) = (linear("mlp.gate", &x), linear("mlp.up", &x));

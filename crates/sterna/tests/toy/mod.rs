@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
-use sterna::checkpoint::{Architecture, Checkpoint, Config};
+use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
+use sterna::model::BITNET;
 use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Weights};
 use sterna::text::{ChatTemplate, Tokenizer};
 
@@ -41,7 +42,7 @@ impl Toy {
 
     pub fn with_head(vocab: usize, mode: HeadMode, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Box<Self> {
         let config = Config {
-            architecture: Architecture::Bitnet,
+            architecture: &BITNET,
             hidden: 16,
             // So wide that attention never counts: steps take whole chunks wherever a prompt is.
             intermediate: 1 << 20,

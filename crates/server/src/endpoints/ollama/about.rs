@@ -72,10 +72,8 @@ fn model(app: &App) -> Value {
 
 fn details(app: &App) -> Value {
     let config = app.engine.config();
-    let family = format!("{:?}", config.architecture).to_lowercase();
-    let layer = config.hidden * config.head_dim * (2 * config.heads + 2 * config.kv_heads)
-        + 3 * config.hidden * config.intermediate;
-    let weights = (config.layers * layer + config.vocab * config.hidden) as f64;
+    let family = config.architecture.name;
+    let weights = config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum::<usize>() as f64;
     let size = if weights < 1e9 { format!("{:.1}M", weights / 1e6) } else { format!("{:.1}B", weights / 1e9) };
     json!({
         "parent_model": "",

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use sterna_kernels as kernels;
 
-use super::names::{self, Kind};
 use super::{Checkpoint, malformed};
+use crate::arch::Kind;
 use crate::{Error, Result};
 
 pub use peft::write;
@@ -56,11 +56,12 @@ impl Adapter {
 
     /// Whether every layer is one of the model's, and every number finite.
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let wanted = names::wanted(&checkpoint.config).into_iter().filter_map(|wanted| match wanted.kind {
-            Kind::Ternary { rows, cols, .. } => Some((wanted.name, (rows, cols))),
+        let config = &checkpoint.config;
+        let ternary = config.architecture.tensors(config).into_iter().filter_map(|slot| match slot.kind {
+            Kind::Ternary { rows, cols, .. } => Some((slot.name, (rows, cols))),
             _ => None,
         });
-        let shapes: BTreeMap<String, (usize, usize)> = wanted.collect();
+        let shapes: BTreeMap<String, (usize, usize)> = ternary.collect();
         for (layer, pair) in &self.layers {
             let Some(&(rows, cols)) = shapes.get(&format!("{layer}.weight")) else {
                 return Err(self.foreign(layer, "the model has no such ternary layer".into()));

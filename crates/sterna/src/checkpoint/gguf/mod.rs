@@ -13,94 +13,89 @@ pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
 pub(super) use types::DENSE;
 
+use super::collect::collect;
 use super::encoding::Trits;
-use super::names::{self, Kind, Wanted};
-use super::{Architecture, Checkpoint, Config, DAMAGED, Data, Tensor, malformed, unsupported};
+use super::{Checkpoint, DAMAGED, Data, Tensor, malformed, refused, unsupported};
 use crate::Result;
+use crate::arch::facts::{self, Facts, Keys};
+use crate::arch::{Arch, Config, Container, Kind, Slot, what_runs};
 use types::Type;
-
-/// Architectures by the name in `general.architecture`. The activation function is not stored: the name decides.
-pub(super) const ARCHITECTURES: &[(&str, Architecture)] = &[
-    ("bitnet-b1.58", Architecture::Bitnet),
-    ("bitnet-25", Architecture::Bitnet),
-    ("bitnet", Architecture::OneBitLlm),
-    ("llama", Architecture::Llama),
-    ("qwen3", Architecture::Qwen3),
-];
 
 /// Keys of the tokens that end an answer.
 pub(super) const ENDS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
-impl Architecture {
-    /// Its name in GGUF files.
-    pub fn gguf_name(self) -> &'static str {
-        ARCHITECTURES.iter().find(|(_, architecture)| *architecture == self).map_or("", |(name, _)| name)
-    }
-}
-
-const WHAT_RUNS: &str = "Sterna runs bitnet-b1.58, bitnet-25, bitnet, and ternary llama and qwen3 models, without biases and with \
-     plain rotary embedding";
-
-/// Opens the file.
-pub(super) fn open(path: &Path, bytes: &Bytes) -> Result<Checkpoint> {
+/// Opens the file, if it holds a network of one of the architectures `known`.
+pub(super) fn open(path: &Path, bytes: &Bytes, known: &[&'static Arch]) -> Result<Checkpoint> {
     let header = Header::parse(path, bytes)?;
-    let (name, architecture) = architecture(path, &header)?;
-    refuse_other_graphs(path, &header, name)?;
-    let config = config(path, &header, name, architecture)?;
-    let file = File { path, header: &header, architecture, spans: spans(path, &header)? };
-    let tensors = names::collect(path, &config, |wanted| file.find(wanted))?;
-    let text = vocabulary::read(&header, architecture == Architecture::Bitnet)?;
+    let (name, arch) = architecture(path, &header, known)?;
+    refuse_containers(path, &header)?;
+    let tensors: Vec<&str> = header.tensors.keys().map(String::as_str).collect();
+    let keys = ArchKeys { header: &header, prefix: name };
+    (arch.refuse)(&Facts { container: Container::Gguf, keys: &keys, tensors: &tensors })
+        .map_err(|refusal| refused(path, refusal, known, Container::Gguf))?;
+    let config = config(path, &header, name, (arch, known))?;
+    let file = File { path, header: &header, arch, spans: spans(path, &header)? };
+    let tensors = collect(path, &config, |slot| file.find(slot))?;
+    let text = vocabulary::read(&header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
     Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None })
 }
 
-fn architecture<'a>(path: &Path, header: &'a Header) -> Result<(&'a str, Architecture)> {
+fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {
     let key = "general.architecture";
     let name = header.text(key)?.ok_or_else(|| header.bad(key, "is missing"))?;
-    match ARCHITECTURES.iter().find(|(known, _)| *known == name) {
-        Some((_, architecture)) => Ok((name, *architecture)),
-        None => Err(unsupported(path, format!("the architecture `{name}`"), WHAT_RUNS)),
+    match known.iter().find(|arch| arch.gguf.contains(&name)) {
+        Some(arch) => Ok((name, arch)),
+        None => Err(unsupported(path, format!("the architecture `{name}`"), what_runs(known, Container::Gguf))),
     }
 }
 
-/// Keys and tensors that tell of a computation which Sterna does not follow.
-fn refuse_other_graphs(path: &Path, header: &Header, name: &str) -> Result<()> {
-    let refuse = |what: String, remedy: &str| Err(unsupported(path, what, remedy));
+/// Kinds of files that are not read, whatever their architecture.
+fn refuse_containers(path: &Path, header: &Header) -> Result<()> {
     if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
-        return refuse(format!("a Hadamard-rotated model (key `{key}`)"), super::encoding::SEVERAL_SCALES);
+        let what = format!("a Hadamard-rotated model (key `{key}`)");
+        return Err(unsupported(path, what, super::encoding::SEVERAL_SCALES));
     }
     if header.uint("split.count")?.is_some_and(|count| count > 1) {
-        return refuse("a GGUF file in several parts".into(), "merge it with `llama-gguf-split --merge`");
-    }
-    for tensor in header.tensors.keys() {
-        if tensor.ends_with("_norm_in.weight") {
-            let what = format!("an embedding model with a norm in every projection (tensor `{tensor}`)");
-            return refuse(what, "embedding models are not supported yet; use a causal language model");
-        }
-        if tensor.ends_with(".bias") {
-            return refuse(format!("a bias (tensor `{tensor}`)"), WHAT_RUNS);
-        }
-    }
-    if header.tensors.contains_key("rope_freqs.weight") {
-        return refuse("scaled rotary embedding (tensor `rope_freqs.weight`)".into(), WHAT_RUNS);
-    }
-    if let Some(kind) = header.text(&format!("{name}.rope.scaling.type"))?.filter(|kind| *kind != "none") {
-        return refuse(format!("rotary embedding scaling of the type `{kind}`"), WHAT_RUNS);
-    }
-    for (key, plain) in [("rope.scale_linear", 1.0), ("expert_count", 0.0), ("attention.sliding_window", 0.0)] {
-        if let Some(value) = header.float(&format!("{name}.{key}"))?.filter(|value| *value != plain) {
-            return refuse(format!("{name}.{key} = {value}"), WHAT_RUNS);
-        }
-    }
-    // A fork has another graph under the same name.
-    if name == "bitnet" && !header.tensors.contains_key("blk.0.attn_sub_norm.weight") {
-        return refuse("the architecture `bitnet` without `blk.0.attn_sub_norm.weight`".into(), WHAT_RUNS);
+        return Err(unsupported(path, "a GGUF file in several parts", "merge it with `llama-gguf-split --merge`"));
     }
     Ok(())
 }
 
-fn config(path: &Path, header: &Header, name: &str, architecture: Architecture) -> Result<Config> {
+/// The keys `prefix.*`.
+struct ArchKeys<'a> {
+    header: &'a Header,
+    prefix: &'a str,
+}
+
+impl Keys for ArchKeys<'_> {
+    fn value(&self, key: &str) -> Option<facts::Value<'_>> {
+        let key = self.full_name(key);
+        Some(match self.header.keys.get(&key)? {
+            Value::Bool(flag) => facts::Value::Flag(*flag),
+            Value::Unsigned(number) => facts::Value::Number(*number as f64),
+            Value::Signed(number) => facts::Value::Number(*number as f64),
+            Value::Float(number) => facts::Value::Number(*number),
+            Value::Text(_) => match self.header.text(&key) {
+                Ok(Some(text)) => facts::Value::Text(text),
+                _ => facts::Value::Other,
+            },
+            Value::Array { .. } => facts::Value::Other,
+        })
+    }
+
+    fn full_name(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+}
+
+fn config(
+    path: &Path,
+    header: &Header,
+    name: &str,
+    (architecture, known): (&'static Arch, &[&'static Arch]),
+) -> Result<Config> {
     let optional = |key: &str| -> Result<Option<usize>> {
         let key = format!("{name}.{key}");
         // Too large for the address space is too large for every check that follows.
@@ -116,7 +111,7 @@ fn config(path: &Path, header: &Header, name: &str, architecture: Architecture) 
     for key in ["attention.value_length", "rope.dimension_count"] {
         if optional(key)?.is_some_and(|other| other != head_dim) {
             let what = format!("{name}.{key} different from the head size {head_dim}");
-            return Err(unsupported(path, what, WHAT_RUNS));
+            return Err(unsupported(path, what, what_runs(known, Container::Gguf)));
         }
     }
     let embedding = header.tensors.get("token_embd.weight").and_then(|info| info.shape.first().copied());
@@ -144,10 +139,10 @@ fn config(path: &Path, header: &Header, name: &str, architecture: Architecture) 
         context: size("context_length")?,
         rms_eps: header.float(&eps)?.ok_or_else(|| header.bad(&eps, "is missing"))? as f32,
         rope_theta: header.float(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0),
-        tied: !header.tensors.contains_key(&names::gguf(names::HEAD)),
+        tied: architecture.head && !header.tensors.contains_key("output.weight"),
         eos,
     };
-    config.check(path, &format!("keys `{name}.*`"))?;
+    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
     Ok(config)
 }
 
@@ -166,25 +161,24 @@ fn spans(path: &Path, header: &Header) -> Result<BTreeMap<u64, usize>> {
 struct File<'a> {
     path: &'a Path,
     header: &'a Header,
-    architecture: Architecture,
+    arch: &'static Arch,
     spans: BTreeMap<u64, usize>,
 }
 
 impl File<'_> {
-    fn find(&self, wanted: &Wanted) -> Result<Option<Tensor>> {
-        let name = names::gguf(&wanted.name);
+    fn find(&self, slot: &Slot) -> Result<Option<Tensor>> {
+        let name = slot.gguf.clone();
         let Some(info) = self.header.tensors.get(&name) else { return Ok(None) };
         let span = self.spans.get(&info.offset).copied().unwrap_or(0);
         let kind = types::of(info.kind, info.weights, span, self.header.alignment);
-        let data = match (wanted.kind, kind) {
+        let data = match (slot.kind, kind) {
             (_, Type::Refused(what, remedy)) => return Err(self.refused(&name, &what, remedy)),
             (Kind::Ternary { .. }, Type::Ternary(encoding) | Type::Plain(_, encoding)) => {
                 let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(&name, "is not a matrix")) };
                 // An impossible shape has no size; `Trits::new` says so.
                 let bytes = self.bytes(&name, info, (encoding.bytes)(rows, cols).unwrap_or(0))?;
                 let trits = Trits::new(encoding, rows, cols, bytes).map_err(|problem| problem.at(self.path, &name))?;
-                let bitnet = matches!(self.architecture, Architecture::Bitnet | Architecture::OneBitLlm);
-                let trits = if bitnet { trits.quantized_at_load() } else { trits };
+                let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
                 Data::Ternary(trits.scaled(self.extra_scale(&name)?))
             }
             (Kind::Ternary { .. }, Type::Blocks(kind)) => {
@@ -202,8 +196,8 @@ impl File<'_> {
                 Data::Dense { kind, bytes: self.bytes(&name, info, size)? }
             }
         };
-        let interleaved_heads = match wanted.kind {
-            Kind::Ternary { rotated, .. } if self.architecture == Architecture::Llama => rotated,
+        let interleaved_heads = match slot.kind {
+            Kind::Ternary { rotated, .. } if self.arch.interleaved_qk => rotated,
             _ => None,
         };
         Ok(Some(Tensor { stored_name: name, shape: info.shape.clone(), data, interleaved_heads }))

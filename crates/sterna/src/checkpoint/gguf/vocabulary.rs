@@ -2,17 +2,11 @@
 
 use super::Header;
 use crate::Result;
-use crate::checkpoint::config::MAX_VOCAB;
+use crate::arch::{MAX_VOCAB, TemplateCorrection};
 use crate::checkpoint::{GgufVocabulary, TextFiles};
 
-/// Chat format of BitNet b1.58 2B4T. The official GGUF file carries another one ("Human: …BITNETAssistant: ") that the
-/// model was not trained with; this one is its Hugging Face repository's, in Sterna's words.
-pub(super) const BITNET_TEMPLATE: &str = "{% for message in messages %}\
-     {{ message['role'] | capitalize }}: {{ message['content'] | trim }}<|eot_id|>\
-     {% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
-
 /// Reads the vocabulary. Whether it makes a tokenizer that fits the model is for the tokenizer to say.
-pub(super) fn read(header: &Header, bitnet_2b4t: bool) -> Result<TextFiles> {
+pub(super) fn read(header: &Header, correction: Option<TemplateCorrection>) -> Result<TextFiles> {
     let id = |key: &str| -> Result<Option<u32>> { Ok(header.uint(key)?.and_then(|id| u32::try_from(id).ok())) };
     let Some(tokens) = header.texts("tokenizer.ggml.tokens", MAX_VOCAB)? else { return Ok(TextFiles::None) };
     let scores = header.words("tokenizer.ggml.scores", &[6], MAX_VOCAB)?.unwrap_or_default();
@@ -23,7 +17,7 @@ pub(super) fn read(header: &Header, bitnet_2b4t: bool) -> Result<TextFiles> {
         }
     }
     let template = header.text("tokenizer.chat_template")?;
-    let wrong = bitnet_2b4t && template.is_some_and(|template| template.contains("BITNETAssistant"));
+    let correction = correction.filter(|known| template.is_some_and(|template| template.contains(known.wrong)));
     Ok(TextFiles::Gguf(GgufVocabulary {
         model: header.text("tokenizer.ggml.model")?.unwrap_or_default().to_owned(),
         pre: header.text("tokenizer.ggml.pre")?.map(str::to_owned),
@@ -37,6 +31,6 @@ pub(super) fn read(header: &Header, bitnet_2b4t: bool) -> Result<TextFiles> {
         eos: id("tokenizer.ggml.eos_token_id")?,
         unknown: id("tokenizer.ggml.unknown_token_id")?,
         padding: id("tokenizer.ggml.padding_token_id")?,
-        chat_template: if wrong { Some(BITNET_TEMPLATE.to_owned()) } else { template.map(str::to_owned) },
+        chat_template: correction.map(|known| known.right).or(template).map(str::to_owned),
     }))
 }

@@ -4,12 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::checkpoint::{Architecture, Config, DAMAGED, malformed, unsupported};
+use crate::arch::facts::{self, Facts, Keys};
+use crate::arch::{Arch, Config, Container, Refusal};
+use crate::checkpoint::{DAMAGED, malformed, refused};
 use crate::{Error, Result};
-
-/// Remedy of everything that does not run.
-pub(in crate::checkpoint) const WHAT_RUNS: &str = "Sterna runs BitNetForCausalLM (BitNet b1.58), BitnetForCausalLM \
-     (1bitLLM), and ternary LlamaForCausalLM and Qwen3ForCausalLM, without biases and with plain rotary embedding";
 
 /// How packed weights get their scale from `weight_scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +29,24 @@ pub struct HfConfig {
     pub quantize: bool,
 }
 
-/// Reads both files' contents; `path` is config.json's, for messages. `generation` may be null.
-pub fn parse(path: &Path, config: &Value, generation: &Value) -> Result<HfConfig> {
+/// Reads both files' contents; `path` is config.json's, for messages. `generation` may be null. The network must be of
+/// one of the architectures `known`.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if a value is missing or impossible, and
+/// [`Error::Unsupported`] if the network is not one that runs.
+pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static Arch]) -> Result<HfConfig> {
     let json = Json { path, value: config };
     if !config.is_object() {
         return Err(malformed(path, "JSON", "is not an object", DAMAGED));
     }
-    let architecture = architecture(&json)?;
-    refuse_options(&json)?;
-    let bitnet = matches!(architecture, Architecture::Bitnet | Architecture::OneBitLlm);
+    let refuse = |refusal| refused(path, refusal, known, Container::HuggingFace);
+    let architecture = architecture(&json, known)?;
+    refuse_graph(&json, architecture, &[]).map_err(refuse)?;
     let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
-    let head_dim = match json.optional_size("head_dim")? {
+    let head_dim = match json.optional_size("head_dim")?.or(architecture.defaults.head_dim) {
         Some(head_dim) => head_dim,
-        None if architecture == Architecture::Qwen3 => 128,
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => {
             let problem = format!("missing, and {hidden} features do not split into {heads} heads");
@@ -65,57 +68,65 @@ pub fn parse(path: &Path, config: &Value, generation: &Value) -> Result<HfConfig
         head_dim,
         vocab,
         context: json.optional_size("max_position_embeddings")?.unwrap_or(2048),
-        rms_eps: json.number("rms_norm_eps")?.unwrap_or(if bitnet { 1e-5 } else { 1e-6 }) as f32,
-        rope_theta: rope_theta(&json)?.unwrap_or(if architecture == Architecture::Bitnet { 5e5 } else { 1e4 }),
+        rms_eps: json.number("rms_norm_eps")?.unwrap_or(architecture.defaults.rms_eps) as f32,
+        rope_theta: rope_theta(&json)?.unwrap_or(architecture.defaults.rope_theta),
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
-    config.check(path, "JSON")?;
-    let packing = packing(&json)?;
+    config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
+    let packing = packing(&json, &refuse)?;
     // Falcon-E's and 1bitLLM's full-precision checkpoints say it in keys of their own.
     let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
-    Ok(HfConfig { config, packing, quantize: bitnet || says_so || packing.is_some() })
+    Ok(HfConfig { config, packing, quantize: architecture.quantize_at_load || says_so || packing.is_some() })
 }
 
-fn architecture(json: &Json<'_>) -> Result<Architecture> {
+fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arch> {
     // `model_type` decides only for want of `architectures`: 1bitLLM's BitnetForCausalLM calls itself a llama.
     let listed = json.value.get("architectures").and_then(Value::as_array).and_then(|all| all.first());
     let name = match listed.and_then(Value::as_str).or(json.text("model_type")?) {
         Some(name) => name,
         None => return Err(malformed(json.path, "architectures", "missing", DAMAGED)),
     };
-    let (architecture, default) = match name {
-        "BitNetForCausalLM" | "BitnetForCausalLM" | "bitnet" => (Architecture::Bitnet, "relu2"),
-        "LlamaForCausalLM" | "llama" => (Architecture::Llama, "silu"),
-        "Qwen3ForCausalLM" | "qwen3" => (Architecture::Qwen3, "silu"),
-        _ => return Err(json.refuse(format!("the architecture `{name}`"))),
-    };
-    match (architecture, json.text("hidden_act")?.unwrap_or(default)) {
-        (Architecture::Bitnet, "relu2") => Ok(Architecture::Bitnet),
-        (Architecture::Bitnet, "silu") => Ok(Architecture::OneBitLlm),
-        (Architecture::Llama | Architecture::Qwen3, "silu") => Ok(architecture),
-        (_, other) => Err(json.refuse(format!("hidden_act `{other}` in {name}"))),
+    let named: Vec<&'static Arch> = known
+        .iter()
+        .copied()
+        .filter(|arch| arch.hugging_face.contains(&name) || arch.model_types.contains(&name))
+        .collect();
+    let refuse = |what| Err(refused(json.path, Refusal::unsupported(what), known, Container::HuggingFace));
+    let Some(first) = named.first() else { return refuse(format!("the architecture `{name}`")) };
+    match json.text("hidden_act")? {
+        None => Ok(first),
+        Some(function) => match named.iter().find(|arch| arch.hidden_act == function) {
+            Some(arch) => Ok(arch),
+            None => refuse(format!("hidden_act `{function}` in {name}")),
+        },
     }
 }
 
-/// Options that change the computation in ways Sterna does not follow.
-fn refuse_options(json: &Json<'_>) -> Result<()> {
-    for key in ["attention_bias", "mlp_bias", "use_sliding_window"] {
-        if json.flag(key)? == Some(true) {
-            return Err(json.refuse(format!("{key} = true")));
-        }
-    }
-    if let Some(factor) = json.number("partial_rotary_factor")?.filter(|factor| *factor != 1.0) {
-        return Err(json.refuse(format!("partial_rotary_factor = {factor}")));
-    }
-    let layer_types = json.value.get("layer_types").and_then(Value::as_array).into_iter().flatten();
-    if let Some(other) = layer_types.filter_map(Value::as_str).find(|kind| *kind != "full_attention") {
-        return Err(json.refuse(format!("the layer type `{other}`")));
-    }
-    Ok(())
+/// Lets the architecture refuse what the file says; `tensors` are the names of its tensors, as far as they are known.
+pub(super) fn refuse_graph(json: &Json<'_>, arch: &Arch, tensors: &[&str]) -> Result<(), Refusal> {
+    (arch.refuse)(&Facts { container: Container::HuggingFace, keys: json, tensors })
 }
 
-/// `rope_theta`, which newer versions keep in `rope_parameters`; only plain rotary embedding is accepted.
+impl Keys for Json<'_> {
+    fn value(&self, key: &str) -> Option<facts::Value<'_>> {
+        let value = key.split('.').try_fold(self.value, |value, part| value.get(part))?;
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(flag) => facts::Value::Flag(*flag),
+            Value::Number(number) => number.as_f64().map_or(facts::Value::Other, facts::Value::Number),
+            Value::String(text) => facts::Value::Text(text),
+            Value::Array(items) => facts::Value::Texts(items.iter().filter_map(Value::as_str).collect()),
+            Value::Object(_) => facts::Value::Other,
+        })
+    }
+
+    fn full_name(&self, key: &str) -> String {
+        key.into()
+    }
+}
+
+/// `rope_theta`, which newer versions keep in `rope_parameters`.
 fn rope_theta(json: &Json<'_>) -> Result<Option<f64>> {
     let mut theta = json.number("rope_theta")?;
     for key in ["rope_scaling", "rope_parameters"] {
@@ -124,21 +135,13 @@ fn rope_theta(json: &Json<'_>) -> Result<Option<f64>> {
         if !value.is_object() {
             return Err(malformed(json.path, key, "is not an object", DAMAGED));
         }
-        // Old name of the type: `type`.
-        let kind = match inner.text("rope_type")? {
-            None => inner.text("type")?,
-            kind => kind,
-        };
-        match kind {
-            None | Some("default") => {}
-            Some(kind) => return Err(json.refuse(format!("{key} of the type `{kind}`"))),
-        }
         theta = theta.or(inner.number("rope_theta")?);
     }
     Ok(theta)
 }
 
-fn packing(json: &Json<'_>) -> Result<Option<Packing>> {
+fn packing(json: &Json<'_>, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<Packing>> {
+    let refuse = |what: String| Err(refuse(Refusal::unsupported(what)));
     let Some(value) = json.value.get("quantization_config").filter(|value| !value.is_null()) else { return Ok(None) };
     let inner = Json { path: json.path, value };
     if !value.is_object() {
@@ -146,22 +149,22 @@ fn packing(json: &Json<'_>) -> Result<Option<Packing>> {
     }
     match inner.text("quant_method")? {
         Some("bitnet") => {}
-        method => return Err(json.refuse(format!("the quantization method `{}`", method.unwrap_or("none")))),
+        method => return refuse(format!("the quantization method `{}`", method.unwrap_or("none"))),
     }
     if inner.flag("use_rms_norm")? == Some(true) {
-        return Err(json.refuse("quantization_config.use_rms_norm = true (a norm in every projection)".into()));
+        return refuse("quantization_config.use_rms_norm = true (a norm in every projection)".into());
     }
     if let Some(mode) = inner.text("quantization_mode")?.filter(|mode| !["online", "offline"].contains(mode)) {
-        return Err(json.refuse(format!("the quantization mode `{mode}`")));
+        return refuse(format!("the quantization mode `{mode}`"));
     }
     let whole = inner.value.get("modules_to_not_convert").and_then(Value::as_array).into_iter().flatten();
     if let Some(other) = whole.filter_map(Value::as_str).find(|name| !["lm_head", "embed_tokens"].contains(name)) {
-        return Err(json.refuse(format!("full precision in `{other}` (modules_to_not_convert)")));
+        return refuse(format!("full precision in `{other}` (modules_to_not_convert)"));
     }
     match inner.text("linear_class")? {
         Some("autobitlinear") => Ok(Some(Packing::Multiply)),
         None | Some("bitlinear") => Ok(Some(Packing::Divide)),
-        Some(other) => Err(json.refuse(format!("the linear class `{other}`"))),
+        Some(other) => refuse(format!("the linear class `{other}`")),
     }
 }
 
@@ -211,9 +214,5 @@ impl<'a> Json<'a> {
 
     pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
         self.typed(key, "a text", Value::as_str)
-    }
-
-    fn refuse(&self, what: String) -> Error {
-        unsupported(self.path, what, WHAT_RUNS)
     }
 }

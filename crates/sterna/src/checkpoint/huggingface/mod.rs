@@ -9,13 +9,14 @@ use serde_json::Value;
 use sterna_kernels::math::f16_to_f32;
 use sterna_kernels::{Bytes, DenseType};
 
+use super::collect::collect;
 use super::encoding::{Trits, hf_packed::HF_PACKED, master};
-use super::names::{self, Kind, Wanted};
 use super::safetensors::{Entry, Header};
 use super::source::Source;
-use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed, unsupported};
+use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed, refused, unsupported};
 use crate::Result;
-use config::{HfConfig, Packing};
+use crate::arch::{Arch, Container, Kind, Slot};
+use config::{HfConfig, Json, Packing};
 
 /// Longest JSON file that is read as a whole: in memory it takes up to 72 times as much. Falcon3's
 /// tokenizer_config.json, with two thousand special tokens, has 360 kB.
@@ -26,7 +27,7 @@ const MAX_INDEX: usize = 4 << 20;
 const MAX_SHARDS: usize = 1024;
 
 /// Opens the directory, or the same files in memory.
-pub(super) fn open(source: &Source<'_>) -> Result<Checkpoint> {
+pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Checkpoint> {
     let path = source.path();
     let config_path = path.join("config.json");
     let config = json(source, "config.json")?.ok_or_else(|| {
@@ -37,11 +38,14 @@ pub(super) fn open(source: &Source<'_>) -> Result<Checkpoint> {
         malformed(path, "config.json", "there is no such file", remedy)
     })?;
     let generation = json(source, "generation_config.json")?.unwrap_or(Value::Null);
-    let mut hf = config::parse(&config_path, &config, &generation)?;
+    let mut hf = config::parse(&config_path, &config, &generation, known)?;
     let tensors = all_tensors(source)?;
-    refuse_other_graphs(path, &tensors)?;
-    hf.config.tied |= !tensors.contains_key(names::HEAD);
-    let tensors = names::collect(path, &hf.config, |wanted| find(path, &tensors, &hf, wanted))?;
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    let json = Json { path: &config_path, value: &config };
+    config::refuse_graph(&json, hf.config.architecture, &names)
+        .map_err(|refusal| refused(path, refusal, known, Container::HuggingFace))?;
+    hf.config.tied |= hf.config.architecture.head && !tensors.contains_key("lm_head.weight");
+    let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
     let (config, text) = (hf.config, text(source)?);
     Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None })
 }
@@ -110,28 +114,12 @@ fn shards(path: &Path, index: &Bytes) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Tensors that tell of a graph which Sterna does not compute.
-fn refuse_other_graphs(path: &Path, tensors: &BTreeMap<String, Entry>) -> Result<()> {
-    for name in tensors.keys() {
-        if name.ends_with("_proj.norm.weight") || name.ends_with("_proj.rms_norm.weight") {
-            let what = format!("an embedding model with a norm in every projection (tensor `{name}`)");
-            return Err(unsupported(path, what, "embedding models are not supported yet; use a causal language model"));
-        }
-        if name.ends_with(".bias") {
-            return Err(unsupported(path, format!("a bias (tensor `{name}`)"), config::WHAT_RUNS));
-        }
-    }
-    Ok(())
-}
-
-fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, wanted: &Wanted) -> Result<Option<Tensor>> {
-    let alias = names::alias(&wanted.name);
-    let stored =
-        [Some(&wanted.name), alias.as_ref()].into_iter().flatten().find_map(|name| tensors.get_key_value(name));
+fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Slot) -> Result<Option<Tensor>> {
+    let stored = [&slot.name].into_iter().chain(&slot.aliases).find_map(|name| tensors.get_key_value(name));
     let Some((name, entry)) = stored else { return Ok(None) };
     let mut shape = entry.shape.clone();
     let bytes = entry.bytes.clone();
-    let data = match (wanted.kind, entry.dtype) {
+    let data = match (slot.kind, entry.dtype) {
         (Kind::Ternary { .. }, dtype) => {
             if let ("U8", Some(rows)) = (dtype, shape.first_mut()) {
                 *rows = rows.saturating_mul(4);

@@ -7,9 +7,9 @@ use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
 /// The whole header, padded to where the data begin.
 pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
-    let mut keys = Keys::default();
+    let (mut keys, arch) = (Keys::default(), options.arch.gguf_name());
     let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
-    keys.text("general.architecture", options.arch);
+    keys.text("general.architecture", arch);
     keys.text("general.name", &name);
     // bitnet.cpp's number for I2_S, llama.cpp's for TQ2_0.
     keys.uint("general.file_type", if options.encoding.name == I2_S.name { 40 } else { 37 });
@@ -28,10 +28,10 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
     ] {
-        keys.uint(&format!("{}.{key}", options.arch), value as u32);
+        keys.uint(&format!("{arch}.{key}"), value as u32);
     }
-    keys.float(&format!("{}.attention.layer_norm_rms_epsilon", options.arch), config.rms_eps);
-    keys.float(&format!("{}.rope.freq_base", options.arch), config.rope_theta as f32);
+    keys.float(&format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
+    keys.float(&format!("{arch}.rope.freq_base"), config.rope_theta as f32);
     if let Some(vocabulary) = options.vocabulary {
         keys.vocabulary(vocabulary);
     }
@@ -44,7 +44,7 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
     out.extend(keys.count.to_le_bytes());
     out.extend(keys.bytes);
     for tensor in &plan.tensors {
-        text(&mut out, &tensor.stored_name);
+        text(&mut out, &tensor.slot.gguf);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         tensor.shape.iter().rev().for_each(|n| out.extend((*n as u64).to_le_bytes()));
         out.extend(tensor.kind.to_le_bytes());

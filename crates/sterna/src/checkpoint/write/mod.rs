@@ -15,10 +15,10 @@ use sterna_kernels::{Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix};
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
 use super::encoding::{ENCODINGS, Encoding, Writer};
-use super::gguf::{ALIGNMENT, ARCHITECTURES, DENSE, ENDS};
-use super::names::{self, Kind, Wanted};
+use super::gguf::{ALIGNMENT, DENSE, ENDS};
 use super::whole::WholeFile;
-use super::{Architecture, Checkpoint, Config, GgufVocabulary};
+use super::{Checkpoint, GgufVocabulary};
+use crate::arch::{Arch, Config, Kind, Slot};
 use crate::{Error, Result};
 
 /// How to write a checkpoint.
@@ -26,8 +26,8 @@ pub struct WriteOptions<'a> {
     /// Encoding of the ternary matrices, one of [`encodings`]: [`I2_S`](super::encoding::i2_s::I2_S), or
     /// [`TQ2_0`](super::encoding::tq2_0::TQ2_0), which rounds the scale to a half.
     pub encoding: &'static Encoding,
-    /// `general.architecture`: "bitnet-b1.58", "bitnet", "llama" or "qwen3". It decides the activation function.
-    pub arch: &'a str,
+    /// The architecture that the file names; it decides the activation function. Usually the checkpoint's own.
+    pub arch: &'static Arch,
     /// How the embedding and the head are written: one of [`heads`].
     pub head: DenseType,
     /// What the tokenizer is made of, if the file shall have one.
@@ -72,8 +72,8 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
     let mut target = WholeFile::create(out, header.len() as u64 + plan.data, options.progress)?;
     target.write(&header)?;
     for tensor in &plan.tensors {
-        let name = &tensor.wanted.name;
-        match tensor.wanted.kind {
+        let name = &tensor.slot.name;
+        match tensor.slot.kind {
             Kind::Ternary { rows, cols, rotated } => {
                 let matrix: TernaryMatrix = checkpoint.ternary(cpu, name, rows, cols)?;
                 let (scale, rounded) = (matrix.scale(), (plan.writer.rounded)(matrix.scale()));
@@ -107,8 +107,7 @@ struct Plan {
 }
 
 struct Planned {
-    wanted: Wanted,
-    stored_name: String,
+    slot: Slot,
     shape: Vec<usize>,
     kind: u32,
     offset: u64,
@@ -124,12 +123,6 @@ impl Plan {
                 format!("GGUF files are written with i2_s or tq2_0 weights, not {}", encoding.name),
             );
         };
-        let Some((_, architecture)) = ARCHITECTURES.iter().find(|(name, _)| *name == options.arch) else {
-            return refuse(
-                "arch",
-                format!("`{}` is not an architecture of GGUF files that Sterna knows", options.arch),
-            );
-        };
         let head = HEADS.iter().find(|(kind, _)| *kind == options.head);
         let Some((head, (head_type, _))) = head.zip(DENSE.iter().find(|(_, kind)| *kind == options.head)) else {
             let names: Vec<&str> = heads().map(DenseType::name).collect();
@@ -143,13 +136,14 @@ impl Plan {
                 format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()),
             );
         }
-        let config = Config { architecture: *architecture, ..checkpoint.config.clone() };
+        let config = Config { architecture: options.arch, ..checkpoint.config.clone() };
         let (mut tensors, mut data) = (Vec::new(), 0u64);
-        for wanted in names::wanted(&config) {
-            if !checkpoint.has(&wanted.name) {
-                return refuse("arch", format!("the model has no `{}`, which `{}` needs", wanted.name, options.arch));
+        for slot in options.arch.tensors(&config) {
+            if !checkpoint.has(&slot.name) {
+                let arch = options.arch.gguf_name();
+                return refuse("arch", format!("the model has no `{}`, which `{arch}` needs", slot.name));
             }
-            let (shape, kind, size) = match wanted.kind {
+            let (shape, kind, size) = match slot.kind {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, (encoding.bytes)(rows, cols)),
                 Kind::Dense { rows, cols } => {
                     let size = options.head.row_bytes(cols).and_then(|row| row.checked_mul(rows));
@@ -159,16 +153,13 @@ impl Plan {
             };
             let Some(size) = size else {
                 let (name, head) = (encoding.name, options.head.name());
-                return refuse(
-                    "encoding",
-                    format!("`{}` of {shape:?} cannot be stored as {name} or {head}", wanted.name),
-                );
+                let problem = format!("`{}` of {shape:?} cannot be stored as {name} or {head}", slot.name);
+                return refuse("encoding", problem);
             };
-            let stored_name = names::gguf(&wanted.name);
-            tensors.push(Planned { wanted, stored_name, shape, kind, offset: data });
+            tensors.push(Planned { slot, shape, kind, offset: data });
             data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
         }
-        Ok(Self { tensors, writer, head: *head, ends, interleave: *architecture == Architecture::Llama, data })
+        Ok(Self { tensors, writer, head: *head, ends, interleave: options.arch.interleaved_qk, data })
     }
 }
 

@@ -1,28 +1,12 @@
 //! A model's dimensions and choices, the same for every format.
 
-use std::path::Path;
-
-use super::{DAMAGED, malformed};
-use crate::Result;
-
-/// Architectures Sterna runs; each is a file in [`crate::model`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// BitNet b1.58 2B4T: sub-norms, ReLU².
-    Bitnet,
-    /// 1bitLLM's BitNet b1.58: sub-norms, SiLU.
-    OneBitLlm,
-    /// Llama with ternary linears: HF1BitLLM, Falcon3-1.58bit, Falcon-E.
-    Llama,
-    /// Qwen3 with ternary linears: norms on query and key heads.
-    Qwen3,
-}
+use super::Arch;
 
 /// The configuration of a causal language model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Which graph.
-    pub architecture: Architecture,
+    /// Which network.
+    pub architecture: &'static Arch,
     /// Features of a token.
     pub hidden: usize,
     /// Features inside the feed-forward block.
@@ -50,11 +34,11 @@ pub struct Config {
 }
 
 /// Most tokens a vocabulary may have; the largest known one has about half of it.
-pub(super) const MAX_VOCAB: usize = 1 << 19;
+pub(crate) const MAX_VOCAB: usize = 1 << 19;
 
 impl Config {
-    /// Checks that the numbers are possible and fit each other. `place` is the part of the file that holds them.
-    pub(super) fn check(&self, path: &Path, place: &str) -> Result<()> {
+    /// Checks that the numbers are possible and fit each other; the error is a text that says which one is not.
+    pub(crate) fn check(&self) -> Result<(), String> {
         let bounds = [
             ("hidden size", self.hidden, 1 << 17),
             ("feed-forward size", self.intermediate, 1 << 20),
@@ -65,26 +49,23 @@ impl Config {
             ("vocabulary size", self.vocab, MAX_VOCAB),
             ("context length", self.context, 1 << 26),
         ];
-        let bad = |problem: String| Err(malformed(path, place, problem, DAMAGED));
         for (what, value, most) in bounds {
             if value == 0 || value > most {
-                return bad(format!("the {what} is {value}, not a number from 1 to {most}"));
+                return Err(format!("the {what} is {value}, not a number from 1 to {most}"));
             }
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            return bad(format!("{} heads cannot share {} key/value heads evenly", self.heads, self.kv_heads));
+            return Err(format!("{} heads cannot share {} key/value heads evenly", self.heads, self.kv_heads));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return bad(format!("the head size {} is odd", self.head_dim));
+            return Err(format!("the head size {} is odd", self.head_dim));
         }
         if !(self.rms_eps > 0.0 && self.rms_eps < 1.0) {
-            return bad(format!("the norms' epsilon is {}, not a number between 0 and 1", self.rms_eps));
+            return Err(format!("the norms' epsilon is {}, not a number between 0 and 1", self.rms_eps));
         }
         if !(self.rope_theta >= 1.0 && self.rope_theta < 1e15) {
-            return bad(format!(
-                "the base of the rotary embedding is {}, not a number from 1 to 1e15",
-                self.rope_theta
-            ));
+            let theta = self.rope_theta;
+            return Err(format!("the base of the rotary embedding is {theta}, not a number from 1 to 1e15"));
         }
         Ok(())
     }

@@ -1,0 +1,31 @@
+//! Opening a model: here and not in `checkpoint/`, because it takes the table of all networks.
+
+use std::path::Path;
+
+use sterna_kernels::Bytes;
+
+use super::known;
+use crate::Result;
+use crate::checkpoint::{Checkpoint, Source};
+
+impl Checkpoint {
+    /// Opens a `.gguf` file or a Hugging Face directory: reads headers and configuration, maps the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](crate::Error::Io) if a file cannot be read, [`Error::Malformed`](crate::Error::Malformed) if it
+    /// contradicts itself, and [`Error::Unsupported`](crate::Error::Unsupported) if its network or format does not run.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_source(&Source::open(path)?, &known())
+    }
+
+    /// Opens files that are in memory, as of a model embedded in a program: named as in a Hugging Face directory, or
+    /// one GGUF file of any name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::open`].
+    pub fn from_files(name: &str, files: &[(&str, Bytes)]) -> Result<Self> {
+        Self::from_source(&Source::Memory { path: name.into(), files }, &known())
+    }
+}

@@ -1,0 +1,105 @@
+//! Every row of the table of networks: names, tensors and reports agree.
+
+use std::collections::BTreeSet;
+
+use sterna::arch::{Arch, Config, Kind};
+use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::encoding::i2_s::I2_S;
+use sterna::checkpoint::write::{WriteOptions, write_gguf};
+use sterna::kernels::{Cpu, DenseType, sets};
+use sterna::model::{self, ALL, Settings};
+
+/// A small network with a head of its own, if the architecture has heads.
+fn config(architecture: &'static Arch) -> Config {
+    Config {
+        architecture,
+        hidden: 128,
+        intermediate: 128,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 32,
+        vocab: 24,
+        context: 64,
+        rms_eps: 1e-5,
+        rope_theta: 10_000.0,
+        tied: false,
+        eos: Vec::new(),
+    }
+}
+
+#[test]
+fn names_belong_to_one_architecture() {
+    let (mut names, mut gguf, mut classes) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for arch in model::known() {
+        assert!(names.insert(arch.name), "{} twice", arch.name);
+        assert!(!arch.gguf.is_empty() && !arch.hugging_face.is_empty(), "{}", arch.name);
+        for name in arch.gguf {
+            assert!(gguf.insert(name), "{name} names two architectures in GGUF files");
+            assert_eq!(model::by_gguf_name(name), Some(arch));
+        }
+        for name in arch.hugging_face {
+            assert!(classes.insert((name, arch.hidden_act)), "{name} with {} is two architectures", arch.hidden_act);
+        }
+    }
+    assert_eq!(model::by_gguf_name("gpt2"), None);
+}
+
+#[test]
+fn tensors_have_one_name_in_each_format() {
+    for arch in model::known() {
+        for tied in [false, true] {
+            let config = Config { tied, ..config(arch) };
+            let slots = arch.tensors(&config);
+            let mut seen = BTreeSet::new();
+            for slot in &slots {
+                assert!(seen.insert(&slot.name) && seen.insert(&slot.gguf), "{}: {} twice", arch.name, slot.name);
+                assert!(
+                    slot.aliases.iter().all(|alias| seen.insert(alias)),
+                    "{}: an alias of {}",
+                    arch.name,
+                    slot.name
+                );
+            }
+            let heads = slots.iter().filter(|slot| slot.name == "lm_head.weight").count();
+            assert_eq!(heads, usize::from(arch.head && !tied), "{}", arch.name);
+        }
+    }
+}
+
+/// Canonical names become GGUF's and come back, and everything that reports on a checkpoint knows the architecture.
+#[test]
+fn every_architecture_is_written_read_and_loaded() {
+    let (cpu, folder) = (Cpu::with(&sets::PORTABLE, 1), tempfile::tempdir().expect("a folder"));
+    for arch in ALL.iter().map(|entry| entry.arch) {
+        let source = Checkpoint::synthetic(config(arch), DenseType::F16, 1).expect("possible");
+        let out = folder.path().join(format!("{}.gguf", arch.name));
+        let options =
+            WriteOptions { encoding: &I2_S, arch, head: DenseType::F16, vocabulary: None, progress: &mut |_, _| {} };
+        write_gguf(&source, &cpu, &out, options).unwrap_or_else(|error| panic!("{error}"));
+        let read = Checkpoint::open(&out).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.config, source.config);
+        let names = |checkpoint: &Checkpoint| checkpoint.tensors.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&read), names(&source), "{}", arch.name);
+        for slot in arch.tensors(&read.config) {
+            assert_eq!(read.tensors[&slot.name].stored_name, slot.gguf);
+        }
+        let weights: usize = arch.tensors(&read.config).iter().map(|slot| slot.kind.weights()).sum();
+        let summary = read.summary();
+        assert_eq!(summary.parameters, weights as u64, "{}", arch.name);
+        assert!(summary.groups.iter().any(|group| group.encoding == "i2_s"), "{}", arch.name);
+        let network = model::load(&read, &cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(network.config().architecture, arch);
+        assert!(network.weights().body_bytes > 0);
+    }
+}
+
+#[test]
+fn layers_weigh_what_their_matrices_do() {
+    for arch in model::known() {
+        let config = config(arch);
+        let ternary = arch.tensors(&config).into_iter().filter(|slot| matches!(slot.kind, Kind::Ternary { .. }));
+        let layer = config.hidden * (2 * 128 + 2 * 64 + 3 * 128);
+        assert_eq!((ternary.count(), config.ternary_weights()), (14, 2 * layer), "{}", arch.name);
+    }
+}
