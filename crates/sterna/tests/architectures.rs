@@ -70,7 +70,7 @@ fn tensors_have_one_name_in_each_format() {
 /// Canonical names become GGUF's and come back, and everything that reports on a checkpoint knows the architecture.
 #[test]
 fn every_architecture_is_written_read_and_loaded() {
-    let (cpu, folder) = (Cpu::with(&sets::PORTABLE, 1), tempfile::tempdir().expect("a folder"));
+    let (cpu, folder) = (Cpu::with(sets::portable(), 1), tempfile::tempdir().expect("a folder"));
     for arch in ALL.iter().map(|entry| entry.arch) {
         let source = Checkpoint::synthetic(config(arch), DenseType::F16, 1).expect("possible");
         let out = folder.path().join(format!("{}.gguf", arch.name));

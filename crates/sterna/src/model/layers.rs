@@ -167,7 +167,7 @@ mod tests {
     /// Two projections with different norms give what each of them gives of its own normed input.
     #[test]
     fn every_projection_may_have_a_norm() {
-        let cpu = Cpu::with(&sets::PORTABLE, 1);
+        let cpu = Cpu::with(sets::portable(), 1);
         let layer = decoder::Layer { config: &CONFIG, number: 0 };
         let norms = [layer.attention_norm(), layer.ffn_norm()];
         let mut checkpoint = Checkpoint::synthetic(CONFIG, DenseType::F32, 3).expect("possible");
