@@ -72,18 +72,22 @@ impl Cpu {
 
     /// `gate = relu(gate)² · up`
     pub fn relu2_mul(&self, gate: &mut Rows, up: &Rows) {
+        assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
         self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.relu2_mul(gate, up.row(i)));
     }
 
     /// `gate = silu(gate) · up`
     pub fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
+        assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
         self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.silu_mul(gate, up.row(i)));
     }
 
     /// Rotates every head of every row (pairs i, i + dim/2); `cos` and `sin` have `head_dim / 2` values a row.
     pub fn rotate(&self, x: &mut Rows, cos: &Rows, sin: &Rows) {
+        assert!(cos.len() == x.len() && sin.len() == x.len() && sin.dim() == cos.dim(), "angles for every row");
+        assert!(x.dim().is_multiple_of((2 * cos.dim()).max(1)), "rows are whole heads of {} values", 2 * cos.dim());
         let dim = x.dim();
         self.pool.pieces(x.data_mut(), dim, |i, row| {
             for head in row.chunks_exact_mut(2 * cos.dim()) {

@@ -46,7 +46,7 @@ enum Owner {
 
 // SAFETY: `base` points into memory that `_owner` keeps; each `Lines` reads and writes its own range of it only.
 unsafe impl Send for Block {}
-// SAFETY: as above.
+// SAFETY: a shared `Block` gives no access to its memory; `Lines` does, each to a range that no other one has.
 unsafe impl Sync for Block {}
 
 /// Lines of a shared block.
@@ -95,7 +95,8 @@ impl Lines {
 
     /// The same, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; `&mut self` makes it the only reference, and any bytes make a `Line`.
+        // SAFETY: `Line` is 64 plain bytes without padding, so the bytes are all initialised, and any bytes make one;
+        // `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * LINE) }
     }
 }
@@ -120,7 +121,8 @@ impl Deref for Lines {
 
 impl DerefMut for Lines {
     fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: as above; `&mut self` makes it the only reference.
+        // SAFETY: first .. first + len lies inside the block, is initialised, and belongs to this value alone (`zeroed` hands
+        // out every line of a block once); `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.block.base.add(self.first), self.len) }
     }
 }

@@ -89,32 +89,6 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-/// Asks for the cache line `ahead` bytes behind the start of `bytes`, which may lie beyond their end.
-#[inline(always)]
-pub(crate) fn prefetch(bytes: &[u8], ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: part of every x86-64; a prefetch may point anywhere.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, ahead);
-}
-
-/// The same as far as the second-level cache: more such requests can be under way at a time, for data that lies scattered.
-#[inline(always)]
-pub(crate) fn prefetch_scattered(bytes: &[u8], ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: part of every x86-64; a prefetch may point anywhere.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(ahead).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, ahead);
-}
-
 /// Memory that can still be used without swapping, in bytes, cgroup limits respected; `None` where it cannot be read.
 pub fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();

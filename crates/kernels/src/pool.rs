@@ -53,7 +53,8 @@ struct Shared {
 // SAFETY: `job` is written only by the caller while the state is closed, and read only by workers that joined an
 // open state; the closure it points to is `Sync` and outlives the job because `run` waits for every joined worker.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; the pointer is never used outside an open job.
+// SAFETY: `job` points to a closure of the caller that is `Sync`; it is read only inside an open job, which `run` does
+// not outlive.
 unsafe impl Send for Shared {}
 
 /// Threads that run the chunks of one job at a time.

@@ -31,7 +31,7 @@ impl Cut {
 /// Makes the struct of a list of kernels, and its methods.
 macro_rules! table {
     ($(
-        $name:ident = $module:ident::$($op:ident)::+ $(<$v:ident>)?
+        $name:ident = $($op:ident)::+ $(<$v:ident>)?
             ($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $(, requires $check:expr)?;
     )*) => {
         /// The kernels of one instruction set. All sets give the same bytes for the same inputs.
@@ -83,11 +83,11 @@ macro_rules! compiled {
         }
     };
     (@each $features:tt $(
-        $name:ident = $module:ident::$($op:ident)::+ $(<$v:ident>)?
+        $name:ident = $($op:ident)::+ $(<$v:ident>)?
             ($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $(, requires $check:expr)?;
     )*) => {
         $(crate::set::compiled! {
-            @one $features $name ($($arg: $type),*) $(-> $ret)? { $module::$($op)::+ $(::<$v>)? ($($arg),*) }
+            @one $features $name ($($arg: $type),*) $(-> $ret)? = $($op)::+; $($v)?
         })*
         pub(crate) const TABLE: KernelSet = KernelSet {
             name: "",
@@ -100,10 +100,19 @@ macro_rules! compiled {
             $($name,)*
         };
     };
-    (@one [$(#[$feature:meta])*] $name:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)? { $call:expr }) => {
+    (@one [$(#[$feature:meta])*] $name:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)? = $op:path;) => {
         $(#[$feature])*
         fn $name($($arg: $type),*) $(-> $ret)? {
-            $call
+            $op($($arg),*)
+        }
+    };
+    (@one [$(#[$feature:meta])*] $name:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)? = $op:path; $v:ident) => {
+        $(#[$feature])*
+        fn $name($($arg: $type),*) $(-> $ret)? {
+            // SAFETY: the features of this function are those that the vector type needs (they stand side by side where
+            // `compiled!` is used), so the function runs only where the CPU has its instructions.
+            let zeros = unsafe { <$v as op::vector::Vector>::zeros() };
+            $op(zeros, $($arg),*)
         }
     };
 }
@@ -117,14 +126,15 @@ macro_rules! kernels {
                 requires op::ternary::fits(codes, groups, x, sums);
             ternary_dot_f32 = op::ternary::dot_f32(
                 codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]
-            );
+            ), requires op::ternary::fits_f32(codes, groups, x, depth, out);
             coded_dot = op::codes::dot(
                 bits: op::codes::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]
             ), requires op::codes::fits(bits, codes, depth, x, sums);
-            fit = op::codes::fit<V>(bits: op::codes::Bits, w: &[f32], codes: &mut [u8]) -> op::codes::Fit;
+            fit = op::codes::fit<V>(bits: op::codes::Bits, w: &[f32], codes: &mut [u8]) -> op::codes::Fit,
+                requires codes.len() == w.len().next_multiple_of(op::codes::STEP);
             rows_dot = op::sparse::rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]),
                 requires x.len() == 4 * stride && sums.len() == picked.len();
-            columns_dot = op::sparse::columns_dot(
+            columns_dot = op::sparse::columns_dot<V>(
                 columns: &[u8], stride: usize, these: &op::sparse::Columns<'_>, sums: &mut [i32]
             ), requires these.fits(stride, sums);
             rows_to_tile = op::sparse::rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]),
@@ -132,49 +142,72 @@ macro_rules! kernels {
             columns_to_tiles = op::sparse::columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]),
                 requires op::sparse::columns_fit(columns, stride, tiles);
 
-            quantize = op::quantize::quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32);
-            rms_norm = op::norm::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
-            rotate = op::elementwise::rotate(head: &mut [f32], cos: &[f32], sin: &[f32]);
-            add = op::elementwise::add(x: &mut [f32], y: &[f32]);
-            to_f16 = op::elementwise::to_f16(x: &[f32], out: &mut [u16]);
-            relu2_mul = op::activation::relu2_mul(gate: &mut [f32], up: &[f32]);
-            silu_mul = op::activation::silu_mul(gate: &mut [f32], up: &[f32]);
-            add_columns = op::low_rank::add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]);
+            prefetch = op::memory::prefetch<V>(bytes: &[u8]);
+            read = op::memory::read<V>(bytes: &[u8], streams: usize, ahead: usize) -> u64;
+
+            quantize = op::quantize::quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32),
+                requires codes.len() == x.len();
+            rms_norm = op::norm::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
+                requires weight.len() == x.len() && out.len() == x.len();
+            rotate = op::elementwise::rotate(head: &mut [f32], cos: &[f32], sin: &[f32]),
+                requires sin.len() == cos.len() && head.len() == 2 * cos.len();
+            add = op::elementwise::add(x: &mut [f32], y: &[f32]),
+                requires y.len() == x.len();
+            to_f16 = op::elementwise::to_f16(x: &[f32], out: &mut [u16]),
+                requires out.len() == x.len();
+            relu2_mul = op::activation::relu2_mul(gate: &mut [f32], up: &[f32]),
+                requires up.len() == gate.len();
+            silu_mul = op::activation::silu_mul(gate: &mut [f32], up: &[f32]),
+                requires up.len() == gate.len();
+            add_columns = op::low_rank::add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]),
+                requires t.is_empty() || (t.len() - 1) * stride + out.len() <= columns.len();
             dense_dot = op::dense::dot<V>(
                 kind: op::dense::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
-            );
-            dense_row = op::dense::decode(kind: op::dense::DenseType, row: &[u8], out: &mut [f32]);
+            ), requires op::dense::fits(kind, rows, cols, x, out);
+            dense_row = op::dense::decode(kind: op::dense::DenseType, row: &[u8], out: &mut [f32]),
+                requires kind.row_bytes(out.len()) == Some(row.len());
 
             attend_halves = op::attention::halves::attend<V>(
                 segment: &op::attention::Segment<'_>, q: &[f32], out: &mut [f32]
-            );
-            merge_segments = op::attention::merge(state: &mut [f32], partial: &[f32]);
-            int8_dot = op::attention::int8::dot(dots: &op::attention::int8::Dots<'_>, acc: &mut [i32]),
+            ), requires segment.fits(q, out);
+            merge_segments = op::attention::merge(state: &mut [f32], partial: &[f32]),
+                requires partial.len() == state.len() && state.len() >= op::vector::LANES;
+            int8_dot = op::attention::int8::dot<V>(dots: &op::attention::int8::Dots<'_>, acc: &mut [i32]),
                 requires dots.fits(acc);
             int8_weights = op::attention::int8::weights(
                 terms: &op::attention::int8::Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]
-            ) -> op::attention::int8::Scale;
+            ) -> op::attention::int8::Scale, requires terms.fit(dots, codes, out);
             int8_values = op::attention::int8::values(
                 dots: &[i32], scale: op::attention::int8::Scale, out: &mut [f32]
-            );
+            ), requires dots.len() == 2 * out.len();
 
             rms_norm_backward = op::norm::rms_norm_backward(
                 x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]
-            );
-            relu2_mul_backward = op::activation::relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]);
+            ), requires [weight, dy, &*dx, &*dweight].iter().all(|row| row.len() == x.len());
+            relu2_mul_backward = op::activation::relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]),
+                requires up.len() == gate.len() && dy.len() == gate.len();
             cross_entropy = op::loss::cross_entropy(
                 logits: &mut [f32], target: usize, terms: op::loss::LossTerms
-            ) -> (f32, f32);
-            softmax = op::softmax::softmax(scores: &mut [f32], seen: usize);
-            softmax_backward = op::softmax::softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32);
-            dot = op::softmax::dot(a: &[f32], b: &[f32]) -> f32;
-            bf16_row = op::bf16::row(x: &[f32], out: &mut [u32]);
-            bf16_pairs = op::bf16::pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]);
-            bf16_integers = op::bf16::integers(rows: [&[i8]; 2], out: &mut [u32]);
-            bf16_turn = op::bf16::turn(rows: &[u32], step: usize, out: &mut [u32]);
+            ) -> (f32, f32),
+                requires target < logits.len();
+            softmax = op::softmax::softmax(scores: &mut [f32], seen: usize),
+                requires seen <= scores.len() && scores.len().is_multiple_of(op::vector::LANES);
+            softmax_backward = op::softmax::softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32),
+                requires d.len() == weights.len();
+            dot = op::softmax::dot(a: &[f32], b: &[f32]) -> f32,
+                requires b.len() == a.len();
+            bf16_row = op::bf16::row(x: &[f32], out: &mut [u32]),
+                requires out.len() >= x.len().div_ceil(2);
+            bf16_pairs = op::bf16::pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]),
+                requires rows[0].len() == out.len() && [0, out.len()].contains(&rows[1].len());
+            bf16_integers = op::bf16::integers(rows: [&[i8]; 2], out: &mut [u32]),
+                requires rows[0].len() == out.len() && [0, out.len()].contains(&rows[1].len());
+            bf16_turn = op::bf16::turn(rows: &[u32], step: usize, out: &mut [u32]),
+                requires op::bf16::turn_fits(rows, step, out);
             bf16_dot = op::bf16::dot<V>(operands: &op::bf16::Operands<'_>, sums: &mut [f32]),
                 requires operands.fit(sums.len());
-            bf16_finish = op::bf16::finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]);
+            bf16_finish = op::bf16::finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]),
+                requires out.len() <= sums.len();
         }
     };
 }
@@ -186,6 +219,30 @@ kernels! { table! }
 ///
 /// There is no way to make one but [`available`](crate::sets::available), [`by_name`](crate::sets::by_name) and
 /// [`portable`](crate::sets::portable).
+///
+/// ```
+/// use sterna_kernels::{Cpu, sets};
+///
+/// let best = sets::available().next().expect("every CPU has the portable set");
+/// assert_eq!(Cpu::with(best, 1).isa().name(), best.name());
+/// ```
+///
+/// Safe code cannot run a set that the CPU may lack. It can neither name a table nor make an `Isa` of one:
+///
+/// ```compile_fail,E0603
+/// use sterna_kernels::set::KernelSet;
+/// ```
+///
+/// ```compile_fail,E0423
+/// let isa = sterna_kernels::Isa(unimplemented!());
+/// ```
+///
+/// Nor can it exchange the set of a `Cpu`:
+///
+/// ```compile_fail,E0616
+/// let mut cpu = sterna_kernels::Cpu::with(sterna_kernels::sets::portable(), 1);
+/// cpu.isa = unimplemented!();
+/// ```
 #[derive(Clone, Copy)]
 pub struct Isa(&'static KernelSet);
 

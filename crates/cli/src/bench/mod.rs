@@ -14,7 +14,7 @@ use serde_json::json;
 use sterna::Error;
 use sterna::checkpoint::{Arch, Checkpoint};
 use sterna::engine::{Engine, Options, Request};
-use sterna::kernels::{Cpu, DenseType, bandwidth, memory, pool};
+use sterna::kernels::{Cpu, DenseType, Isa, bandwidth, memory, pool};
 use sterna::model::kv::PAGE;
 use sterna::model::{self, HeadMode, KvCache, KvType, Model, Settings};
 
@@ -197,7 +197,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     };
     let progress = output::spinner("loading");
     let cpu = Cpu::new(0)?;
-    let isa = cpu.isa().name();
+    let isa = cpu.isa();
     let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, settings)?.into();
     drop((checkpoint, cpu));
     let (mut results, mut streams) = (Vec::new(), Vec::new());
@@ -214,13 +214,13 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let (weights, config, density) = (model.weights(), model.config().clone(), density::report(&*model));
     let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
     drop(model);
-    let limits: Vec<f64> = counts.iter().map(|&threads| read_memory(threads, &progress)).collect();
+    let limits: Vec<f64> = counts.iter().map(|&threads| read_memory(isa, threads, &progress)).collect();
     progress.finish_and_clear();
     let rows = results.iter().zip(&limits).map(|((figures, bytes), &limit)| figures.row(&work, *bytes, limit));
     let by_threads = counts.iter().zip(&limits).map(|(n, gb)| (n.to_string(), json!(report::round(*gb))));
     let report = json!({
         "shape": name,
-        "isa": isa,
+        "isa": isa.name(),
         "head": args.head.name(),
         "stored_head": stored_head,
         "kv": work.kv.name(),
@@ -242,9 +242,9 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
 }
 
 /// GB/s.
-fn read_memory(threads: usize, progress: &ProgressBar) -> f64 {
+fn read_memory(isa: Isa, threads: usize, progress: &ProgressBar) -> f64 {
     progress.set_message(format!("reading memory on {threads} threads"));
-    bandwidth::read(&pool::Pool::new(threads), 1 << 30)
+    bandwidth::read(&Cpu::with(isa, threads), 1 << 30)
 }
 
 /// Prompt tokens of all streams that one pass takes: a multiple of the engine's, so that all soon decode.

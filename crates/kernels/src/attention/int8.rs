@@ -1,8 +1,6 @@
 //! The int8 cache: how a position is stored and how a segment is attended to. `op/attention/int8.rs` has the formulas.
 
 use super::{PAGE, SEGMENT, Segment};
-use crate::lines::LINE;
-use crate::memory::prefetch;
 use crate::op::attention::int8::{Dots, Scale, Terms};
 use crate::op::vector::LANES;
 use crate::set::Isa;
@@ -67,9 +65,7 @@ pub(super) fn attend(isa: Isa, segment: &Segment<'_>, q: &Queries, out: &mut [f3
     let dim = segment.padded_dim;
     let (mut key_scales, mut value_scales) = ([0.0; SEGMENT], [0.0; SEGMENT]);
     for &number in segment.after.iter().take(segment.numbers.len()) {
-        for line in segment.numbered(number)[2 * segment.side..].chunks(LINE) {
-            prefetch(line, 0);
-        }
+        isa.prefetch(&segment.numbered(number)[2 * segment.side..]);
     }
     for page in 0..segment.numbers.len() {
         let (keys, values) = segment.page(page)[2 * segment.side..].split_at(PAGE * 4);

@@ -315,7 +315,8 @@ impl Dwords {
     }
 
     fn get_mut(&mut self) -> &mut [u32] {
-        // SAFETY: as above; any dwords make a `Line`.
+        // SAFETY: a `Line` is 16 plain dwords without padding, there are `len` dwords of them, and any dwords make one;
+        // `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

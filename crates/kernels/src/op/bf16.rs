@@ -72,6 +72,11 @@ fn pair_up<T: Value>([even, odd]: [&[T]; 2], scales: [f32; 2], out: &mut [u32]) 
     }
 }
 
+/// Whether [`turn`] finds at most 32 whole rows, and `out` has a place for each dword.
+pub(crate) fn turn_fits(rows: &[u32], step: usize, out: &[u32]) -> bool {
+    step > 0 && rows.len().is_multiple_of(step) && rows.len() <= PANEL * step && out.len() == step * PANEL
+}
+
 /// 32 rows of dwords, `step` apart, to a panel: `out[pair][row]`. Rows that are not there give anything, zeros beyond a
 /// row's end.
 #[inline(always)]
@@ -110,18 +115,19 @@ impl Operands<'_> {
 
 /// `sums[row][column of the panel]`, in the order that the module writes down.
 #[inline(always)]
-pub(crate) fn dot<V: Vector>(operands: &Operands<'_>, sums: &mut [f32]) {
+pub(crate) fn dot<V: Vector>(zeros: V, operands: &Operands<'_>, sums: &mut [f32]) {
     // Eight vectors of sums, or four and what they are multiplied with, stay in registers.
     let (next, rest) = match V::REGISTERS {
-        32.. => rows::<V, 8, 2>(operands, 0, sums),
-        _ => rows::<V, 4, 1>(operands, 0, sums),
+        32.. => rows::<V, 8, 2>(zeros, operands, 0, sums),
+        _ => rows::<V, 4, 1>(zeros, operands, 0, sums),
     };
-    rows::<V, 1, 2>(operands, next, rest);
+    rows::<V, 1, 2>(zeros, operands, next, rest);
 }
 
 /// As many blocks of `R` rows as there are, beginning with row `first`; returns the row and the sums after them.
 #[inline(always)]
 fn rows<'a, V: Vector, const R: usize, const C: usize>(
+    zeros: V,
     operands: &Operands<'_>,
     first: usize,
     sums: &'a mut [f32],
@@ -132,7 +138,7 @@ fn rows<'a, V: Vector, const R: usize, const C: usize>(
         let left = &operands.left[(first + i * R) * operands.row_step..];
         let sums = &mut whole[i * R * PANEL..][..R * PANEL];
         for column in (0..PANEL).step_by(C * LANES) {
-            block::<V, R, C>(operands, left, column, sums);
+            block::<V, R, C>(zeros, operands, left, column, sums);
         }
     }
     (first + count * R, rest)
@@ -141,21 +147,22 @@ fn rows<'a, V: Vector, const R: usize, const C: usize>(
 /// `R` rows × `C` vectors of columns from `column` on.
 #[inline(always)]
 fn block<V: Vector, const R: usize, const C: usize>(
+    zeros: V,
     operands: &Operands<'_>,
     left: &[u32],
     column: usize,
     sums: &mut [f32],
 ) {
-    let mut acc = [[V::splat(0.0); C]; R];
+    let mut acc = [[zeros; C]; R];
     for pair in 0..operands.pairs {
         let panel = &operands.panel[pair * PANEL + column..][..C * LANES];
-        let mut columns = [(V::splat(0.0), V::splat(0.0)); C];
+        let mut columns = [(zeros, zeros); C];
         for c in 0..C {
-            columns[c] = V::load_pairs(&panel[c * LANES..][..LANES]);
+            columns[c] = zeros.load_pairs(&panel[c * LANES..][..LANES]);
         }
         for r in 0..R {
             let dword = left[r * operands.row_step + pair * operands.pair_step];
-            let (x_even, x_odd) = V::load_pairs(&[dword; LANES]);
+            let (x_even, x_odd) = zeros.load_pairs(&[dword; LANES]);
             for c in 0..C {
                 let (even, odd) = columns[c];
                 acc[r][c] = acc[r][c].add_product(x_odd, odd).add_product(x_even, even);

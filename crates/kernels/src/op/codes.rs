@@ -112,7 +112,7 @@ pub(crate) fn pack_row(bits: Bits, codes: &[u8], lane: usize, tile: &mut [Line])
 /// is less than twice that of v, which 8u instead of 5u covers. The factor 1 + 2⁻⁹ covers the float sums (2¹⁴ + 5
 /// roundings) and the rest.
 #[inline(always)]
-pub(crate) fn fit<V: Vector>(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
+pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
     const UP: f32 = 1.0 + 1.0 / 512.0;
     /// Weights of one pass.
     const STRIP: usize = 256;
@@ -133,7 +133,7 @@ pub(crate) fn fit<V: Vector>(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
     let mut end = largest;
     let (mut v, mut rest) = ([0.0f32; STRIP], [0.0f32; STRIP]);
     if bits == Bits::Four {
-        let mut squares = V::splat(0.0);
+        let mut squares = zeros;
         for w in w.chunks(STRIP) {
             for (y, w) in v.iter_mut().zip(w) {
                 *y = w * (side / largest);
@@ -144,7 +144,7 @@ pub(crate) fn fit<V: Vector>(bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
         end = largest.min(CLIP / side * (fold(squares.lanes()) / w.len() as f32).sqrt() * largest);
     }
     let (scale, inverse) = (end / side, side / end);
-    let [mut of_v, mut of_rest, mut of_fine] = [V::splat(0.0); 3];
+    let [mut of_v, mut of_rest, mut of_fine] = [zeros; 3];
     for (w, codes) in w.chunks(STRIP).zip(codes.chunks_mut(STRIP)) {
         for (((w, code), v), rest) in w.iter().zip(&mut *codes).zip(&mut v).zip(&mut rest) {
             let y = w * inverse;
@@ -190,7 +190,7 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
 fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
     x[len..].fill(0.0);
     for x in x[..len.next_multiple_of(LANES)].chunks_exact(LANES) {
-        sum = sum.add_product(V::load(x), V::load(x));
+        sum = sum.add_product(sum.load(x), sum.load(x));
     }
     sum
 }

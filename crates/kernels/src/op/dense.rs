@@ -4,7 +4,6 @@
 
 use super::math::f16_to_f32;
 use super::vector::{LANES, Vector, fold, lanes};
-use crate::memory::prefetch;
 
 /// How the weights of a row are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +57,31 @@ impl DenseType {
     }
 }
 
+/// Whether the slices of [`dot`] are whole rows, and `out` has a place for each product.
+pub(crate) fn fits(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &[f32]) -> bool {
+    kind.row_bytes(cols).is_some_and(|bytes| {
+        bytes > 0
+            && rows.len().is_multiple_of(bytes)
+            && x.len().is_multiple_of(cols)
+            && out.len() == x.len() / cols * (rows.len() / bytes)
+    })
+}
+
 /// Dot products of stored rows with `f32` rows: `out[t][r]`, `rows.len() / row_bytes` rows, `x.len() / cols` tokens.
 #[inline(always)]
-pub(crate) fn dot<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+pub(crate) fn dot<V: Vector>(zeros: V, kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     match kind {
-        DenseType::F32 => dot_plain::<F32, V>(rows, cols, x, out),
-        DenseType::F16 => dot_plain::<F16, V>(rows, cols, x, out),
-        DenseType::Bf16 => dot_plain::<Bf16, V>(rows, cols, x, out),
-        _ => dot_blocks::<V>(kind, rows, cols, x, out),
+        DenseType::F32 => dot_plain::<F32, V>(zeros, rows, cols, x, out),
+        DenseType::F16 => dot_plain::<F16, V>(zeros, rows, cols, x, out),
+        DenseType::Bf16 => dot_plain::<Bf16, V>(zeros, rows, cols, x, out),
+        _ => dot_blocks::<V>(zeros, kind, rows, cols, x, out),
     }
 }
 
 /// A plain number format: how 16 neighbours become lanes.
 trait Plain {
     const BYTES: usize;
-    fn load<V: Vector>(bytes: &[u8]) -> V;
+    fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V;
 }
 
 struct F32;
@@ -82,30 +91,30 @@ struct Bf16;
 impl Plain for F32 {
     const BYTES: usize = 4;
     #[inline(always)]
-    fn load<V: Vector>(bytes: &[u8]) -> V {
-        V::load_f32(bytes)
+    fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
+        zeros.load_f32(bytes)
     }
 }
 
 impl Plain for F16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn load<V: Vector>(bytes: &[u8]) -> V {
-        V::load_f16(bytes)
+    fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
+        zeros.load_f16(bytes)
     }
 }
 
 impl Plain for Bf16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn load<V: Vector>(bytes: &[u8]) -> V {
-        V::load_bf16(bytes)
+    fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
+        zeros.load_bf16(bytes)
     }
 }
 
 /// Four rows at a time, for one token or for four: independent chains hide the latency of the adds.
 #[inline(always)]
-fn dot_plain<T: Plain, V: Vector>(rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+fn dot_plain<T: Plain, V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     let row_bytes = cols * T::BYTES;
     let (count, m) = (rows.len() / row_bytes, x.len() / cols);
     let mut t = 0;
@@ -117,10 +126,10 @@ fn dot_plain<T: Plain, V: Vector>(rows: &[u8], cols: usize, x: &[f32], out: &mut
             let (rows, x) = (&rows[r * row_bytes..], &x[t * cols..]);
             let out = &mut out[t * count + r..];
             match (step, tokens) {
-                (4, 4) => block::<T, V, 4, 4>(rows, cols, x, count, out),
-                (4, _) => block::<T, V, 4, 1>(rows, cols, x, count, out),
-                (_, 4) => block::<T, V, 1, 4>(rows, cols, x, count, out),
-                _ => block::<T, V, 1, 1>(rows, cols, x, count, out),
+                (4, 4) => block::<T, V, 4, 4>(zeros, rows, cols, x, count, out),
+                (4, _) => block::<T, V, 4, 1>(zeros, rows, cols, x, count, out),
+                (_, 4) => block::<T, V, 1, 4>(zeros, rows, cols, x, count, out),
+                _ => block::<T, V, 1, 1>(zeros, rows, cols, x, count, out),
             }
             r += step;
         }
@@ -142,6 +151,7 @@ fn add_products<V: Vector, const R: usize, const M: usize>(acc: &mut [[V; M]; R]
 /// `R` rows × `M` tokens; `out[t · stride + r]`.
 #[inline(always)]
 fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
+    zeros: V,
     rows: &[u8],
     cols: usize,
     x: &[f32],
@@ -150,32 +160,32 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
 ) {
     let row_bytes = cols * T::BYTES;
     let whole = cols / LANES * LANES;
-    let mut acc = [[V::splat(0.0); M]; R];
+    let mut acc = [[zeros; M]; R];
     let mut k = 0;
     while k < whole {
-        let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
+        let (mut w, mut v) = ([zeros; R], [zeros; M]);
         for r in 0..R {
             let stored = &rows[r * row_bytes + k * T::BYTES..];
             // The same place in the next group of rows: each row is a stream too short for the hardware to learn.
-            prefetch(stored, R * row_bytes);
-            w[r] = T::load(stored);
+            zeros.prefetch(stored, R * row_bytes);
+            w[r] = T::load(zeros, stored);
         }
         for t in 0..M {
-            v[t] = V::load(&x[t * cols + k..]);
+            v[t] = zeros.load(&x[t * cols + k..]);
         }
         add_products(&mut acc, &w, &v);
         k += LANES;
     }
     if whole < cols {
-        let (mut w, mut v) = ([V::splat(0.0); R], [V::splat(0.0); M]);
+        let (mut w, mut v) = ([zeros; R], [zeros; M]);
         for r in 0..R {
             let mut tail = [0; 4 * LANES];
             tail[..(cols - whole) * T::BYTES]
                 .copy_from_slice(&rows[r * row_bytes + whole * T::BYTES..(r + 1) * row_bytes]);
-            w[r] = T::load(&tail);
+            w[r] = T::load(zeros, &tail);
         }
         for t in 0..M {
-            v[t] = V::load(&lanes(&x[t * cols + whole..(t + 1) * cols]));
+            v[t] = zeros.load(&lanes(&x[t * cols + whole..(t + 1) * cols]));
         }
         add_products(&mut acc, &w, &v);
     }
@@ -188,7 +198,7 @@ fn block<T: Plain, V: Vector, const R: usize, const M: usize>(
 
 /// Block formats: rows are decoded to `f32`, then multiplied with every token in the same order.
 #[inline(always)]
-fn dot_blocks<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+fn dot_blocks<V: Vector>(zeros: V, kind: DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
     /// Rows decoded at a time: independent chains of adds, and they stay in the first-level cache.
     const R: usize = 2;
     let Some(row_bytes) = kind.row_bytes(cols) else { return };
@@ -199,14 +209,14 @@ fn dot_blocks<V: Vector>(kind: DenseType, rows: &[u8], cols: usize, x: &[f32], o
             decode(kind, row, decoded);
         }
         for (t, x) in x.chunks_exact(cols).enumerate() {
-            let mut acc = [[V::splat(0.0); 1]; R];
+            let mut acc = [[zeros; 1]; R];
             // Blocks are 32 or 256 weights, so there is no tail.
             for k in (0..cols).step_by(LANES) {
-                let mut w = [V::splat(0.0); R];
+                let mut w = [zeros; R];
                 for r in 0..R {
-                    w[r] = V::load(&decoded[r * cols + k..]);
+                    w[r] = zeros.load(&decoded[r * cols + k..]);
                 }
-                add_products(&mut acc, &w, &[V::load(&x[k..])]);
+                add_products(&mut acc, &w, &[zeros.load(&x[k..])]);
             }
             for r in 0..R.min(count - i * R) {
                 out[t * count + i * R + r] = fold(acc[r][0].lanes());

@@ -22,6 +22,7 @@ pub(crate) mod elementwise;
 pub(crate) mod loss;
 pub(crate) mod low_rank;
 pub mod math;
+pub(crate) mod memory;
 pub(crate) mod norm;
 pub(crate) mod quantize;
 pub(crate) mod softmax;

@@ -21,6 +21,7 @@
 //! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
 
 use super::ternary::TILE;
+use super::vector::Vector;
 use crate::lines::LINE;
 
 /// Columns of a line of a row.
@@ -40,7 +41,6 @@ pub(crate) struct Columns<'a> {
     /// The activation of each.
     pub codes: &'a [i8],
     /// To be prefetched.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
     pub next: &'a [u32],
 }
 
@@ -87,7 +87,11 @@ pub(crate) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sum
 }
 
 /// Adds Σ code · x over the given columns to the sum of each output. Columns are `stride` bytes long.
-pub(crate) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+#[inline(always)]
+pub(crate) fn columns_dot<V: Vector>(zeros: V, columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
+    for &column in these.next {
+        zeros.prefetch_scattered(columns, column as usize * stride);
+    }
     for (&column, &x) in these.picked.iter().zip(these.codes) {
         let column = &columns[column as usize * stride..][..stride];
         for (output, sum) in sums.iter_mut().enumerate() {

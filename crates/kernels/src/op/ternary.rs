@@ -79,6 +79,16 @@ pub(crate) fn dot(codes: &[u8], groups: usize, x: &[i8], sums: &mut [i32]) {
     }
 }
 
+/// Whether the slices of [`dot_f32`] fit each other.
+pub(crate) fn fits_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &[f32]) -> bool {
+    let tile = groups * LINE;
+    tile > 0
+        && codes.len().is_multiple_of(tile)
+        && (1..=groups * 16).contains(&depth)
+        && x.len().is_multiple_of(depth)
+        && out.len() == x.len() / depth * (codes.len() / tile * TILE)
+}
+
 /// Dot products of trits with `f32` rows, tile by tile: lane = row, and each row adds its products in the order of k.
 #[inline(always)]
 pub(crate) fn dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]) {

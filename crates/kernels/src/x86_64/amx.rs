@@ -12,10 +12,10 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
+use super::prefetch::prefetch;
 use super::tiles::Configured;
 use super::{amx_bf16, avx512};
 use crate::lines::LINE;
-use crate::memory::prefetch;
 use crate::op::ternary::{Order, TILE};
 use crate::set::{Cut, KernelSet};
 
@@ -114,7 +114,8 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     if tokens <= FEW && x.len() == tokens * groups * 16 {
         avx512::ternary_dot(codes, groups, x, acc);
     } else {
-        product::<Registers>(codes, groups, x, acc);
+        // SAFETY: this is a kernel of the set, and runs only where `supported` found the registers and their permission.
+        unsafe { product::<Registers>(codes, groups, x, acc) };
     }
 }
 
@@ -132,18 +133,25 @@ struct Sums([[i32; 2 * TILE]; 2 * TOKENS]);
 /// Tile registers, configured.
 trait Tiles {
     /// Gets them ready for `tokens` ≤ 16 in each tile.
-    fn configure(tokens: usize) -> Self;
+    ///
+    /// # Safety
+    /// The CPU has what the implementation stands for, and the operating system has permitted it.
+    unsafe fn configure(tokens: usize) -> Self;
     /// `sums = a · panel` for N ≤ 2 tiles of tokens; `a[i]` holds as many tiles as the panel is deep.
     fn multiply<const N: usize>(&self, a: [&[i8]; N], panel: &[[Bytes; 2]], sums: &mut Sums);
 }
 
 /// The blocking: what `ternary_dot` does with tokens in `Order::Tiles`.
+///
+/// # Safety
+/// That of [`Tiles::configure`].
 #[inline(always)]
-fn product<T: Tiles>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+unsafe fn product<T: Tiles>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let width = codes.len() / (groups * LINE) * TILE;
     let (tokens, depth) = (acc.len() / width, groups.div_ceil(LINES));
     assert!(x.len() == tokens.div_ceil(TOKENS) * depth * BYTES);
-    let tiles = T::configure(TOKENS.min(tokens));
+    // SAFETY: the caller vouches for the tiles.
+    let tiles = unsafe { T::configure(TOKENS.min(tokens)) };
     // What the last lines and an odd tile leave unwritten is multiplied with zeros or not copied.
     let (mut panel, mut sums) = (Panel([[[0; BYTES]; 2]; DEPTH]), Sums([[0; 2 * TILE]; 2 * TOKENS]));
     for column in (0..width).step_by(2 * TILE) {
@@ -198,8 +206,9 @@ struct Registers {
 
 impl Tiles for Registers {
     #[inline(always)]
-    fn configure(tokens: usize) -> Self {
-        Self { _tiles: Configured::new([tokens, tokens, tokens, tokens, tokens, tokens, 16, 16]) }
+    unsafe fn configure(tokens: usize) -> Self {
+        // SAFETY: the caller vouches for the registers.
+        Self { _tiles: unsafe { Configured::new([tokens, tokens, tokens, tokens, tokens, tokens, 16, 16]) } }
     }
 
     #[inline(always)]
@@ -234,7 +243,8 @@ impl Tiles for Registers {
                 );
             }
         } else {
-            // SAFETY: as above, with two tiles of tokens, and all 32 rows of the sums.
+            // SAFETY: configured (`self`); reads 1024 bytes of each of the two `a` and 2048 of the panel in each of its
+            // steps, and prefetches beyond; writes at most 32 rows of 128 bytes of the sums.
             unsafe {
                 asm!(
                     "tilezero tmm0",
@@ -285,7 +295,7 @@ mod tests {
     struct Model;
 
     impl Tiles for Model {
-        fn configure(_: usize) -> Self {
+        unsafe fn configure(_: usize) -> Self {
             Self
         }
 
@@ -319,7 +329,8 @@ mod tests {
                 crate::op::ternary::dot(&codes, groups, &rows, &mut expected);
                 let mut got = vec![-1; expected.len()];
                 let x = Arranged::tiles(&Pool::new(1), &rows, groups * 16);
-                product::<Model>(&codes, groups, x.tokens(0..tokens, groups * 16), &mut got);
+                // SAFETY: the model is plain Rust.
+                unsafe { product::<Model>(&codes, groups, x.tokens(0..tokens, groups * 16), &mut got) };
                 assert!(got == expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
             }
         }

@@ -32,7 +32,9 @@ pub(super) fn available() -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
     if available() && operands.pair_step == 1 {
-        product::<Registers>(operands, sums);
+        // SAFETY: this is a kernel of the set `amx`, and runs only where `supported` found the registers and their
+        // permission; `available` found the instruction.
+        unsafe { product::<Registers>(operands, sums) };
     } else {
         // SAFETY: the features of this function are those of the set.
         unsafe { (avx512::SET.bf16_dot)(operands, sums) }
@@ -42,14 +44,20 @@ pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
 /// Tile registers, configured.
 trait Tiles {
     /// Gets them ready for blocks of so many rows, at most two tiles.
-    fn configure(rows: usize) -> Self;
+    ///
+    /// # Safety
+    /// The CPU has what the implementation stands for, and the operating system has permitted it.
+    unsafe fn configure(rows: usize) -> Self;
     /// Adds to `sums[row][column]` the products of rows, `step` dwords apart, with whole tiles of pairs.
     fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]);
 }
 
 /// The blocking: part of the panel after part, and all rows with each.
+///
+/// # Safety
+/// That of [`Tiles::configure`].
 #[inline(always)]
-fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
+unsafe fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
     const BLOCK: usize = 2 * ROWS;
     let depth = operands.pairs.next_multiple_of(PAIRS);
     sums.fill(0.0);
@@ -59,7 +67,8 @@ fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
         if sums.is_empty() {
             continue;
         }
-        let tiles = T::configure(BLOCK.min(sums.len() / PANEL));
+        // SAFETY: the caller vouches for the tiles.
+        let tiles = unsafe { T::configure(BLOCK.min(sums.len() / PANEL)) };
         for pair in (0..depth).step_by(DEPTH * PAIRS) {
             let pairs = (DEPTH * PAIRS).min(depth - pair);
             let panel = &operands.panel[pair * PANEL..][..pairs * PANEL];
@@ -79,9 +88,11 @@ struct Registers {
 
 impl Tiles for Registers {
     #[inline(always)]
-    fn configure(rows: usize) -> Self {
+    unsafe fn configure(rows: usize) -> Self {
         let [first, second] = [rows.min(ROWS), if rows > ROWS { rows - ROWS } else { ROWS }];
-        Self { rows, _tiles: Configured::new([first, first, second, second, first, second, PAIRS, PAIRS]) }
+        let rows_of_tiles = [first, first, second, second, first, second, PAIRS, PAIRS];
+        // SAFETY: the caller vouches for the registers.
+        Self { rows, _tiles: unsafe { Configured::new(rows_of_tiles) } }
     }
 
     #[inline(always)]
@@ -115,7 +126,9 @@ impl Tiles for Registers {
                 );
             }
         } else {
-            // SAFETY: as above; the second tiles hold the rows and sums from 16 on.
+            // SAFETY: configured for `rows` rows (`self`), 16 in the first tiles and the rest in the second ones, which hold
+            // the rows and sums from 16 on; each step reads 64 bytes of each row and 2048 of the panel; the slices hold
+            // as much, as asserted.
             unsafe {
                 asm!(
                     "tileloadd tmm0, [{c} + {line} * 1]",
@@ -161,7 +174,7 @@ mod tests {
     }
 
     impl Tiles for Model {
-        fn configure(rows: usize) -> Self {
+        unsafe fn configure(rows: usize) -> Self {
             Self { rows }
         }
 
@@ -201,8 +214,9 @@ mod tests {
                 let panel: Vec<u32> = (0..step * PANEL).map(|_| random()).collect();
                 let operands = Operands { left: &left, row_step: step, pair_step: 1, panel: &panel, pairs };
                 let (mut expected, mut got) = (vec![0.0; rows * PANEL], vec![-1.0; rows * PANEL]);
-                crate::op::bf16::dot::<crate::op::vector::Lanes>(&operands, &mut expected);
-                product::<Model>(&operands, &mut got);
+                crate::op::bf16::dot([0.0; 16], &operands, &mut expected);
+                // SAFETY: the model is plain Rust.
+                unsafe { product::<Model>(&operands, &mut got) };
                 assert!(got == expected, "{rows} rows, {pairs} pairs");
             }
         }

@@ -3,9 +3,9 @@
 
 use std::arch::x86_64::*;
 
+use super::prefetch::prefetch_scattered;
 use super::singles::{self, Later};
 use crate::lines::LINE;
-use crate::memory::prefetch_scattered;
 use crate::op::sparse::Columns;
 
 /// Rows side by side, and how many rows ahead of the loads they are prefetched.

@@ -2,13 +2,13 @@
 
 use std::arch::x86_64::*;
 
+use super::avx512_vector::F32x16;
+use super::prefetch::{prefetch, prefetch_scattered};
 use super::{STREAMS, avx512_bf16, avx512_sparse};
 use crate::lines::LINE;
-use crate::memory::{prefetch, prefetch_scattered};
 use crate::op::attention::int8::Dots;
 use crate::op::codes::{BLOCK, Bits, LOW_BITS};
 use crate::op::ternary::{Order, TILE};
-use crate::op::vector::{Lanes, Vector};
 use crate::set::{KernelSet, compiled};
 
 compiled! { F32x16, #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")] }
@@ -353,92 +353,6 @@ fn store(sum: __m512i, acc: &mut [i32]) {
     assert!(acc.len() == TILE);
     // SAFETY: `acc` has room for 16 sums.
     unsafe { _mm512_storeu_si512(acc.as_mut_ptr().cast(), sum) }
-}
-
-/// One register.
-#[derive(Clone, Copy)]
-struct F32x16(__m512);
-
-// SAFETY of every block: the methods are inlined only into functions of this file that enable AVX-512, which run only
-// if the CPU has it; the length of what a load reads is asserted before it.
-impl Vector for F32x16 {
-    const REGISTERS: usize = 32;
-
-    #[inline(always)]
-    fn splat(x: f32) -> Self {
-        // SAFETY: see above.
-        Self(unsafe { _mm512_set1_ps(x) })
-    }
-
-    #[inline(always)]
-    fn load(x: &[f32]) -> Self {
-        assert!(x.len() >= 16);
-        // SAFETY: see above.
-        Self(unsafe { _mm512_loadu_ps(x.as_ptr()) })
-    }
-
-    #[inline(always)]
-    fn load_f16(x: &[u8]) -> Self {
-        assert!(x.len() >= 32);
-        // SAFETY: see above.
-        unsafe {
-            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
-            let magnitude = _mm512_slli_epi32::<13>(_mm512_and_si512(halves, _mm512_set1_epi32(0x7fff)));
-            let sign = _mm512_slli_epi32::<16>(_mm512_and_si512(halves, _mm512_set1_epi32(0x8000)));
-            // Times 2¹¹², as in `f16_to_f32`.
-            let scaled = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(f32::from_bits(239 << 23)));
-            Self(_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(scaled), sign)))
-        }
-    }
-
-    #[inline(always)]
-    fn load_half(x: &[u8]) -> Self {
-        assert!(x.len() >= 32);
-        // SAFETY: see above.
-        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())) })
-    }
-
-    #[inline(always)]
-    fn load_bf16(x: &[u8]) -> Self {
-        assert!(x.len() >= 32);
-        // SAFETY: see above.
-        unsafe {
-            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
-            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
-        }
-    }
-
-    #[inline(always)]
-    fn load_pairs(x: &[u32]) -> (Self, Self) {
-        assert!(x.len() >= 16);
-        // SAFETY: see above.
-        unsafe {
-            let pairs = _mm512_loadu_si512(x.as_ptr().cast());
-            let (even, odd) = (_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff)));
-            (Self(_mm512_castsi512_ps(even)), Self(_mm512_castsi512_ps(odd)))
-        }
-    }
-
-    #[inline(always)]
-    fn load_f32(x: &[u8]) -> Self {
-        assert!(x.len() >= 64);
-        // SAFETY: see above.
-        Self(unsafe { _mm512_loadu_ps(x.as_ptr().cast()) })
-    }
-
-    #[inline(always)]
-    fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: see above.
-        Self(unsafe { _mm512_add_ps(self.0, _mm512_mul_ps(a.0, b.0)) })
-    }
-
-    #[inline(always)]
-    fn lanes(self) -> Lanes {
-        let mut out = [0.0; 16];
-        // SAFETY: see above; `out` has 16 places.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), self.0) };
-        out
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::prefetch::prefetch;
 use super::{STREAMS, avx2};
 use crate::lines::LINE;
-use crate::memory::prefetch;
 use crate::op::ternary::{Order, TILE};
 use crate::set::{Cut, KernelSet};
 

@@ -1,7 +1,7 @@
 //! What AVX2 and AVX-512 share when they read single rows and columns.
 
+use super::prefetch::prefetch_scattered;
 use crate::lines::LINE;
-use crate::memory::prefetch_scattered;
 use crate::op::sparse::{Columns, GROUP};
 
 /// The rows at places `first ..` of `picked`; places beyond the end repeat the last row.

@@ -16,8 +16,8 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
+use super::prefetch::prefetch;
 use crate::lines::LINE;
-use crate::memory::prefetch;
 use crate::op::ternary::TILE;
 use crate::set::Cut;
 

@@ -6,9 +6,12 @@ use std::arch::asm;
 pub(super) struct Configured(());
 
 impl Configured {
-    /// Each register gets so many rows, 1 to 16. Only for sets that have tiles.
+    /// Each register gets so many rows, 1 to 16.
+    ///
+    /// # Safety
+    /// The CPU has tile registers, and the operating system has permitted them: the set's `supported` said so.
     #[inline(always)]
-    pub fn new(rows: [usize; 8]) -> Self {
+    pub unsafe fn new(rows: [usize; 8]) -> Self {
         #[repr(C, align(64))]
         struct Config([u8; 64]);
         let mut config = Config([0; 64]);
@@ -18,8 +21,8 @@ impl Configured {
             config.0[16 + 2 * tile] = 64;
             config.0[48 + tile] = rows[tile] as u8;
         }
-        // SAFETY: only a set that is supported gets here, so the registers are there and permitted; the configuration
-        // (palette 1: bytes a row from byte 16, rows from byte 48) is a valid one of 64 bytes.
+        // SAFETY: the caller vouches for the registers; the configuration (palette 1: bytes a row from byte 16, rows from
+        // byte 48) is a valid one of 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
         Self(())
     }
@@ -28,7 +31,8 @@ impl Configured {
 impl Drop for Configured {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the registers are there (see `new`). Released tiles are not saved at a context switch.
+        // SAFETY: `new` has loaded a configuration, so the registers are there. Released tiles are not saved at a context
+        // switch.
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 }

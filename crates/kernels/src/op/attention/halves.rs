@@ -1,7 +1,6 @@
 //! The f16 cache: float dots, one multiplication and one addition a step, in the order of dims and of positions.
 
 use super::{PAGE, SEGMENT, Segment};
-use crate::memory::prefetch_scattered;
 use crate::op::softmax::softmax_terms;
 use crate::op::vector::{LANES, Vector};
 
@@ -13,17 +12,17 @@ pub(crate) const BLOCK: usize = 2 * LANES;
 
 /// One segment for any number of queries; `q` and `out` hold `padded_dim` and `padded_dim + 16` values for each.
 #[inline(always)]
-pub(crate) fn attend<V: Vector>(segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
+pub(crate) fn attend<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
     let (dim, queries) = (segment.padded_dim, segment.seen.len());
     let mut at = 0;
     while at < queries {
         let (q, seen, out) = (&q[at * dim..], &segment.seen[at..], &mut out[at * (dim + LANES)..]);
         // As many queries share a converted key as sums fit the registers.
         at += match queries - at {
-            8.. if V::REGISTERS >= 32 => some::<V, 8, 2, 2>(segment, q, seen, out),
-            4.. if V::REGISTERS >= 32 => some::<V, 4, 2, 4>(segment, q, seen, out),
-            4.. => some::<V, 4, 1, 1>(segment, q, seen, out),
-            _ => some::<V, 1, 2, 4>(segment, q, seen, out),
+            8.. if V::REGISTERS >= 32 => some::<V, 8, 2, 2>(zeros, segment, q, seen, out),
+            4.. if V::REGISTERS >= 32 => some::<V, 4, 2, 4>(zeros, segment, q, seen, out),
+            4.. => some::<V, 4, 1, 1>(zeros, segment, q, seen, out),
+            _ => some::<V, 1, 2, 4>(zeros, segment, q, seen, out),
         };
     }
 }
@@ -31,6 +30,7 @@ pub(crate) fn attend<V: Vector>(segment: &Segment<'_>, q: &[f32], out: &mut [f32
 /// `H` queries; `T` tiles of keys and `B` blocks of 16 dims of values at a time. Returns `H`.
 #[inline(always)]
 fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
+    zeros: V,
     segment: &Segment<'_>,
     q: &[f32],
     seen: &[usize],
@@ -38,7 +38,7 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
 ) -> usize {
     let (dim, len) = (segment.padded_dim, segment.numbers.len() * PAGE);
     let mut scores = [[0.0; SEGMENT]; H];
-    score::<V, H, T>(segment, q, &mut scores);
+    score::<V, H, T>(zeros, segment, q, &mut scores);
     for h in 0..H {
         let (max, sum) = softmax_terms(&mut scores[h][..len], seen[h]);
         out[h * (dim + LANES) + dim] = max;
@@ -47,10 +47,10 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
     let mut at = 0;
     while at < dim {
         if dim - at >= B * LANES {
-            weigh::<V, H, B>(segment, &scores, at, out);
+            weigh::<V, H, B>(zeros, segment, &scores, at, out);
             at += B * LANES;
         } else {
-            weigh::<V, H, 1>(segment, &scores, at, out);
+            weigh::<V, H, 1>(zeros, segment, &scores, at, out);
             at += LANES;
         }
     }
@@ -60,6 +60,7 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
 /// `scores[h][position] = Σ q · key`, `T` tiles of 16 positions at a time.
 #[inline(always)]
 fn score<V: Vector, const H: usize, const T: usize>(
+    zeros: V,
     segment: &Segment<'_>,
     q: &[f32],
     scores: &mut [[f32; SEGMENT]; H],
@@ -72,18 +73,18 @@ fn score<V: Vector, const H: usize, const T: usize>(
     for page in 0..segment.numbers.len() {
         let ahead = segment.keys_ahead(page, AHEAD);
         for (i, tiles) in segment.keys(page).chunks_exact(T * dim * BLOCK).enumerate() {
-            let mut acc = [[V::splat(0.0); T]; H];
+            let mut acc = [[zeros; T]; H];
             for d in 0..dim {
-                let mut keys = [V::splat(0.0); T];
+                let mut keys = [zeros; T];
                 for t in 0..T {
                     let key = &tiles[(t * dim + d) * BLOCK..][..BLOCK];
                     if d % 2 == 0 {
-                        prefetch_scattered(key, ahead);
+                        zeros.prefetch_scattered(key, ahead);
                     }
-                    keys[t] = V::load_half(key);
+                    keys[t] = zeros.load_half(key);
                 }
                 for h in 0..H {
-                    let q = V::splat(heads[h][d]);
+                    let q = zeros.splat(heads[h][d]);
                     for t in 0..T {
                         acc[h][t] = acc[h][t].add_product(q, keys[t]);
                     }
@@ -101,26 +102,27 @@ fn score<V: Vector, const H: usize, const T: usize>(
 /// `out[h][at ..] = Σ weight · value` for `B` blocks of 16.
 #[inline(always)]
 fn weigh<V: Vector, const H: usize, const B: usize>(
+    zeros: V,
     segment: &Segment<'_>,
     weights: &[[f32; SEGMENT]; H],
     at: usize,
     out: &mut [f32],
 ) {
     let dim = segment.padded_dim;
-    let mut acc = [[V::splat(0.0); B]; H];
+    let mut acc = [[zeros; B]; H];
     for page in 0..segment.numbers.len() {
         let ahead = segment.values_ahead(page, AHEAD);
         for (slot, value) in segment.values(page).chunks_exact(2 * dim).enumerate() {
             let value = &value[2 * at..][..B * BLOCK];
-            let mut blocks = [V::splat(0.0); B];
+            let mut blocks = [zeros; B];
             for b in 0..B {
                 if b % 2 == 0 {
-                    prefetch_scattered(&value[b * BLOCK..], ahead);
+                    zeros.prefetch_scattered(&value[b * BLOCK..], ahead);
                 }
-                blocks[b] = V::load_half(&value[b * BLOCK..]);
+                blocks[b] = zeros.load_half(&value[b * BLOCK..]);
             }
             for h in 0..H {
-                let weight = V::splat(weights[h][page * PAGE + slot]);
+                let weight = zeros.splat(weights[h][page * PAGE + slot]);
                 for b in 0..B {
                     acc[h][b] = acc[h][b].add_product(weight, blocks[b]);
                 }

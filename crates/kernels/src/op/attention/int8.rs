@@ -12,9 +12,10 @@
 //! segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256 positions < 2³⁰, however long the context is.
 
 use super::SEGMENT;
+use crate::lines::LINE;
 use crate::op::math::ROUND;
 use crate::op::softmax::softmax_terms;
-use crate::op::vector::LANES;
+use crate::op::vector::{LANES, Vector};
 
 /// The largest weight's code: 14 bits.
 const LARGEST: f32 = 16383.0;
@@ -37,7 +38,6 @@ pub(crate) struct Dots<'a> {
     pub rows: usize,
     pub acc_stride: usize,
     /// How far behind `lines` the bytes lie that are wanted next.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the portable kernels do not prefetch"))]
     pub ahead: usize,
 }
 
@@ -59,12 +59,15 @@ impl Dots<'_> {
 
 /// Exact dots of u8 tiles with int8 rows, added to `acc`.
 #[inline(always)]
-pub(crate) fn dot(dots: &Dots<'_>, acc: &mut [i32]) {
+pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
     for (i, tile) in dots.lines.chunks_exact(dots.depth * LANES).enumerate() {
+        for line in tile.chunks_exact(LINE) {
+            zeros.prefetch_scattered(line, dots.ahead);
+        }
         for row in 0..dots.rows {
             let x = &dots.x[row * dots.x_stride..][..dots.depth];
             let acc = &mut acc[row * dots.acc_stride + i * LANES..][..LANES];
-            for (line, x) in tile.chunks_exact(64).zip(x.chunks_exact(4)) {
+            for (line, x) in tile.chunks_exact(LINE).zip(x.chunks_exact(4)) {
                 for (acc, bytes) in acc.iter_mut().zip(line.chunks_exact(4)) {
                     for b in 0..4 {
                         *acc += i32::from(bytes[b]) * i32::from(x[b]);
@@ -91,6 +94,18 @@ pub(crate) struct Terms<'a> {
     pub query: Scale,
     /// Positions that the query sees.
     pub seen: usize,
+}
+
+impl Terms<'_> {
+    /// Whether the slices of [`weights`] have a place for each position of a segment.
+    pub fn fit(&self, dots: &[i32], codes: &[i8], out: &[f32]) -> bool {
+        let len = dots.len();
+        len <= SEGMENT
+            && len.is_multiple_of(LANES)
+            && self.seen <= len
+            && (self.key_scales.len(), self.value_scales.len()) == (len, len)
+            && (codes.len(), out.len()) == (2 * SEGMENT, 2)
+    }
 }
 
 /// `dots` (one a position) to codes: their high parts, and [`SEGMENT`] behind them their low parts. `out` becomes the

@@ -35,6 +35,16 @@ pub(crate) struct Segment<'a> {
 }
 
 impl Segment<'_> {
+    /// Whether `q` and `out` hold each query, and no query sees more positions than there are.
+    pub fn fits(&self, q: &[f32], out: &[f32]) -> bool {
+        let (queries, positions) = (self.seen.len(), self.numbers.len() * PAGE);
+        q.len() == queries * self.padded_dim
+            && out.len() == queries * (self.padded_dim + LANES)
+            && self.padded_dim.is_multiple_of(LANES)
+            && positions <= SEGMENT
+            && self.seen.iter().all(|seen| *seen <= positions)
+    }
+
     #[inline(always)]
     pub fn page(&self, i: usize) -> &[u8] {
         self.numbered(self.numbers[i])
