@@ -1,4 +1,4 @@
-//! The date, as chat templates ask for it with `strftime_now`.
+//! The current date for the `strftime_now` function of chat templates.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,13 +18,19 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// Now in UTC by a `strftime` format.
+/// Formats the current UTC time with a `strftime` format.
+///
+/// # Errors
+/// Names the first directive that is not supported.
 pub fn now(format: &str) -> Result<String, String> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs());
     at(seconds, format)
 }
 
-/// `seconds` after 1970 by a `strftime` format; an unknown directive is an error.
+/// Formats the time `seconds` after 1970-01-01 00:00 UTC with a `strftime` format.
+///
+/// # Errors
+/// Names the first directive that is not supported.
 pub fn at(seconds: u64, format: &str) -> Result<String, String> {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -79,10 +85,10 @@ pub fn at(seconds: u64, format: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// Year, month from 1, day from 1 and day of the year from 1, of a day after 1970-01-01.
+/// Year, month (from 1), day (from 1) and day of the year (from 1) of the day that is `days` after 1970-01-01.
 fn civil(mut days: u64) -> (u64, usize, u64, u64) {
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    // 146,097 days are 400 years, after which the calendar repeats.
+    // The Gregorian calendar repeats every 400 years (146,097 days).
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     while days >= 365 + u64::from(leap(year)) {

@@ -19,7 +19,7 @@ use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
 use super::tokenizer::{Options, Parts, malformed};
 
 const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
-/// Longest SentencePiece token that is taken apart to find its merges, in bytes.
+/// Longest SentencePiece token that is searched for merges, in bytes.
 const LONGEST_PIECE: usize = 1024;
 
 /// `tokenizer.ggml.token_type` (source: `llama.h` of llama.cpp).
@@ -30,17 +30,17 @@ pub const USER_DEFINED: i32 = 4;
 pub const UNUSED: i32 = 5;
 pub const BYTE: i32 = 6;
 
-/// What the names in `tokenizer.ggml.pre` stand for.
+/// The pre-tokenizer that a name in `tokenizer.ggml.pre` stands for.
 pub struct Words {
-    /// The first is the one that is written.
+    /// All names of this pre-tokenizer; the first is written to files.
     pub names: &'static [&'static str],
     /// One of the patterns of `pre_tokens.rs`.
     pattern: &'static str,
     /// Whether digits are split off one by one before the pattern is applied.
     digits: bool,
-    /// Whether a word that is a token is taken whole.
+    /// Whether a word that is itself a token is not split.
     ignore_merges: bool,
-    /// Whether texts are brought into Unicode's composed form first.
+    /// Whether text is first normalized to Unicode NFC.
     nfc: bool,
 }
 
@@ -90,7 +90,7 @@ impl Words {
     }
 }
 
-/// The tokenizer that a GGUF file describes; `path` is for messages.
+/// Reads the tokenizer of a GGUF file. `path` is for error messages.
 pub fn parts(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
     for (key, id) in [("bos_token_id", gguf.bos), ("eos_token_id", gguf.eos)] {
         if id.is_some_and(|id| id as usize >= gguf.tokens.len()) {
@@ -145,9 +145,9 @@ fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Par
     })
 }
 
-/// The words of a byte-level vocabulary, by name.
+/// Looks up the pre-tokenizer of a byte-level vocabulary by name.
 fn words(path: &Path, gguf: &GgufVocabulary) -> Result<&'static Words> {
-    // bitnet.cpp's converter writes no name into the official 2B4T file.
+    // The official 2B4T file has no name: bitnet.cpp's converter does not write one.
     let looks_like_llama3 = gguf.tokens.len() == 128_256 || position(gguf, "<|begin_of_text|>").is_some();
     let name = match gguf.pre.as_deref() {
         None | Some("default") if looks_like_llama3 => "llama-bpe",
@@ -198,8 +198,9 @@ fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
     })
 }
 
-/// SentencePiece joins the two neighbours whose union has the best score. As merges: every way to make a piece of two
-/// others, best piece first; of one piece, the longest left part first, as Hugging Face's conversion orders them.
+/// The merges of a SentencePiece vocabulary. SentencePiece joins the two neighbours whose union has the best score. The
+/// equivalent list of merges holds every way to split a piece into two others, best piece first. Splits of the same
+/// piece are ordered by the length of the left part, longest first, as in Hugging Face's conversion.
 fn merges(path: &Path, gguf: &GgufVocabulary, vocabulary: &Vocab) -> Result<Merges> {
     let mut found: Vec<(f32, &str, &str)> = Vec::new();
     let is_piece = |id: usize| !matches!(kind(gguf, id), UNKNOWN | CONTROL | BYTE);
@@ -223,8 +224,8 @@ fn merges(path: &Path, gguf: &GgufVocabulary, vocabulary: &Vocab) -> Result<Merg
     Ok(found.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect())
 }
 
-/// Ids by text; of tokens with the same text, the first. Unused ones are names for rows of the embedding that no text
-/// leads to.
+/// Maps token text to id. If several tokens have the same text, the first counts. Unused tokens are left out: they name
+/// embedding rows that no text encodes to.
 fn vocabulary(gguf: &GgufVocabulary) -> Vocab {
     let mut vocabulary = Vocab::with_capacity(gguf.tokens.len());
     for (token, id) in gguf.tokens.iter().zip(0..) {
@@ -245,7 +246,7 @@ fn added(gguf: &GgufVocabulary) -> Vec<AddedToken> {
     tokens.collect()
 }
 
-/// The type of a token; without types, what looks like a control token is one.
+/// The type of a token. In a file without types, tokens that look like control tokens count as such.
 fn kind(gguf: &GgufVocabulary, id: usize) -> i32 {
     let looks_like_control = || {
         let named = [gguf.bos, gguf.eos].contains(&u32::try_from(id).ok());

@@ -1,8 +1,8 @@
 //! Tokenizers from `tokenizer.json`.
 //!
-//! The tokenizers crate can read the whole file, but it trusts it: some merges, decoders and post-processors make it
-//! panic, wrong ids are silently replaced, and truncation and padding that a trainer left behind are applied. So the
-//! file is read here, and only the kinds of parts that byte-pair vocabularies use are passed on.
+//! The tokenizers crate could read the whole file, but does not check it: some merges, decoders and post-processors
+//! make it panic, it silently replaces wrong ids, and it applies truncation and padding settings left over from
+//! training. So the file is parsed here, and only the components that byte-pair vocabularies use are passed on.
 
 use std::fmt;
 use std::path::Path;
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Merge {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Merge, E> {
-                let (left, right) = text.split_once(' ').ok_or_else(|| E::custom(format!("{text:?} is no pair")))?;
+                let (left, right) = text.split_once(' ').ok_or_else(|| E::custom(format!("{text:?} is not a pair")))?;
                 Ok(Merge(left.to_owned(), right.to_owned()))
             }
 
@@ -79,7 +79,8 @@ impl<'de> Deserialize<'de> for Merge {
     }
 }
 
-/// The tokenizer that `tokenizer.json` and `tokenizer_config.json` describe; `path` is the former, for messages.
+/// Reads the tokenizer from `tokenizer.json` and `tokenizer_config.json`. `path` is the path of `tokenizer.json`, for
+/// error messages.
 pub fn parts(path: &Path, tokenizer: &[u8], settings: &Value) -> Result<Parts> {
     let file: File = serde_json::from_slice(tokenizer).map_err(|error| explain(path, tokenizer, &error))?;
     let unsupported = |what: &str| unsupported(path, what);
@@ -90,7 +91,7 @@ pub fn parts(path: &Path, tokenizer: &[u8], settings: &Value) -> Result<Parts> {
     let mut vocabulary = file.model.vocab;
     let mut added: Vec<AddedToken> = Vec::with_capacity(file.added_tokens.len());
     for Added { id, token } in file.added_tokens {
-        // As in the tokenizers crate, the vocabulary's id counts where the two differ.
+        // As in the tokenizers crate, the id in the vocabulary wins if the two differ.
         vocabulary.entry(token.content.clone()).or_insert(id);
         added.push(token);
     }
@@ -134,7 +135,7 @@ pub fn parts(path: &Path, tokenizer: &[u8], settings: &Value) -> Result<Parts> {
     })
 }
 
-/// A special token of `tokenizer_config.json`: a string, or an object with its content.
+/// The text of a special token in `tokenizer_config.json`: a string, or an object with a `content`.
 pub fn special_token<'a>(settings: &'a Value, key: &str) -> Option<&'a str> {
     let token = settings.get(key)?;
     token.as_str().or_else(|| token.get("content")?.as_str())
@@ -152,7 +153,7 @@ fn add_settings(settings: &Value, vocabulary: &mut Vocab, added: &mut Vec<AddedT
     }
 }
 
-/// Says what a file is that could not be read: another kind of tokenizer, or damaged.
+/// Explains why the file could not be parsed: another kind of tokenizer, or damaged JSON.
 fn explain(path: &Path, tokenizer: &[u8], error: &serde_json::Error) -> Error {
     #[derive(Deserialize)]
     struct Probe {
@@ -181,7 +182,7 @@ fn unsupported(path: &Path, what: &str) -> Error {
     }
 }
 
-/// Reads a part of the pipeline if it and its members are of known kinds.
+/// Reads a component of the pipeline if it and its members are of known kinds.
 fn part<T: DeserializeOwned>(path: &Path, place: &str, value: Option<Value>, known: &[&str]) -> Result<Option<T>> {
     let Some(value) = value else { return Ok(None) };
     check_kinds(path, place, &value, known)?;
@@ -192,7 +193,7 @@ fn part<T: DeserializeOwned>(path: &Path, place: &str, value: Option<Value>, kno
 fn check_kinds(path: &Path, place: &str, value: &Value, known: &[&str]) -> Result<()> {
     let kind = value.get("type").and_then(Value::as_str);
     let kind = kind.ok_or_else(|| malformed(path, place, "an object with a \"type\" is expected"))?;
-    // The crate's Strip underflows on a text shorter than what it strips from the end.
+    // The crate's Strip underflows on a text shorter than the number of characters to strip from its end.
     let strips_end = place == "decoder" && kind == "Strip" && value.get("stop").and_then(Value::as_u64) != Some(0);
     if !known.contains(&kind) || strips_end {
         return Err(unsupported(path, &format!("the {place} {kind:?}")));
@@ -201,7 +202,7 @@ fn check_kinds(path: &Path, place: &str, value: &Value, known: &[&str]) -> Resul
     members.flatten().try_for_each(|member| check_kinds(path, place, member, known))
 }
 
-/// What a post-processor puts before and after a single text.
+/// Ids that a post-processor adds before and after a single text.
 fn affixes(path: &Path, value: &Value) -> Result<(Vec<u32>, Vec<u32>)> {
     let wrong = |problem: &str| malformed(path, "post_processor", problem);
     let (mut prefix, mut suffix) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Text in, token ids out, and back: tokenizer, chat template, streaming.
+//! Converts text to token ids and back: tokenizer, chat template, streaming.
 //!
 //! ```text
 //! tokenizer.json ─► huggingface ──────┐

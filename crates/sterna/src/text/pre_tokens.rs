@@ -1,4 +1,4 @@
-//! Splitting text into the words that byte-pair merges never cross.
+//! Pre-tokenization: splits text into words. Byte-pair merges never cross a word boundary.
 
 use regex::Regex;
 use tokenizers::pattern::{Invert, Pattern};
@@ -8,33 +8,33 @@ use tokenizers::{
     Offsets, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Result as TokenizersResult, SplitDelimiterBehavior,
 };
 
-/// End of every pattern below: a run of white space leaves its last character to the word that follows.
+/// The end of every pattern below. A run of white space leaves its last character to the following word.
 const WHITESPACE: &str = r"|\s+(?!\S)|\s+";
 
-/// The words of GPT-2 (source: `encoder.py` of openai/gpt-2).
+/// The word pattern of GPT-2 (source: `encoder.py` of openai/gpt-2).
 pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// The words of Llama 3: up to three digits at once (source: `tokenizer.json` of Llama 3).
+/// The word pattern of Llama 3: numbers in groups of up to three digits (source: `tokenizer.json` of Llama 3).
 pub const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// The words of Qwen 2 and 3: digits one by one (source: `tokenizer.json` of Qwen 2).
+/// The word pattern of Qwen 2 and 3: digits one by one (source: `tokenizer.json` of Qwen 2).
 pub const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The pre-tokenizers of a vocabulary, one after the other.
+/// The pre-tokenizers of a vocabulary, applied in order.
 #[derive(Default, PartialEq)]
 pub struct PreTokens(Vec<Step>);
 
 #[derive(PartialEq)]
 enum Step {
-    /// One of the known patterns.
+    /// One of the known patterns, run in linear time.
     Known { pattern: Known, behavior: SplitDelimiterBehavior, invert: bool },
-    /// A new word begins at every "▁" after something else.
+    /// SentencePiece: a new word begins at every "▁" that follows another character.
     Pieces,
-    /// Anything else.
+    /// Any other pre-tokenizer, run by the tokenizers crate.
     Other(Box<PreTokenizerWrapper>),
 }
 
 impl PreTokens {
-    /// Adds a step as `tokenizer.json` describes it.
+    /// Adds a pre-tokenizer read from `tokenizer.json`.
     pub fn push(&mut self, step: PreTokenizerWrapper) {
         match step {
             PreTokenizerWrapper::Sequence(steps) => steps.into_iter().for_each(|step| self.push(step)),
@@ -42,7 +42,7 @@ impl PreTokens {
                 self.push_pattern(GPT2);
                 self.push(PreTokenizerWrapper::ByteLevel(bytes.use_regex(false)));
             }
-            // Offsets, which this option is about, are not asked for.
+            // `trim_offsets` changes only offsets, which are not used.
             PreTokenizerWrapper::ByteLevel(bytes) => {
                 self.0.push(Step::Other(Box::new(bytes.trim_offsets(true).into())))
             }
@@ -63,12 +63,13 @@ impl PreTokens {
         self.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)));
     }
 
-    /// Cuts SentencePiece text into words; right only if no merge joins something to a "▁" after it.
+    /// Adds the splitting of SentencePiece text into words. Correct only if no merge joins another character to a
+    /// following "▁".
     pub fn push_pieces(&mut self) {
         self.0.push(Step::Pieces);
     }
 
-    /// Whether nothing is split.
+    /// Whether there is no pre-tokenizer: the whole text is one word.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -104,7 +105,7 @@ impl PreTokenizer for PreTokens {
 }
 
 /// A known pattern without its look-ahead, so that it runs in linear time and constant memory. The backtracking engine
-/// gives up silently after about a million characters of white space, and the rest of the text would become one word.
+/// gives up silently after about a million white-space characters, and the rest of the text would become one word.
 struct Known {
     words: Regex,
     /// Whether white space that ends in a line break is a word of its own.
@@ -126,8 +127,8 @@ impl Known {
         Some(Self { words, lines: pattern != GPT2 })
     }
 
-    /// End of the match `range`, as the look-ahead `\s+(?!\S)` would have it: white space before a word leaves one
-    /// character to it.
+    /// Where a match ends according to the look-ahead `\s+(?!\S)`: white space before a word leaves its last character
+    /// to that word.
     fn end(&self, text: &str, range: std::ops::Range<usize>) -> usize {
         let Some(last) = text[range.clone()].chars().next_back() else { return range.end };
         let whole = !last.is_whitespace() || range.end == text.len() || (self.lines && matches!(last, '\r' | '\n'));
@@ -182,7 +183,7 @@ mod tests {
         found.into_iter().map(|((start, end), _)| text[start..end].to_owned()).collect()
     }
 
-    /// The same words by the backtracking engine of the tokenizers crate.
+    /// The words that the backtracking engine of the tokenizers crate finds.
     fn published(split: &Split, text: &str) -> Vec<String> {
         let mut whole = PreTokenizedString::from(text);
         split.pre_tokenize(&mut whole).expect("splits");

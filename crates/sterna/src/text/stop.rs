@@ -1,29 +1,31 @@
 //! Finding stop strings in text that arrives in pieces.
 
-/// Holds text back as long as it may be the beginning of a stop string.
+/// Holds text back while it may be the beginning of a stop string.
 pub struct StopFilter {
     stops: Vec<Matcher>,
-    /// Text that has not been let through.
+    /// Text that has not been returned yet.
     held: String,
 }
 
-/// Knuth–Morris–Pratt: how much of the stop string the text so far ends with, in constant time per byte.
+/// Knuth–Morris–Pratt matching: tracks the longest prefix of the stop string that the text ends with, in amortised
+/// constant time per byte.
 struct Matcher {
     pattern: Vec<u8>,
-    /// For every length of a matched beginning, the longest shorter beginning that it ends with.
+    /// For every prefix length, the length of the longest proper prefix that is also its suffix.
     shorter: Vec<usize>,
+    /// Length of the prefix that the text ends with.
     matched: usize,
 }
 
 impl StopFilter {
-    /// A filter for these strings; empty ones are ignored.
+    /// Creates a filter for these strings. Empty strings are ignored.
     pub fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).map(|stop| Matcher::new(stop)).collect();
         Self { stops, held: String::new() }
     }
 
-    /// Takes more text: what may be shown, and whether a stop string is complete. The stop string that is complete
-    /// first counts; of those that end together, the one that begins first.
+    /// Adds text. Returns the text that may be shown, and whether a stop string is complete. The stop string that is
+    /// completed first ends the text. If several end at the same byte, the longest one counts.
     pub fn push(&mut self, text: &str) -> (String, bool) {
         let before = self.held.len();
         self.held.push_str(text);
@@ -35,13 +37,13 @@ impl StopFilter {
                 return (std::mem::take(&mut self.held), true);
             }
         }
-        // The matched beginning of a stop string begins at a character, so the cut is between characters.
+        // A matched prefix begins at a character boundary, so the split is valid UTF-8.
         let keep = self.stops.iter().map(|stop| stop.matched).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len().saturating_sub(keep));
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// What is still held back.
+    /// Returns the text still held back.
     pub fn finish(self) -> String {
         self.held
     }
@@ -67,7 +69,7 @@ impl Matcher {
         }
     }
 
-    /// The pattern's length when this byte completes it.
+    /// Returns the pattern's length when this byte completes it.
     fn push(&mut self, byte: u8) -> Option<usize> {
         self.advance(byte);
         (self.matched == self.pattern.len()).then_some(self.matched)

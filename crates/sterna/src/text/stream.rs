@@ -3,13 +3,13 @@
 use super::Tokenizer;
 use super::stop::StopFilter;
 
-/// What stands for bytes that are no UTF-8, at the end of a text also for a character that is not complete.
+/// Stands for bytes that are not valid UTF-8, and at the end of a text for an incomplete character.
 const REPLACEMENT: char = '\u{FFFD}';
-/// Tokens after which bytes that are still no character are shown as U+FFFD: no character has more bytes.
+/// After this many tokens, bytes that still form no character are shown as U+FFFD: no UTF-8 character has more bytes.
 const PATIENCE: usize = 4;
-/// Tokens after which the window moves even if every one of them ended within a character.
+/// After this many tokens the window moves, even if every token ended within a character.
 const LONGEST_WINDOW: usize = 24;
-/// Tokens kept before the text that is being decoded: they decide about spaces.
+/// Tokens kept before the text that is being decoded, because they decide about spaces.
 const CONTEXT: usize = 8;
 
 /// Decodes a generation token by token. The work per token does not grow with the length of the generation.
@@ -21,17 +21,17 @@ pub struct TextStream<'a> {
     /// The last ids. Those before `read` end with a complete character; they are context.
     window: Vec<u32>,
     read: usize,
-    /// How much of the window's text has been handed out.
+    /// The part of the window's text that has been returned.
     shown: String,
     stop: StopFilter,
 }
 
-/// What a token added to the text.
+/// The result of adding a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Text that is final; empty while a character or a possible stop string is incomplete.
     Text(String),
-    /// A stop string was completed: the last text before it; nothing more must be pushed.
+    /// A stop string is complete. Holds the last text before it; push no further tokens.
     Stop(String),
 }
 
@@ -60,7 +60,7 @@ impl<'a> TextStream<'a> {
         let certain = text.trim_end_matches(REPLACEMENT).len();
         let waiting = self.window.len() - self.read;
         let end = match waiting > PATIENCE {
-            // Only the last of several can still be the beginning of a character.
+            // Only the last replacement character can still be the beginning of a character.
             true if certain < text.len() => text.len() - REPLACEMENT.len_utf8(),
             _ => certain,
         };
@@ -77,7 +77,7 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// What was held back, when the generation ends without a stop string.
+    /// Returns the text held back when the generation ends without a stop string.
     pub fn finish(mut self) -> String {
         let text = self.decode_after_shown();
         let new = self.show(&text, text.len());
@@ -87,8 +87,9 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// The window's text, which begins with what has been shown. Should bytes after complete characters have changed how
-    /// those are decoded (SentencePiece decodes a run of byte tokens as a whole), the new tokens are decoded alone.
+    /// The window's text, which begins with the text already shown. Bytes after complete characters can change how
+    /// those are decoded (SentencePiece decodes a run of byte tokens as a whole); then the new tokens are decoded
+    /// alone.
     fn decode_after_shown(&mut self) -> String {
         let text = self.decode();
         if text.starts_with(&self.shown) {
@@ -101,18 +102,18 @@ impl<'a> TextStream<'a> {
     }
 
     fn decode(&self) -> String {
-        // Decoding cannot fail with the decoders that are accepted.
+        // The accepted decoders cannot fail.
         self.tokenizer.decode(&self.window, true).unwrap_or_default()
     }
 
-    /// Takes what is new in `text` up to `end`.
+    /// Marks `text` up to `end` as shown, and returns the new part.
     fn show(&mut self, text: &str, end: usize) -> String {
         let new = text.get(self.shown.len()..end).unwrap_or_default().to_owned();
         self.shown += &new;
         new
     }
 
-    /// Forgets the first ids; `pending` is the end of the window's text that has not been shown.
+    /// Drops the first `forget` ids. `pending` is the end of the window's text that has not been shown.
     fn slide(&mut self, forget: usize, pending: &str) {
         self.window.drain(..forget);
         self.read = self.window.len();
@@ -127,7 +128,7 @@ mod tests {
     use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
     use crate::model::LLAMA;
 
-    /// Token ids: bytes 0–255 in the order of the byte-level alphabet are found by name; then two words and EOS.
+    /// A byte-level vocabulary: one token a byte, then one word and an end token.
     fn byte_level() -> Tokenizer {
         let mut tokens: Vec<String> = (0..=255).map(byte_char).map(String::from).collect();
         tokens.extend(["Ġa".to_owned(), "<|end|>".to_owned()]);
@@ -137,7 +138,7 @@ mod tests {
         build(GgufVocabulary { model: "gpt2".into(), tokens, types, merges, ..Default::default() })
     }
 
-    /// The alphabet of byte-level vocabularies: printable Latin-1 stands for itself, the rest for U+0100 onwards.
+    /// The byte-level alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 onwards.
     fn byte_char(byte: u32) -> char {
         let printable = |b: &u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
         let code = if printable(&byte) { byte } else { 256 + (0..byte).filter(|b| !printable(b)).count() as u32 };

@@ -12,27 +12,28 @@ use crate::{Error, Result};
 
 use super::{Tokenizer, calendar, huggingface};
 
-/// Instructions a template may execute, for itself and for every message: real ones need some dozens per message.
+/// Limits on executed template instructions: a base, and more for every message. Real templates need a few dozen per
+/// message.
 const FUEL: u64 = 100_000;
 const FUEL_PER_MESSAGE: u64 = 10_000;
-/// Bytes a template may add to the messages' own.
+/// Limit on a template's output beyond the length of the messages, in bytes.
 const OUTPUT: usize = 1 << 20;
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
     /// "system", "user" or "assistant".
     pub role: String,
-    /// The text.
+    /// The text of the message.
     pub content: String,
 }
 
-/// A model's way of writing a conversation.
+/// A model's chat template.
 ///
-/// The template is compiled once. It sees what transformers gives it: `messages`, `add_generation_prompt`, `bos_token`,
-/// `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now` (in UTC) and `tojson` without
-/// HTML escapes. Its instructions and its output are limited, so that a hostile template cannot hang; strings that it
-/// builds in variables and never prints are not.
+/// The template is compiled once. It gets the same variables and functions as in transformers: `messages`,
+/// `add_generation_prompt`, `bos_token`, `eos_token`, `tools` and `documents` (none), `raise_exception`, `strftime_now`
+/// (in UTC) and `tojson` without HTML escapes. Instructions and output are limited, so a hostile template cannot hang
+/// the process. Memory for strings that it builds and never prints is not limited.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special: Vec<(&'static str, String)>,
@@ -40,10 +41,10 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint; `None` if it has none.
+    /// Compiles the template of a checkpoint; `None` if it has none.
     ///
     /// # Errors
-    /// [`Error::Template`] if it is no valid Jinja, or if there are several and none is the default.
+    /// [`Error::Template`] if the template is not valid Jinja, or if there are several and none is named "default".
     pub fn new(text: &TextFiles) -> Result<Option<Self>> {
         let special = match text {
             TextFiles::HuggingFace { config, .. } => special_tokens(config),
@@ -69,17 +70,20 @@ impl ChatTemplate {
         Ok(Self { environment, special, knows_tools: names.contains("tools") })
     }
 
-    /// Renders the conversation, with the opening of the next answer if `add_generation_prompt`.
+    /// Renders the conversation. With `add_generation_prompt`, adds the header of the next answer.
     ///
     /// # Errors
-    /// [`Error::Template`] with the template's own words if it refuses the conversation, or if it does too much.
+    /// [`Error::Template`] with the template's message if it rejects the conversation, or if it exceeds a limit.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let both = |message: &Message| json!({ "role": message.role, "content": message.content });
         self.render_values(&messages.iter().map(both).collect::<Vec<_>>(), &[], add_generation_prompt)
     }
 
-    /// The same for messages with more than text, and with functions that the model may call, as templates expect them
-    /// (<https://huggingface.co/docs/transformers/chat_templating>).
+    /// Renders messages with fields beyond text, and tools (functions that the model may call), in the format of
+    /// Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
     pub fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * (messages.len() + tools.len()) as u64));
@@ -97,18 +101,25 @@ impl ChatTemplate {
         String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
     }
 
-    /// Whether it shows functions to the model.
+    /// Whether the template uses the `tools` variable.
     pub fn knows_tools(&self) -> bool {
         self.knows_tools
     }
 
-    /// Renders and encodes; BOS stands exactly once at the start if the model uses one, whether the template prints it or
-    /// not. Special tokens written in the messages are recognised, as Hugging Face does.
+    /// Renders and encodes the conversation with the header of the next answer. BOS stands exactly once at the start if
+    /// the model uses it, whether or not the template prints it. Special tokens written in the messages are recognised,
+    /// as in Hugging Face.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render) and [`Tokenizer::encode`].
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
         begun(tokenizer, &self.render(messages, true)?)
     }
 
-    /// The same as of [`render_values`](Self::render_values).
+    /// Renders and encodes the messages and tools of [`render_values`](Self::render_values).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render) and [`Tokenizer::encode`].
     pub fn encode_values(&self, tokenizer: &Tokenizer, messages: &[Json], tools: &[Json]) -> Result<Vec<u32>> {
         begun(tokenizer, &self.render_values(messages, tools, true)?)
     }
@@ -120,7 +131,7 @@ impl std::fmt::Debug for ChatTemplate {
     }
 }
 
-/// JSON as templates see it.
+/// Converts JSON to the template engine's values.
 fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -135,7 +146,7 @@ fn value(json: &Json) -> Value {
     }
 }
 
-/// Bytes of the texts in a value.
+/// Total length of the strings in a value, in bytes.
 fn length(value: &Json) -> usize {
     match value {
         Json::String(text) => text.len(),
@@ -145,14 +156,14 @@ fn length(value: &Json) -> usize {
     }
 }
 
-/// A rendered prompt as ids; BOS stands exactly once at the start if the model uses one.
+/// Encodes a rendered prompt. BOS stands exactly once at the start if the model uses it.
 fn begun(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
     let mut ids = tokenizer.encode(prompt, false)?;
     tokenizer.begin(&mut ids);
     Ok(ids)
 }
 
-/// The template as the checkpoint stores it.
+/// The source of the default template.
 pub(super) fn source(text: &TextFiles) -> Result<Option<&str>> {
     match text {
         TextFiles::HuggingFace { chat_template: Some(source), .. } => Ok(Some(source)),
@@ -164,7 +175,7 @@ pub(super) fn source(text: &TextFiles) -> Result<Option<&str>> {
     }
 }
 
-/// `chat_template` of `tokenizer_config.json`: a template, or a list of named ones.
+/// Picks from `chat_template` of `tokenizer_config.json`: one template, or a list of named templates.
 fn choose(templates: &serde_json::Value) -> Result<&str> {
     if let Some(template) = templates.as_str() {
         return Ok(template);
@@ -198,7 +209,7 @@ fn vocabulary_tokens(vocabulary: &GgufVocabulary) -> Vec<(&'static str, String)>
     names.into_iter().filter_map(|(name, id)| Some((name, vocabulary.tokens.get(id? as usize)?.clone()))).collect()
 }
 
-/// Turns `{% generation %}` and `{% endgeneration %}`, which mark answers for training, into blocks that do nothing.
+/// Replaces `{% generation %}` and `{% endgeneration %}`, which mark answers for training, with blocks that do nothing.
 fn without_generation_tags(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
@@ -216,7 +227,7 @@ fn without_generation_tags(source: &str) -> String {
     result + rest
 }
 
-/// `tojson` as transformers has it: Python's separators, nothing escaped for HTML or ASCII.
+/// `tojson` as in transformers: Python's separators, no escapes for HTML or non-ASCII characters.
 fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, JinjaError> {
     let indent = indent.or(options.get("indent")?);
     if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
@@ -226,7 +237,8 @@ fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Stri
     let escaped = minijinja::filters::tojson(value, indent, Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))?;
     let mut json = String::new();
     let mut rest = escaped.as_str().unwrap_or_default();
-    // A backslash always escapes what follows, so looking at pairs cannot mistake the text "\\u003c" for an escape.
+    // Handles a backslash together with the character it escapes, so that the text "\\u003c" is not mistaken for an
+    // escape.
     while let Some(at) = rest.find('\\') {
         json += &rest[..at];
         let html = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];
@@ -246,7 +258,7 @@ fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Stri
     Ok(json + rest)
 }
 
-/// The message of an error and its place, without the template's source.
+/// The message and line of a Jinja error, without the template's source.
 fn explain(error: JinjaError) -> Error {
     let place = error.line().map_or(String::new(), |line| format!(" (line {line} of the template)"));
     let problem = match error.kind() {
@@ -257,7 +269,7 @@ fn explain(error: JinjaError) -> Error {
     Error::Template(problem + &place)
 }
 
-/// Collects a limited number of bytes.
+/// A writer that accepts a limited number of bytes.
 struct Limited {
     text: Vec<u8>,
     left: usize,

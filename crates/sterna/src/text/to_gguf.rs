@@ -1,7 +1,7 @@
-//! The vocabulary of a `tokenizer.json` as GGUF files keep it.
+//! Converts the vocabulary of a `tokenizer.json` to the form that GGUF files store.
 //!
-//! GGUF has names for the usual ways to split words, and no place for much of what `tokenizer.json` can say. So what is
-//! to be written is read back first, and where the two tokenizers differ in any part the vocabulary is refused, not
+//! GGUF names the common pre-tokenizers, and cannot store many other settings of `tokenizer.json`. So the converted
+//! vocabulary is read back and compared. If the two tokenizers differ in any part, the conversion is refused, never
 //! approximated.
 
 use std::collections::HashMap;
@@ -17,12 +17,13 @@ use super::gguf_vocabulary::{self, BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_
 use super::tokenizer::{Options, Parts};
 use super::{huggingface, template};
 
-/// The vocabulary and chat template of a checkpoint in the form of a GGUF file, with one token for each of the model's
-/// `vocab` rows; `None` if it has no tokenizer. `path` is the checkpoint, for messages.
+/// Converts the vocabulary and chat template of a checkpoint to the form that GGUF files store, with one token for each
+/// of the model's `vocab` rows. `None` if the checkpoint has no tokenizer. `path` is the checkpoint, for error
+/// messages.
 ///
 /// # Errors
-/// A damaged file; [`Error::Unsupported`] if GGUF has no words for some part of the tokenizer; [`Error::Template`] if
-/// there are several chat templates and none is the default.
+/// [`Error::Malformed`] for a damaged file; [`Error::Unsupported`] if GGUF cannot store some part of the tokenizer;
+/// [`Error::Template`] if there are several chat templates and none is named "default".
 pub fn to_gguf(path: &Path, text: &TextFiles, config: &Config) -> Result<Option<GgufVocabulary>> {
     let (tokenizer, settings) = match text {
         TextFiles::HuggingFace { tokenizer, config, .. } => (tokenizer, config),
@@ -66,7 +67,7 @@ fn unsupported(path: &Path, what: String) -> Error {
     Error::Unsupported { path: path.to_owned(), what, remedy: remedy.into() }
 }
 
-/// Texts by id. Rows of the embedding that no text leads to get the names that llama.cpp's converter gives them.
+/// Token text by id. Embedding rows that no text encodes to get the names that llama.cpp's converter gives them.
 fn tokens(parts: &Parts, vocab: usize) -> Vec<String> {
     let mut tokens: Vec<String> = (0..vocab).map(|id| format!("[PAD{id}]")).collect();
     for (text, id) in &parts.vocabulary {
@@ -94,7 +95,8 @@ fn types(parts: &Parts, vocab: usize) -> Vec<i32> {
     types
 }
 
-/// SentencePiece joins what has the best score first: the earlier the merge that makes a token, the better.
+/// SentencePiece merges the pair with the best score first, so a token's score is the negative rank of the merge that
+/// makes it.
 fn scores(parts: &Parts, tokens: &[String]) -> Vec<f32> {
     let mut ranks = HashMap::new();
     for (rank, (left, right)) in parts.merges.iter().enumerate() {
@@ -103,7 +105,7 @@ fn scores(parts: &Parts, tokens: &[String]) -> Vec<f32> {
     tokens.iter().map(|token| -(*ranks.get(token).unwrap_or(&parts.merges.len()) as f32)).collect()
 }
 
-/// The name of the way in which a byte-level tokenizer splits words.
+/// The GGUF name of a byte-level tokenizer's pre-tokenizer.
 fn pre(path: &Path, parts: &Parts) -> Result<&'static str> {
     let split: Vec<_> = WORDS.iter().filter(|words| words.pre_tokens() == parts.pre_tokens).collect();
     if split.is_empty() {
@@ -127,7 +129,7 @@ fn pre(path: &Path, parts: &Parts) -> Result<&'static str> {
     })
 }
 
-/// The part in which two tokenizers differ.
+/// Names the first part in which two tokenizers differ.
 fn difference(a: &Parts, b: &Parts) -> Option<&'static str> {
     let normalizes = a.normalizer.is_some();
     let added = |parts: &Parts| {
@@ -158,8 +160,8 @@ fn difference(a: &Parts, b: &Parts) -> Option<&'static str> {
     parts.iter().find(|(_, same)| !same).map(|(part, _)| *part)
 }
 
-/// The steps of a normalizer or decoder, those in sequences one by one. `ByteLevel` has options, but none that decoding
-/// or normalizing looks at.
+/// The steps of a normalizer or decoder, with sequences flattened. The options of `ByteLevel` are dropped: neither
+/// decoding nor normalizing uses them.
 fn steps(part: Option<&impl Serialize>) -> Vec<Value> {
     fn flatten(value: Value, steps: &mut Vec<Value>) {
         match ["normalizers", "decoders"].iter().find_map(|key| value.get(key)?.as_array()) {

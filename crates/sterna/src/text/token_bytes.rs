@@ -1,14 +1,14 @@
-//! What tokens write, byte for byte: a character may be spread over several.
+//! The bytes of each token. One character may be spread over several tokens.
 
 use tokenizers::DecoderWrapper;
 
 use super::Tokenizer;
 
-/// How a vocabulary writes bytes.
+/// How a vocabulary spells bytes.
 enum Alphabet {
-    /// A character for every byte, as GPT-2 has them.
+    /// One character for every byte, as in GPT-2.
     Characters,
-    /// Text with "▁" for a space, and `<0x0A>` for a byte that is no character.
+    /// Text with "▁" for a space, and `<0x0A>` for a byte without a token of its own.
     Pieces,
 }
 
@@ -24,7 +24,8 @@ fn alphabet(decoder: Option<&DecoderWrapper>) -> Alphabet {
     }
 }
 
-/// The byte that GPT-2's alphabet writes as `c`: printable ones as themselves, the others in order from U+0100 on.
+/// The byte that `c` stands for in GPT-2's alphabet: printable bytes stand for themselves, the others follow in order
+/// from U+0100.
 fn byte_of(c: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let code = u32::from(c);
@@ -34,21 +35,21 @@ fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// The byte of `<0x0A>`.
+/// The value of a byte token such as `<0x0A>`.
 fn spelled_byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
 impl Tokenizer {
-    /// What a token writes in the middle of a text; `None` for special tokens and ids without a token.
+    /// The bytes of a token in the middle of a text. `None` for special tokens and for ids without a token.
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         if self.is_silent(id) {
             return None;
         }
         let token = self.token(id)?;
         Some(match alphabet(self.decoder()) {
-            // Added tokens are written as they are.
+            // Added tokens are stored as plain text.
             Alphabet::Characters => token.chars().map(byte_of).collect::<Option<_>>().unwrap_or(token.into_bytes()),
             Alphabet::Pieces => {
                 spelled_byte(&token).map_or_else(|| token.replace('▁', " ").into_bytes(), |byte| vec![byte])

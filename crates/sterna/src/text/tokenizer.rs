@@ -15,7 +15,7 @@ use super::{gguf_vocabulary, huggingface};
 const ENDERS: [&str; 7] =
     ["<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>", "</s>", "<|eom_id|>", "<end_of_turn>"];
 
-/// Turns text into token ids and back.
+/// Converts text to token ids and back.
 pub struct Tokenizer {
     pipeline: Pipeline,
     size: usize,
@@ -27,26 +27,26 @@ pub struct Tokenizer {
 
 type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, PreTokens, PostProcessorWrapper, DecoderWrapper>;
 
-/// A tokenizer as its file describes it, not yet checked.
+/// The contents of a tokenizer file, not yet checked.
 pub(super) struct Parts {
-    /// The file, for messages.
+    /// Path of the file, for error messages.
     pub path: PathBuf,
-    /// Where in the file tokens and merges stand, for messages.
+    /// Names of the file's vocabulary and merges, for error messages.
     pub places: [&'static str; 2],
     /// Ids by text, added tokens included.
     pub vocabulary: Vocab,
-    /// Pairs of tokens that become one, best first.
+    /// Pairs of tokens that are merged into one, best pair first.
     pub merges: Merges,
     /// How merges are applied.
     pub options: Options,
-    /// The token for what the vocabulary cannot write.
+    /// The token for characters that the vocabulary cannot represent.
     pub unknown: Option<String>,
-    /// Tokens that are found in the text before anything else.
+    /// Tokens that are recognised in the text before it is split.
     pub added: Vec<AddedToken>,
     pub normalizer: Option<NormalizerWrapper>,
     pub pre_tokens: PreTokens,
     pub decoder: Option<DecoderWrapper>,
-    /// Ids that a raw prompt is put between.
+    /// Ids added before a raw prompt; `suffix` holds those added after it.
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
     /// The token that begins a text, if the model uses one.
@@ -54,14 +54,14 @@ pub(super) struct Parts {
     pub eos: Option<u32>,
 }
 
-/// How merges are applied, and what happens to what the vocabulary lacks.
+/// How merges are applied and how unknown characters are encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
-    /// A word that is a token is taken whole.
+    /// A word that is itself a token is not split.
     pub ignore_merges: bool,
-    /// Characters that the vocabulary lacks are written as tokens of their bytes.
+    /// Characters missing from the vocabulary become one token per byte.
     pub byte_fallback: bool,
-    /// Neighbouring unknown characters become one unknown token.
+    /// Adjacent unknown characters become one unknown token.
     pub fuse_unk: bool,
 }
 
@@ -76,11 +76,11 @@ pub(super) fn malformed(path: &Path, place: impl Into<String>, problem: impl Int
 }
 
 impl Tokenizer {
-    /// Builds the tokenizer of a checkpoint; `path` is for messages.
+    /// Builds the tokenizer of a checkpoint. `path` is for error messages.
     ///
     /// # Errors
-    /// A damaged file, a kind of tokenizer that is no byte-pair encoding, or a vocabulary with ids beyond
-    /// `config.vocab`. A checkpoint without a tokenizer is [`Error::Unsupported`].
+    /// [`Error::Malformed`] for a damaged file and for ids beyond `config.vocab`; [`Error::Unsupported`] for a
+    /// tokenizer that is not byte-pair encoding and for a checkpoint without a tokenizer.
     pub fn new(path: &Path, text: &TextFiles, config: &Config) -> Result<Self> {
         match text {
             TextFiles::HuggingFace { tokenizer, config: settings, .. } => {
@@ -95,10 +95,13 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes text. With `special`, adds what the model adds to a raw prompt (BOS, exactly once).
+    /// Encodes text. With `special`, adds the model's special tokens for a raw prompt (BOS exactly once).
     ///
-    /// Special tokens written in the text (`<|eot_id|>`) are recognised either way, as Hugging Face does: a program
-    /// that puts untrusted text into a prompt must remove them itself.
+    /// Special tokens written in the text (`<|eot_id|>`) are recognised in both cases, as in Hugging Face. Remove them
+    /// from untrusted text before encoding it.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the text cannot be encoded.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoding = self.pipeline.encode_fast(text, false);
         let encoding =
@@ -113,7 +116,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Makes BOS stand exactly once at the start, if the model uses one.
+    /// Ensures that BOS stands exactly once at the start, if the model uses it.
     pub(super) fn begin(&self, ids: &mut Vec<u32>) {
         let Some(bos) = self.bos else { return };
         match ids.iter().take_while(|&&id| id == bos).count() {
@@ -122,8 +125,11 @@ impl Tokenizer {
         }
     }
 
-    /// Decodes ids; special tokens are kept or skipped. Ids that the vocabulary lacks are left out, bytes that are no
-    /// UTF-8 become U+FFFD.
+    /// Decodes ids; special tokens are kept or skipped. Ids without a token are skipped; bytes that are not valid UTF-8
+    /// become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let text = self.pipeline.decode(ids, skip_special);
         text.map_err(|error| Error::request("tokens", format!("the tokens cannot be decoded: {error}")))
@@ -134,7 +140,7 @@ impl Tokenizer {
         self.pipeline.token_to_id(token)
     }
 
-    /// The text of a token as the vocabulary writes it.
+    /// The text of a token as spelled in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.pipeline.id_to_token(id)
     }
@@ -144,17 +150,18 @@ impl Tokenizer {
         self.size
     }
 
-    /// The token that begins a text, if the model uses one.
+    /// The begin-of-sequence token, if the model uses one.
     pub fn bos(&self) -> Option<u32> {
         self.bos
     }
 
-    /// The token that ends a text, if the tokenizer knows one.
+    /// The end-of-sequence token, if the tokenizer defines one.
     pub fn eos(&self) -> Option<u32> {
         self.eos
     }
 
-    /// Tokens that end an answer as far as the tokenizer knows: its EOS and `<|eot_id|>`, `<|im_end|>` and the like.
+    /// Tokens that end an answer according to the tokenizer: its EOS and special tokens such as `<|eot_id|>` and
+    /// `<|im_end|>`.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let enders = ENDERS.iter().filter(|token| self.pipeline.get_added_vocabulary().is_special_token(token));
         let mut ids: Vec<u32> = self.eos.into_iter().chain(enders.filter_map(|token| self.id(token))).collect();
@@ -163,12 +170,12 @@ impl Tokenizer {
         ids
     }
 
-    /// How tokens become text.
+    /// The decoder of the pipeline.
     pub(super) fn decoder(&self) -> Option<&DecoderWrapper> {
         self.pipeline.get_decoder()
     }
 
-    /// Whether a token has no text of its own: it is special, or the vocabulary lacks it.
+    /// Whether a token produces no text: it is special, or the vocabulary lacks it.
     pub(super) fn is_silent(&self, id: u32) -> bool {
         self.token(id).is_none_or(|token| self.pipeline.get_added_vocabulary().is_special_token(&token))
     }
@@ -205,7 +212,7 @@ impl Parts {
         Ok(Tokenizer { pipeline, size, prefix: self.prefix, suffix: self.suffix, bos: self.bos, eos: self.eos })
     }
 
-    /// One more than the highest id, which the model must have an embedding for.
+    /// Checks that every id is below `limit`, the number of embedding rows. Returns the highest id plus one.
     pub fn check_ids(&self, limit: usize) -> Result<usize> {
         let Some((token, &highest)) = self.vocabulary.iter().max_by_key(|(_, id)| **id) else {
             return Err(malformed(&self.path, self.places[0], "the vocabulary is empty"));
@@ -225,8 +232,8 @@ impl Parts {
         Ok(highest as usize + 1)
     }
 
-    /// Checks that the parts and the result of every merge are tokens: the builder takes the result's length on trust.
-    /// Returns whether some merge joins something to a "▁" after it.
+    /// Checks that both parts and the result of every merge are tokens, because the builder does not. Returns whether
+    /// some merge joins another character to a following "▁".
     fn check_merges(&self) -> Result<bool> {
         let mut whole = String::new();
         let mut crosses = false;
