@@ -1,11 +1,10 @@
-//! Answers that follow a JSON schema, a regular expression or a Lark grammar, by [llguidance].
+//! Grammars for answers that follow a JSON schema, a regular expression or Lark rules, by [llguidance].
 //!
 //! ```text
-//! Grammars (a vocabulary) ──compile──► Arc<dyn Grammar> ──► Request::grammar
+//! Grammars (for one vocabulary) ──compile(Form)──► Arc<dyn Grammar> ──► Request::grammar
 //! ```
 //!
-//! JSON is written in one way, `{"a": 1, "b": [1, 2]}`: a model that may choose its white space may also never stop
-//! writing it.
+//! JSON has fixed white space, `{"a": 1, "b": [1, 2]}`: a model that may choose white space may also write it without end.
 //!
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 #![forbid(unsafe_code)]
@@ -24,34 +23,34 @@ use sterna::{Error, Result};
 
 pub use listed::listed_only;
 
-/// States of a lexer, one to two kilobytes each.
-const MOST_STATES: usize = 50_000;
+/// Limit for the states of a lexer, which take one to two kilobytes each.
+const MAX_LEXER_STATES: usize = 50_000;
 
-/// What an answer must look like.
+/// The form that an answer must have.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// A JSON value that is valid by this schema (<https://json-schema.org>, drafts up to 2020-12).
+    /// A JSON value that is valid by this JSON schema (<https://json-schema.org>, drafts up to 2020-12).
     Schema(Value),
     /// Any JSON object.
     Object,
-    /// The whole answer matches this regular expression, without look-around and references.
+    /// A text that this regular expression matches as a whole. Look-around and back-references are not supported.
     Regex(String),
-    /// llguidance's dialect of Lark.
+    /// A text that follows these rules in llguidance's dialect of Lark.
     Lark(String),
 }
 
 /// Compiles grammars for one vocabulary.
 pub struct Grammars {
     factory: ParserFactory,
-    /// Tokens that end an answer; the grammar knows the first.
+    /// Tokens that end an answer. llguidance knows only the first one.
     ends: Vec<u32>,
 }
 
 impl Grammars {
-    /// For the vocabulary of a loaded model.
+    /// A compiler for the vocabulary of a loaded model.
     ///
     /// # Errors
-    /// If the model has no tokenizer, or no token that ends an answer.
+    /// For a model without a tokenizer, or without a token that ends an answer.
     pub fn new(engine: &Engine) -> Result<Self> {
         let tokenizer = engine.tokenizer()?;
         let mut ends = tokenizer.stop_tokens();
@@ -64,34 +63,34 @@ impl Grammars {
         let mut factory = ParserFactory::new_simple(&environment).map_err(refused)?;
         factory.quiet();
         let limits = factory.limits_mut();
-        limits.max_lexer_states = MOST_STATES;
+        limits.max_lexer_states = MAX_LEXER_STATES;
         limits.verbose_errors = false;
         Ok(Self { factory, ends })
     }
 
-    /// Compiles a form; a large schema takes some tens of milliseconds.
+    /// Compiles a form. A large schema takes some tens of milliseconds.
     ///
     /// # Errors
-    /// If the form is malformed, uses something that cannot be enforced, or is too large.
+    /// For a form that is malformed, cannot be enforced, or needs too many lexer states.
     pub fn compile(&self, form: &Form) -> Result<Arc<dyn Grammar>> {
         let grammar = match form {
-            Form::Schema(schema) => TopLevelGrammar::from_json_schema(written_one_way(schema)),
-            Form::Object => TopLevelGrammar::from_json_schema(written_one_way(&json!({ "type": "object" }))),
+            Form::Schema(schema) => TopLevelGrammar::from_json_schema(with_fixed_white_space(schema)),
+            Form::Object => TopLevelGrammar::from_json_schema(with_fixed_white_space(&json!({ "type": "object" }))),
             Form::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Form::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
         };
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
         matcher.compute_mask().map_err(refused)?;
-        Ok(Arc::new(Compiled { beginning: Mutex::new(matcher), ends: self.ends.clone() }))
+        Ok(Arc::new(Compiled { start: Mutex::new(matcher), ends: self.ends.clone() }))
     }
 }
 
-/// What stands in the vocabulary for a token that writes nothing: no text has the byte 255.
+/// The bytes of a special token for llguidance: a marker byte that no text has, and a name.
 fn special(id: u32) -> Vec<u8> {
     [&[TokTrie::SPECIAL_TOKEN_MARKER][..], format!("<|{id}|>").as_bytes()].concat()
 }
 
-fn written_one_way(schema: &Value) -> Value {
+fn with_fixed_white_space(schema: &Value) -> Value {
     let options = json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " });
     match schema {
         Value::Object(object) => {
@@ -99,7 +98,7 @@ fn written_one_way(schema: &Value) -> Value {
             object.insert("x-guidance".into(), options);
             object.into()
         }
-        // `true` allows every value, `false` none.
+        // The schema `true` allows every value, `false` none.
         other => json!({ "allOf": [other], "x-guidance": options }),
     }
 }
@@ -109,7 +108,7 @@ fn refused(error: impl fmt::Display) -> Error {
 }
 
 struct Compiled {
-    beginning: Mutex<Matcher>,
+    start: Mutex<Matcher>,
     ends: Vec<u32>,
 }
 
@@ -121,18 +120,18 @@ impl fmt::Debug for Compiled {
 
 impl Grammar for Compiled {
     fn start(&self) -> Result<Box<dyn Reader>> {
-        let matcher = self.beginning.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
-        Ok(Box::new(Answer { matcher, ends: self.ends.clone() }))
+        let matcher = self.start.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
+        Ok(Box::new(Follower { matcher, ends: self.ends.clone() }))
     }
 }
 
-/// An answer that is being written.
-struct Answer {
+/// Follows one answer.
+struct Follower {
     matcher: Matcher,
     ends: Vec<u32>,
 }
 
-impl Reader for Answer {
+impl Reader for Follower {
     fn allowed(&mut self) -> Result<TokenSet> {
         let mask = self.matcher.compute_mask_or_eos().map_err(refused)?;
         let mut allowed = TokenSet::from_words(mask.as_slice().to_vec());
@@ -143,7 +142,7 @@ impl Reader for Answer {
     }
 
     fn accept(&mut self, token: u32) -> Result<()> {
-        // Every end is the one that the grammar knows.
+        // Any token that ends the answer stands for the one that llguidance knows.
         let token = if self.ends.contains(&token) { self.ends[0] } else { token };
         self.matcher.consume_token(token).map_err(refused)
     }

@@ -1,40 +1,41 @@
-//! Schemas without properties that they do not list.
+//! Schemas whose objects have no unlisted properties.
 
 use serde_json::{Map, Value};
 
-/// Keywords by which more than one schema speaks of a value. What one of them does not list another may require, or allow
-/// where it must not.
-const JOINING: [&str; 8] =
+/// Keywords that apply several schemas to one value. A property that one of them does not list may be required by another,
+/// or decide which of them holds.
+const COMBINING: [&str; 8] =
     ["allOf", "oneOf", "not", "if", "dependentSchemas", "unevaluatedProperties", "patternProperties", "$dynamicRef"];
-/// Keywords that do so beside those that say something of an object themselves.
-const JOINING_BESIDE: [&str; 2] = ["$ref", "anyOf"];
-const OF_OBJECTS: [&str; 4] = ["properties", "required", "additionalProperties", "minProperties"];
+/// Keywords that combine schemas only if they stand beside one of [`OBJECT_KEYWORDS`].
+const COMBINING_WITH_OBJECT: [&str; 2] = ["$ref", "anyOf"];
+const OBJECT_KEYWORDS: [&str; 4] = ["properties", "required", "additionalProperties", "minProperties"];
 
-/// A schema whose objects have no properties but those that it lists, unless it says that they may
-/// (`"additionalProperties": true`). What is valid by it is valid by the given one.
+/// Closes the objects of a schema: they have no other properties than the schema lists, unless it allows them with
+/// `"additionalProperties": true`. Every value that is valid by the result is valid by `schema` too. Schemas that combine
+/// others (`allOf`, `oneOf` and the like) are returned unchanged.
 ///
-/// Schemas seldom say that there are no other properties, and by JSON Schema there may then be any number of them. Models
-/// invent them, small ones until nothing more fits.
+/// By JSON Schema an object may have any number of unlisted properties, and few schemas forbid it. Models would invent
+/// properties, small models without end.
 pub fn listed_only(mut schema: Value) -> Value {
-    if !joins(&schema) {
+    if !combines(&schema) {
         close(&mut schema);
     }
     schema
 }
 
-/// Whether schemas of one value are joined anywhere.
-fn joins(schema: &Value) -> bool {
+/// Whether several schemas apply to one value anywhere.
+fn combines(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => {
             let has = |keywords: &[&str]| keywords.iter().any(|keyword| object.contains_key(*keyword));
-            has(&JOINING) || has(&JOINING_BESIDE) && has(&OF_OBJECTS) || object.values().any(joins)
+            has(&COMBINING) || has(&COMBINING_WITH_OBJECT) && has(&OBJECT_KEYWORDS) || object.values().any(combines)
         }
-        Value::Array(list) => list.iter().any(joins),
+        Value::Array(list) => list.iter().any(combines),
         _ => false,
     }
 }
 
-/// Closes all objects that list their properties and leave open whether there are more.
+/// Adds `"additionalProperties": false` to all objects that list properties and say nothing of others.
 fn close(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     if let Some(Value::Object(properties)) = object.get("properties") {
