@@ -1,4 +1,4 @@
-//! The server's log: lines on stderr.
+//! The server's log on stderr.
 
 use std::io::IsTerminal;
 
@@ -6,20 +6,20 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-/// How a line is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// For people.
+    /// Lines of text.
     #[default]
     Text,
-    /// A JSON object.
+    /// A JSON object on each line.
     Json,
-    /// Nothing but warnings.
+    /// Lines of text, warnings and errors only.
     Quiet,
 }
 
-/// From now on the server's events are written.
+/// Starts to write the log.
 pub fn begin(format: Format) {
     let level = if format == Format::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);

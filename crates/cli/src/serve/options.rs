@@ -1,4 +1,4 @@
-//! What the command line, the environment or a file say about a server.
+//! The options of `sterna serve`, from the command line, the environment or a file.
 
 use std::fs;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sterna::engine::Options;
+use sterna::engine;
 use sterna::kernels::pool::default_threads;
 use sterna::model;
 use sterna_server::{Settings, Tls};
@@ -18,95 +18,99 @@ use super::log::Format;
 use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
 
-/// Tokens of prompts that a step computes; few, so that who writes already does not wait long.
-const CHUNK: usize = 40;
-/// Full contexts that the cache holds together.
-const SEQUENCES: usize = 8;
+/// Prompt tokens of a forward pass: few, so that a new prompt delays the answers that are being generated only a little.
+const DEFAULT_CHUNK: usize = 40;
+/// Full contexts that the key/value cache has room for.
+const DEFAULT_SEQUENCES: usize = 8;
 
-/// Every option, given or not. The names in a file are those of the command line.
+/// The options of one source; `None` where it sets none. A file has the same names as the command line.
 #[derive(clap::Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Given {
-    /// A .gguf file or a Hugging Face directory [default: the built-in model]
+pub struct Options {
+    /// Model: a .gguf file or a Hugging Face directory [default: the built-in model]
     #[arg(short, long, value_name = "MODEL", env = "STERNA_MODEL")]
     pub model: Option<PathBuf>,
-    /// Address to listen on [default: 127.0.0.1, this machine only]
+    /// Address to listen on [default: 127.0.0.1, reachable from this machine only]
     #[arg(long, value_name = "ADDRESS", env = "STERNA_HOST")]
     pub host: Option<IpAddr>,
-    /// Port; 0 takes any that is free [default: 8080]
+    /// Port to listen on; 0 takes any that is free [default: 8080]
     #[arg(long, value_name = "N", env = "STERNA_PORT")]
     pub port: Option<u16>,
-    /// The model's name for clients [default: from the file's name]
+    /// Name of the model in the API [default: the name of its file]
     #[arg(long, value_name = "NAME", env = "STERNA_MODEL_NAME")]
     pub model_name: Option<String>,
-    /// A key that clients must send; may be given several times
+    /// API key that clients must send; may be given several times
     #[arg(long, value_name = "KEY", env = "STERNA_API_KEY", hide_env_values = true)]
     pub api_key: Vec<String>,
-    /// Let other machines ask without a key
+    /// Let other machines use the server without an API key
     #[arg(long, env = "STERNA_OPEN", value_parser = BoolishValueParser::new())]
     pub open: bool,
-    /// A name by which clients call this machine, as in http://NAME/; may be given several times
+    /// Host name of this machine in URLs, as in http://NAME/; may be given several times
     #[arg(long, value_name = "NAME", env = "STERNA_NAME")]
     pub name: Vec<String>,
-    /// A page's origin that may ask from a browser, or "*" (CORS); may be given several times
+    /// Origin of web pages that may use the server, or "*" for all (CORS); may be given several times
     #[arg(long, value_name = "ORIGIN", env = "STERNA_ORIGIN")]
     pub origin: Vec<String>,
-    /// Certificate for HTTPS, in PEM
+    /// Certificate for HTTPS, a PEM file
     #[arg(long, value_name = "FILE", env = "STERNA_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM
+    /// Private key of the certificate, a PEM file
     #[arg(long, value_name = "FILE", env = "STERNA_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
-    /// Requests that may wait for their first token; more are answered with 429 [default: 256]
+    /// Answers that may wait for their first token; further requests get HTTP 429 [default: 256]
     #[arg(long, value_name = "N", env = "STERNA_QUEUE")]
     pub queue: Option<usize>,
-    /// Connections at a time [default: 512]
+    /// Limit for open connections [default: 512]
     #[arg(long, value_name = "N", env = "STERNA_CONNECTIONS")]
     pub connections: Option<usize>,
-    /// Bytes of a request at most [default: 2097152]
+    /// Limit for the body of a request, in bytes [default: 2097152]
     #[arg(long, value_name = "N", env = "STERNA_BODY_BYTES")]
     pub body_bytes: Option<usize>,
-    /// Seconds that a request may take [default: 600]
+    /// Time limit of a request, in seconds [default: 600]
     #[arg(long, value_name = "S", env = "STERNA_TIMEOUT")]
     pub timeout: Option<u64>,
-    /// Seconds that running requests get when the server stops [default: 30]
+    /// Grace period for running requests at shutdown, in seconds [default: 30]
     #[arg(long, value_name = "S", env = "STERNA_GRACE")]
     pub grace: Option<u64>,
-    /// Threads [default: as many as this process may use]
+    /// Threads for computing [default: all that this process may use]
     #[arg(short, long, value_name = "N", env = "STERNA_THREADS")]
     pub threads: Option<usize>,
-    /// Tokens of the context [default: the model's own, at most 4096]
+    /// Length of the context in tokens [default: the model's own, at most 4096]
     #[arg(long, value_name = "N", env = "STERNA_CTX")]
     pub ctx: Option<usize>,
-    /// Full contexts that the key/value cache holds together; shorter requests share the room [default: 8]
+    /// Full contexts that the key/value cache has room for; shorter requests share it [default: 8]
     #[arg(long, value_name = "N", env = "STERNA_SEQUENCES")]
     pub sequences: Option<usize>,
-    /// Tokens of prompts that a step computes at their beginning; fewer where more went before [default: 40]
+    /// Prompt tokens of a forward pass at the start of a prompt; it takes fewer further on [default: 40]
     #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
     pub chunk: Option<usize>,
-    /// Type of the key/value cache: f16, or int8 (half the memory, slightly less exact) [default: f16]
+    /// Type of the key/value cache: f16, or int8, which takes half the memory and is slightly less exact [default: f16]
     #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_KV")]
     pub kv: Option<Kv>,
-    /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU² [default: auto]
+    /// Feed-forward layers: sparse skips weights whose activation is zero, dense reads all, auto skips after ReLU² gates
+    /// [default: auto]
     #[arg(long, value_enum, value_name = "MODE", env = "STERNA_FFN")]
     pub ffn: Option<Ffn>,
-    /// How the log on stderr is written [default: text]
+    /// Format of the log on stderr [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "STERNA_LOG")]
     pub log: Option<Format>,
-    /// Log prompts and answers too
+    /// Also log prompts and answers
     #[arg(long, env = "STERNA_LOG_TEXT", value_parser = BoolishValueParser::new())]
     pub log_text: bool,
 }
 
-impl Given {
-    /// What a file says.
+impl Options {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// For a file that cannot be read, and for unknown options or wrong types in it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let given = toml::from_str(&text);
-        given.map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.to_string().trim_end()))
+        let options = toml::from_str(&text);
+        options.map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.to_string().trim_end()))
     }
 
-    /// These, and what `other` says where these say nothing.
+    /// These options, and those of `other` that these do not set.
     pub fn or(self, other: Self) -> Self {
         let list = |ours: Vec<String>, others: Vec<String>| if ours.is_empty() { others } else { ours };
         Self {
@@ -141,26 +145,32 @@ impl Given {
         Source { model: self.model.clone() }
     }
 
-    /// How the model is loaded.
-    pub fn options(&self) -> Result<Options, Misuse> {
-        let from_one = |name: &str, given: Option<usize>, usual, most| match given {
+    /// How the engine loads and runs the model.
+    ///
+    /// # Errors
+    /// For numbers outside their range.
+    pub fn engine(&self) -> Result<engine::Options, Misuse> {
+        let count = |name: &str, value: Option<usize>, default, most| match value {
             Some(n) if !(1..=most).contains(&n) => Err(Misuse(format!("--{name} is {n}; it must be from 1 to {most}"))),
-            given => Ok(given.unwrap_or(usual)),
+            value => Ok(value.unwrap_or(default)),
         };
-        Ok(Options {
-            threads: from_one("threads", self.threads, default_threads(), 1024)?,
+        Ok(engine::Options {
+            threads: count("threads", self.threads, default_threads(), 1024)?,
             context: self.ctx,
-            chunk: from_one("chunk", self.chunk, CHUNK, 4096)?,
-            sequences: from_one("sequences", self.sequences, SEQUENCES, 4096)?,
+            chunk: count("chunk", self.chunk, DEFAULT_CHUNK, 4096)?,
+            sequences: count("sequences", self.sequences, DEFAULT_SEQUENCES, 4096)?,
             kv: self.kv.unwrap_or_default().into(),
             settings: model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() },
-            ..Options::default()
+            ..engine::Options::default()
         })
     }
 
-    /// What is in effect, but for the server's settings: the model, how it is loaded, and the log.
-    pub fn loading(&self) -> anyhow::Result<Value> {
-        let options = self.options()?;
+    /// The effective values of the options that are not in [`Settings`]: the model, the engine and the log.
+    ///
+    /// # Errors
+    /// Those of [`Options::engine`], and a model that cannot be opened.
+    pub fn effective(&self) -> anyhow::Result<Value> {
+        let options = self.engine()?;
         let context = options.positions(&self.source().checkpoint()?.config)?;
         let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
         Ok(json!({
@@ -176,8 +186,11 @@ impl Given {
     }
 
     /// The server's settings.
+    ///
+    /// # Errors
+    /// For a certificate without a key, or a key without a certificate.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        let usual = Settings::default();
+        let default = Settings::default();
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => Some(Tls { cert: cert.clone(), key: key.clone() }),
             (None, None) => None,
@@ -185,21 +198,21 @@ impl Given {
         };
         let from_file =
             || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
-        let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
+        let seconds = |value: Option<u64>, default| value.map_or(default, Duration::from_secs);
         Ok(Settings {
-            host: self.host.unwrap_or(usual.host),
-            port: self.port.unwrap_or(usual.port),
-            model: self.model_name.clone().or_else(from_file).unwrap_or(usual.model),
+            host: self.host.unwrap_or(default.host),
+            port: self.port.unwrap_or(default.port),
+            model: self.model_name.clone().or_else(from_file).unwrap_or(default.model),
             api_keys: self.api_key.clone(),
             open: self.open,
             names: self.name.clone(),
             origins: self.origin.clone(),
             tls,
-            queue: self.queue.unwrap_or(usual.queue),
-            connections: self.connections.unwrap_or(usual.connections),
-            body_bytes: self.body_bytes.unwrap_or(usual.body_bytes),
-            timeout: seconds(self.timeout, usual.timeout),
-            grace: seconds(self.grace, usual.grace),
+            queue: self.queue.unwrap_or(default.queue),
+            connections: self.connections.unwrap_or(default.connections),
+            body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
+            timeout: seconds(self.timeout, default.timeout),
+            grace: seconds(self.grace, default.grace),
             log_text: self.log_text,
         })
     }
