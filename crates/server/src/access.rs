@@ -1,4 +1,6 @@
-//! Who may ask. Pages of other sites must not reach a model that listens on this machine, whatever their names resolve to.
+//! Access control: hosts, origins and API keys.
+//!
+//! A page of another site must not reach a model on this machine, even if the site's name resolves to this machine's address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
-use crate::error::Refusal;
+use crate::error::ApiError;
 
-/// Paths that programs which watch the server may read without a key.
+/// Paths that need no API key: those of monitoring, and the chat page.
 const PUBLIC: [&str; 3] = ["/health", "/ready", "/"];
 
-/// Checks a request before any endpoint sees it, and says to browsers which pages may read the answer. Logs what was asked
-/// for and how it went, without what was said.
+/// Checks a request before it reaches an endpoint, and adds the headers of CORS and security to the response. Logs method,
+/// path, status and time, but neither prompts nor answers.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (method, path, begin) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let response = checked(&app, request, next).await;
@@ -30,9 +32,9 @@ async fn checked(app: &App, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN).cloned();
     let (host, secure) = (host(&request), app.settings.tls.is_some());
-    if !host.as_deref().is_some_and(|host| is_ours(app, host)) {
-        let message = "the Host header names another server; add its name with --name if it is this one";
-        return Refusal::status(StatusCode::MISDIRECTED_REQUEST, message).into_response();
+    if !host.as_deref().is_some_and(|host| is_own_host(app, host)) {
+        let message = "the Host header names another server; if it is a name of this one, add it with --name";
+        return ApiError::status(StatusCode::MISDIRECTED_REQUEST, message).into_response();
     }
     let scheme = if secure { "https" } else { "http" };
     let same = |origin: &HeaderValue| host.as_ref().is_some_and(|host| origin == format!("{scheme}://{host}").as_str());
@@ -40,20 +42,20 @@ async fn checked(app: &App, request: Request, next: Next) -> Response {
     let allowed =
         foreign.is_none_or(|origin| app.settings.origins.iter().any(|one| one == "*" || origin == one.as_str()));
     if !allowed {
-        let message = "pages of this origin may not ask; allow it with --origin";
-        return Refusal::status(StatusCode::FORBIDDEN, message).into_response();
+        let message = "pages of this origin may not use this server; allow it with --origin";
+        return ApiError::status(StatusCode::FORBIDDEN, message).into_response();
     }
     let mut response = if request.method() == Method::OPTIONS && foreign.is_some() {
         StatusCode::NO_CONTENT.into_response()
     } else if !is_public(request.uri().path()) && !has_key(&app.settings.api_keys, headers) {
-        Refusal::key().into_response()
+        ApiError::key().into_response()
     } else {
         next.run(request).await
     };
     if let Some(origin) = foreign {
-        share(response.headers_mut(), origin.clone());
+        allow_origin(response.headers_mut(), origin.clone());
     }
-    protect(response.headers_mut());
+    secure_headers(response.headers_mut());
     response
 }
 
@@ -61,15 +63,15 @@ fn is_public(path: &str) -> bool {
     PUBLIC.contains(&path) || path.starts_with("/page/")
 }
 
-/// Host and port, as the client wrote them.
+/// Host and port of a request, in lower case.
 fn host(request: &Request) -> Option<String> {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(|authority| authority.as_str())).map(str::to_ascii_lowercase)
 }
 
-/// Whether a host is this server: an address, "localhost", or a name it was given. Another name may be made to resolve to
-/// this machine by anybody (DNS rebinding).
-fn is_ours(app: &App, host: &str) -> bool {
+/// Whether a host is this server: an address, "localhost", or a name from the settings. Anybody can make another name
+/// resolve to this machine (DNS rebinding).
+fn is_own_host(app: &App, host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !name.ends_with(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -78,10 +80,10 @@ fn is_ours(app: &App, host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok()
         || name == "localhost"
         || name.ends_with(".localhost")
-        || app.settings.names.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+        || app.settings.names.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
-/// Whether the request brings a key, if one is needed. Takes the same time whichever key is wrong, and where.
+/// Whether a request has one of the keys, or needs none. The comparison takes constant time.
 fn has_key(keys: &[String], headers: &HeaderMap) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let given = given.unwrap_or_default();
@@ -89,7 +91,7 @@ fn has_key(keys: &[String], headers: &HeaderMap) -> bool {
     keys.is_empty() || found.into()
 }
 
-fn share(headers: &mut HeaderMap, origin: HeaderValue) {
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
@@ -97,7 +99,7 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }
 
-fn protect(headers: &mut HeaderMap) {
+fn secure_headers(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -1,23 +1,23 @@
-//! What can go wrong: before the server runs ([`Error`]), and with a request ([`Refusal`]).
+//! Errors: why a server cannot start ([`Error`]), and why a request gets no answer ([`ApiError`]).
 
 use std::path::PathBuf;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Why a server cannot run.
+/// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The model cannot be served.
     #[error(transparent)]
     Sterna(#[from] sterna::Error),
-    /// A setting that cannot be.
+    /// A setting has a value that cannot be used.
     #[error("{0}")]
     Settings(String),
-    /// The address cannot be listened on.
+    /// The server cannot listen on its address.
     #[error("{address}: {source}; choose another --port or --host, or stop the program that uses it")]
     Listen {
         /// Address and port.
@@ -25,24 +25,24 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A certificate or key that cannot be used.
+    /// The TLS certificate or its key cannot be used.
     #[error("{}: {problem}", path.display())]
     Tls {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is wrong with it, and what it should hold.
         problem: String,
     },
-    /// The system refuses something else.
+    /// Another error of the operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// What a client is told, in OpenAI's words: <https://platform.openai.com/docs/guides/error-codes>.
+/// An error that a client gets, with the fields of OpenAI's errors: <https://platform.openai.com/docs/guides/error-codes>.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ApiError {
     pub status: StatusCode,
-    /// "invalid_request_error", ….
+    /// OpenAI's `type`: "invalid_request_error", "server_error", ….
     pub kind: &'static str,
     pub code: Option<&'static str>,
     /// The field of the request that is wrong.
@@ -50,43 +50,47 @@ pub struct Refusal {
     pub message: String,
 }
 
-impl Refusal {
+impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
         Self { status, kind, code: None, param: None, message: message.into() }
     }
 
-    /// The request is wrong, and another one like it will be too.
+    /// 400: the request is wrong, and fails again if it is repeated.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
     }
 
-    /// The same, and which field it is.
+    /// 400: the field `param` of the request is wrong.
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..Self::invalid(message) }
     }
 
-    /// A field that this server does not have.
+    /// 400: the field `param` asks for something that this server cannot do.
     pub fn unsupported(param: impl Into<String>, remedy: &str) -> Self {
         let param = param.into();
         let message = format!("{param} is not supported; {remedy}");
         Self { code: Some("unsupported_parameter"), ..Self::field(param, message) }
     }
 
+    /// Another HTTP status that the request causes.
     pub fn status(status: StatusCode, message: impl Into<String>) -> Self {
         Self::new(status, "invalid_request_error", message)
     }
 
+    /// 404: the request names a model that is not served.
     pub fn model(name: &str, served: &str) -> Self {
         let message = format!("the model {name:?} does not exist here; this server has {served:?}");
-        let refusal = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
-        Self { code: Some("model_not_found"), param: Some("model".into()), ..refusal }
+        let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+        Self { code: Some("model_not_found"), param: Some("model".into()), ..error }
     }
 
+    /// 401: the API key is missing or wrong.
     pub fn key() -> Self {
         let message = "a valid API key is needed: send it as \"Authorization: Bearer KEY\"";
         Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message) }
     }
 
+    /// 429: the queue is full.
     pub fn full() -> Self {
         let message = "too many requests are waiting; try again later";
         Self {
@@ -95,24 +99,43 @@ impl Refusal {
         }
     }
 
-    pub fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server is stopping")
+    /// 503: the server or its engine cannot answer now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
     }
 
-    pub fn late(seconds: u64) -> Self {
+    /// 504: the request ran into the time limit.
+    pub fn timeout(seconds: u64) -> Self {
         let message = format!("the request took longer than {seconds} s, which is the server's limit");
         Self { code: Some("timeout"), ..Self::new(StatusCode::GATEWAY_TIMEOUT, "server_error", message) }
     }
 
-    /// OpenAI's shape, as it stands in a body or in an event.
-    pub fn json(&self) -> serde_json::Value {
+    /// 500: a bug of the server.
+    pub fn internal() -> Self {
+        let message = "the server failed while it handled this request; its stderr says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// The error with the client's name of the field: `names` holds pairs of the engine's name and the client's.
+    pub fn renamed(mut self, names: &[(&str, &str)]) -> Self {
+        if let Some((engine, client)) = names.iter().find(|(engine, _)| self.param.as_deref() == Some(engine)) {
+            if let Some(rest) = self.message.strip_prefix(engine) {
+                self.message = format!("{client}{rest}");
+            }
+            self.param = Some((*client).into());
+        }
+        self
+    }
+
+    /// The error in OpenAI's shape, for a body or an event of a stream.
+    pub fn json(&self) -> Value {
         let Self { kind, code, param, message, .. } = self;
         json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
     }
 }
 
-/// 400 for what is wrong in the request, 503 while the engine or the machine cannot serve it, otherwise 500.
-impl From<sterna::Error> for Refusal {
+/// 400 for what is wrong in the request, 503 while the engine or the machine cannot serve it, 500 for the rest.
+impl From<sterna::Error> for ApiError {
     fn from(error: sterna::Error) -> Self {
         match error {
             sterna::Error::PromptTooLong { tokens, context } => {
@@ -122,17 +145,25 @@ impl From<sterna::Error> for Refusal {
                 );
                 Self { code: Some("context_length_exceeded"), ..Self::invalid(message) }
             }
-            sterna::Error::Request { problem, .. } | sterna::Error::Option { problem, .. } => Self::invalid(problem),
-            error @ (sterna::Error::EngineFailed | sterna::Error::EngineStopped | sterna::Error::Resources { .. }) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", error.to_string())
-            }
+            // The sink is the server's own.
+            sterna::Error::Request { field: "sink", .. } => Self::internal(),
+            sterna::Error::Request { field, problem } => Self::field(field, problem),
             sterna::Error::Template(problem) => Self::field("messages", format!("chat template: {problem}")),
-            other => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", other.to_string()),
+            sterna::Error::EngineFailed => {
+                Self::unavailable("the engine failed while it computed this request, and has started anew; send it again")
+            }
+            sterna::Error::EngineStopped => {
+                Self::unavailable("the engine stopped after an internal error; the server must be started again")
+            }
+            error @ (sterna::Error::Resources { .. } | sterna::Error::OutOfMemory { .. }) => {
+                Self::unavailable(error.to_string())
+            }
+            error => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", error.to_string()),
         }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.json())).into_response();
         match self.status {
@@ -144,7 +175,7 @@ impl IntoResponse for Refusal {
             }
             _ => {}
         }
-        // Ollama's endpoints say it in their own way.
+        // The endpoint replaces the body if its API has errors of another shape.
         response.extensions_mut().insert(self);
         response
     }

@@ -1,54 +1,68 @@
-//! One answer of the engine, as it comes.
+//! A job of the engine: its events as they come, with a deadline.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna::engine::{Event, Request, Ticket};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Sleep, sleep};
 
 use crate::app::App;
-use crate::error::Refusal;
-use crate::metrics::Place;
+use crate::error::ApiError;
+use crate::metrics::InFlight;
 
-/// A running answer. Dropping it cancels the request: its place in the cache is free before the next step.
-pub struct Answer {
+/// A running job. Dropping it cancels the request, which frees its part of the cache before the next step.
+pub struct Job {
     events: UnboundedReceiver<sterna::Result<Event>>,
     _ticket: Ticket,
-    place: Place,
-    deadline: std::pin::Pin<Box<Sleep>>,
+    in_flight: Arc<InFlight>,
+    deadline: Pin<Box<Sleep>>,
     limit: Duration,
     ended: bool,
 }
 
-impl Answer {
-    /// Hands a request to the engine.
-    pub fn start(app: &Arc<App>, mut place: Place, request: Request) -> Result<Self, Refusal> {
-        // It holds at most the tokens of one answer, so a client that reads slowly takes no more than that.
-        let (sink, events) = unbounded_channel();
-        let ticket = app.engine.submit(request, move |event| drop(sink.send(event)))?;
-        place.begun();
+impl Job {
+    /// Submits a request to the engine.
+    ///
+    /// # Errors
+    /// 400 for a request that cannot be run, 503 if the engine has stopped.
+    pub fn start(app: &App, in_flight: Arc<InFlight>, request: Request) -> Result<Self, ApiError> {
+        // The channel holds the events of one answer at most, however slowly the client reads.
+        let (sender, events) = unbounded_channel();
+        // A job that was dropped is not counted any more, although the engine may still be at work on it.
+        let counted = Arc::downgrade(&in_flight);
+        let sink = move |event: sterna::Result<Event>| {
+            if let Some(in_flight) = counted.upgrade() {
+                in_flight.event(&event);
+            }
+            drop(sender.send(event));
+        };
+        in_flight.submitted();
+        let ticket = app.engine.submit(request, sink).map_err(|error| {
+            let error = ApiError::from(error);
+            in_flight.failed(error.status);
+            error
+        })?;
         let limit = app.settings.timeout;
-        Ok(Self { events, _ticket: ticket, place, deadline: Box::pin(sleep(limit)), limit, ended: false })
+        Ok(Self { events, _ticket: ticket, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
     }
 
-    /// The next event; `None` after the last.
-    pub async fn next(&mut self) -> Option<Result<Event, Refusal>> {
+    /// The next event; `None` after the last one.
+    pub async fn next(&mut self) -> Option<Result<Event, ApiError>> {
         if self.ended {
             return None;
         }
         let event = tokio::select! {
             biased;
             event = self.events.recv() => match event {
-                Some(event) => event.map_err(Refusal::from),
-                None => Err(Refusal::stopping()),
+                Some(event) => event.map_err(ApiError::from),
+                None => Err(ApiError::unavailable("the engine has stopped")),
             },
-            () = &mut self.deadline => Err(Refusal::late(self.limit.as_secs())),
+            () = &mut self.deadline => Err(ApiError::timeout(self.limit.as_secs())),
         };
-        match &event {
-            Ok(Event::Token { at, .. }) => self.place.token(*at),
-            Ok(Event::Finished { usage, .. }) => self.place.finished(usage, Instant::now()),
-            Err(refusal) => self.place.failed(refusal.status),
+        if let Err(error) = &event {
+            self.in_flight.failed(error.status);
         }
         self.ended = !matches!(event, Ok(Event::Token { .. }));
         Some(event)

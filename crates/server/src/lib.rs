@@ -1,19 +1,20 @@
 //! A server of one model: OpenAI's API, Ollama's, and a chat page.
 //!
 //! ```text
-//! socket ─► listen (TLS, limits) ─► access (Host, Origin, key) ─► endpoints ─► prompt, sampling, grammar
-//!                                                                                       │ Request
-//! client ◄─ JSON, or events while they come ◄─ endpoints ◄─ Answer ◄── engine thread ◄──┘
+//! socket ─► listen (TLS, limits) ─► access (Host, Origin, key) ─► endpoint ─► conversation (prompt, grammar)
+//!                                                                                      │ Request
+//! client ◄─ JSON, or a stream of events ◄─ dialect ◄─ turn (text, calls) ◄─ engine ◄───┘
 //! ```
 //! An endpoint is a file in `endpoints` and a line in its `mod.rs`.
 #![forbid(unsafe_code)]
 
 mod access;
-mod answer;
 mod app;
 mod body;
+mod conversation;
 mod endpoints;
 mod error;
+mod job;
 mod listen;
 mod metrics;
 mod prompt;
@@ -31,10 +32,10 @@ pub use error::Error;
 pub use listen::Server;
 pub use settings::{Settings, Tls};
 
-/// All endpoints, for programs that have a server of their own. Of the settings, those about sockets are theirs to keep.
+/// All endpoints, for programs that run a server of their own. The settings about sockets and TLS have no effect here.
 ///
 /// # Errors
-/// For settings that cannot be served, and models without a tokenizer.
+/// For settings that [`Settings::check`] refuses, and models without a tokenizer.
 pub fn router(engine: Engine, settings: Settings) -> Result<Router, Error> {
     Ok(endpoints::router(&app::App::new(engine, settings)?))
 }

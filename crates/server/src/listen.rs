@@ -1,4 +1,4 @@
-//! Sockets: connections come in, with or without TLS, and are ended in order.
+//! Sockets: accepts connections, with or without TLS, and shuts them down gracefully.
 
 use std::fs::File;
 use std::future::Future;
@@ -29,13 +29,13 @@ use crate::app::App;
 use crate::endpoints;
 use crate::{Error, Settings, Tls};
 
-/// How long a client may take for its part of the TLS handshake, for the headers of a request, and to take a piece of an
-/// answer once the system holds all it can for it. A connection between requests is closed after the same time.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of the headers of a request, up to twice as many if they come quickly.
-const HEADERS: usize = 32 << 10;
+/// Time limit for a client's TLS handshake, for the headers of a request, for reading from a full socket buffer, and for an
+/// idle connection between requests.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit for the headers of a request in bytes; up to twice as many pass if they arrive quickly.
+const MAX_HEADER_BYTES: usize = 32 << 10;
 
-/// A server that listens.
+/// A server that listens on its address.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -44,11 +44,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens. Connections wait until [`run`](Self::run).
+    /// Listens on the address of the settings. Connections wait until [`run`](Self::run).
     ///
     /// # Errors
-    /// For settings that cannot be served, an address that is taken, certificates that cannot be used, and models without
-    /// a tokenizer.
+    /// For settings that [`Settings::check`] refuses, an address that is in use, certificates that cannot be used, and models
+    /// without a tokenizer.
     pub async fn bind(engine: Engine, settings: Settings) -> Result<Self, Error> {
         let tls = settings.tls.as_ref().map(acceptor).transpose()?;
         let address = SocketAddr::new(settings.host, settings.port);
@@ -64,27 +64,27 @@ impl Server {
         self.address
     }
 
-    /// The address for people and clients.
+    /// The address as a URL.
     pub fn url(&self) -> String {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
-    /// Serves until `stop`, then finishes what runs, for [`Settings::grace`] at most.
+    /// Serves until `stop`, then finishes the running requests, for [`Settings::grace`] at most.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, app, .. } = self;
-        let (router, places) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
+        let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listener, &permits) => accepted,
             };
-            let (stream, place) = match accepted {
+            let (stream, permit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, mostly: others must end first.
-                    tracing::warn!(%error, "a connection was not accepted");
+                    // Mostly because file descriptors are used up until other connections end.
+                    tracing::warn!(%error, "accepting a connection failed");
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -93,66 +93,66 @@ impl Server {
             tokio::spawn(async move {
                 match tls {
                     None => serve(stream, router, watcher).await,
-                    Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
+                    Some(tls) => match timeout(TIMEOUT, tls.accept(stream)).await {
                         Ok(Ok(stream)) => serve(stream, router, watcher).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-                        Err(_) => tracing::debug!("no TLS in time"),
+                        Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
+                        Err(_) => tracing::debug!("the TLS handshake took too long"),
                     },
                 }
-                drop(place);
+                drop(permit);
             });
         }
         drop(listener);
-        tracing::info!(running = app.metrics.busy(), "stopping");
+        tracing::info!(running = app.metrics.in_flight(), "shutting down");
         if timeout(app.settings.grace, connections.shutdown()).await.is_err() {
-            tracing::warn!(running = app.metrics.busy(), "stopped before all answers were finished");
+            tracing::warn!(running = app.metrics.in_flight(), "shut down before all answers were finished");
         }
     }
 }
 
-/// A connection, and its place among them.
+/// The next connection, with a permit of those that limit their number.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(Pin<Box<TimeoutStream<TcpStream>>>, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    // Tokens are small and should not wait for each other.
+    // Each token is sent at once, without waiting for a full packet (Nagle's algorithm).
     stream.set_nodelay(true)?;
-    Ok((patient(stream), place))
+    Ok((with_timeout(stream), permit))
 }
 
-/// The stream, which breaks once the client has taken nothing for too long.
-fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+/// The stream with a time limit for writes, which a client exceeds that reads nothing.
+fn with_timeout<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(PATIENCE));
+    stream.set_write_timeout(Some(TIMEOUT));
     Box::pin(stream)
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEADERS);
+    builder.timer(TokioTimer::new()).header_read_timeout(TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection broke");
+        tracing::debug!(%error, "a connection failed");
     }
 }
 
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
-    let wrong = |path: &Path| {
+    let error = |path: &Path| {
         let path = path.to_owned();
         move |problem: String| Error::Tls { path, problem }
     };
-    let open = |path: &Path| File::open(path).map(BufReader::new).map_err(|error| wrong(path)(error.to_string()));
+    let open = |path: &Path| File::open(path).map(BufReader::new).map_err(|source| error(path)(source.to_string()));
     let certificates = CertificateDer::pem_reader_iter(open(&tls.cert)?).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| wrong(&tls.cert)(format!("no certificate in PEM: {error}")))?;
+    let certificates = certificates.map_err(|source| error(&tls.cert)(format!("no certificate in PEM: {source}")))?;
     if certificates.is_empty() {
-        return Err(wrong(&tls.cert)("holds no certificate; it begins with -----BEGIN CERTIFICATE-----".into()));
+        return Err(error(&tls.cert)("holds no certificate; one begins with -----BEGIN CERTIFICATE-----".into()));
     }
     let key = PrivateKeyDer::from_pem_reader(open(&tls.key)?);
-    let key = key.map_err(|error| wrong(&tls.key)(format!("no private key in PEM: {error}")))?;
+    let key = key.map_err(|source| error(&tls.key)(format!("no private key in PEM: {source}")))?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key);
-    let mut config = config.map_err(|error| wrong(&tls.key)(format!("does not fit the certificate: {error}")))?;
+    let mut config = config.map_err(|source| error(&tls.key)(format!("does not match the certificate: {source}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -165,12 +165,12 @@ mod tests {
 
     use super::*;
 
-    /// What a client gets that takes ten bytes at a time, `pause` apart.
-    async fn taken(pause: Duration) -> String {
+    /// The response that a client reads ten bytes at a time, with a `pause` before each.
+    async fn read_slowly(pause: Duration) -> String {
         let (mut client, server) = duplex(64);
         let router = Router::new().route("/", get(async || "x".repeat(500)));
         let connections = GracefulShutdown::new();
-        tokio::spawn(serve(patient(server), router, connections.watcher()));
+        tokio::spawn(serve(with_timeout(server), router, connections.watcher()));
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let (mut all, mut bytes) = (Vec::new(), [0; 10]);
         loop {
@@ -183,12 +183,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_left_and_who_is_slow_is_not() {
+    async fn slow_clients_are_served_and_stalled_ones_are_dropped() {
         let begin = Instant::now();
-        let slow = taken(PATIENCE * 2 / 3).await;
+        let slow = read_slowly(TIMEOUT * 2 / 3).await;
         assert!(slow.starts_with("HTTP/1.1 200") && slow.ends_with(&"x".repeat(500)), "{slow}");
-        assert!(begin.elapsed() > PATIENCE * 20, "no limit on the whole");
-        let left = taken(PATIENCE * 4 / 3).await;
-        assert!(left.starts_with("HTTP/1.1 200") && left.len() == 64, "{left}");
+        assert!(begin.elapsed() > TIMEOUT * 20, "the whole response has no time limit");
+        let stalled = read_slowly(TIMEOUT * 4 / 3).await;
+        assert!(stalled.starts_with("HTTP/1.1 200") && stalled.len() == 64, "{stalled}");
     }
 }

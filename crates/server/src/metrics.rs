@@ -1,6 +1,12 @@
-//! What the server counts, for Prometheus.
+//! Metrics for Prometheus, and the queue limit that rests on them.
+//!
+//! ```text
+//! enter ──► waiting ──first token──► writing ──► ended
+//!              └────────── dropped ───────────────┘
+//! ```
+//! The engine's thread moves an answer from one state to the next, so the counts do not depend on when a client reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::http::StatusCode;
@@ -11,17 +17,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use sterna::engine::Usage;
+use sterna::engine::{Event, Usage};
 
-use crate::error::Refusal;
+use crate::error::ApiError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
-    /// "stop" and "length" are one: the answer was finished.
+    /// "finished", "failed", "late", "cancelled" or "refused".
     outcome: &'static str,
 }
 
-/// Counters, shared by all requests.
+/// The metrics of a server, shared by all its requests.
 pub struct Metrics {
     registry: Registry,
     counts: Arc<Counts>,
@@ -34,12 +40,13 @@ struct Counts {
     prompt_tokens: Counter,
     cached_tokens: Counter,
     tokens: Counter,
-    first_token: Histogram,
-    next_token: Histogram,
-    whole: Histogram,
+    time_to_first_token: Histogram,
+    time_to_next_token: Histogram,
+    answer_time: Histogram,
 }
 
 impl Metrics {
+    /// Metrics that are all zero.
     pub fn new() -> Self {
         let counts = Counts {
             answers: Family::default(),
@@ -48,47 +55,56 @@ impl Metrics {
             prompt_tokens: Counter::default(),
             cached_tokens: Counter::default(),
             tokens: Counter::default(),
-            first_token: Histogram::new(exponential_buckets(0.005, 2.0, 16)),
-            next_token: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
-            whole: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+            time_to_first_token: Histogram::new(exponential_buckets(0.005, 2.0, 16)),
+            time_to_next_token: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            answer_time: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
         };
         let mut registry = Registry::with_prefix("sterna");
-        registry.register("answers", "Answers that ended, by how", counts.answers.clone());
-        registry.register("waiting", "Requests that wait for their first token", counts.waiting.clone());
-        registry.register("writing", "Answers that are being written", counts.writing.clone());
-        registry.register("prompt_tokens", "Tokens of prompts of finished answers", counts.prompt_tokens.clone());
-        registry.register("cached_tokens", "Of these, the ones found in the cache", counts.cached_tokens.clone());
-        registry.register("generated_tokens", "Tokens of answers", counts.tokens.clone());
+        registry.register("answers", "Answers that ended, by outcome", counts.answers.clone());
+        registry.register("waiting", "Answers that wait for their first token", counts.waiting.clone());
+        registry.register("writing", "Answers that are being generated", counts.writing.clone());
+        registry.register("prompt_tokens", "Prompt tokens of finished answers", counts.prompt_tokens.clone());
+        registry.register(
+            "cached_tokens",
+            "Prompt tokens that came from the prefix cache",
+            counts.cached_tokens.clone(),
+        );
+        registry.register("generated_tokens", "Generated tokens", counts.tokens.clone());
         let mut time = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
-        time("time_to_first_token", "From the request to the first token", &counts.first_token);
-        time("time_to_next_token", "From one token to the next", &counts.next_token);
-        time("answer_time", "From the request to the end of its answer", &counts.whole);
+        time("time_to_first_token", "Time from the request to the first token", &counts.time_to_first_token);
+        time("time_to_next_token", "Time from one token to the next", &counts.time_to_next_token);
+        time("answer_time", "Time from the request to the end of its answer", &counts.answer_time);
         Self { registry, counts: Arc::new(counts) }
     }
 
-    /// Lets a request in, unless `queue` others wait.
-    pub fn enter(&self, queue: usize) -> Result<Place, Refusal> {
-        let place = Place { counts: self.counts.clone(), since: Instant::now(), last: None, outcome: "refused" };
-        // Counted before it is looked at: of two that come at once, both are seen.
-        if place.counts.waiting.inc() >= i64::try_from(queue).unwrap_or(i64::MAX) {
-            return Err(Refusal::full());
-        }
-        Ok(place)
+    /// Admits a request of `answers` answers, unless `queue` others wait.
+    ///
+    /// # Errors
+    /// 429 if the queue is full.
+    pub fn enter(&self, queue: usize, answers: usize) -> Result<Vec<Arc<InFlight>>, ApiError> {
+        let counts = &self.counts;
+        // Counted before the limit is checked: of two requests that come at once, each sees the other.
+        let waiting = counts.waiting.inc_by(answers as i64);
+        let since = Instant::now();
+        let progress = || Mutex::new(Progress { last_token: None, outcome: "refused" });
+        let new = |_| Arc::new(InFlight { counts: counts.clone(), since, progress: progress() });
+        let entered = (0..answers).map(new).collect();
+        if waiting >= i64::try_from(queue).unwrap_or(i64::MAX) { Err(ApiError::full()) } else { Ok(entered) }
     }
 
-    /// Answers that are waited for or being written.
-    pub fn busy(&self) -> i64 {
+    /// Answers that are waiting or being generated.
+    pub fn in_flight(&self) -> i64 {
         self.counts.waiting.get() + self.counts.writing.get()
     }
 
-    /// Requests that wait for their first token.
+    /// Answers that wait for their first token.
     pub fn waiting(&self) -> i64 {
         self.counts.waiting.get()
     }
 
-    /// The text that Prometheus reads.
+    /// All metrics in OpenMetrics' text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
@@ -98,52 +114,70 @@ impl Metrics {
     }
 }
 
-/// A request among the others, from its beginning to its end.
-pub struct Place {
+/// An answer in flight: waiting until its first token, then being generated until it is dropped.
+pub struct InFlight {
     counts: Arc<Counts>,
     since: Instant,
-    /// When the last token came.
-    last: Option<Instant>,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    last_token: Option<Instant>,
     outcome: &'static str,
 }
 
-impl Place {
-    /// The engine has the request.
-    pub fn begun(&mut self) {
-        self.outcome = "cancelled";
+impl InFlight {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn token(&mut self, at: Instant) {
+    /// The engine has accepted the request. Unless it ends, it counts as cancelled.
+    pub fn submitted(&self) {
+        self.progress().outcome = "cancelled";
+    }
+
+    /// Counts an event of the engine. Called on the engine's thread.
+    pub fn event(&self, event: &sterna::Result<Event>) {
+        match event {
+            Ok(Event::Token { at, .. }) => self.token(*at),
+            Ok(Event::Finished { usage, .. }) => self.finished(usage),
+            Err(_) => self.failed(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    fn token(&self, at: Instant) {
         self.counts.tokens.inc();
-        match self.last.replace(at) {
-            Some(before) => self.counts.next_token.observe((at - before).as_secs_f64()),
+        match self.progress().last_token.replace(at) {
+            Some(before) => self.counts.time_to_next_token.observe((at - before).as_secs_f64()),
             None => {
                 self.counts.waiting.dec();
                 self.counts.writing.inc();
-                self.counts.first_token.observe(at.saturating_duration_since(self.since).as_secs_f64());
+                self.counts.time_to_first_token.observe(at.saturating_duration_since(self.since).as_secs_f64());
             }
         }
     }
 
-    pub fn finished(&mut self, usage: &Usage, at: Instant) {
-        self.outcome = "finished";
+    fn finished(&self, usage: &Usage) {
+        self.progress().outcome = "finished";
         self.counts.prompt_tokens.inc_by(usage.prompt_tokens as u64);
         self.counts.cached_tokens.inc_by(usage.cached_tokens as u64);
-        self.counts.whole.observe((at - self.since).as_secs_f64());
+        self.counts.answer_time.observe(self.since.elapsed().as_secs_f64());
     }
 
-    pub fn failed(&mut self, status: StatusCode) {
-        self.outcome = if status == StatusCode::GATEWAY_TIMEOUT { "late" } else { "failed" };
+    /// The answer ended with an error.
+    pub fn failed(&self, status: StatusCode) {
+        self.progress().outcome = if status == StatusCode::GATEWAY_TIMEOUT { "late" } else { "failed" };
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.last.is_some() {
+        let Progress { last_token, outcome } = *self.progress();
+        if last_token.is_some() {
             self.counts.writing.dec()
         } else {
             self.counts.waiting.dec()
         };
-        self.counts.answers.get_or_create(&Outcome { outcome: self.outcome }).inc();
+        self.counts.answers.get_or_create(&Outcome { outcome }).inc();
     }
 }

@@ -1,4 +1,4 @@
-//! Conversations, and the tokens they become.
+//! Conversations and texts, and the token ids that the model reads.
 
 use std::sync::Arc;
 
@@ -7,104 +7,104 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::error::Refusal;
+use crate::error::ApiError;
 use crate::tools::{self, Toolbox};
 
-/// One message.
+/// A message of a conversation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who says it.
+    /// The author of the message.
     pub role: Role,
-    /// What is said.
+    /// The text of the message. Default: empty.
     #[serde(default)]
     pub content: Option<Content>,
-    /// The calls that the assistant made.
+    /// Function calls that the assistant made in this message. Only `assistant` messages have them. Default: none.
     #[serde(default)]
     pub tool_calls: Option<Vec<ToolCall>>,
-    /// The call that a `tool` message answers.
+    /// The `id` of the call that a `tool` message answers. Default: none.
     #[serde(default)]
     pub tool_call_id: Option<String>,
-    /// A name for the speaker; models do not see it.
+    /// A name of the author. Accepted, not read.
     #[serde(default, rename = "name")]
     pub _name: Option<String>,
-    /// As clients send back what they got; not read.
+    /// A field of answers that clients send back. Accepted, not read.
     #[serde(default, rename = "refusal")]
     pub _refusal: Option<String>,
 }
 
 impl Message {
-    /// A message that is only text.
+    /// A message without calls.
     pub fn text(role: Role, content: Content) -> Self {
         Self { role, content: Some(content), tool_calls: None, tool_call_id: None, _name: None, _refusal: None }
     }
 }
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Instructions.
+    /// Instructions for the model.
     System,
-    /// OpenAI's newer word for the same.
+    /// OpenAI's newer name for `system`.
     Developer,
-    /// The person.
+    /// The person who talks to the model.
     User,
     /// The model.
     Assistant,
-    /// What a function returned.
+    /// The result of a function call.
     Tool,
 }
 
-/// Text, in one piece or in several.
+/// The text of a message, whole or in parts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Content {
-    /// In one piece.
+    /// The whole text.
     Text(String),
-    /// In several.
-    Parts(Vec<Part>),
+    /// Parts of the text, which are joined without a separator.
+    Parts(Vec<ContentPart>),
 }
 
-/// A piece of a message. Images, sounds and files are not read by these models.
+/// A part of a message. Only text is supported: no images, audio or files.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Part {
-    /// Text.
+pub enum ContentPart {
+    /// A part that is text.
     #[serde(alias = "input_text", alias = "output_text")]
     Text {
-        /// It.
+        /// The text of this part.
         text: String,
-        /// As clients send back what they got; not read.
+        /// A field of answers that clients send back. Accepted, not read.
         #[serde(default, rename = "annotations")]
         _annotations: Option<Value>,
-        /// The same.
+        /// A field of answers that clients send back. Accepted, not read.
         #[serde(default, rename = "logprobs")]
         _logprobs: Option<Value>,
     },
 }
 
-/// A call that the assistant made.
+/// A function call that the assistant made.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolCall {
-    /// What its answer names.
+    /// The id by which a `tool` message names the call that it answers. Default: empty.
     #[serde(default)]
     pub id: String,
-    /// "function".
+    /// The kind of call; only "function" exists. Default: "function".
     #[serde(rename = "type", default = "function")]
     pub kind: String,
-    /// Which, and with what.
-    pub function: Called,
+    /// The function and its arguments.
+    pub function: CalledFunction,
 }
 
-/// A function that was called.
+/// The function of a call, and its arguments.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Called {
-    /// Its name.
+pub struct CalledFunction {
+    /// The function's name.
     pub name: String,
-    /// A JSON object, as text.
+    /// The arguments: a JSON object, written as a string.
     pub arguments: String,
 }
 
@@ -113,58 +113,94 @@ fn function() -> String {
 }
 
 impl Content {
-    /// The text in one piece.
+    /// The whole text.
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Parts(parts) => parts.iter().map(|Part::Text { text, .. }| text.as_str()).collect(),
+            Self::Parts(parts) => parts.iter().map(|ContentPart::Text { text, .. }| text.as_str()).collect(),
         }
     }
 }
 
-/// Tokens of a conversation that the model is to go on with.
-pub async fn encode(app: &Arc<App>, messages: Vec<Message>, tools: &Arc<Toolbox>) -> Result<Vec<u32>, Refusal> {
-    let tools = tools.clone();
-    app.aside(move |app| tokens(app, &messages, &tools)).await
+/// The prompts of a request.
+#[derive(Debug)]
+pub enum Prompts {
+    /// One conversation, which the model continues with a message of the assistant.
+    Chat(Vec<Message>),
+    /// Texts that the model continues, with a BOS token before each if the model wants one.
+    Texts(Vec<String>),
+    /// Token ids that the model continues.
+    Tokens(Vec<Vec<u32>>),
 }
 
-fn tokens(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, Refusal> {
+impl Prompts {
+    /// The number of prompts.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Chat(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::Tokens(lists) => lists.len(),
+        }
+    }
+
+    /// The token ids of each prompt.
+    ///
+    /// # Errors
+    /// 400 for conversations that the chat template cannot render.
+    pub async fn encode(self, app: &Arc<App>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
+        let tools = tools.clone();
+        match self {
+            Self::Chat(messages) => app.run_blocking(move |app| Ok(vec![render(app, &messages, &tools)?])).await,
+            Self::Texts(texts) => {
+                let encode = move |app: &App| {
+                    let tokenizer = app.engine.tokenizer()?;
+                    texts.iter().map(|text| Ok(tokenizer.encode(text, true)?)).collect()
+                };
+                app.run_blocking(encode).await
+            }
+            Self::Tokens(lists) => Ok(lists),
+        }
+    }
+}
+
+/// The token ids of a conversation, by the model's chat template.
+fn render(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
-        return Err(Refusal::field("messages", "messages is empty; it needs one at least"));
+        return Err(ApiError::field("messages", "messages is empty; it needs at least one message"));
     }
     let template = app.engine.template()?;
     let native = template.knows_tools();
     let mut values = messages.iter().enumerate().map(|(at, m)| value(at, m, native)).collect::<Result<Vec<_>, _>>()?;
-    let shown = if native { tools.for_template() } else { Vec::new() };
+    let listed = if native { tools.for_template() } else { Vec::new() };
     if !native && !tools.is_empty() {
-        let described = tools.described();
+        let description = tools.description();
         match values.first_mut().filter(|first| first["role"] == "system") {
             Some(system) => {
                 let before = system["content"].as_str().unwrap_or_default();
-                system["content"] = format!("{before}\n\n{described}").into();
+                system["content"] = format!("{before}\n\n{description}").into();
             }
-            None => values.insert(0, json!({ "role": "system", "content": described })),
+            None => values.insert(0, json!({ "role": "system", "content": description })),
         }
     }
-    Ok(template.encode_values(app.engine.tokenizer()?, &values, &shown)?)
+    Ok(template.encode_values(app.engine.tokenizer()?, &values, &listed)?)
 }
 
-/// A message as templates see it; without `native`, functions are text.
-fn value(at: usize, message: &Message, native: bool) -> Result<Value, Refusal> {
+/// A message as chat templates read it. Templates that are not `native` know no functions: calls and results become text.
+fn value(at: usize, message: &Message, native: bool) -> Result<Value, ApiError> {
     let text = message.content.as_ref().map(Content::text).unwrap_or_default();
     let calls = message.tool_calls.as_deref().unwrap_or_default();
     if !calls.is_empty() && message.role != Role::Assistant {
         let field = format!("messages[{at}].tool_calls");
-        return Err(Refusal::field(field, "only messages of the assistant have tool_calls"));
+        return Err(ApiError::field(field, "only messages with the role assistant have tool_calls"));
     }
     let calls = calls.iter().enumerate().map(|(call, ToolCall { id, function, .. })| {
         let arguments: Value = serde_json::from_str(&function.arguments).map_err(|error| {
             let field = format!("messages[{at}].tool_calls[{call}].function.arguments");
-            Refusal::field(field.clone(), format!("{field} is no JSON: {error}"))
+            ApiError::field(field.clone(), format!("{field} is not valid JSON: {error}"))
         })?;
         Ok((id, function.name.as_str(), arguments))
     });
-    let calls = calls.collect::<Result<Vec<_>, Refusal>>()?;
+    let calls = calls.collect::<Result<Vec<_>, ApiError>>()?;
     Ok(match message.role {
         Role::System | Role::Developer => json!({ "role": "system", "content": text }),
         Role::User => json!({ "role": "user", "content": text }),

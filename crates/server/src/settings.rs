@@ -1,4 +1,4 @@
-//! How a server is set up.
+//! The settings of a server.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -8,48 +8,48 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// Everything about a server but its model. Keys are never written out.
+/// Settings of a server. API keys are left out when they are serialized.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     /// Address to listen on.
     pub host: IpAddr,
-    /// Port; 0: any that is free.
+    /// Port; 0 takes any that is free.
     pub port: u16,
-    /// The model's name for clients.
+    /// Name of the model in the API.
     pub model: String,
-    /// Who asks needs one of these; empty: nobody is asked.
+    /// Accepted API keys; empty disables authentication.
     #[serde(serialize_with = "hidden")]
     pub api_keys: Vec<String>,
-    /// Whether other machines may ask without a key.
+    /// Allows an address that other machines reach, without API keys.
     pub open: bool,
-    /// Names by which clients call this server besides its address and "localhost".
+    /// Host names that requests may have in `Host`, besides addresses and "localhost".
     pub names: Vec<String>,
-    /// Origins of pages that may ask (CORS); "*": all.
+    /// Origins whose web pages may use the server (CORS); "*" allows all.
     pub origins: Vec<String>,
-    /// Certificate and key, for HTTPS.
+    /// Certificate and key for HTTPS; `None` serves HTTP.
     pub tls: Option<Tls>,
-    /// Requests that wait for their first token; one more is told to come back.
+    /// Answers that may wait for their first token; further requests get HTTP 429.
     pub queue: usize,
-    /// Connections at a time.
+    /// Limit for open connections; further ones wait to be accepted.
     pub connections: usize,
-    /// Bytes of a request's body.
+    /// Limit for the body of a request, in bytes.
     pub body_bytes: usize,
-    /// A request that takes longer ends with an error.
+    /// Time limit of a request; one that takes longer ends with HTTP 504.
     #[serde(rename = "timeout_s", serialize_with = "seconds")]
     pub timeout: Duration,
-    /// Running requests get so long when the server is told to stop.
+    /// Grace period for running requests at shutdown.
     #[serde(rename = "grace_s", serialize_with = "seconds")]
     pub grace: Duration,
-    /// Whether prompts and answers are logged.
+    /// Logs prompts and answers too.
     pub log_text: bool,
 }
 
-/// Files in PEM.
+/// Certificate and key of a server, as PEM files.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tls {
-    /// The certificate and those that vouch for it.
+    /// The certificate, followed by its chain.
     pub cert: PathBuf,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: PathBuf,
 }
 
@@ -75,29 +75,28 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether these can be served.
+    /// Checks that a server can run with these settings.
     ///
     /// # Errors
-    /// An address that other machines reach, with neither a key nor [`Settings::open`]; keys that no header can carry;
-    /// limits of zero.
+    /// For an address that other machines reach with neither an API key nor [`Settings::open`], keys that a header cannot
+    /// carry, and limits of zero.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |problem: String| Err(Error::Settings(problem));
         if !self.host.is_loopback() && self.api_keys.is_empty() && !self.open {
             return refuse(format!(
-                "other machines can reach {}: set a key that clients must send (--api-key), or say that everybody may ask \
-                 (--open)",
+                "other machines can reach {}: set a key that clients must send (--api-key), or allow everybody (--open)",
                 self.host
             ));
         }
         if self.api_keys.iter().any(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return refuse("an API key must be letters, digits and signs of ASCII, without spaces".into());
+            return refuse("an API key must consist of ASCII letters, digits and punctuation, without spaces".into());
         }
         let limits = [("queue", self.queue), ("connections", self.connections), ("body-bytes", self.body_bytes)];
         if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == 0) {
             return refuse(format!("--{name} is 0; it must be 1 or more"));
         }
         if self.timeout.is_zero() {
-            return refuse("--timeout is 0; it must be a second or more".into());
+            return refuse("--timeout is 0; it must be 1 or more".into());
         }
         Ok(())
     }

@@ -1,63 +1,63 @@
-//! Answers as events while they come.
+//! The framing of a streamed answer.
+//!
+//! ```text
+//! Events        data: {…}                    NamedEvents   event: TYPE       Lines   {…}
+//!               data: {…}                                  data: {…}                 {…}
+//!               data: [DONE]
+//! ```
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::Value;
 
-use crate::error::Refusal;
-use crate::usage::Took;
+/// Interval of the comments that keep idle streams of events open through proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Comments between events keep connections alive through proxies that end quiet ones.
-const QUIET: Duration = Duration::from_secs(15);
+/// How the JSON objects of a stream are written.
+#[derive(Clone, Copy, Debug)]
+pub enum Framing {
+    /// Server-sent events without names, then `[DONE]`.
+    Events,
+    /// Server-sent events, each named by its object's `type`.
+    NamedEvents,
+    /// One object on each line (NDJSON).
+    Lines,
+}
 
-/// An object of one answer, and at its end what it took.
-pub type Chunk = Result<(Value, Option<Took>), Refusal>;
+impl Framing {
+    /// The media type of the stream.
+    pub const fn media(self) -> &'static str {
+        match self {
+            Self::Events | Self::NamedEvents => "text/event-stream",
+            Self::Lines => "application/x-ndjson",
+        }
+    }
 
-/// The chunks of several answers as they come, and what `last` makes of what all took. After an error nothing follows, and
-/// the other answers are cancelled.
-pub fn side_by_side(
-    answers: Vec<BoxStream<'static, Chunk>>,
-    last: impl Fn(Took) -> Option<Value> + Clone + Send + 'static,
-) -> impl Stream<Item = Result<Value, Refusal>> + Send {
-    let state = (stream::select_all(answers), Took::default(), false);
-    stream::unfold(state, move |(mut answers, mut total, ended)| {
-        let last = last.clone();
-        async move {
-            match answers.next().await {
-                Some(Ok((chunk, took))) => {
-                    total += took.unwrap_or_default();
-                    Some((Ok(chunk), (answers, total, ended)))
-                }
-                Some(Err(refusal)) => Some((Err(refusal), (stream::select_all([]), total, true))),
-                None if ended => None,
-                None => last(total).map(|chunk| (Ok(chunk), (answers, total, true))),
+    /// A response that sends each object as soon as it is there.
+    pub fn response(self, objects: impl Stream<Item = Value> + Send + 'static) -> Response {
+        match self {
+            Self::Events => {
+                let done = stream::once(async { Event::default().data("[DONE]") });
+                events(objects.map(|object| Event::default().data(object.to_string())).chain(done))
+            }
+            Self::NamedEvents => events(objects.map(|object| {
+                let name = object["type"].as_str().unwrap_or("error");
+                Event::default().event(name).data(object.to_string())
+            })),
+            Self::Lines => {
+                let lines = objects.map(|object| Ok::<_, Infallible>(Bytes::from(format!("{object}\n"))));
+                ([(header::CONTENT_TYPE, self.media())], Body::from_stream(lines)).into_response()
             }
         }
-    })
+    }
 }
 
-/// Server-sent events as OpenAI writes them: an object each, or an error, and `[DONE]` at the end.
-pub fn events(objects: impl Stream<Item = Result<Value, Refusal>> + Send + 'static) -> Response {
-    let event = |object: Result<Value, Refusal>| {
-        let object = object.unwrap_or_else(|refusal| refusal.json());
-        Ok::<_, Infallible>(Event::default().data(object.to_string()))
-    };
-    let done = stream::once(async { Ok(Event::default().data("[DONE]")) });
-    respond(objects.map(event).chain(done))
-}
-
-/// Server-sent events with the name that each object's `type` is, as OpenAI's newer endpoints write them.
-pub fn named_events(objects: impl Stream<Item = Value> + Send + 'static) -> Response {
-    respond(objects.map(|object| {
-        let name = object["type"].as_str().unwrap_or("error").to_owned();
-        Ok(Event::default().event(name).data(object.to_string()))
-    }))
-}
-
-fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
-    Sse::new(events).keep_alive(KeepAlive::new().interval(QUIET).text("")).into_response()
+fn events(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
 }

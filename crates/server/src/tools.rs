@@ -1,7 +1,7 @@
-//! Functions that a model may call: how they are shown to it, and its calls found in what it writes.
+//! Function calling: how functions are described to the model, and how its calls are parsed.
 //!
-//! Models whose chat template knows `tools` see them in its way. To others they are described in the system message, and
-//! calls are written as Qwen's and Hermes' models write them:
+//! Chat templates that know `tools` describe the functions themselves. For other models the system message describes them,
+//! and calls are written as Qwen's and Hermes' models write them:
 //!
 //! ```text
 //! <tool_call>
@@ -16,145 +16,151 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sterna_grammar::listed_only;
 
-use crate::error::Refusal;
+use crate::error::ApiError;
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
-/// Functions of a request.
-const MOST: usize = 128;
+/// The most functions of a request.
+const MAX_FUNCTIONS: usize = 128;
 
-/// A function that the model may call.
+/// A tool that the model may use.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Tool {
-    /// The only kind there is.
+    /// A function, the only kind of tool.
     Function {
-        /// Its name and what it takes.
+        /// The function that may be called.
         function: Function,
     },
 }
 
-/// Name and arguments of a function.
+/// A function that the model may call.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
-    /// Letters, digits, `_`, `-` and `.`, 64 at most.
+    /// Name of the function: 1 to 64 letters, digits, `_`, `-` and `.`.
     #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,64}$"))]
     pub name: String,
-    /// What it does, for the model.
+    /// Description for the model of what the function does. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// JSON schema of its arguments, an object.
-    #[serde(default = "nothing")]
+    /// JSON schema of the arguments, which are an object. Default: no arguments.
+    #[serde(default = "no_parameters")]
     pub parameters: Map<String, Value>,
-    /// Whether the arguments must be valid by the schema; they are in calls that the request requires.
+    /// Accepted. The arguments of required calls are valid by the schema either way. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
-fn nothing() -> Map<String, Value> {
+fn no_parameters() -> Map<String, Value> {
     Map::from_iter([("type".into(), "object".into()), ("properties".into(), json!({}))])
 }
 
-/// Whether functions are called.
+/// Whether the model calls functions, and which.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Choice {
-    /// "none", "auto" (the model decides) or "required".
-    Mode(Mode),
-    /// This function.
-    One(One),
+pub enum ToolChoice {
+    /// Whether functions are called at all.
+    Mode(ToolChoiceMode),
+    /// The one function that must be called.
+    Named(NamedToolChoice),
 }
 
 /// Whether the model calls functions.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// It does not, and does not see them.
+pub enum ToolChoiceMode {
+    /// It calls none, and does not see them.
     None,
-    /// It may.
+    /// It decides by itself.
     Auto,
-    /// It must.
+    /// It calls at least one, and writes nothing else.
     Required,
 }
 
-/// The function that must be called.
+/// A function that must be called, once.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum One {
-    /// By name.
+pub enum NamedToolChoice {
+    /// A function, the only kind of tool.
     Function {
-        /// Its name.
-        function: Name,
+        /// The function that must be called.
+        function: FunctionName,
     },
 }
 
-/// A function's name.
+/// The name of a function.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Name {
-    /// One of the request's functions.
+pub struct FunctionName {
+    /// Name of one of the functions in `tools`.
     pub name: String,
 }
 
-/// The functions of a request, and which of them must be called.
+/// The functions that the model may call in an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Toolbox {
     functions: Vec<Function>,
-    /// Some call is required.
+    /// Whether the answer must be calls, and nothing else.
     pub required: bool,
-    /// More than one call is allowed.
+    /// Whether the answer may have more than one call.
     pub parallel: bool,
 }
 
 impl Toolbox {
-    /// The functions that a request leaves to the model.
-    pub fn new(tools: Vec<Tool>, choice: Option<Choice>, mut parallel: bool) -> Result<Self, Refusal> {
-        if tools.len() > MOST {
-            return Err(Refusal::field("tools", format!("tools has {} functions; {MOST} are allowed", tools.len())));
+    /// The functions of `tools` that `choice` allows.
+    ///
+    /// # Errors
+    /// 400 for more than 128 functions, for names with other characters, and for a choice that leaves no function.
+    pub fn new(tools: Vec<Tool>, choice: Option<ToolChoice>, mut parallel: bool) -> Result<Self, ApiError> {
+        if tools.len() > MAX_FUNCTIONS {
+            return Err(ApiError::field(
+                "tools",
+                format!("tools has {} functions; {MAX_FUNCTIONS} are allowed", tools.len()),
+            ));
         }
         let mut functions: Vec<Function> = tools.into_iter().map(|Tool::Function { function }| function).collect();
         for (at, Function { name, .. }) in functions.iter().enumerate() {
-            let sign = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-            if !(1..=64).contains(&name.len()) || !name.bytes().all(sign) {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
                 let field = format!("tools[{at}].function.name");
-                return Err(Refusal::field(
+                return Err(ApiError::field(
                     field,
-                    format!("{name:?} is no name of a function: letters, digits, _ and -"),
+                    format!("{name:?} is not a name of a function; use 1 to 64 letters, digits, _, - and ."),
                 ));
             }
         }
         let required = match choice {
-            None | Some(Choice::Mode(Mode::Auto)) => false,
-            Some(Choice::Mode(Mode::None)) => {
+            None | Some(ToolChoice::Mode(ToolChoiceMode::Auto)) => false,
+            Some(ToolChoice::Mode(ToolChoiceMode::None)) => {
                 functions.clear();
                 false
             }
-            Some(Choice::Mode(Mode::Required)) => true,
-            Some(Choice::One(One::Function { function })) => {
+            Some(ToolChoice::Mode(ToolChoiceMode::Required)) => true,
+            Some(ToolChoice::Named(NamedToolChoice::Function { function })) => {
                 functions.retain(|each| each.name == function.name);
                 parallel = false;
                 true
             }
         };
         if required && functions.is_empty() {
-            return Err(Refusal::field("tool_choice", "tool_choice asks for a function that tools does not have"));
+            return Err(ApiError::field("tool_choice", "tool_choice asks for a function that tools does not have"));
         }
         Ok(Self { functions, required, parallel })
     }
 
-    /// Whether there is nothing to call.
+    /// Whether no function may be called.
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }
 
-    /// As templates expect them.
+    /// The functions as chat templates read them.
     pub fn for_template(&self) -> Vec<Value> {
         self.functions.iter().map(|function| json!({ "type": "function", "function": function })).collect()
     }
 
-    /// As text, for models whose template does not know functions.
-    pub fn described(&self) -> String {
+    /// The functions as text, for models whose template does not know `tools`.
+    pub fn description(&self) -> String {
         let functions: Vec<String> = self.for_template().iter().map(Value::to_string).collect();
         format!(
             "You can call these functions:\n{}\n\nTo call one, write only\n{OPEN}\n{{\"name\": NAME, \"arguments\": \
@@ -164,7 +170,7 @@ impl Toolbox {
         )
     }
 
-    /// The grammar of an answer that calls functions and says nothing else.
+    /// A grammar of one call, or of up to 16 if they may be parallel, and nothing else.
     pub fn lark(&self) -> String {
         let call = |function: &Function| {
             json!({
@@ -188,7 +194,7 @@ impl Toolbox {
     }
 }
 
-/// A call that the model wrote.
+/// A function call of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub name: String,
@@ -196,12 +202,12 @@ pub struct Call {
     pub arguments: String,
 }
 
-/// How a call stands in a conversation that a template without functions writes.
+/// A call as text, for models whose template does not know `tools`.
 pub fn written(name: &str, arguments: &Value) -> String {
     format!("{OPEN}\n{}\n{CLOSE}", json!({ "name": name, "arguments": arguments }))
 }
 
-/// What a function returned, likewise.
+/// A function's result as text, for models whose template does not know `tools`.
 pub fn returned(content: &str) -> String {
     format!("<tool_response>\n{content}\n</tool_response>")
 }
@@ -213,23 +219,24 @@ pub enum Part {
     Call(Call),
 }
 
-/// Finds calls in an answer while it comes.
-pub struct Calls {
+/// Parses the calls of an answer while it is generated.
+pub struct CallParser {
     tools: Arc<Toolbox>,
-    /// What may be the beginning of a call, or is within one.
+    /// Text that may be the beginning of a call, or is part of one.
     held: String,
-    /// Whether anything was said before.
+    /// Whether a part was returned before.
     begun: bool,
-    /// Whether that was text: then spaces before a call are a part of it.
+    /// Whether the last part was text: then spaces before a call belong to it.
     text: bool,
 }
 
-impl Calls {
+impl CallParser {
+    /// A parser of calls of these functions.
     pub fn new(tools: Arc<Toolbox>) -> Self {
         Self { tools, held: String::new(), begun: false, text: false }
     }
 
-    /// The parts that are complete with `text`.
+    /// The parts that `text` completes.
     pub fn push(&mut self, text: &str) -> Vec<Part> {
         if self.tools.is_empty() {
             return if text.is_empty() { vec![] } else { vec![Part::Text(text.into())] };
@@ -239,7 +246,7 @@ impl Calls {
         loop {
             let start = if self.text { &self.held } else { self.held.trim_start() };
             if start.is_empty() || !self.begun && start.starts_with('{') {
-                // Nothing yet, or a call without marks, as Llama's models write it: the end decides.
+                // Nothing yet, or possibly a call without tags, as Llama's models write it, which only the end shows.
                 return parts;
             }
             let part = if let Some(rest) = start.strip_prefix(OPEN) {
@@ -248,7 +255,7 @@ impl Calls {
                 let whole = std::mem::replace(&mut self.held, after);
                 call.map_or_else(|| Part::Text(whole[..whole.len() - self.held.len()].to_owned()), Part::Call)
             } else {
-                let safe = self.held.find(OPEN).unwrap_or_else(|| self.held.len() - begins(&self.held));
+                let safe = self.held.find(OPEN).unwrap_or_else(|| self.held.len() - partial_tag(&self.held));
                 if safe <= self.held.len() - start.len() {
                     return parts;
                 }
@@ -260,7 +267,7 @@ impl Calls {
         }
     }
 
-    /// What is left at the end of the answer.
+    /// The last part, at the end of the answer.
     pub fn finish(&mut self) -> Option<Part> {
         let held = std::mem::take(&mut self.held);
         if held.is_empty() || self.begun && !self.text && held.trim().is_empty() {
@@ -270,7 +277,7 @@ impl Calls {
         Some(self.call(inside).map_or(Part::Text(held.clone()), Part::Call))
     }
 
-    /// The call that a text is, if it is one of a known function.
+    /// Parses a text that is a call of a known function and nothing else.
     fn call(&self, text: &str) -> Option<Call> {
         let value: Value = serde_json::from_str(text.trim()).ok()?;
         let name = value.get("name")?.as_str().filter(|name| self.tools.has(name))?;
@@ -279,8 +286,8 @@ impl Calls {
     }
 }
 
-/// Bytes at the end of a text that may be the beginning of a mark.
-fn begins(text: &str) -> usize {
+/// The length of the longest end of a text that may be the beginning of a tag.
+fn partial_tag(text: &str) -> usize {
     (1..OPEN.len()).rev().find(|len| text.ends_with(&OPEN[..*len])).unwrap_or(0)
 }
 
@@ -298,7 +305,7 @@ mod tests {
     fn parts(answer: &str) -> Vec<Part> {
         let tools = Arc::new(toolbox());
         let of = |size: usize| {
-            let mut calls = Calls::new(tools.clone());
+            let mut calls = CallParser::new(tools.clone());
             let pieces: Vec<char> = answer.chars().collect();
             let mut all: Vec<Part> =
                 pieces.chunks(size).flat_map(|piece| calls.push(&String::from_iter(piece))).collect();

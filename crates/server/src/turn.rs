@@ -1,100 +1,119 @@
-//! What the model says in its turn: text and calls, whatever tokens they came in.
+//! The text and the function calls of one answer, parsed from the tokens that the engine generates.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sterna::engine::{Event, FinishReason, Logprob, Request, Usage};
 
-use crate::answer::Answer;
 use crate::app::App;
-use crate::error::Refusal;
-use crate::metrics::Place;
-use crate::tools::{Call, Calls, Part, Toolbox};
+use crate::error::ApiError;
+use crate::job::Job;
+use crate::metrics::InFlight;
+use crate::tools::{Call, CallParser, Part, Toolbox};
 
-/// Something that was said.
+/// A token's log-probability, and those of its likeliest alternatives.
+pub type TokenLogprobs = (Logprob, Vec<Logprob>);
+
+/// The next piece of an answer.
 #[derive(Clone, Debug)]
-pub enum Said {
-    /// Text, empty while a character or a call is incomplete, and the token that completed it.
-    Text {
-        text: String,
-        logprobs: Option<(Logprob, Vec<Logprob>)>,
-    },
+pub enum Delta {
+    /// Text and the token that completed it. The text is empty while a character or a call is incomplete.
+    Text { text: String, logprobs: Option<TokenLogprobs> },
+    /// A call, once it is complete.
     Call(Call),
-    /// The end. `called`: functions were.
-    End {
-        reason: FinishReason,
-        called: bool,
-        usage: Usage,
-    },
+    /// The end; nothing follows.
+    End(End),
 }
 
-/// A turn while it is written.
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub reason: FinishReason,
+    /// Whether the answer has function calls.
+    pub called: bool,
+    pub usage: Usage,
+}
+
+/// An answer that is being generated.
 pub struct Turn {
-    answer: Answer,
-    calls: Calls,
-    /// Said, but not yet asked for; the first is the last.
-    ready: Vec<Said>,
+    job: Job,
+    calls: CallParser,
+    /// Pieces that are parsed but not yet returned, oldest first.
+    ready: VecDeque<Delta>,
     called: bool,
-    /// Everything that was written, if texts are logged.
-    written: Option<String>,
+    /// The text so far, if texts are logged.
+    logged: Option<String>,
 }
 
 impl Turn {
-    /// Hands a request to the engine.
-    pub fn start(app: &Arc<App>, place: Place, request: Request, tools: Arc<Toolbox>) -> Result<Self, Refusal> {
-        let written = app.settings.log_text.then(String::new);
-        if written.is_some() {
+    /// Submits a request to the engine.
+    ///
+    /// # Errors
+    /// Those of [`Job::start`].
+    pub fn start(app: &App, in_flight: Arc<InFlight>, request: Request, tools: Arc<Toolbox>) -> Result<Self, ApiError> {
+        let logged = app.settings.log_text.then(String::new);
+        if logged.is_some() {
             let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt, false));
             tracing::info!(prompt = prompt.unwrap_or_default());
         }
-        let answer = Answer::start(app, place, request)?;
-        Ok(Self { answer, calls: Calls::new(tools), ready: Vec::new(), called: false, written })
+        let job = Job::start(app, in_flight, request)?;
+        Ok(Self { job, calls: CallParser::new(tools), ready: VecDeque::new(), called: false, logged })
     }
 
-    /// What is said next; `None` after the end.
-    pub async fn next(&mut self) -> Option<Result<Said, Refusal>> {
-        if let Some(said) = self.ready.pop() {
-            return Some(Ok(said));
+    /// The next piece; `None` after the end or an error.
+    pub async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
+        if self.ready.is_empty() {
+            match self.job.next().await? {
+                Ok(Event::Token { text, logprobs, .. }) => self.text(&text, logprobs),
+                Ok(Event::Finished { text, reason, usage }) => self.end(&text, reason, usage),
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let (text, mut logprobs, end) = match self.answer.next().await? {
-            Ok(Event::Token { text, logprobs, .. }) => (text, logprobs, None),
-            Ok(Event::Finished { text, reason, usage }) => (text, None, Some((reason, usage))),
-            Err(refusal) => return Some(Err(refusal)),
-        };
-        if let Some(written) = &mut self.written {
-            written.push_str(&text);
+        self.ready.pop_front().map(Ok)
+    }
+
+    fn text(&mut self, text: &str, mut logprobs: Option<TokenLogprobs>) {
+        let parts = self.parse(text);
+        self.push(parts, &mut logprobs);
+        // Every token is reported, also one that completes no text.
+        if self.ready.is_empty() || logprobs.is_some() {
+            self.ready.push_back(Delta::Text { text: String::new(), logprobs });
         }
-        let mut parts = self.calls.push(&text);
-        if end.is_some() {
-            parts.extend(self.calls.finish());
+    }
+
+    fn end(&mut self, text: &str, reason: FinishReason, usage: Usage) {
+        let mut parts = self.parse(text);
+        parts.extend(self.calls.finish());
+        self.push(parts, &mut None);
+        tracing::info!(
+            reason = reason.as_str(),
+            prompt_tokens = usage.prompt_tokens,
+            cached_tokens = usage.cached_tokens,
+            tokens = usage.tokens,
+            first_token_s = usage.prefill_seconds,
+            tokens_per_s = usage.decode_tokens_per_s(),
+            answer = self.logged.take()
+        );
+        self.ready.push_back(Delta::End(End { reason, called: self.called, usage }));
+    }
+
+    fn parse(&mut self, text: &str) -> Vec<Part> {
+        if let Some(logged) = &mut self.logged {
+            logged.push_str(text);
         }
-        let mut said = Vec::new();
+        self.calls.push(text)
+    }
+
+    /// The log-probabilities go with the first text.
+    fn push(&mut self, parts: Vec<Part>, logprobs: &mut Option<TokenLogprobs>) {
         for part in parts {
-            said.push(match part {
-                Part::Text(text) => Said::Text { text, logprobs: logprobs.take() },
+            self.ready.push_back(match part {
+                Part::Text(text) => Delta::Text { text, logprobs: logprobs.take() },
                 Part::Call(call) => {
                     self.called = true;
-                    Said::Call(call)
+                    Delta::Call(call)
                 }
             });
         }
-        match end {
-            Some((reason, usage)) => {
-                tracing::info!(
-                    reason = reason.as_str(),
-                    prompt_tokens = usage.prompt_tokens,
-                    cached_tokens = usage.cached_tokens,
-                    tokens = usage.tokens,
-                    first_token_s = usage.prefill_seconds,
-                    tokens_per_s = usage.decode_tokens_per_s(),
-                    answer = self.written.take()
-                );
-                said.push(Said::End { reason, called: self.called, usage });
-            }
-            None if said.is_empty() || logprobs.is_some() => said.push(Said::Text { text: String::new(), logprobs }),
-            None => {}
-        }
-        said.reverse();
-        self.ready = said;
-        self.ready.pop().map(Ok)
     }
 }

@@ -1,41 +1,44 @@
-//! What answers took, in OpenAI's words.
+//! Token counts of an answer, in OpenAI's shape.
 
 use std::ops::AddAssign;
 
 use serde_json::{Value, json};
 use sterna::engine::Usage;
 
-/// Tokens of some answers.
+/// Tokens of one or more answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Took {
+pub struct TokenCounts {
+    /// Tokens of the prompts, cached ones included.
     pub prompt: usize,
-    /// Of the prompt, what the cache had.
+    /// Prompt tokens that came from the prefix cache.
     pub cached: usize,
-    pub answer: usize,
+    /// Generated tokens.
+    pub generated: usize,
 }
 
-impl Took {
-    /// Of one answer. The prompt of several answers counts once: with the `first`.
-    pub fn new(usage: &Usage, first: bool) -> Self {
-        let of_first = |tokens| if first { tokens } else { 0 };
-        Self { prompt: of_first(usage.prompt_tokens), cached: of_first(usage.cached_tokens), answer: usage.tokens }
+impl TokenCounts {
+    /// The counts of one answer. A prompt with several answers counts once: `count_prompt` is set for the first of them.
+    pub fn new(usage: &Usage, count_prompt: bool) -> Self {
+        let counted = |tokens| if count_prompt { tokens } else { 0 };
+        Self { prompt: counted(usage.prompt_tokens), cached: counted(usage.cached_tokens), generated: usage.tokens }
     }
 
+    /// OpenAI's `usage` object.
     pub fn json(self) -> Value {
-        let Self { prompt, cached, answer } = self;
+        let Self { prompt, cached, generated } = self;
         json!({
             "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
+            "completion_tokens": generated,
+            "total_tokens": prompt + generated,
             "prompt_tokens_details": { "cached_tokens": cached },
         })
     }
 }
 
-impl AddAssign for Took {
+impl AddAssign for TokenCounts {
     fn add_assign(&mut self, other: Self) {
         self.prompt += other.prompt;
         self.cached += other.cached;
-        self.answer += other.answer;
+        self.generated += other.generated;
     }
 }

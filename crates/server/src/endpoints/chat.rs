@@ -1,135 +1,139 @@
-//! `/v1/chat/completions`: answers in a conversation.
+//! `/v1/chat/completions`: the next message of a conversation.
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat>.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use futures_util::stream::{self, Stream, StreamExt};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sterna::engine::{FinishReason, Logprob, Request};
+use sterna::engine::{Logprob, Request};
 use sterna_grammar::{Form, listed_only};
 
-use super::{Answer, Endpoint};
+use super::Endpoint;
 use crate::app::{self, App};
-use crate::body::Asked;
-use crate::error::Refusal;
-use crate::prompt::{self, Message};
+use crate::body::{SampledBody, refuse_store};
+use crate::conversation::{Answer, Dialect, Generate};
+use crate::error::ApiError;
+use crate::prompt::{Message, Prompts};
 use crate::sampling::Stop;
-use crate::stream::{Chunk, events, side_by_side};
-use crate::tools::{Call, Choice, Tool, Toolbox};
-use crate::turn::{Said, Turn};
-use crate::usage::Took;
+use crate::stream::Framing;
+use crate::tools::{Call, Tool, ToolChoice, Toolbox};
+use crate::turn::{Delta, End, TokenLogprobs};
+use crate::usage::TokenCounts;
 
-pub const ENDPOINT: Endpoint = Endpoint {
-    path: "/v1/chat/completions",
-    method: "post",
-    summary: "The next message of a conversation",
-    request: Some(super::with_drawing::<Chat>),
-    answer: Answer::or_events("text/event-stream"),
-    route: || post(chat),
-};
+pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post_sampled::<ChatRequest>(
+    "/v1/chat/completions",
+    "Generates the next message of a conversation",
+    || post(chat),
+)
+.streams(Chat::FRAMING)];
 
-/// Answers of one request.
-const MOST_CHOICES: usize = 16;
-/// Alternatives of a token.
-const MOST_LOGPROBS: usize = 20;
+/// The most answers of a request.
+const MAX_CHOICES: usize = 16;
+/// The most alternatives that are reported with a token.
+const MAX_LOGPROBS: usize = 20;
 
-/// A conversation, and what its next message shall be like.
+/// A conversation, and how its next message is generated.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Chat {
-    /// Its messages so far.
+pub struct ChatRequest {
+    /// The messages so far, oldest first; at least one.
     messages: Vec<Message>,
-    /// The server's model; the same if not given.
+    /// Name of the model, which must be the served one. Default: the served model.
     model: Option<String>,
-    /// Whether the answer comes as events.
+    /// Send the answer as server-sent events while it is generated. Default: false.
     stream: Option<bool>,
-    /// What these hold.
+    /// Options for streams. Default: none.
     stream_options: Option<StreamOptions>,
-    /// Tokens of the answer at most.
+    /// Maximum number of generated tokens, at least 1. Default: what the context has room for.
     #[schemars(range(min = 1))]
     max_completion_tokens: Option<usize>,
-    /// The older name of the same.
+    /// Older name of `max_completion_tokens`, used if that is left out.
     #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
-    /// How many answers.
-    #[schemars(range(min = 1, max = MOST_CHOICES))]
+    /// Number of answers, 1 to 16. Default: 1.
+    #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<usize>,
-    /// Texts that end the answer.
+    /// Texts that end the answer and are not part of it: one, or a list of up to 16, none empty. Default: none.
     stop: Option<Stop>,
-    /// Whether log-probabilities are reported.
+    /// Report the log-probability of each generated token. Default: false.
     logprobs: Option<bool>,
-    /// Alternatives of each token.
-    #[schemars(range(max = MOST_LOGPROBS))]
+    /// Number of alternatives reported with each token, 0 to 20; above 0 only with `logprobs`. Default: 0.
+    #[schemars(range(max = MAX_LOGPROBS))]
     top_logprobs: Option<usize>,
-    /// What the answer must look like.
+    /// Form that the answer must have; not together with `tools`. Default: any text.
     response_format: Option<ResponseFormat>,
-    /// Functions that may be called.
+    /// Functions that the model may call, at most 128. Default: none.
     #[serde(default)]
     tools: Vec<Tool>,
-    /// Whether they are.
-    tool_choice: Option<Choice>,
-    /// Whether several may be called at once.
+    /// Whether the model must call a function, and which. Default: "auto".
+    tool_choice: Option<ToolChoice>,
+    /// Allow more than one call where `tool_choice` requires calls. Default: true.
     parallel_tool_calls: Option<bool>,
-    /// Who asks; not read.
+    /// Identifier of the end user. Accepted, not read.
     #[serde(rename = "user")]
     _user: Option<String>,
-    /// The same, in OpenAI's newer words; not read.
+    /// Newer name of `user`. Accepted, not read.
     #[serde(rename = "safety_identifier")]
     _safety_identifier: Option<String>,
-    /// Which requests begin alike; the server sees that by itself.
+    /// Hint for the prefix cache. Accepted, not read: the server finds common prefixes by itself.
     #[serde(rename = "prompt_cache_key")]
     _prompt_cache_key: Option<String>,
-    /// Notes of the client; not read.
+    /// Notes of the client. Accepted, not read.
     #[serde(rename = "metadata")]
     _metadata: Option<Map<String, Value>>,
-    /// Answers are never stored.
+    /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
 }
 
-/// What events hold.
+/// Options for streams.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
-    /// Whether the last one says what the answer took.
-    pub include_usage: Option<bool>,
+    /// End the stream with an event that has the token counts. Default: false.
+    include_usage: Option<bool>,
 }
 
-/// What an answer must look like.
+impl StreamOptions {
+    /// Whether a stream ends with the token counts.
+    pub fn include_usage(options: Option<Self>) -> bool {
+        options.and_then(|options| options.include_usage).unwrap_or(false)
+    }
+}
+
+/// The form that an answer must have.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResponseFormat {
-    /// Anything.
+    /// Any text.
     Text,
-    /// A JSON object.
+    /// Any JSON object.
     JsonObject,
     /// JSON that is valid by a schema.
     JsonSchema {
-        /// It.
+        /// The schema and its name.
         json_schema: NamedSchema,
     },
-    /// Text that a regular expression matches as a whole; not OpenAI's.
+    /// Text that a regular expression matches as a whole. Not in OpenAI's API.
     Regex {
-        /// It, without look-around and references.
+        /// The regular expression, without look-around and back-references.
         pattern: String,
     },
-    /// Text that follows a grammar; not OpenAI's.
+    /// Text that follows a grammar. Not in OpenAI's API.
     Lark {
-        /// It, in llguidance's dialect of Lark.
+        /// The grammar, in llguidance's dialect of Lark.
         grammar: String,
     },
 }
 
 impl ResponseFormat {
-    /// The form that it asks for.
-    pub fn form(self) -> Option<Form> {
-        match self {
+    /// The form for the grammar compiler.
+    pub fn form(format: Option<Self>) -> Option<Form> {
+        match format? {
             Self::Text => None,
             Self::JsonObject => Some(Form::Object),
             Self::JsonSchema { json_schema } => Some(Form::Schema(listed_only(json_schema.schema))),
@@ -139,150 +143,131 @@ impl ResponseFormat {
     }
 }
 
-/// A schema with a name.
+/// A JSON schema with a name.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSchema {
-    /// For the client.
+    /// Name of the schema. Required as in OpenAI's API, not read.
     #[serde(rename = "name")]
     _name: String,
-    /// For the client.
+    /// Description of the schema. Accepted, not read.
     #[serde(rename = "description")]
     _description: Option<String>,
-    /// The JSON schema.
+    /// The JSON schema; drafts up to 2020-12.
     schema: Value,
-    /// Answers are always valid by it.
+    /// Accepted, not read: answers are always valid by the schema.
     #[serde(rename = "strict")]
     _strict: Option<bool>,
 }
 
-/// What all answers of a request have in common.
-struct Reply {
+async fn chat(
+    State(app): State<Arc<App>>,
+    SampledBody { request, sampling }: SampledBody<ChatRequest>,
+) -> Result<Response, ApiError> {
+    app.check_model(request.model.as_deref())?;
+    refuse_store(request.store)?;
+    let count = request.n.unwrap_or(1);
+    if !(1..=MAX_CHOICES).contains(&count) {
+        return Err(ApiError::field("n", format!("n is {count}; it must be from 1 to {MAX_CHOICES}")));
+    }
+    let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
+    let (logprobs, alternatives) = (request.logprobs.unwrap_or(false), request.top_logprobs.unwrap_or(0));
+    if alternatives > MAX_LOGPROBS || alternatives > 0 && !logprobs {
+        let message = format!("top_logprobs is {alternatives}; it may be up to {MAX_LOGPROBS}, and needs logprobs");
+        return Err(ApiError::field("top_logprobs", message));
+    }
+    let generate = Generate {
+        prompts: Prompts::Chat(request.messages),
+        count,
+        tools,
+        form: ResponseFormat::form(request.response_format),
+        stream: request.stream.unwrap_or(false),
+        request: Request {
+            max_tokens: request.max_completion_tokens.or(request.max_tokens),
+            sampling: sampling.sampling(&app)?,
+            stop: Stop::texts(request.stop)?,
+            logprobs: logprobs.then_some(alternatives),
+            ..Request::default()
+        },
+    };
+    let dialect = Chat {
+        app: app.clone(),
+        id: app.id("chatcmpl"),
+        created: app::now(),
+        logprobs,
+        include_usage: StreamOptions::include_usage(request.stream_options),
+        calls: vec![0; count],
+    };
+    generate.respond(&app, dialect).await
+}
+
+/// OpenAI's chat API.
+struct Chat {
     app: Arc<App>,
     id: String,
     created: u64,
     logprobs: bool,
     include_usage: bool,
+    /// The number of calls so far, for each answer.
+    calls: Vec<usize>,
 }
 
-async fn chat(State(app): State<Arc<App>>, Asked { request, drawing }: Asked<Chat>) -> Result<Response, Refusal> {
-    app.check_model(request.model.as_deref())?;
-    if request.store == Some(true) {
-        return Err(Refusal::unsupported("store", "leave it out: answers are never stored"));
-    }
-    let count = request.n.unwrap_or(1);
-    if !(1..=MOST_CHOICES).contains(&count) {
-        return Err(Refusal::field("n", format!("n is {count}; it must be from 1 to {MOST_CHOICES}")));
-    }
-    let streamed = request.stream.unwrap_or(false);
-    let include_usage = request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
-    let tools = Arc::new(tools);
-    let logprobs = request.logprobs.unwrap_or(false);
-    let alternatives = request.top_logprobs.unwrap_or(0);
-    if alternatives > MOST_LOGPROBS || alternatives > 0 && !logprobs {
-        let message = format!("top_logprobs is {alternatives}; it may be up to {MOST_LOGPROBS}, and needs logprobs");
-        return Err(Refusal::field("top_logprobs", message));
-    }
-    let (sampling, stop) = (drawing.sampling(&app)?, Stop::texts(request.stop)?);
-    let form = request.response_format.and_then(ResponseFormat::form);
-    let places = (0..count).map(|_| app.enter()).collect::<Result<Vec<_>, _>>()?;
-    let asked = Request {
-        prompt: prompt::encode(&app, request.messages, &tools).await?,
-        max_tokens: request.max_completion_tokens.or(request.max_tokens),
-        sampling,
-        stop,
-        grammar: app.grammar(form, &tools, "response_format").await?,
-        logprobs: logprobs.then_some(alternatives),
-        ..Request::default()
-    };
-    let turns = (0..).zip(places).map(|(i, place)| {
-        let mut request = asked.clone();
-        request.sampling.seed = request.sampling.seed.wrapping_add(i);
-        Turn::start(&app, place, request, tools.clone())
-    });
-    let turns = turns.collect::<Result<Vec<_>, _>>()?;
-    let reply = Reply { id: app.id("chatcmpl"), created: app::now(), app, logprobs, include_usage };
-    if streamed { Ok(reply.stream(turns)) } else { reply.whole(turns).await }
-}
+impl Dialect for Chat {
+    const FRAMING: Framing = Framing::Events;
+    const FIELDS: &[(&str, &str)] =
+        &[("prompt", "messages"), ("max_tokens", "max_completion_tokens"), ("grammar", "response_format")];
 
-impl Reply {
-    /// All answers, once they are finished.
-    async fn whole(self, turns: Vec<Turn>) -> Result<Response, Refusal> {
-        let (mut choices, mut total) = (Vec::new(), Took::default());
-        for (index, mut turn) in turns.into_iter().enumerate() {
-            let (mut content, mut calls, mut tokens) = (String::new(), Vec::new(), Vec::new());
-            let reason = loop {
-                match turn.next().await.ok_or_else(Refusal::stopping)?? {
-                    Said::Text { text, logprobs } => {
-                        content.push_str(&text);
-                        tokens.extend(logprobs.map(|token| self.logprob(&token)));
-                    }
-                    Said::Call(call) => calls.push(self.call(&call)),
-                    Said::End { reason, called, usage } => {
-                        total += Took::new(&usage, index == 0);
-                        break finish_reason(reason, called);
-                    }
+    fn opening(&mut self) -> Vec<Value> {
+        let delta = json!({ "role": "assistant", "content": "", "refusal": null });
+        (0..self.calls.len()).map(|index| self.chunk(index, delta.clone(), None)).collect()
+    }
+
+    fn delta(&mut self, index: usize, delta: Delta) -> Vec<Value> {
+        vec![match delta {
+            Delta::Text { text, logprobs } => {
+                let mut chunk = self.chunk(index, json!({ "content": text }), None);
+                if let Some(token) = &logprobs {
+                    chunk["choices"][0]["logprobs"] = json!({ "content": [self.logprob(token)], "refusal": null });
                 }
-            };
-            let content = if content.trim().is_empty() && !calls.is_empty() { Value::Null } else { content.into() };
+                chunk
+            }
+            Delta::Call(call) => {
+                let mut value = self.call(&call);
+                value["index"] = self.calls[index].into();
+                self.calls[index] += 1;
+                self.chunk(index, json!({ "tool_calls": [value] }), None)
+            }
+            Delta::End(end) => self.chunk(index, json!({}), Some(finish_reason(&end))),
+        }]
+    }
+
+    fn closing(&mut self, usage: TokenCounts) -> Option<Value> {
+        let mut object = self.object("chat.completion.chunk", vec![]);
+        object["usage"] = usage.json();
+        self.include_usage.then_some(object)
+    }
+
+    fn body(&mut self, answers: Vec<Answer>, usage: TokenCounts) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, answer)| {
+            let calls: Vec<Value> = answer.calls().map(|call| self.call(call)).collect();
+            let text = answer.text();
+            let content = if text.trim().is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
             let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
             if !calls.is_empty() {
                 message["tool_calls"] = calls.into();
             }
-            let logprobs = if self.logprobs { json!({ "content": tokens, "refusal": null }) } else { Value::Null };
-            choices.push(json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason }));
-        }
-        let mut object = self.object("chat.completion", choices);
-        object["usage"] = total.json();
-        Ok(Json(object).into_response())
-    }
-
-    /// The answers as events while they come; what they took at the end, if that was asked for.
-    fn stream(self, turns: Vec<Turn>) -> Response {
-        let reply = Arc::new(self);
-        let choices = turns.into_iter().enumerate().map(|(index, turn)| reply.clone().choice(index, turn).boxed());
-        events(side_by_side(choices.collect(), move |took| {
-            let mut object = reply.object("chat.completion.chunk", vec![]);
-            object["usage"] = took.json();
-            reply.include_usage.then_some(object)
-        }))
-    }
-
-    /// The chunks of one answer, the last with what it took.
-    fn choice(self: Arc<Self>, index: usize, turn: Turn) -> impl Stream<Item = Chunk> {
-        let begin = self.chunk(index, json!({ "role": "assistant", "content": "", "refusal": null }), None);
-        let rest = stream::unfold((self, turn, 0), move |(reply, mut turn, calls)| async move {
-            let said = match turn.next().await? {
-                Ok(said) => said,
-                Err(refusal) => return Some((Err(refusal), (reply, turn, calls))),
-            };
-            let (mut count, mut took) = (calls, None);
-            let chunk = match said {
-                Said::Text { text, logprobs } => {
-                    let mut chunk = reply.chunk(index, json!({ "content": text }), None);
-                    if let Some(token) = &logprobs {
-                        let content = [reply.logprob(token)];
-                        chunk["choices"][0]["logprobs"] = json!({ "content": content, "refusal": null });
-                    }
-                    chunk
-                }
-                Said::Call(call) => {
-                    let mut value = reply.call(&call);
-                    value["index"] = calls.into();
-                    count += 1;
-                    reply.chunk(index, json!({ "tool_calls": [value] }), None)
-                }
-                Said::End { reason, called, usage } => {
-                    took = Some(Took::new(&usage, index == 0));
-                    reply.chunk(index, json!({}), Some(finish_reason(reason, called)))
-                }
-            };
-            Some((Ok((chunk, took)), (reply, turn, count)))
+            let tokens = || answer.logprobs.iter().map(|(_, token)| self.logprob(token)).collect::<Value>();
+            let logprobs = self.logprobs.then(|| json!({ "content": tokens(), "refusal": null }));
+            let reason = finish_reason(&answer.end);
+            json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
         });
-        stream::once(async move { Ok((begin, None)) }).chain(rest)
+        let mut object = self.object("chat.completion", choices.collect());
+        object["usage"] = usage.json();
+        object
     }
+}
 
+impl Chat {
     fn chunk(&self, index: usize, delta: Value, reason: Option<&str>) -> Value {
         let choice = json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": reason });
         self.object("chat.completion.chunk", vec![choice])
@@ -303,17 +288,17 @@ impl Reply {
         json!({ "id": self.app.id("call"), "type": "function", "function": { "name": name, "arguments": arguments } })
     }
 
-    fn logprob(&self, (own, others): &(Logprob, Vec<Logprob>)) -> Value {
-        let of = |logprob: &Logprob| {
+    fn logprob(&self, (token, alternatives): &TokenLogprobs) -> Value {
+        let value = |logprob: &Logprob| {
             let (token, bytes) = (self.app.token_text(logprob.id), self.app.token_bytes(logprob.id));
             json!({ "token": token, "logprob": logprob.logprob, "bytes": bytes })
         };
-        let mut value = of(own);
-        value["top_logprobs"] = others.iter().map(of).collect();
-        value
+        let mut object = value(token);
+        object["top_logprobs"] = alternatives.iter().map(value).collect();
+        object
     }
 }
 
-fn finish_reason(reason: FinishReason, called: bool) -> &'static str {
-    if called { "tool_calls" } else { reason.as_str() }
+fn finish_reason(end: &End) -> &'static str {
+    if end.called { "tool_calls" } else { end.reason.as_str() }
 }

@@ -1,4 +1,4 @@
-//! What programs that watch the server ask.
+//! Endpoints for programs that watch the server.
 
 use std::sync::Arc;
 
@@ -9,37 +9,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Answer, Endpoint};
+use super::Endpoint;
 use crate::app::App;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub const HEALTH: Endpoint = Endpoint {
-    path: "/health",
-    method: "get",
-    summary: "Whether the server runs",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(async || Json(json!({ "status": "ok" }))),
-};
-
-pub const READY: Endpoint = Endpoint {
-    path: "/ready",
-    method: "get",
-    summary: "Whether a request would be let in now",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(ready),
-};
-
-pub const METRICS: Endpoint = Endpoint {
-    path: "/metrics",
-    method: "get",
-    summary: "Counters for Prometheus",
-    request: None,
-    answer: Answer { media: OPEN_METRICS, events: None },
-    route: || get(metrics),
-};
+pub static ENDPOINTS: &[Endpoint] = &[
+    Endpoint::get("/health", "Whether the server runs", || get(async || Json(json!({ "status": "ok" })))),
+    Endpoint::get("/ready", "Whether a request would be accepted now", || get(ready)),
+    Endpoint::get("/metrics", "Metrics for Prometheus", || get(metrics)).media(OPEN_METRICS),
+];
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let free = app.metrics.waiting() < app.settings.queue as i64;

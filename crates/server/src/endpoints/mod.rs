@@ -1,126 +1,148 @@
-//! What can be asked for. A new endpoint is a file here and a line in `OURS`.
+//! The endpoints. A new one is a file here and a line in `endpoints!`.
 
-mod chat;
-mod completions;
-mod health;
-mod models;
-mod ollama;
-mod page;
-mod responses;
-mod tokens;
-
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
-use axum::routing::MethodRouter;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
+use futures_util::FutureExt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access;
 use crate::app::App;
-use crate::error::Refusal;
-use crate::sampling::Drawing;
+use crate::error::ApiError;
+use crate::sampling::SamplingParams;
+use crate::stream::Framing;
 
-/// Something that can be asked for.
+mod page;
+
+/// Declares the files of endpoints, each of which has a list `ENDPOINTS`.
+macro_rules! endpoints {
+    ($($file:ident,)+) => {
+        $(mod $file;)+
+
+        static OURS: &[&[Endpoint]] = &[$($file::ENDPOINTS),+];
+    };
+}
+
+endpoints! {
+    chat,
+    completions,
+    responses,
+    models,
+    tokens,
+    health,
+    ollama,
+}
+
+/// An operation of the server's API.
 pub struct Endpoint {
-    /// Its path, with a `{name}` for what differs from request to request.
-    pub path: &'static str,
+    /// Its path, with `{name}` for a part that varies.
+    path: &'static str,
     /// "get" or "post".
-    pub method: &'static str,
+    method: &'static str,
     /// What it does, in one line.
-    pub summary: &'static str,
-    /// The body that it takes, if it takes one.
-    pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
-    /// What it answers.
-    pub answer: Answer,
+    summary: &'static str,
+    /// The schema of the request's body.
+    body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// The media type of the response.
+    media: &'static str,
+    /// The media type of a streamed response.
+    streamed: Option<&'static str>,
+    /// How the API writes an error.
+    error: fn(&ApiError) -> Value,
     route: fn() -> MethodRouter<Arc<App>>,
 }
 
-/// What an endpoint answers.
-pub struct Answer {
-    /// "application/json", ….
-    pub media: &'static str,
-    /// Whether it also answers with events while they come, if the request asks for that: their media type.
-    pub events: Option<&'static str>,
-}
+impl Endpoint {
+    /// An operation without a body that answers with JSON.
+    const fn get(path: &'static str, summary: &'static str, route: fn() -> MethodRouter<Arc<App>>) -> Self {
+        let media = "application/json";
+        Self { path, method: "get", summary, body: None, media, streamed: None, error: ApiError::json, route }
+    }
 
-impl Answer {
-    /// One JSON object.
-    pub const JSON: Self = Self { media: "application/json", events: None };
+    /// An operation with a body of the type `T` that answers with JSON.
+    const fn post<T: JsonSchema>(
+        path: &'static str,
+        summary: &'static str,
+        route: fn() -> MethodRouter<Arc<App>>,
+    ) -> Self {
+        Self { method: "post", body: Some(|schemas| schemas.subschema_for::<T>()), ..Self::get(path, summary, route) }
+    }
 
-    /// The same, or events of this media type while they come.
-    pub const fn or_events(media: &'static str) -> Self {
-        Self { events: Some(media), ..Self::JSON }
+    /// The same, whose body has the fields of `T` and those of [`SamplingParams`].
+    const fn post_sampled<T: JsonSchema>(
+        path: &'static str,
+        summary: &'static str,
+        route: fn() -> MethodRouter<Arc<App>>,
+    ) -> Self {
+        Self { method: "post", body: Some(with_sampling::<T>), ..Self::get(path, summary, route) }
+    }
+
+    /// It can also respond with a stream.
+    const fn streams(self, framing: Framing) -> Self {
+        Self { streamed: Some(framing.media()), ..self }
+    }
+
+    /// The media type of the response.
+    const fn media(self, media: &'static str) -> Self {
+        Self { media, ..self }
+    }
+
+    /// How its API writes an error.
+    const fn errors(self, error: fn(&ApiError) -> Value) -> Self {
+        Self { error, ..self }
     }
 }
 
-/// All of them but Ollama's, which have a list of their own.
-static OURS: &[Endpoint] = &[
-    chat::ENDPOINT,
-    completions::ENDPOINT,
-    responses::ENDPOINT,
-    models::LIST,
-    models::ONE,
-    tokens::TOKENIZE,
-    tokens::DETOKENIZE,
-    health::HEALTH,
-    health::READY,
-    health::METRICS,
-];
-
-/// All of them.
-pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    OURS.iter().chain(ollama::ENDPOINTS)
+/// A route whose panics are errors, and whose errors have the API's shape.
+fn guarded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, shape: fn(&ApiError) -> Value) -> MethodRouter<S> {
+    route.layer(middleware::from_fn(move |request: Request, next: Next| async move {
+        let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let mut response = response.unwrap_or_else(|_| ApiError::internal().into_response());
+        if let Some(error) = response.extensions().get::<ApiError>() {
+            *response.body_mut() = Body::from(shape(error).to_string());
+        }
+        response
+    }))
 }
 
-/// The routes of all endpoints, and what stands before them.
+fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    OURS.iter().copied().flatten()
+}
+
+/// The routes of all endpoints, behind the checks of [`access`].
 pub fn router(app: &Arc<App>) -> Router {
-    let routes = |endpoints: &'static [Endpoint]| {
-        endpoints.iter().fold(Router::new(), |router, each| router.route(each.path, (each.route)()))
-    };
-    routes(OURS)
-        .merge(routes(ollama::ENDPOINTS).layer(middleware::map_response(ollama::say_errors)))
-        .route("/openapi.json", axum::routing::get(async || Json(document())))
+    endpoints()
+        .fold(Router::new(), |router, endpoint| {
+            router.route(endpoint.path, guarded((endpoint.route)(), endpoint.error))
+        })
+        .route("/openapi.json", get(async || Json(document())))
         .merge(page::routes())
-        .fallback(async || Refusal::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
+        .fallback(async || ApiError::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
         .method_not_allowed_fallback(async || {
             let message = "this path takes another method; /openapi.json says which";
-            Refusal::status(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+            ApiError::status(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
         })
         .layer(DefaultBodyLimit::max(app.settings.body_bytes))
         .layer(middleware::from_fn_with_state(app.clone(), access::check))
         .with_state(app.clone())
 }
 
-/// What the server takes and answers, as OpenAPI 3.1 describes it.
-pub fn document() -> Value {
+/// The description of all endpoints as OpenAPI 3.1.
+fn document() -> Value {
     let mut generator = schemars::generate::SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
     let mut paths = Map::new();
     for endpoint in endpoints() {
-        let named = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        let parameters =
-            named.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
-        let mut operation =
-            json!({ "summary": endpoint.summary, "parameters": parameters.collect::<Value>(), "responses": {} });
-        if let Some(request) = endpoint.request {
-            let schema = request(&mut generator);
-            operation["requestBody"] =
-                json!({ "required": true, "content": { "application/json": { "schema": schema } } });
-        }
-        let mut content = json!({ endpoint.answer.media: {} });
-        if let Some(events) = endpoint.answer.events {
-            content[events] = json!({});
-        }
-        operation["responses"]["200"] = json!({ "description": "The answer", "content": content });
-        let refusal = json!({ "description": "What is wrong", "content": { "application/json": {} } });
-        operation["responses"]["default"] = refusal;
-        paths.entry(endpoint.path).or_insert(json!({}))[endpoint.method] = operation;
+        paths.entry(endpoint.path).or_insert(json!({}))[endpoint.method] = operation(endpoint, &mut generator);
     }
     let schemas = generator.take_definitions(true);
     json!({
@@ -131,14 +153,55 @@ pub fn document() -> Value {
     })
 }
 
-/// The schema of a body that has the fields of `T`, and those that say how tokens are drawn.
-fn with_drawing<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    let names = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let parameters =
+        names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let mut operation =
+        json!({ "summary": endpoint.summary, "parameters": parameters.collect::<Value>(), "responses": {} });
+    if let Some(body) = endpoint.body {
+        let content = json!({ "application/json": { "schema": body(generator) } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    let mut content = json!({ endpoint.media: {} });
+    if let Some(media) = endpoint.streamed {
+        content[media] = json!({});
+    }
+    operation["responses"] = json!({
+        "200": { "description": "The answer.", "content": content },
+        "default": { "description": "An error, with its cause.", "content": { "application/json": {} } },
+    });
+    operation
+}
+
+/// The schema of a body that has the fields of `T` and those of [`SamplingParams`].
+fn with_sampling<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = T::json_schema(generator);
-    let drawing = Drawing::json_schema(generator);
+    let sampling = SamplingParams::json_schema(generator);
     if let (Some(Value::Object(fields)), Some(Value::Object(more))) =
-        (schema.get_mut("properties"), drawing.get("properties"))
+        (schema.get_mut("properties"), sampling.get("properties"))
     {
         fields.extend(more.clone());
     }
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_in_the_shape_of_the_api() {
+        let route =
+            guarded(get(async || -> String { panic!("on purpose") }), |error| json!({ "fault": error.message }));
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let Ok(response) = Router::new().route("/", route).oneshot(request).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        assert_eq!(body, json!({ "fault": ApiError::internal().message }).to_string());
+    }
 }

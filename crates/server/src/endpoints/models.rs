@@ -1,4 +1,4 @@
-//! `/v1/models`: the one model there is.
+//! `/v1/models`: the served model.
 
 use std::sync::Arc;
 
@@ -7,29 +7,20 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Answer, Endpoint};
+use super::Endpoint;
 use crate::app::App;
-use crate::error::Refusal;
+use crate::error::ApiError;
 
-pub const LIST: Endpoint = Endpoint {
-    path: "/v1/models",
-    method: "get",
-    summary: "The models there are",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(async |State(app): State<Arc<App>>| Json(json!({ "object": "list", "data": [model(&app)] }))),
-};
+pub static ENDPOINTS: &[Endpoint] = &[
+    Endpoint::get("/v1/models", "Lists the served model", || get(list)),
+    Endpoint::get("/v1/models/{model}", "Describes a model", || get(one)),
+];
 
-pub const ONE: Endpoint = Endpoint {
-    path: "/v1/models/{model}",
-    method: "get",
-    summary: "What is known of a model",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(one),
-};
+async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({ "object": "list", "data": [model(&app)] }))
+}
 
-async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     app.check_model(Some(&name))?;
     Ok(Json(model(&app)))
 }

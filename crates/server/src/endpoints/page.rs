@@ -1,4 +1,4 @@
-//! The chat page: a few files that are part of the program.
+//! The chat page, whose files are compiled into the program.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/v1/responses`: OpenAI's newer way to ask, text and functions only.
+//! `/v1/responses`: the next message of a conversation in OpenAI's newer API, text and functions only.
 //!
 //! ```text
 //! created, in_progress ─► (output_item.added ─► content_part.added ─► output_text.delta … done ─► …done) … ─► completed
@@ -7,104 +7,102 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use futures_util::stream::{self, StreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sterna::engine::{FinishReason, Request, Usage};
 use sterna_grammar::{Form, listed_only};
 
-use super::{Answer, Endpoint};
+use super::Endpoint;
 use crate::app::{self, App};
-use crate::body::Body;
-use crate::error::Refusal;
-use crate::prompt::{self, Called, Content, Message, Role, ToolCall};
-use crate::sampling::Drawing;
-use crate::stream::named_events;
-use crate::tools::{Call, Choice, Function, Mode, Name, One, Tool, Toolbox};
-use crate::turn::{Said, Turn};
+use crate::body::{Body, refuse_store};
+use crate::conversation::{Answer, Dialect, Generate};
+use crate::error::ApiError;
+use crate::prompt::{CalledFunction, Content, Message, Prompts, Role, ToolCall};
+use crate::sampling::SamplingParams;
+use crate::stream::Framing;
+use crate::tools::{Call, Function, FunctionName, NamedToolChoice, Part, Tool, ToolChoice, ToolChoiceMode, Toolbox};
+use crate::turn::{Delta, End};
+use crate::usage::TokenCounts;
 
-pub const ENDPOINT: Endpoint = Endpoint {
-    path: "/v1/responses",
-    method: "post",
-    summary: "The next message of a conversation, in OpenAI's newer form",
-    request: Some(|schemas| schemas.subschema_for::<Responses>()),
-    answer: Answer::or_events("text/event-stream"),
-    route: || post(respond),
-};
+pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post::<ResponsesRequest>(
+    "/v1/responses",
+    "Generates the next message of a conversation, in OpenAI's newer API",
+    || post(respond),
+)
+.streams(Responses::FRAMING)];
 
-/// What was said, and what comes next shall be like.
+/// A conversation, and how its next message is generated.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Responses {
-    /// A text, or what was said so far.
+pub struct ResponsesRequest {
+    /// The conversation so far: a text of the user, or a list of messages, calls and their results.
     input: Input,
-    /// The server's model; the same if not given.
+    /// Name of the model, which must be the served one. Default: the served model.
     model: Option<String>,
-    /// What the model is told before everything else.
+    /// A system message that goes before the conversation. Default: none.
     instructions: Option<String>,
-    /// Tokens of the answer at most.
+    /// Maximum number of generated tokens, at least 1. Default: what the context has room for.
     #[schemars(range(min = 1))]
     max_output_tokens: Option<usize>,
-    /// Whether the answer comes as events.
+    /// Send the answer as server-sent events while it is generated. Default: false.
     stream: Option<bool>,
-    /// 0: always the likeliest token. 1 if not given.
+    /// Sampling temperature, 0 to 2; 0 always takes the likeliest token. Default: 1.
     temperature: Option<f32>,
-    /// Draw from the likeliest tokens that have this probability together.
+    /// Nucleus sampling: samples from the fewest likeliest tokens whose probabilities add up to this, 0 to 1. Default: 1.
     top_p: Option<f32>,
-    /// What the answer must look like.
+    /// Form that the answer must have; not together with `tools`. Default: any text.
     text: Option<TextOptions>,
-    /// Functions that may be called.
+    /// Functions that the model may call, at most 128. Default: none.
     #[serde(default)]
     tools: Vec<FlatTool>,
-    /// Whether they are.
-    tool_choice: Option<FlatChoice>,
-    /// Whether several may be called at once.
+    /// Whether the model must call a function, and which. Default: "auto".
+    tool_choice: Option<FlatToolChoice>,
+    /// Allow more than one call where `tool_choice` requires calls. Default: true.
     parallel_tool_calls: Option<bool>,
-    /// "disabled": a conversation that is too long is an error.
+    /// What happens to a conversation that is longer than the context. Default: "disabled".
     truncation: Option<Truncation>,
-    /// Answers are never stored.
+    /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
-    /// More that the answer shall hold.
+    /// Additional data to include in the answer. Accepted, not read.
     #[serde(rename = "include")]
     _include: Option<Vec<Include>>,
-    /// Notes of the client, given back.
+    /// Notes of the client, which the response repeats. Default: none.
     metadata: Option<Map<String, Value>>,
-    /// Who asks; given back.
+    /// Identifier of the end user, which the response repeats. Default: none.
     user: Option<String>,
-    /// The same, in OpenAI's newer words; not read.
+    /// Newer name of `user`. Accepted, not read.
     #[serde(rename = "safety_identifier")]
     _safety_identifier: Option<String>,
-    /// Which requests begin alike; the server sees that by itself.
+    /// Hint for the prefix cache. Accepted, not read: the server finds common prefixes by itself.
     #[serde(rename = "prompt_cache_key")]
     _prompt_cache_key: Option<String>,
 }
 
-impl Responses {
+impl ResponsesRequest {
     fn format(&self) -> Option<&Format> {
         self.text.as_ref()?.format.as_ref()
     }
 }
 
-/// A text, or what was said so far.
+/// The conversation so far.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Input {
-    /// What the user says.
+    /// A message of the user.
     Text(String),
-    /// The conversation.
+    /// Messages, calls and results, oldest first.
     Items(Vec<Item>),
 }
 
-/// Something that was said, called or returned.
+/// An item of a conversation.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Item {
-    /// A function's call or result.
+    /// A function call or its result.
     Function(FunctionItem),
     /// A message.
     Message(MessageItem),
@@ -113,162 +111,166 @@ pub enum Item {
 /// A message.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct MessageItem {
-    /// Who says it.
+    /// The author of the message.
     role: Role,
-    /// What is said.
+    /// The text of the message.
     content: Content,
 }
 
-/// A function's call or result.
+/// A function call or its result.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FunctionItem {
-    /// The model called it.
+    /// A call that the model made.
     FunctionCall {
-        /// What its result names.
+        /// The id by which the result names the call.
         call_id: String,
-        /// Its name.
+        /// Name of the function.
         name: String,
-        /// A JSON object, as text.
+        /// The arguments: a JSON object, written as a string.
         arguments: String,
     },
-    /// What it returned.
+    /// The result of a call.
     FunctionCallOutput {
-        /// The call.
+        /// The id of the call.
         call_id: String,
         /// The result.
         output: String,
     },
 }
 
-/// What the answer must look like.
+/// Options for the text of an answer.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextOptions {
-    /// Its form.
+    /// Form that the answer must have. Default: any text.
     format: Option<Format>,
 }
 
-/// The form of an answer.
+/// The form that an answer must have.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Format {
-    /// Anything.
+    /// Any text.
     Text,
-    /// A JSON object.
+    /// Any JSON object.
     JsonObject,
     /// JSON that is valid by a schema.
     JsonSchema {
-        /// For the client.
+        /// Name of the schema. Required as in OpenAI's API, not read.
         #[serde(rename = "name")]
         _name: String,
-        /// The JSON schema.
+        /// The JSON schema; drafts up to 2020-12.
         schema: Value,
-        /// For the client.
+        /// Description of the schema. Accepted, not read.
         #[serde(rename = "description")]
         _description: Option<String>,
-        /// Answers are always valid by it.
+        /// Accepted, not read: answers are always valid by the schema.
         #[serde(rename = "strict")]
         _strict: Option<bool>,
     },
 }
 
-/// A function that may be called.
+/// A tool that the model may use.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FlatTool {
-    /// The only kind there is.
+    /// A function, the only kind of tool.
     Function(Function),
 }
 
-/// Whether functions are called.
+/// Whether the model calls functions, and which.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum FlatChoice {
-    /// "none", "auto" or "required".
-    Mode(Mode),
-    /// This function.
-    One(FlatOne),
+pub enum FlatToolChoice {
+    /// Whether functions are called at all.
+    Mode(ToolChoiceMode),
+    /// The one function that must be called.
+    Named(FlatNamedToolChoice),
 }
 
-/// The function that must be called.
+/// A function that must be called, once.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum FlatOne {
-    /// By name.
+pub enum FlatNamedToolChoice {
+    /// A function, the only kind of tool.
     Function {
-        /// Its name.
+        /// Name of one of the functions in `tools`.
         name: String,
     },
 }
 
-/// What an answer can hold besides its text and calls.
+impl From<FlatToolChoice> for ToolChoice {
+    fn from(choice: FlatToolChoice) -> Self {
+        match choice {
+            FlatToolChoice::Mode(mode) => Self::Mode(mode),
+            FlatToolChoice::Named(FlatNamedToolChoice::Function { name }) => {
+                Self::Named(NamedToolChoice::Function { function: FunctionName { name } })
+            }
+        }
+    }
+}
+
+/// Additional data of an answer.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub enum Include {
-    /// How the model reasoned: these models write nothing of that.
+    /// The model's reasoning, encrypted. Answers here have none.
     #[serde(rename = "reasoning.encrypted_content")]
     Reasoning,
 }
 
-/// What happens to a conversation that is too long.
+/// What happens to a conversation that is longer than the context.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Truncation {
-    /// It is an error.
+    /// The request is an error.
     Disabled,
-    /// Its oldest tokens are dropped.
+    /// The oldest tokens are dropped.
     Auto,
 }
 
-async fn respond(State(app): State<Arc<App>>, Body(request): Body<Responses>) -> Result<Response, Refusal> {
+async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesRequest>) -> Result<Response, ApiError> {
     app.check_model(request.model.as_deref())?;
-    if request.store == Some(true) {
-        return Err(Refusal::unsupported("store", "leave it out: answers are never stored"));
-    }
-    let tools: Vec<Tool> =
-        request.tools.iter().cloned().map(|FlatTool::Function(function)| Tool::Function { function }).collect();
-    let choice = request.tool_choice.as_ref().map(|choice| match choice {
-        FlatChoice::Mode(mode) => Choice::Mode(*mode),
-        FlatChoice::One(FlatOne::Function { name }) => {
-            Choice::One(One::Function { function: Name { name: name.clone() } })
-        }
-    });
-    let tools = Arc::new(Toolbox::new(tools, choice, request.parallel_tool_calls.unwrap_or(true))?);
+    refuse_store(request.store)?;
+    let tools = request.tools.iter().cloned().map(|FlatTool::Function(function)| Tool::Function { function });
+    let choice = request.tool_choice.clone().map(ToolChoice::from);
+    let sampling =
+        SamplingParams { temperature: request.temperature, top_p: request.top_p, ..SamplingParams::default() };
     let form = request.format().and_then(|format| match format {
         Format::Text => None,
         Format::JsonObject => Some(Form::Object),
         Format::JsonSchema { schema, .. } => Some(Form::Schema(listed_only(schema.clone()))),
     });
-    let drawing = Drawing { temperature: request.temperature, top_p: request.top_p, ..Drawing::default() };
-    let sampling = drawing.sampling(&app)?;
-    let place = app.enter()?;
-    let asked = Request {
-        prompt: prompt::encode(&app, messages(&request), &tools).await?,
-        max_tokens: request.max_output_tokens,
-        sampling,
-        grammar: app.grammar(form, &tools, "text.format").await?,
-        truncate: request.truncation == Some(Truncation::Auto),
-        ..Request::default()
+    let generate = Generate {
+        prompts: Prompts::Chat(messages(&request)),
+        count: 1,
+        tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(true))?,
+        form,
+        stream: request.stream.unwrap_or(false),
+        request: Request {
+            max_tokens: request.max_output_tokens,
+            sampling: sampling.sampling(&app)?,
+            truncate: request.truncation == Some(Truncation::Auto),
+            ..Request::default()
+        },
     };
-    let turn = Turn::start(&app, place, asked, tools)?;
-    let streamed = request.stream == Some(true);
-    let reply = Reply::new(app, &request);
-    if streamed { Ok(reply.stream(turn)) } else { reply.whole(turn).await }
+    generate.respond(&app, Responses::new(&app, &request)).await
 }
 
-/// The conversation in the words of the chat endpoint.
-fn messages(request: &Responses) -> Vec<Message> {
+/// The conversation as the chat endpoint takes it.
+fn messages(request: &ResponsesRequest) -> Vec<Message> {
     let text = |role, text: &str| Message::text(role, Content::Text(text.to_owned()));
-    let mut messages: Vec<Message> = request.instructions.iter().map(|told| text(Role::System, told)).collect();
+    let mut messages: Vec<Message> =
+        request.instructions.iter().map(|instructions| text(Role::System, instructions)).collect();
     match &request.input {
-        Input::Text(said) => messages.push(text(Role::User, said)),
+        Input::Text(content) => messages.push(text(Role::User, content)),
         Input::Items(items) => messages.extend(items.iter().map(|item| match item {
             Item::Message(MessageItem { role, content }) => Message::text(*role, content.clone()),
             Item::Function(FunctionItem::FunctionCallOutput { call_id, output }) => {
                 Message { tool_call_id: Some(call_id.clone()), ..text(Role::Tool, output) }
             }
             Item::Function(FunctionItem::FunctionCall { call_id, name, arguments }) => {
-                let function = Called { name: name.clone(), arguments: arguments.clone() };
+                let function = CalledFunction { name: name.clone(), arguments: arguments.clone() };
                 let call = ToolCall { id: call_id.clone(), kind: "function".into(), function };
                 Message { tool_calls: Some(vec![call]), ..text(Role::Assistant, "") }
             }
@@ -277,20 +279,58 @@ fn messages(request: &Responses) -> Vec<Message> {
     messages
 }
 
-/// A response while it comes into being.
-struct Reply {
+/// OpenAI's API of responses.
+struct Responses {
     app: Arc<App>,
-    /// What is given back, and what is there so far.
+    /// The response object, with the request's fields that it repeats.
     response: Value,
     /// Finished items.
     output: Vec<Value>,
-    /// The message that is being written, and its text.
+    /// Id and text of the message that is being generated.
     message: Option<(String, String)>,
+    /// The number of events so far.
     events: u64,
 }
 
-impl Reply {
-    fn new(app: Arc<App>, request: &Responses) -> Self {
+impl Dialect for Responses {
+    const FRAMING: Framing = Framing::NamedEvents;
+    const FIELDS: &[(&str, &str)] =
+        &[("prompt", "input"), ("messages", "input"), ("max_tokens", "max_output_tokens"), ("grammar", "text.format")];
+
+    fn opening(&mut self) -> Vec<Value> {
+        let response = json!({ "response": self.response });
+        ["response.created", "response.in_progress"].map(|kind| self.event(kind, response.clone())).into()
+    }
+
+    fn delta(&mut self, _: usize, delta: Delta) -> Vec<Value> {
+        match delta {
+            Delta::Text { text, .. } => self.text(&text),
+            Delta::Call(call) => self.call(&call),
+            Delta::End(end) => self.end(&end),
+        }
+    }
+
+    fn error(&mut self, error: &ApiError) -> Value {
+        self.event("error", json!({ "code": error.code, "message": error.message, "param": error.param }))
+    }
+
+    /// The response that a stream would have ended with.
+    fn body(&mut self, answers: Vec<Answer>, _: TokenCounts) -> Value {
+        for Answer { parts, end, .. } in answers {
+            for part in parts {
+                match part {
+                    Part::Text(text) => self.text(&text),
+                    Part::Call(call) => self.call(&call),
+                };
+            }
+            self.end(&end);
+        }
+        self.response.take()
+    }
+}
+
+impl Responses {
+    fn new(app: &Arc<App>, request: &ResponsesRequest) -> Self {
         let response = json!({
             "id": app.id("resp"),
             "object": "response",
@@ -308,42 +348,14 @@ impl Reply {
             "store": false,
             "temperature": request.temperature.unwrap_or(1.0),
             "text": { "format": request.format().unwrap_or(&Format::Text) },
-            "tool_choice": request.tool_choice.as_ref().unwrap_or(&FlatChoice::Mode(Mode::Auto)),
+            "tool_choice": request.tool_choice.as_ref().unwrap_or(&FlatToolChoice::Mode(ToolChoiceMode::Auto)),
             "tools": request.tools,
             "top_p": request.top_p.unwrap_or(1.0),
             "truncation": if request.truncation == Some(Truncation::Auto) { "auto" } else { "disabled" },
             "usage": null,
             "user": request.user,
         });
-        Self { app, response, output: Vec::new(), message: None, events: 0 }
-    }
-
-    async fn whole(mut self, mut turn: Turn) -> Result<Response, Refusal> {
-        loop {
-            let said = turn.next().await.ok_or_else(Refusal::stopping)??;
-            let ended = matches!(said, Said::End { .. });
-            self.says(said);
-            if ended {
-                return Ok(Json(self.response).into_response());
-            }
-        }
-    }
-
-    fn stream(mut self, turn: Turn) -> Response {
-        let response = self.response.clone();
-        let begin =
-            ["response.created", "response.in_progress"].map(|kind| self.event(kind, json!({ "response": response })));
-        let rest = stream::unfold((self, turn), |(mut reply, mut turn)| async move {
-            let events = match turn.next().await? {
-                Ok(said) => reply.says(said),
-                Err(refusal) => {
-                    let error = json!({ "code": refusal.code, "message": refusal.message, "param": refusal.param });
-                    vec![reply.event("error", error)]
-                }
-            };
-            Some((events, (reply, turn)))
-        });
-        named_events(stream::iter(begin).chain(rest.flat_map(stream::iter)))
+        Self { app: app.clone(), response, output: Vec::new(), message: None, events: 0 }
     }
 
     fn event(&mut self, kind: &str, fields: Value) -> Value {
@@ -355,34 +367,25 @@ impl Reply {
         event
     }
 
-    /// What happens when something is said.
-    fn says(&mut self, said: Said) -> Vec<Value> {
-        match said {
-            Said::Text { text, .. } if text.is_empty() => Vec::new(),
-            Said::Text { text, .. } => self.writes(&text),
-            Said::Call(call) => {
-                let mut events = self.ends_message("completed");
-                events.extend(self.calls(&call));
-                events
-            }
-            Said::End { reason, usage, .. } => {
-                let cut = reason == FinishReason::Length;
-                let status = if cut { "incomplete" } else { "completed" };
-                let mut events = self.ends_message(status);
-                self.response["status"] = status.into();
-                self.response["output"] = std::mem::take(&mut self.output).into();
-                self.response["usage"] = usage_json(&usage);
-                if cut {
-                    self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
-                }
-                let response = self.response.clone();
-                events.push(self.event(&format!("response.{status}"), json!({ "response": response })));
-                events
-            }
+    fn end(&mut self, End { reason, usage, .. }: &End) -> Vec<Value> {
+        let incomplete = *reason == FinishReason::Length;
+        let status = if incomplete { "incomplete" } else { "completed" };
+        let mut events = self.end_message(status);
+        self.response["status"] = status.into();
+        self.response["output"] = std::mem::take(&mut self.output).into();
+        self.response["usage"] = usage_json(usage);
+        if incomplete {
+            self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
         }
+        let response = json!({ "response": self.response });
+        events.push(self.event(&format!("response.{status}"), response));
+        events
     }
 
-    fn writes(&mut self, text: &str) -> Vec<Value> {
+    fn text(&mut self, text: &str) -> Vec<Value> {
+        if text.is_empty() {
+            return vec![];
+        }
         let (mut events, index) = (Vec::new(), self.output.len());
         if self.message.is_none() {
             let id = self.app.id("msg");
@@ -393,8 +396,8 @@ impl Reply {
             events.push(self.event("response.content_part.added", part));
             self.message = Some((id, String::new()));
         }
-        if let Some((id, written)) = &mut self.message {
-            written.push_str(text);
+        if let Some((id, whole)) = &mut self.message {
+            whole.push_str(text);
             let delta =
                 json!({ "item_id": id, "output_index": index, "content_index": 0, "delta": text, "logprobs": [] });
             events.push(self.event("response.output_text.delta", delta));
@@ -402,7 +405,7 @@ impl Reply {
         events
     }
 
-    fn ends_message(&mut self, status: &str) -> Vec<Value> {
+    fn end_message(&mut self, status: &str) -> Vec<Value> {
         let Some((id, text)) = self.message.take() else { return Vec::new() };
         let index = self.output.len();
         let of_part = |name: &str, value: Value| {
@@ -427,7 +430,8 @@ impl Reply {
         ]
     }
 
-    fn calls(&mut self, Call { name, arguments }: &Call) -> Vec<Value> {
+    fn call(&mut self, Call { name, arguments }: &Call) -> Vec<Value> {
+        let mut events = self.end_message("completed");
         let (id, call_id, index) = (self.app.id("fc"), self.app.id("call"), self.output.len());
         let item = |arguments: &str, status: &str| {
             json!({
@@ -443,12 +447,13 @@ impl Reply {
         let done = item(arguments, "completed");
         self.output.push(done.clone());
         let added = json!({ "output_index": index, "item": item("", "in_progress") });
-        vec![
+        events.extend([
             self.event("response.output_item.added", added),
             self.event("response.function_call_arguments.delta", of_item("delta")),
             self.event("response.function_call_arguments.done", of_item("arguments")),
             self.event("response.output_item.done", json!({ "output_index": index, "item": done })),
-        ]
+        ]);
+        events
     }
 }
 

@@ -9,59 +9,46 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Endpoint};
+use super::Endpoint;
 use crate::app::App;
 use crate::body::Body;
-use crate::error::Refusal;
+use crate::error::ApiError;
 
-pub const TOKENIZE: Endpoint = Endpoint {
-    path: "/tokenize",
-    method: "post",
-    summary: "The token ids of a text",
-    request: Some(|schemas| schemas.subschema_for::<Tokenize>()),
-    answer: Answer::JSON,
-    route: || post(tokenize),
-};
+pub static ENDPOINTS: &[Endpoint] = &[
+    Endpoint::post::<Tokenize>("/tokenize", "Converts a text to token ids", || post(tokenize)),
+    Endpoint::post::<Detokenize>("/detokenize", "Converts token ids to text", || post(detokenize)),
+];
 
-pub const DETOKENIZE: Endpoint = Endpoint {
-    path: "/detokenize",
-    method: "post",
-    summary: "The text of token ids",
-    request: Some(|schemas| schemas.subschema_for::<Detokenize>()),
-    answer: Answer::JSON,
-    route: || post(detokenize),
-};
-
-/// A text.
+/// A text to convert to token ids.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tokenize {
-    /// It.
+    /// The text. Special tokens in it are recognised.
     content: String,
-    /// Whether what begins a prompt (BOS) is added.
+    /// Add the BOS token if the model's prompts begin with one. Default: false.
     add_special: Option<bool>,
 }
 
-/// Token ids.
+/// Token ids to convert to text.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detokenize {
-    /// They.
+    /// The token ids, each less than the size of the vocabulary.
     tokens: Vec<u32>,
 }
 
-async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, Refusal> {
+async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, ApiError> {
     let Tokenize { content, add_special } = request;
     let encode = move |app: &App| Ok(app.engine.tokenizer()?.encode(&content, add_special.unwrap_or(false))?);
-    Ok(Json(json!({ "tokens": app.aside(encode).await? })))
+    Ok(Json(json!({ "tokens": app.run_blocking(encode).await? })))
 }
 
-async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>) -> Result<Json<Value>, Refusal> {
+async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>) -> Result<Json<Value>, ApiError> {
     let vocab = app.engine.config().vocab;
     if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab) {
         let message =
             format!("tokens[{at}] is {}, but the model's vocabulary ends at {}", request.tokens[at], vocab - 1);
-        return Err(Refusal::field(format!("tokens[{at}]"), message));
+        return Err(ApiError::field(format!("tokens[{at}]"), message));
     }
     Ok(Json(json!({ "content": app.engine.tokenizer()?.decode(&request.tokens, false)? })))
 }

@@ -1,10 +1,9 @@
-//! What there is: `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
+//! Descriptions of the model and the server: `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,59 +11,22 @@ use sterna::text::calendar;
 
 use crate::app::App;
 use crate::body::Body;
-use crate::endpoints::{Answer, Endpoint};
-use crate::error::Refusal;
+use crate::error::ApiError;
 
-pub const TAGS: Endpoint = Endpoint {
-    path: "/api/tags",
-    method: "get",
-    summary: "The models there are",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(tags),
-};
-
-pub const SHOW: Endpoint = Endpoint {
-    path: "/api/show",
-    method: "post",
-    summary: "What is known of the model",
-    request: Some(|schemas| schemas.subschema_for::<Show>()),
-    answer: Answer::JSON,
-    route: || post(show),
-};
-
-pub const PS: Endpoint = Endpoint {
-    path: "/api/ps",
-    method: "get",
-    summary: "The models in memory",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(ps),
-};
-
-pub const VERSION: Endpoint = Endpoint {
-    path: "/api/version",
-    method: "get",
-    summary: "The server's version",
-    request: None,
-    answer: Answer::JSON,
-    route: || get(async || Json(json!({ "version": env!("CARGO_PKG_VERSION") }))),
-};
-
-/// Which model.
+/// The model to describe.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Show {
-    /// The server's model.
+pub struct ShowRequest {
+    /// Name of the model, which must be the served one. Default: the served model.
     model: Option<String>,
-    /// The older name of the same.
+    /// Older name of `model`, used if that is left out.
     name: Option<String>,
-    /// Whether more is said; nothing more is known.
+    /// Accepted, not read: the description has no details to add.
     #[serde(rename = "verbose")]
     _verbose: Option<bool>,
 }
 
-/// What stands in every list of models.
+/// The entry of a list of models.
 fn model(app: &App) -> Value {
     let (name, weights) = (&app.settings.model, app.engine.model().weights());
     json!({ "name": name, "model": name, "size": weights.body_bytes + weights.head_bytes, "details": details(app) })
@@ -85,13 +47,13 @@ fn details(app: &App) -> Value {
     })
 }
 
-async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
+pub async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
     let mut model = model(&app);
     model["modified_at"] = calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default().into();
     Json(json!({ "models": [model] }))
 }
 
-async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
+pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
     let mut model = model(&app);
     model["expires_at"] = "9999-12-31T23:59:59Z".into();
     model["size_vram"] = 0.into();
@@ -99,7 +61,7 @@ async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({ "models": [model] }))
 }
 
-async fn show(State(app): State<Arc<App>>, Body(request): Body<Show>) -> Result<Json<Value>, Refusal> {
+pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>) -> Result<Json<Value>, ApiError> {
     app.check_model(request.model.or(request.name).as_deref())?;
     let config = app.engine.config();
     let chats = app.engine.template().is_ok();
@@ -116,4 +78,8 @@ async fn show(State(app): State<Arc<App>>, Body(request): Body<Show>) -> Result<
         },
         "capabilities": if chats { json!(["completion", "tools"]) } else { json!(["completion"]) },
     })))
+}
+
+pub async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }

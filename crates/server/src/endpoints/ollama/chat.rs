@@ -1,99 +1,92 @@
-//! `/api/chat`: answers in a conversation.
+//! `/api/chat`: the next message of a conversation.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sterna::engine::Request;
 
-use super::{Options, Shape, form, loaded, no_images, no_thoughts, streamed, whole};
+use super::{Ollama, Options, form, refuse_images, refuse_thinking};
 use crate::app::App;
 use crate::body::Body;
-use crate::endpoints::{Answer, Endpoint};
-use crate::error::Refusal;
-use crate::prompt::{self, Called, Content, Message, Role, ToolCall};
+use crate::conversation::Generate;
+use crate::error::ApiError;
+use crate::prompt::{CalledFunction, Content, Message, Prompts, Role, ToolCall};
 use crate::tools::{Call, Tool, Toolbox};
-use crate::turn::Turn;
 
-pub const ENDPOINT: Endpoint = Endpoint {
-    path: "/api/chat",
-    method: "post",
-    summary: "The next message of a conversation",
-    request: Some(|schemas| schemas.subschema_for::<OllamaChat>()),
-    answer: Answer::or_events("application/x-ndjson"),
-    route: || post(chat),
-};
-
-/// A conversation, and what its next message shall be like.
+/// A conversation, and how its next message is generated.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OllamaChat {
-    /// The server's model.
+#[schemars(rename = "OllamaChatRequest")]
+pub struct ChatRequest {
+    /// Name of the model, which must be the served one.
     model: String,
-    /// The messages so far. Without any the model is said to be loaded.
+    /// The messages so far, oldest first. Without any the answer only says that the model is loaded. Default: none.
     #[serde(default)]
     messages: Vec<OllamaMessage>,
-    /// Functions that may be called.
+    /// Functions that the model may call, at most 128. Default: none.
     #[serde(default)]
     tools: Vec<Tool>,
-    /// "json", or a JSON schema of the answer.
+    /// Form that the answer must have: "json", or a JSON schema; not together with `tools`. Default: any text.
     #[serde(default)]
     format: Option<Value>,
-    /// How tokens are drawn.
+    /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
-    /// Whether the answer comes in pieces; it does if this is not given.
+    /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
-    /// The model stays.
+    /// Accepted, not read: the model stays in memory.
     #[serde(rename = "keep_alive")]
     _keep_alive: Option<Value>,
-    /// There is nothing but the answer.
+    /// Let the model think before it answers; only false is supported. Default: false.
     think: Option<bool>,
 }
 
-/// One message.
+/// A message of a conversation.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OllamaMessage {
-    /// Who says it.
+    /// The author of the message.
     role: Role,
-    /// What is said.
+    /// The text of the message. Default: empty.
     content: Option<String>,
-    /// The calls that the assistant made.
+    /// Function calls that the assistant made in this message. Only `assistant` messages have them. Default: none.
     tool_calls: Option<Vec<OllamaCall>>,
-    /// The function that a `tool` message answers for; models see the order only.
+    /// Name of the function whose result a `tool` message holds. Accepted, not read: models see the order only.
     #[serde(rename = "tool_name")]
     _tool_name: Option<String>,
-    /// These models see none.
+    /// Images; only an empty list is supported. Default: none.
     #[serde(default)]
     images: Vec<String>,
 }
 
-/// A call that the assistant made.
+/// A function call that the assistant made.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct OllamaCall {
-    function: OllamaCalled,
+    /// The function and its arguments.
+    function: OllamaCalledFunction,
 }
 
-/// A function that was called.
+/// The function of a call, and its arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub struct OllamaCalled {
+pub struct OllamaCalledFunction {
+    /// The function's name.
     name: String,
+    /// The arguments. Default: none.
     #[serde(default)]
     arguments: Map<String, Value>,
 }
 
 impl OllamaMessage {
-    fn message(self, at: usize) -> Result<Message, Refusal> {
-        no_images(&format!("messages[{at}].images"), &self.images)?;
-        let call = |OllamaCall { function }: OllamaCall| ToolCall {
-            id: String::new(),
-            kind: "function".into(),
-            function: Called { name: function.name, arguments: Value::Object(function.arguments).to_string() },
+    /// The message as OpenAI's chat endpoint takes it; `at` is its index in `messages`.
+    fn message(self, at: usize) -> Result<Message, ApiError> {
+        refuse_images(&format!("messages[{at}].images"), &self.images)?;
+        let call = |OllamaCall { function }: OllamaCall| {
+            let arguments = Value::Object(function.arguments).to_string();
+            let function = CalledFunction { name: function.name, arguments };
+            ToolCall { id: String::new(), kind: "function".into(), function }
         };
         let calls: Vec<ToolCall> = self.tool_calls.into_iter().flatten().map(call).collect();
         let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
@@ -101,38 +94,33 @@ impl OllamaMessage {
     }
 }
 
-struct InMessage;
-
-impl Shape for InMessage {
-    fn said(&self, mut object: Value, text: &str, calls: &[Call]) -> Value {
-        object["message"] = json!({ "role": "assistant", "content": text });
-        if !calls.is_empty() {
-            let call = |Call { name, arguments }: &Call| {
-                let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
-                json!({ "function": { "name": name, "arguments": arguments } })
-            };
-            object["message"]["tool_calls"] = calls.iter().map(call).collect();
-        }
-        object
+/// Puts text and calls into an object's `message`.
+fn content(object: &mut Value, text: &str, calls: &[&Call]) {
+    object["message"] = json!({ "role": "assistant", "content": text });
+    if !calls.is_empty() {
+        let call = |Call { name, arguments }: &&Call| {
+            let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+            json!({ "function": { "name": name, "arguments": arguments } })
+        };
+        object["message"]["tool_calls"] = calls.iter().map(call).collect();
     }
 }
 
-async fn chat(State(app): State<Arc<App>>, Body(request): Body<OllamaChat>) -> Result<Response, Refusal> {
+pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>) -> Result<Response, ApiError> {
     app.check_model(Some(&request.model))?;
-    no_thoughts(request.think)?;
+    refuse_thinking(request.think)?;
+    let dialect = Ollama { app: app.clone(), content };
     if request.messages.is_empty() {
-        return Ok(loaded(&app, InMessage));
+        return Ok(dialect.loaded());
     }
-    let tools = Arc::new(Toolbox::new(request.tools, None, true)?);
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
-    let messages = messages.collect::<Result<Vec<_>, _>>()?;
-    let (form, options) = (form(request.format)?, request.options.unwrap_or_default().request(&app)?);
-    let place = app.enter()?;
-    let asked = Request {
-        prompt: prompt::encode(&app, messages, &tools).await?,
-        grammar: app.grammar(form, &tools, "format").await?,
-        ..options
+    let generate = Generate {
+        tools: Toolbox::new(request.tools, None, true)?,
+        prompts: Prompts::Chat(messages.collect::<Result<_, _>>()?),
+        count: 1,
+        form: form(request.format)?,
+        stream: request.stream.unwrap_or(true),
+        request: request.options.unwrap_or_default().request(&app)?,
     };
-    let turn = Turn::start(&app, place, asked, tools)?;
-    if request.stream == Some(false) { whole(&app, turn, InMessage).await } else { Ok(streamed(app, turn, InMessage)) }
+    generate.respond(&app, dialect).await
 }

@@ -1,93 +1,81 @@
-//! `/api/generate`: one answer to a text.
+//! `/api/generate`: an answer to a text.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use sterna::engine::Request;
 
-use super::{Options, Shape, form, loaded, no_images, no_thoughts, streamed, whole};
+use super::{Ollama, Options, form, refuse_images, refuse_thinking};
 use crate::app::App;
 use crate::body::Body;
-use crate::endpoints::{Answer, Endpoint};
-use crate::error::Refusal;
-use crate::prompt::{self, Content, Message, Role};
+use crate::conversation::Generate;
+use crate::error::ApiError;
+use crate::prompt::{Content, Message, Prompts, Role};
 use crate::tools::{Call, Toolbox};
-use crate::turn::Turn;
 
-pub const ENDPOINT: Endpoint = Endpoint {
-    path: "/api/generate",
-    method: "post",
-    summary: "One answer to a text",
-    request: Some(|schemas| schemas.subschema_for::<Generate>()),
-    answer: Answer::or_events("application/x-ndjson"),
-    route: || post(generate),
-};
-
-/// A text, and what its answer shall be like.
+/// A text, and how its answer is generated.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Generate {
-    /// The server's model.
+pub struct GenerateRequest {
+    /// Name of the model, which must be the served one.
     model: String,
-    /// The text. Without one the model is said to be loaded.
+    /// The text. Without one the answer only says that the model is loaded. Default: empty.
     #[serde(default)]
     prompt: String,
-    /// Instructions that stand before it.
+    /// A system message that goes before the text; not used with `raw`. Default: none.
     #[serde(default)]
     system: String,
-    /// Whether the text goes to the model as it is, without its chat template.
+    /// Continue the text as it is, instead of answering it by the chat template. Default: false.
     raw: Option<bool>,
-    /// "json", or a JSON schema of the answer.
+    /// Form that the answer must have: "json", or a JSON schema. Default: any text.
     #[serde(default)]
     format: Option<Value>,
-    /// How tokens are drawn.
+    /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
-    /// Whether the answer comes in pieces; it does if this is not given.
+    /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
-    /// These models see none.
+    /// Images; only an empty list is supported. Default: none.
     #[serde(default)]
     images: Vec<String>,
-    /// There is nothing but the answer.
+    /// Let the model think before it answers; only false is supported. Default: false.
     think: Option<bool>,
-    /// The model stays.
+    /// Accepted, not read: the model stays in memory.
     #[serde(rename = "keep_alive")]
     _keep_alive: Option<Value>,
 }
 
-struct Plain;
-
-impl Shape for Plain {
-    fn said(&self, mut object: Value, text: &str, _: &[Call]) -> Value {
-        object["response"] = text.into();
-        object
-    }
+/// Puts text into an object's `response`.
+fn content(object: &mut Value, text: &str, _: &[&Call]) {
+    object["response"] = text.into();
 }
 
-async fn generate(State(app): State<Arc<App>>, Body(request): Body<Generate>) -> Result<Response, Refusal> {
+pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateRequest>) -> Result<Response, ApiError> {
     app.check_model(Some(&request.model))?;
-    no_images("images", &request.images)?;
-    no_thoughts(request.think)?;
+    refuse_images("images", &request.images)?;
+    refuse_thinking(request.think)?;
+    let dialect = Ollama { app: app.clone(), content };
     if request.prompt.is_empty() {
-        return Ok(loaded(&app, Plain));
+        return Ok(dialect.loaded());
     }
-    let (form, options) = (form(request.format)?, request.options.unwrap_or_default().request(&app)?);
-    let tools = Arc::new(Toolbox::default());
-    let place = app.enter()?;
-    let prompt = if request.raw == Some(true) || app.engine.template().is_err() {
-        app.aside(move |app| Ok(app.engine.tokenizer()?.encode(&request.prompt, true)?)).await?
+    let prompts = if request.raw == Some(true) || app.engine.template().is_err() {
+        Prompts::Texts(vec![request.prompt])
     } else {
+        let message = |role, text| Message::text(role, Content::Text(text));
         let system = Some(request.system).filter(|system| !system.is_empty());
-        let system = system.map(|system| Message::text(Role::System, Content::Text(system)));
-        let user = Message::text(Role::User, Content::Text(request.prompt));
-        prompt::encode(&app, system.into_iter().chain([user]).collect(), &tools).await?
+        let system = system.map(|system| message(Role::System, system));
+        Prompts::Chat(system.into_iter().chain([message(Role::User, request.prompt)]).collect())
     };
-    let asked = Request { prompt, grammar: app.grammar(form, &tools, "format").await?, ..options };
-    let turn = Turn::start(&app, place, asked, tools)?;
-    if request.stream == Some(false) { whole(&app, turn, Plain).await } else { Ok(streamed(app, turn, Plain)) }
+    let generate = Generate {
+        prompts,
+        count: 1,
+        tools: Toolbox::default(),
+        form: form(request.format)?,
+        stream: request.stream.unwrap_or(true),
+        request: request.options.unwrap_or_default().request(&app)?,
+    };
+    generate.respond(&app, dialect).await
 }

@@ -1,0 +1,223 @@
+//! From a request to its response: written once, for every API.
+//!
+//! ```text
+//! endpoint ──Generate──► queue ─► encode ─► grammar ─► a Turn for each answer
+//!                                                           │ Delta
+//!                                    Dialect ◄──────────────┘
+//!                                       │ streamed: opening, deltas …, closing (or an error)
+//!                                       └ otherwise: body
+//! ```
+//! An endpoint reads its API's fields into a [`Generate`]; its [`Dialect`] writes the answers in that API's words.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
+use serde_json::Value;
+use sterna::engine::Request;
+use sterna_grammar::Form;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::prompt::Prompts;
+use crate::stream::Framing;
+use crate::tools::{Call, Part, Toolbox};
+use crate::turn::{Delta, End, TokenLogprobs, Turn};
+use crate::usage::TokenCounts;
+
+/// How an API writes the answers to one request.
+pub trait Dialect: Send + 'static {
+    /// The framing of streamed answers.
+    const FRAMING: Framing;
+    /// Pairs of names: a field of [`Request`] and what the API calls it. Errors name the latter.
+    const FIELDS: &[(&str, &str)];
+
+    /// Takes note of the prompts' token ids, before anything is generated.
+    ///
+    /// # Errors
+    /// For prompts that the dialect cannot answer.
+    fn prompts(&mut self, _prompts: &[Vec<u32>]) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// The objects that a stream begins with.
+    fn opening(&mut self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// The objects of a stream for the next piece of answer `index`.
+    fn delta(&mut self, index: usize, delta: Delta) -> Vec<Value>;
+
+    /// The object that ends a stream after all answers, if the API has one.
+    fn closing(&mut self, _usage: TokenCounts) -> Option<Value> {
+        None
+    }
+
+    /// The object of a stream for an error; nothing follows it.
+    fn error(&mut self, error: &ApiError) -> Value {
+        error.json()
+    }
+
+    /// The body of a response that is not streamed.
+    fn body(&mut self, answers: Vec<Answer>, usage: TokenCounts) -> Value;
+}
+
+/// A finished answer.
+pub struct Answer {
+    /// Texts and calls in their order, neighbouring texts joined.
+    pub parts: Vec<Part>,
+    /// Log-probabilities of the tokens, if asked for, each with the number of characters before it.
+    pub logprobs: Vec<(usize, TokenLogprobs)>,
+    pub end: End,
+}
+
+impl Answer {
+    /// The text without the calls.
+    pub fn text(&self) -> String {
+        let texts = self.parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(&**text) } else { None });
+        texts.collect()
+    }
+
+    /// The calls.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None })
+    }
+}
+
+/// What a request asks the model to generate.
+pub struct Generate {
+    pub prompts: Prompts,
+    /// Answers for each prompt; the seed of answer `i` is the request's seed plus `i`.
+    pub count: usize,
+    pub tools: Toolbox,
+    /// The form that every answer must have.
+    pub form: Option<Form>,
+    /// Whether the response is a stream.
+    pub stream: bool,
+    /// The other fields of the engine's request; `prompt` and `grammar` come from those above.
+    pub request: Request,
+}
+
+impl Generate {
+    /// Generates the answers, and responds with them.
+    ///
+    /// # Errors
+    /// For requests that cannot be answered, 429 if the queue is full, and, unless streamed, for answers that fail.
+    pub async fn respond<D: Dialect>(self, app: &Arc<App>, mut dialect: D) -> Result<Response, ApiError> {
+        let stream = self.stream;
+        let response = async {
+            let answers = self.start(app, &mut dialect).await?;
+            if stream { Ok(streamed(dialect, answers)) } else { collected(dialect, answers).await }
+        };
+        response.await.map_err(|error: ApiError| error.renamed(D::FIELDS))
+    }
+
+    async fn start(self, app: &Arc<App>, dialect: &mut impl Dialect) -> Result<Answers, ApiError> {
+        let Self { prompts, count, tools, form, request, .. } = self;
+        // Before anything that takes long, so that a full queue costs nothing.
+        let mut in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?.into_iter();
+        let tools = Arc::new(tools);
+        let prompts = prompts.encode(app, &tools).await?;
+        dialect.prompts(&prompts)?;
+        let request = Request { grammar: app.grammar(form, &tools).await?, ..request };
+        let mut turns = Vec::new();
+        for prompt in prompts {
+            for (i, in_flight) in (0..).zip(in_flight.by_ref().take(count)) {
+                let mut request = Request { prompt: prompt.clone(), ..request.clone() };
+                request.sampling.seed = request.sampling.seed.wrapping_add(i);
+                turns.push(Turn::start(app, in_flight, request, tools.clone())?);
+            }
+        }
+        Ok(Answers::new(turns, count))
+    }
+}
+
+/// The answers of a request while they are generated, in any order. Dropping it cancels them.
+struct Answers {
+    deltas: SelectAll<BoxStream<'static, (usize, Result<Delta, ApiError>)>>,
+    /// Answers for each prompt.
+    count: usize,
+    len: usize,
+    usage: TokenCounts,
+}
+
+impl Answers {
+    fn new(turns: Vec<Turn>, count: usize) -> Self {
+        let len = turns.len();
+        let deltas = turns.into_iter().enumerate().map(|(index, turn)| {
+            stream::unfold(turn, move |mut turn| async move { Some(((index, turn.next().await?), turn)) }).boxed()
+        });
+        Self { deltas: stream::select_all(deltas), count, len, usage: TokenCounts::default() }
+    }
+
+    /// The next piece of any answer; `None` after the end of all.
+    async fn next(&mut self) -> Option<Result<(usize, Delta), ApiError>> {
+        let (index, delta) = self.deltas.next().await?;
+        if let Ok(Delta::End(End { usage, .. })) = &delta {
+            self.usage += TokenCounts::new(usage, index.is_multiple_of(self.count));
+        }
+        Some(delta.map(|delta| (index, delta)))
+    }
+}
+
+/// The answers as a stream. After an error nothing follows, and the other answers are cancelled.
+fn streamed<D: Dialect>(mut dialect: D, answers: Answers) -> Response {
+    let opening = dialect.opening();
+    let rest = stream::unfold(Some((dialect, answers)), |running| async {
+        let (mut dialect, mut answers) = running?;
+        let objects = match answers.next().await {
+            Some(Ok((index, delta))) => catch_unwind(AssertUnwindSafe(|| dialect.delta(index, delta))),
+            Some(Err(error)) => return Some((vec![dialect.error(&error.renamed(D::FIELDS))], None)),
+            None => return Some((dialect.closing(answers.usage).into_iter().collect(), None)),
+        };
+        match objects {
+            Ok(objects) => Some((objects, Some((dialect, answers)))),
+            Err(_) => Some((vec![dialect.error(&ApiError::internal())], None)),
+        }
+    });
+    D::FRAMING.response(stream::iter(opening).chain(rest.flat_map(stream::iter)))
+}
+
+/// The answers in one body, once all are finished.
+async fn collected(mut dialect: impl Dialect, mut answers: Answers) -> Result<Response, ApiError> {
+    let mut drafts: Vec<Draft> = (0..answers.len).map(|_| Draft::default()).collect();
+    while let Some(delta) = answers.next().await {
+        let (index, delta) = delta?;
+        drafts[index].push(delta);
+    }
+    let finished = drafts.into_iter().map(|draft| {
+        let Draft { parts, logprobs, end, .. } = draft;
+        end.map(|end| Answer { parts, logprobs, end })
+    });
+    let finished = finished.collect::<Option<Vec<_>>>().ok_or_else(ApiError::internal)?;
+    Ok(Json(dialect.body(finished, answers.usage)).into_response())
+}
+
+/// An answer that is being collected.
+#[derive(Default)]
+struct Draft {
+    parts: Vec<Part>,
+    logprobs: Vec<(usize, TokenLogprobs)>,
+    characters: usize,
+    end: Option<End>,
+}
+
+impl Draft {
+    fn push(&mut self, delta: Delta) {
+        match delta {
+            Delta::Text { text, logprobs } => {
+                self.logprobs.extend(logprobs.map(|token| (self.characters, token)));
+                self.characters += text.chars().count();
+                match self.parts.last_mut() {
+                    Some(Part::Text(before)) => before.push_str(&text),
+                    _ if text.is_empty() => {}
+                    _ => self.parts.push(Part::Text(text)),
+                }
+            }
+            Delta::Call(call) => self.parts.push(Part::Call(call)),
+            Delta::End(end) => self.end = Some(end),
+        }
+    }
+}
