@@ -61,16 +61,17 @@ pub trait Dialect: Send + 'static {
     }
 
     /// The body of a response that is not streamed.
-    fn body(&mut self, answers: Vec<Answer>, usage: TokenCounts) -> Value;
+    fn body(&mut self, answers: Vec<(Answer, End)>, usage: TokenCounts) -> Value;
 }
 
-/// A finished answer.
+/// An answer that is collected.
+#[derive(Default)]
 pub struct Answer {
     /// Texts and calls in their order, neighbouring texts joined.
     pub parts: Vec<Part>,
     /// Log-probabilities of the tokens, if asked for, each with the number of characters before it.
     pub logprobs: Vec<(usize, TokenLogprobs)>,
-    pub end: End,
+    characters: usize,
 }
 
 impl Answer {
@@ -83,6 +84,16 @@ impl Answer {
     /// The calls.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(call) } else { None })
+    }
+
+    fn push(&mut self, text: String, logprobs: Option<TokenLogprobs>) {
+        self.logprobs.extend(logprobs.map(|token| (self.characters, token)));
+        self.characters += text.chars().count();
+        match self.parts.last_mut() {
+            Some(Part::Text(before)) => before.push_str(&text),
+            _ if text.is_empty() => {}
+            _ => self.parts.push(Part::Text(text)),
+        }
     }
 }
 
@@ -156,7 +167,7 @@ impl Answers {
     async fn next(&mut self) -> Option<Result<(usize, Delta), ApiError>> {
         let (index, delta) = self.deltas.next().await?;
         if let Ok(Delta::End(End { usage, .. })) = &delta {
-            self.usage += TokenCounts::new(usage, index.is_multiple_of(self.count));
+            self.usage.add(usage, index.is_multiple_of(self.count));
         }
         Some(delta.map(|delta| (index, delta)))
     }
@@ -182,42 +193,16 @@ fn streamed<D: Dialect>(mut dialect: D, answers: Answers) -> Response {
 
 /// The answers in one body, once all are finished.
 async fn collected(mut dialect: impl Dialect, mut answers: Answers) -> Result<Response, ApiError> {
-    let mut drafts: Vec<Draft> = (0..answers.len).map(|_| Draft::default()).collect();
+    let mut finished: Vec<(Answer, Option<End>)> = (0..answers.len).map(|_| Default::default()).collect();
     while let Some(delta) = answers.next().await {
         let (index, delta) = delta?;
-        drafts[index].push(delta);
-    }
-    let finished = drafts.into_iter().map(|draft| {
-        let Draft { parts, logprobs, end, .. } = draft;
-        end.map(|end| Answer { parts, logprobs, end })
-    });
-    let finished = finished.collect::<Option<Vec<_>>>().ok_or_else(ApiError::internal)?;
-    Ok(Json(dialect.body(finished, answers.usage)).into_response())
-}
-
-/// An answer that is being collected.
-#[derive(Default)]
-struct Draft {
-    parts: Vec<Part>,
-    logprobs: Vec<(usize, TokenLogprobs)>,
-    characters: usize,
-    end: Option<End>,
-}
-
-impl Draft {
-    fn push(&mut self, delta: Delta) {
+        let (answer, end) = &mut finished[index];
         match delta {
-            Delta::Text { text, logprobs } => {
-                self.logprobs.extend(logprobs.map(|token| (self.characters, token)));
-                self.characters += text.chars().count();
-                match self.parts.last_mut() {
-                    Some(Part::Text(before)) => before.push_str(&text),
-                    _ if text.is_empty() => {}
-                    _ => self.parts.push(Part::Text(text)),
-                }
-            }
-            Delta::Call(call) => self.parts.push(Part::Call(call)),
-            Delta::End(end) => self.end = Some(end),
+            Delta::Text { text, logprobs } => answer.push(text, logprobs),
+            Delta::Call(call) => answer.parts.push(Part::Call(call)),
+            Delta::End(last) => *end = Some(last),
         }
     }
+    let finished = finished.into_iter().filter_map(|(answer, end)| Some((answer, end?)));
+    Ok(Json(dialect.body(finished.collect(), answers.usage)).into_response())
 }

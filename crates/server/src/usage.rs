@@ -1,7 +1,5 @@
 //! Token counts of an answer, in OpenAI's shape.
 
-use std::ops::AddAssign;
-
 use serde_json::{Value, json};
 use sterna::engine::Usage;
 
@@ -17,10 +15,13 @@ pub struct TokenCounts {
 }
 
 impl TokenCounts {
-    /// The counts of one answer. A prompt with several answers counts once: `count_prompt` is set for the first of them.
-    pub fn new(usage: &Usage, count_prompt: bool) -> Self {
-        let counted = |tokens| if count_prompt { tokens } else { 0 };
-        Self { prompt: counted(usage.prompt_tokens), cached: counted(usage.cached_tokens), generated: usage.tokens }
+    /// Adds an answer. A prompt with several answers counts once: `count_prompt` is set for the first of them.
+    pub fn add(&mut self, usage: &Usage, count_prompt: bool) {
+        self.generated += usage.tokens;
+        if count_prompt {
+            self.prompt += usage.prompt_tokens;
+            self.cached += usage.cached_tokens;
+        }
     }
 
     /// OpenAI's `usage` object.
@@ -32,13 +33,5 @@ impl TokenCounts {
             "total_tokens": prompt + generated,
             "prompt_tokens_details": { "cached_tokens": cached },
         })
-    }
-}
-
-impl AddAssign for TokenCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.prompt += other.prompt;
-        self.cached += other.cached;
-        self.generated += other.generated;
     }
 }

@@ -95,14 +95,7 @@ pub struct ChatRequest {
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// End the stream with an event that has the token counts. Default: false.
-    include_usage: Option<bool>,
-}
-
-impl StreamOptions {
-    /// Whether a stream ends with the token counts.
-    pub fn include_usage(options: Option<Self>) -> bool {
-        options.and_then(|options| options.include_usage).unwrap_or(false)
-    }
+    pub include_usage: Option<bool>,
 }
 
 /// The form that an answer must have.
@@ -195,7 +188,7 @@ async fn chat(
         id: app.id("chatcmpl"),
         created: app::now(),
         logprobs,
-        include_usage: StreamOptions::include_usage(request.stream_options),
+        include_usage: request.stream_options.unwrap_or_default().include_usage == Some(true),
         calls: vec![0; count],
     };
     generate.respond(&app, dialect).await
@@ -247,8 +240,8 @@ impl Dialect for Chat {
         self.include_usage.then_some(object)
     }
 
-    fn body(&mut self, answers: Vec<Answer>, usage: TokenCounts) -> Value {
-        let choices = answers.iter().enumerate().map(|(index, answer)| {
+    fn body(&mut self, answers: Vec<(Answer, End)>, usage: TokenCounts) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, (answer, end))| {
             let calls: Vec<Value> = answer.calls().map(|call| self.call(call)).collect();
             let text = answer.text();
             let content = if text.trim().is_empty() && !calls.is_empty() { Value::Null } else { text.into() };
@@ -258,7 +251,7 @@ impl Dialect for Chat {
             }
             let tokens = || answer.logprobs.iter().map(|(_, token)| self.logprob(token)).collect::<Value>();
             let logprobs = self.logprobs.then(|| json!({ "content": tokens(), "refusal": null }));
-            let reason = finish_reason(&answer.end);
+            let reason = finish_reason(end);
             json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
         });
         let mut object = self.object("chat.completion", choices.collect());

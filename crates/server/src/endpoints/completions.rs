@@ -22,7 +22,7 @@ use crate::prompt::Prompts;
 use crate::sampling::Stop;
 use crate::stream::Framing;
 use crate::tools::Toolbox;
-use crate::turn::{Delta, TokenLogprobs};
+use crate::turn::{Delta, End, TokenLogprobs};
 use crate::usage::TokenCounts;
 
 pub static ENDPOINTS: &[Endpoint] =
@@ -126,7 +126,7 @@ async fn complete(
         app: app.clone(),
         id: app.id("cmpl"),
         created: app::now(),
-        include_usage: StreamOptions::include_usage(request.stream_options),
+        include_usage: request.stream_options.unwrap_or_default().include_usage == Some(true),
         echo: request.echo.unwrap_or(false).then_some(count),
         choices: (0..texts * count).map(|_| Choice::default()).collect(),
     };
@@ -187,12 +187,12 @@ impl Dialect for Completions {
         self.include_usage.then_some(object)
     }
 
-    fn body(&mut self, answers: Vec<Answer>, usage: TokenCounts) -> Value {
-        let choices = answers.iter().zip(&self.choices).enumerate().map(|(index, (answer, choice))| {
+    fn body(&mut self, answers: Vec<(Answer, End)>, usage: TokenCounts) -> Value {
+        let choices = answers.iter().zip(&self.choices).enumerate().map(|(index, ((answer, end), choice))| {
             let text = choice.echo.clone() + &answer.text();
             let reported = !answer.logprobs.is_empty();
             let logprobs = reported.then(|| self.logprobs(&answer.logprobs, choice.characters));
-            let reason = answer.end.reason.as_str();
+            let reason = end.reason.as_str();
             json!({ "text": text, "index": index, "logprobs": logprobs, "finish_reason": reason })
         });
         let mut object = self.object(choices.collect());

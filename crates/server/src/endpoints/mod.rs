@@ -41,6 +41,8 @@ endpoints! {
     ollama,
 }
 
+type Route = fn() -> MethodRouter<Arc<App>>;
+
 /// An operation of the server's API.
 pub struct Endpoint {
     /// Its path, with `{name}` for a part that varies.
@@ -57,31 +59,23 @@ pub struct Endpoint {
     streamed: Option<&'static str>,
     /// How the API writes an error.
     error: fn(&ApiError) -> Value,
-    route: fn() -> MethodRouter<Arc<App>>,
+    route: Route,
 }
 
 impl Endpoint {
     /// An operation without a body that answers with JSON.
-    const fn get(path: &'static str, summary: &'static str, route: fn() -> MethodRouter<Arc<App>>) -> Self {
+    const fn get(path: &'static str, summary: &'static str, route: Route) -> Self {
         let media = "application/json";
         Self { path, method: "get", summary, body: None, media, streamed: None, error: ApiError::json, route }
     }
 
     /// An operation with a body of the type `T` that answers with JSON.
-    const fn post<T: JsonSchema>(
-        path: &'static str,
-        summary: &'static str,
-        route: fn() -> MethodRouter<Arc<App>>,
-    ) -> Self {
+    const fn post<T: JsonSchema>(path: &'static str, summary: &'static str, route: Route) -> Self {
         Self { method: "post", body: Some(|schemas| schemas.subschema_for::<T>()), ..Self::get(path, summary, route) }
     }
 
     /// The same, whose body has the fields of `T` and those of [`SamplingParams`].
-    const fn post_sampled<T: JsonSchema>(
-        path: &'static str,
-        summary: &'static str,
-        route: fn() -> MethodRouter<Arc<App>>,
-    ) -> Self {
+    const fn post_sampled<T: JsonSchema>(path: &'static str, summary: &'static str, route: Route) -> Self {
         Self { method: "post", body: Some(with_sampling::<T>), ..Self::get(path, summary, route) }
     }
 

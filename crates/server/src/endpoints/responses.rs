@@ -288,8 +288,10 @@ struct Responses {
     output: Vec<Value>,
     /// Id and text of the message that is being generated.
     message: Option<(String, String)>,
+    /// Events that are not sent yet.
+    events: Vec<Value>,
     /// The number of events so far.
-    events: u64,
+    sequence: u64,
 }
 
 impl Dialect for Responses {
@@ -299,7 +301,9 @@ impl Dialect for Responses {
 
     fn opening(&mut self) -> Vec<Value> {
         let response = json!({ "response": self.response });
-        ["response.created", "response.in_progress"].map(|kind| self.event(kind, response.clone())).into()
+        self.event("response.created", response.clone());
+        self.event("response.in_progress", response);
+        std::mem::take(&mut self.events)
     }
 
     fn delta(&mut self, _: usize, delta: Delta) -> Vec<Value> {
@@ -308,21 +312,21 @@ impl Dialect for Responses {
             Delta::Call(call) => self.call(&call),
             Delta::End(end) => self.end(&end),
         }
+        std::mem::take(&mut self.events)
     }
 
     fn error(&mut self, error: &ApiError) -> Value {
-        self.event("error", json!({ "code": error.code, "message": error.message, "param": error.param }))
+        self.event("error", json!({ "code": error.code, "message": error.message, "param": error.param }));
+        self.events.pop().unwrap_or_default()
     }
 
     /// The response that a stream would have ended with.
-    fn body(&mut self, answers: Vec<Answer>, _: TokenCounts) -> Value {
-        for Answer { parts, end, .. } in answers {
-            for part in parts {
-                match part {
-                    Part::Text(text) => self.text(&text),
-                    Part::Call(call) => self.call(&call),
-                };
-            }
+    fn body(&mut self, answers: Vec<(Answer, End)>, _: TokenCounts) -> Value {
+        for (Answer { parts, .. }, end) in answers {
+            parts.iter().for_each(|part| match part {
+                Part::Text(text) => self.text(text),
+                Part::Call(call) => self.call(call),
+            });
             self.end(&end);
         }
         self.response.take()
@@ -355,83 +359,57 @@ impl Responses {
             "usage": null,
             "user": request.user,
         });
-        Self { app: app.clone(), response, output: Vec::new(), message: None, events: 0 }
+        let (output, events) = (Vec::new(), Vec::new());
+        Self { app: app.clone(), response, output, message: None, events, sequence: 0 }
     }
 
-    fn event(&mut self, kind: &str, fields: Value) -> Value {
-        let mut event = json!({ "type": kind, "sequence_number": self.events });
-        self.events += 1;
+    fn event(&mut self, kind: &str, fields: Value) {
+        let mut event = json!({ "type": kind, "sequence_number": self.sequence });
+        self.sequence += 1;
         if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
             event.extend(fields);
         }
-        event
+        self.events.push(event);
     }
 
-    fn end(&mut self, End { reason, usage, .. }: &End) -> Vec<Value> {
-        let incomplete = *reason == FinishReason::Length;
-        let status = if incomplete { "incomplete" } else { "completed" };
-        let mut events = self.end_message(status);
-        self.response["status"] = status.into();
-        self.response["output"] = std::mem::take(&mut self.output).into();
-        self.response["usage"] = usage_json(usage);
-        if incomplete {
-            self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+    /// An event about the content of the message that is being generated.
+    fn content_event(&mut self, kind: &str, id: &str, fields: Value) {
+        let mut event = json!({ "item_id": id, "output_index": self.output.len(), "content_index": 0 });
+        if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+            event.extend(fields);
         }
-        let response = json!({ "response": self.response });
-        events.push(self.event(&format!("response.{status}"), response));
-        events
+        self.event(kind, event);
     }
 
-    fn text(&mut self, text: &str) -> Vec<Value> {
+    fn item_event(&mut self, kind: &str, item: Value) {
+        self.event(kind, json!({ "output_index": self.output.len(), "item": item }));
+    }
+
+    fn text(&mut self, text: &str) {
         if text.is_empty() {
-            return vec![];
+            return;
         }
-        let (mut events, index) = (Vec::new(), self.output.len());
-        if self.message.is_none() {
+        let (id, before) = self.message.take().unwrap_or_else(|| {
             let id = self.app.id("msg");
-            let item =
-                json!({ "id": id, "type": "message", "status": "in_progress", "role": "assistant", "content": [] });
-            events.push(self.event("response.output_item.added", json!({ "output_index": index, "item": item })));
-            let part = json!({ "item_id": id, "output_index": index, "content_index": 0, "part": part("") });
-            events.push(self.event("response.content_part.added", part));
-            self.message = Some((id, String::new()));
-        }
-        if let Some((id, whole)) = &mut self.message {
-            whole.push_str(text);
-            let delta =
-                json!({ "item_id": id, "output_index": index, "content_index": 0, "delta": text, "logprobs": [] });
-            events.push(self.event("response.output_text.delta", delta));
-        }
-        events
-    }
-
-    fn end_message(&mut self, status: &str) -> Vec<Value> {
-        let Some((id, text)) = self.message.take() else { return Vec::new() };
-        let index = self.output.len();
-        let of_part = |name: &str, value: Value| {
-            let mut fields = json!({ "item_id": id, "output_index": index, "content_index": 0 });
-            fields[name] = value;
-            fields
-        };
-        let mut done = of_part("text", text.as_str().into());
-        done["logprobs"] = json!([]);
-        let item = json!({
-            "id": id,
-            "type": "message",
-            "status": status,
-            "role": "assistant",
-            "content": [part(&text)],
+            self.item_event("response.output_item.added", message(&id, "in_progress", json!([])));
+            self.content_event("response.content_part.added", &id, json!({ "part": part("") }));
+            (id, String::new())
         });
-        self.output.push(item.clone());
-        vec![
-            self.event("response.output_text.done", done),
-            self.event("response.content_part.done", of_part("part", part(&text))),
-            self.event("response.output_item.done", json!({ "output_index": index, "item": item })),
-        ]
+        self.content_event("response.output_text.delta", &id, json!({ "delta": text, "logprobs": [] }));
+        self.message = Some((id, before + text));
     }
 
-    fn call(&mut self, Call { name, arguments }: &Call) -> Vec<Value> {
-        let mut events = self.end_message("completed");
+    fn end_message(&mut self, status: &str) {
+        let Some((id, text)) = self.message.take() else { return };
+        self.content_event("response.output_text.done", &id, json!({ "text": text, "logprobs": [] }));
+        self.content_event("response.content_part.done", &id, json!({ "part": part(&text) }));
+        let item = message(&id, status, json!([part(&text)]));
+        self.item_event("response.output_item.done", item.clone());
+        self.output.push(item);
+    }
+
+    fn call(&mut self, Call { name, arguments }: &Call) {
+        self.end_message("completed");
         let (id, call_id, index) = (self.app.id("fc"), self.app.id("call"), self.output.len());
         let item = |arguments: &str, status: &str| {
             json!({
@@ -444,17 +422,29 @@ impl Responses {
             })
         };
         let of_item = |name: &str| json!({ "item_id": id, "output_index": index, name: arguments });
-        let done = item(arguments, "completed");
-        self.output.push(done.clone());
-        let added = json!({ "output_index": index, "item": item("", "in_progress") });
-        events.extend([
-            self.event("response.output_item.added", added),
-            self.event("response.function_call_arguments.delta", of_item("delta")),
-            self.event("response.function_call_arguments.done", of_item("arguments")),
-            self.event("response.output_item.done", json!({ "output_index": index, "item": done })),
-        ]);
-        events
+        self.item_event("response.output_item.added", item("", "in_progress"));
+        self.event("response.function_call_arguments.delta", of_item("delta"));
+        self.event("response.function_call_arguments.done", of_item("arguments"));
+        self.item_event("response.output_item.done", item(arguments, "completed"));
+        self.output.push(item(arguments, "completed"));
     }
+
+    fn end(&mut self, End { reason, usage, .. }: &End) {
+        let incomplete = *reason == FinishReason::Length;
+        let status = if incomplete { "incomplete" } else { "completed" };
+        self.end_message(status);
+        self.response["status"] = status.into();
+        self.response["output"] = std::mem::take(&mut self.output).into();
+        self.response["usage"] = usage_json(usage);
+        if incomplete {
+            self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+        }
+        self.event(&format!("response.{status}"), json!({ "response": self.response }));
+    }
+}
+
+fn message(id: &str, status: &str, content: Value) -> Value {
+    json!({ "id": id, "type": "message", "status": status, "role": "assistant", "content": content })
 }
 
 fn part(text: &str) -> Value {

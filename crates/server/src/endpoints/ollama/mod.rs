@@ -196,8 +196,8 @@ impl Dialect for Ollama {
         self::error(error)
     }
 
-    fn body(&mut self, answers: Vec<Answer>, _: TokenCounts) -> Value {
-        let last = |answer: &Answer| self.last(&answer.text(), &answer.calls().collect::<Vec<_>>(), &answer.end);
+    fn body(&mut self, answers: Vec<(Answer, End)>, _: TokenCounts) -> Value {
+        let last = |(answer, end): &(Answer, End)| self.last(&answer.text(), &answer.calls().collect::<Vec<_>>(), end);
         answers.first().map(last).unwrap_or_default()
     }
 }
