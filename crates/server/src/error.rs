@@ -149,9 +149,9 @@ impl From<sterna::Error> for ApiError {
             sterna::Error::Request { field: "sink", .. } => Self::internal(),
             sterna::Error::Request { field, problem } => Self::field(field, problem),
             sterna::Error::Template(problem) => Self::field("messages", format!("chat template: {problem}")),
-            sterna::Error::EngineFailed => {
-                Self::unavailable("the engine failed while it computed this request, and has started anew; send it again")
-            }
+            sterna::Error::EngineFailed => Self::unavailable(
+                "the engine failed while it computed this request, and has started anew; send it again",
+            ),
             sterna::Error::EngineStopped => {
                 Self::unavailable("the engine stopped after an internal error; the server must be started again")
             }

@@ -57,7 +57,7 @@ impl Job {
             biased;
             event = self.events.recv() => match event {
                 Some(event) => event.map_err(ApiError::from),
-                None => Err(ApiError::unavailable("the engine has stopped")),
+                None => Err(sterna::Error::EngineStopped.into()),
             },
             () = &mut self.deadline => Err(ApiError::timeout(self.limit.as_secs())),
         };

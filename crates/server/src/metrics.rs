@@ -6,6 +6,7 @@
 //! ```
 //! The engine's thread moves an answer from one state to the next, so the counts do not depend on when a client reads.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use sterna::engine::{Event, Usage};
+use sterna::engine::{Event, Health, Usage};
 
 use crate::error::ApiError;
 
@@ -43,6 +44,8 @@ struct Counts {
     time_to_first_token: Histogram,
     time_to_next_token: Histogram,
     answer_time: Histogram,
+    engine_up: Gauge,
+    engine_restarts: Counter,
 }
 
 impl Metrics {
@@ -58,6 +61,8 @@ impl Metrics {
             time_to_first_token: Histogram::new(exponential_buckets(0.005, 2.0, 16)),
             time_to_next_token: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             answer_time: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+            engine_up: Gauge::default(),
+            engine_restarts: Counter::default(),
         };
         let mut registry = Registry::with_prefix("sterna");
         registry.register("answers", "Answers that ended, by outcome", counts.answers.clone());
@@ -70,6 +75,8 @@ impl Metrics {
             counts.cached_tokens.clone(),
         );
         registry.register("generated_tokens", "Generated tokens", counts.tokens.clone());
+        registry.register("engine_up", "1 while the engine serves requests, otherwise 0", counts.engine_up.clone());
+        registry.register("engine_restarts", "Restarts of the engine after a panic", counts.engine_restarts.clone());
         let mut time = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -104,8 +111,10 @@ impl Metrics {
         self.counts.waiting.get()
     }
 
-    /// All metrics in OpenMetrics' text format.
-    pub fn text(&self) -> String {
+    /// All metrics in OpenMetrics' text format, with the state of the engine.
+    pub fn text(&self, engine: Health) -> String {
+        self.counts.engine_up.set(engine.up.into());
+        self.counts.engine_restarts.inner().store(engine.restarts, Relaxed);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,

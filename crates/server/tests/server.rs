@@ -1,185 +1,21 @@
-//! A real server on a real socket, and clients that behave well or badly.
+//! Clients that behave well or badly, against a real server.
 
-#[path = "../../sterna/tests/toy/mod.rs"]
-mod toy;
+mod running;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::{self, JoinHandle};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sterna::engine::{Engine, Options};
-use sterna::model::Batch;
-use sterna_server::{Server, Settings, Tls};
-use tokio::sync::oneshot;
+use sterna::engine::Options;
+use sterna_server::{Settings, Tls};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
-
-/// A server in a thread.
-struct Running {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(engine: Engine, settings: Settings) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let (tell, told) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(async {
-                let server = Server::bind(engine, Settings { port: 0, ..settings }).await.unwrap();
-                tell.send(server.address()).unwrap();
-                server.run(async { drop(stopped.await) }).await;
-            });
-        });
-        Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
-    }
-
-    fn embedded(settings: Settings) -> Self {
-        Self::start(Engine::open(EMBEDDED, &Options { sequences: 4, ..Options::default() }).unwrap(), settings)
-    }
-
-    fn send(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
-    }
-
-    /// An answer to a request as it is written.
-    fn raw(&self, request: &str) -> Answer {
-        Answer::read(self.send(request))
-    }
-
-    fn get(&self, path: &str, headers: &str) -> Answer {
-        self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n", self.address))
-    }
-
-    fn posting(&self, path: &str, body: &str, headers: &str) -> String {
-        format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n{headers}\r\n{body}",
-            self.address,
-            body.len()
-        )
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Answer {
-        self.raw(&self.posting(path, &body.to_string(), ""))
-    }
-
-    fn chat(&self, more: Value) -> Answer {
-        self.post("/v1/chat/completions", &chat(more))
-    }
-
-    /// Asks until the metrics have a line; many times at most.
-    fn comes_to(&self, line: &str) {
-        let line = format!("{line}\n");
-        assert!((0..20_000).any(|_| self.get("/metrics", "").body.contains(&line)), "{:?}", self.get("/metrics", ""));
-    }
-
-    fn stop(&mut self) {
-        drop(self.stop.take());
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn chat(more: Value) -> Value {
-    let mut request = json!({
-        "messages": [{ "role": "user", "content": "Tell me a story about a fox." }],
-        "temperature": 0,
-        "max_tokens": 20,
-    });
-    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    request
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Answer {
-    fn read(mut stream: TcpStream) -> Self {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        Self::parse(&bytes)
-    }
-
-    fn parse(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: BTreeMap<_, _> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let chunked = headers.get("transfer-encoding").is_some_and(|value| value == "chunked");
-        Self { status, headers, body: if chunked { unchunk(body) } else { body.to_owned() } }
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// The message of an error, with the field that it names.
-    fn refusal(&self) -> (u16, String, Value) {
-        let error = self.json()["error"].clone();
-        (self.status, error["message"].as_str().unwrap().to_owned(), error["param"].clone())
-    }
-
-    fn text(&self) -> String {
-        assert_eq!(self.status, 200, "{self:?}");
-        self.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
-    }
-
-    /// The text of a stream.
-    fn streamed(&self) -> String {
-        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-        data.map(|data| serde_json::from_str::<Value>(data).unwrap())
-            .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
-            .collect()
-    }
-}
-
-fn unchunk(mut body: &str) -> String {
-    let mut all = String::new();
-    while let Some((length, rest)) = body.split_once("\r\n") {
-        let length = usize::from_str_radix(length.trim(), 16).unwrap();
-        all.push_str(&rest[..length]);
-        body = rest[length..].trim_start_matches("\r\n");
-    }
-    all
-}
-
-/// A toy with the built-in model's vocabulary, whose forward passes each wait for a message, until the sender is dropped.
-fn gated(options: &Options) -> (Engine, mpsc::Sender<()>) {
-    let (open, gate) = mpsc::channel();
-    let gate = Mutex::new(gate);
-    let wait = move |_: &Batch| {
-        let _ = gate.lock().unwrap().recv();
-    };
-    (toy::speaking(Path::new(EMBEDDED), options, wait), open)
-}
+use running::{Answer, Running, chat, gated};
 
 #[test]
 fn foreign_hosts_and_pages_are_refused() {
@@ -282,7 +118,7 @@ fn bad_requests_are_told_what_is_wrong() {
         (json!({ "n": 17 }), "n", "from 1 to 16"),
         (json!({ "stop": [""] }), "stop", "none of them empty"),
         (json!({ "top_logprobs": 3 }), "top_logprobs", "needs logprobs"),
-        (json!({ "logit_bias": { "x": 1 } }), "logit_bias.x", "no token id"),
+        (json!({ "logit_bias": { "x": 1 } }), "logit_bias.x", "not a token id"),
         (json!({ "logit_bias": { "1": 101 } }), "logit_bias.1", "from -100 to 100"),
         (json!({ "messages": [] }), "messages", "empty"),
         (json!({ "messages": [{ "role": "king", "content": "x" }] }), "messages[0].role", "unknown variant"),
@@ -380,7 +216,7 @@ fn answers_have_the_form_that_was_asked_for() {
 }
 
 #[test]
-fn a_full_queue_says_come_back() {
+fn a_full_queue_answers_429() {
     let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
     let server = Running::start(engine, Settings { queue: 2, ..Settings::default() });
     let request = server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 3 })).to_string(), "");
@@ -403,7 +239,7 @@ fn a_full_queue_says_come_back() {
 }
 
 #[test]
-fn who_leaves_frees_the_place() {
+fn a_client_that_leaves_frees_the_cache() {
     // The first request's worst case is the whole cache, so the second runs only once the first is gone.
     for streamed in [true, false] {
         let (engine, open) = gated(&Options { threads: 1, ..Options::default() });
@@ -486,12 +322,16 @@ fn the_document_describes_what_is_there() {
                 let read: BTreeSet<String> = error.split('`').skip(1).step_by(2).map(str::to_owned).collect();
                 let mut described = properties(body, schemas);
                 if described.contains("logit_bias") {
-                    DRAWING.iter().for_each(|field| assert!(described.remove(*field), "{field}"));
+                    SAMPLING.iter().for_each(|field| assert!(described.remove(*field), "{field}"));
                 }
                 assert_eq!(described, read, "{path}");
             }
         }
     }
+    schemas.values().for_each(well_described);
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    operations.for_each(|operation| well_described(&operation["requestBody"]));
     // Every reference leads somewhere.
     for name in document.to_string().split("#/components/schemas/").skip(1) {
         let name = name.split('"').next().unwrap();
@@ -499,8 +339,8 @@ fn the_document_describes_what_is_there() {
     }
 }
 
-/// Fields that the two endpoints have which draw in OpenAI's words.
-const DRAWING: [&str; 9] = [
+/// The sampling parameters of the endpoints that have all of OpenAI's.
+const SAMPLING: [&str; 9] = [
     "temperature",
     "top_p",
     "top_k",
@@ -512,6 +352,28 @@ const DRAWING: [&str; 9] = [
     "seed",
 ];
 
+/// Every description is a sentence, and that of an optional field says its default or that it is not read.
+fn well_described(schema: &Value) {
+    if let Some(list) = schema.as_array() {
+        return list.iter().for_each(well_described);
+    }
+    let Some(object) = schema.as_object() else { return };
+    if let Some(description) = object.get("description").and_then(Value::as_str) {
+        let sentence = description.split_whitespace().count() > 1 && description.ends_with('.');
+        assert!(sentence, "not a sentence: {description:?}");
+    }
+    let list = object.get("required").and_then(Value::as_array);
+    let required: BTreeSet<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, field) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        if name != "type" {
+            let description = field["description"].as_str().unwrap_or_else(|| panic!("{name}: {schema}"));
+            let optional = ["Default: ", "not read", "used if"].iter().any(|words| description.contains(words));
+            assert!(required.contains(name.as_str()) || optional, "{name}: {description}");
+        }
+    }
+    object.iter().filter(|(name, _)| *name != "required").for_each(|(_, schema)| well_described(schema));
+}
+
 /// The names of all fields that a schema describes.
 fn properties(schema: &Value, schemas: &Map<String, Value>) -> BTreeSet<String> {
     let referred = schema["$ref"].as_str().map(|path| &schemas[path.rsplit_once('/').unwrap().1]);
@@ -519,7 +381,7 @@ fn properties(schema: &Value, schemas: &Map<String, Value>) -> BTreeSet<String> 
 }
 
 #[test]
-fn https_is_for_who_trusts_the_certificate() {
+fn https_needs_a_certificate_that_the_client_trusts() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -544,7 +406,7 @@ fn https_is_for_who_trusts_the_certificate() {
     let mut plain = server.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut bytes = Vec::new();
     let _ = plain.read_to_end(&mut bytes);
-    assert!(!bytes.starts_with(b"HTTP"), "without TLS nothing is said");
+    assert!(!bytes.starts_with(b"HTTP"), "a client without TLS gets no response");
 }
 
 #[test]

@@ -15,17 +15,27 @@ use crate::app::App;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub static ENDPOINTS: &[Endpoint] = &[
-    Endpoint::get("/health", "Whether the server runs", || get(async || Json(json!({ "status": "ok" })))),
+    Endpoint::get("/health", "Whether the server and its engine run", || get(health)),
     Endpoint::get("/ready", "Whether a request would be accepted now", || get(ready)),
     Endpoint::get("/metrics", "Metrics for Prometheus", || get(metrics)).media(OPEN_METRICS),
 ];
 
+async fn health(State(app): State<Arc<App>>) -> Response {
+    if app.engine.health().up { status(StatusCode::OK, "ok") } else { status(StatusCode::SERVICE_UNAVAILABLE, "down") }
+}
+
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    let free = app.metrics.waiting() < app.settings.queue as i64;
-    let status = if free { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "status": if free { "ready" } else { "full" } }))).into_response()
+    match (app.engine.health().up, app.metrics.waiting() < app.settings.queue as i64) {
+        (true, true) => status(StatusCode::OK, "ready"),
+        (true, false) => status(StatusCode::SERVICE_UNAVAILABLE, "full"),
+        (false, _) => status(StatusCode::SERVICE_UNAVAILABLE, "down"),
+    }
+}
+
+fn status(code: StatusCode, status: &str) -> Response {
+    (code, Json(json!({ "status": status }))).into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(app.engine.health())).into_response()
 }
