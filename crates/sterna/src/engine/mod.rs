@@ -105,6 +105,7 @@ pub struct Engine {
     core: Arc<Core>,
     jobs: mpsc::Sender<Job>,
     load_seconds: f64,
+    format: Option<&'static str>,
 }
 
 /// What the callers and the engine thread share.
@@ -155,12 +156,14 @@ impl Engine {
             (model, tokenizer, template)
         });
         let model = model?;
+        let format = checkpoint.format;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
         let (chunk, speculation, kv) = (options.chunk.max(1), options.speculation, options.kv);
         let counters = Counters::default();
         let core = Core { cpu, model, tokenizer, template, context, chunk, speculation, kv, counters };
         let mut engine = Self::start(core, options)?;
+        engine.format = Some(format);
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
@@ -200,7 +203,7 @@ impl Engine {
             let problem = format!("the engine thread could not be started: {error}");
             Error::Resources { problem }
         })?;
-        Ok(Self { core, jobs, load_seconds: 0.0 })
+        Ok(Self { core, jobs, load_seconds: 0.0, format: None })
     }
 
     /// The model's dimensions.
@@ -211,6 +214,11 @@ impl Engine {
     /// The network.
     pub fn model(&self) -> &dyn Model {
         &*self.core.model
+    }
+
+    /// The format of the model's checkpoint ("gguf", "safetensors", …); `None` for an engine made from parts.
+    pub fn format(&self) -> Option<&'static str> {
+        self.format
     }
 
     /// Positions of the context in use.

@@ -39,7 +39,7 @@ fn details(app: &App) -> Value {
     let size = if weights < 1e9 { format!("{:.1}M", weights / 1e6) } else { format!("{:.1}B", weights / 1e9) };
     json!({
         "parent_model": "",
-        "format": "gguf",
+        "format": app.engine.format().unwrap_or_default(),
         "family": family,
         "families": [family],
         "parameter_size": size,
