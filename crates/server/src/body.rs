@@ -1,10 +1,12 @@
 //! Bodies of requests: JSON of the type that the endpoint takes. Errors name the field.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -54,6 +56,27 @@ pub struct SampledBody<T> {
     /// The other fields.
     pub request: T,
     pub sampling: SamplingParams,
+}
+
+impl<T: JsonSchema> JsonSchema for SampledBody<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = T::json_schema(generator);
+        let mut sampling = SamplingParams::json_schema(generator);
+        if let (Some(Value::Object(fields)), Some(Value::Object(more))) =
+            (schema.get_mut("properties"), sampling.get_mut("properties"))
+        {
+            fields.append(more);
+        }
+        schema
+    }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for SampledBody<T> {

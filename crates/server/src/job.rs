@@ -39,13 +39,10 @@ impl Job {
             drop(sender.send(event));
         };
         in_flight.submitted();
-        let ticket = app.engine.submit(request, sink).map_err(|error| {
-            let error = ApiError::from(error);
-            in_flight.failed(error.status);
-            error
-        })?;
+        let ticket = app.engine.submit(request, sink).map_err(ApiError::from);
+        let _ticket = ticket.inspect_err(|error| in_flight.failed(error.status))?;
         let limit = app.settings.timeout;
-        Ok(Self { events, _ticket: ticket, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
+        Ok(Self { events, _ticket, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
     }
 
     /// The next event; `None` after the last one.

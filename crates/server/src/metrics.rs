@@ -18,7 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use sterna::engine::{Event, Health, Usage};
+use sterna::engine::{Event, Health};
 
 use crate::error::ApiError;
 
@@ -147,30 +147,27 @@ impl InFlight {
 
     /// Counts an event of the engine. Called on the engine's thread.
     pub fn event(&self, event: &sterna::Result<Event>) {
+        let mut progress = self.progress();
         match event {
-            Ok(Event::Token { at, .. }) => self.token(*at),
-            Ok(Event::Finished { usage, .. }) => self.finished(usage),
-            Err(_) => self.failed(StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-
-    fn token(&self, at: Instant) {
-        self.counts.tokens.inc();
-        match self.progress().last_token.replace(at) {
-            Some(before) => self.counts.time_to_next_token.observe((at - before).as_secs_f64()),
-            None => {
-                self.counts.waiting.dec();
-                self.counts.writing.inc();
-                self.counts.time_to_first_token.observe(at.saturating_duration_since(self.since).as_secs_f64());
+            Ok(Event::Token { at, .. }) => {
+                self.counts.tokens.inc();
+                if let Some(before) = progress.last_token.replace(*at) {
+                    self.counts.time_to_next_token.observe((*at - before).as_secs_f64());
+                } else {
+                    self.counts.waiting.dec();
+                    self.counts.writing.inc();
+                    let waited = at.saturating_duration_since(self.since);
+                    self.counts.time_to_first_token.observe(waited.as_secs_f64());
+                }
             }
+            Ok(Event::Finished { usage, .. }) => {
+                progress.outcome = "finished";
+                self.counts.prompt_tokens.inc_by(usage.prompt_tokens as u64);
+                self.counts.cached_tokens.inc_by(usage.cached_tokens as u64);
+                self.counts.answer_time.observe(self.since.elapsed().as_secs_f64());
+            }
+            Err(_) => progress.outcome = "failed",
         }
-    }
-
-    fn finished(&self, usage: &Usage) {
-        self.progress().outcome = "finished";
-        self.counts.prompt_tokens.inc_by(usage.prompt_tokens as u64);
-        self.counts.cached_tokens.inc_by(usage.cached_tokens as u64);
-        self.counts.answer_time.observe(self.since.elapsed().as_secs_f64());
     }
 
     /// The answer ended with an error.

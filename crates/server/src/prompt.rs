@@ -122,24 +122,30 @@ impl Content {
     }
 }
 
-/// The prompts of a request.
-#[derive(Debug)]
+/// One prompt or several. The BOS token goes before a text if the model wants one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum Prompts {
-    /// One conversation, which the model continues with a message of the assistant.
+    /// A conversation, which the model continues with a message of the assistant.
+    #[serde(skip)]
     Chat(Vec<Message>),
-    /// Texts that the model continues, with a BOS token before each if the model wants one.
+    /// One text.
+    Text(String),
+    /// The token ids of one prompt.
+    Tokens(Vec<u32>),
+    /// Several texts.
     Texts(Vec<String>),
-    /// Token ids that the model continues.
-    Tokens(Vec<Vec<u32>>),
+    /// The token ids of several prompts.
+    TokenLists(Vec<Vec<u32>>),
 }
 
 impl Prompts {
     /// The number of prompts.
     pub fn len(&self) -> usize {
         match self {
-            Self::Chat(_) => 1,
+            Self::Chat(_) | Self::Text(_) | Self::Tokens(_) => 1,
             Self::Texts(texts) => texts.len(),
-            Self::Tokens(lists) => lists.len(),
+            Self::TokenLists(lists) => lists.len(),
         }
     }
 
@@ -149,17 +155,17 @@ impl Prompts {
     /// 400 for conversations that the chat template cannot render.
     pub async fn encode(self, app: &Arc<App>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
         let tools = tools.clone();
-        match self {
-            Self::Chat(messages) => app.run_blocking(move |app| Ok(vec![render(app, &messages, &tools)?])).await,
-            Self::Texts(texts) => {
-                let encode = move |app: &App| {
-                    let tokenizer = app.engine.tokenizer()?;
-                    texts.iter().map(|text| Ok(tokenizer.encode(text, true)?)).collect()
-                };
-                app.run_blocking(encode).await
+        let encode = move |app: &App| {
+            let text = |text: &String| Ok(app.engine.tokenizer()?.encode(text, true)?);
+            match self {
+                Self::Chat(messages) => Ok(vec![render(app, &messages, &tools)?]),
+                Self::Text(one) => Ok(vec![text(&one)?]),
+                Self::Texts(texts) => texts.iter().map(text).collect(),
+                Self::Tokens(tokens) => Ok(vec![tokens]),
+                Self::TokenLists(lists) => Ok(lists),
             }
-            Self::Tokens(lists) => Ok(lists),
-        }
+        };
+        app.run_blocking(encode).await
     }
 }
 

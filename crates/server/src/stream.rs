@@ -31,14 +31,6 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// The media type of the stream.
-    pub const fn media(self) -> &'static str {
-        match self {
-            Self::Events | Self::NamedEvents => "text/event-stream",
-            Self::Lines => "application/x-ndjson",
-        }
-    }
-
     /// A response that sends each object as soon as it is there.
     pub fn response(self, objects: impl Stream<Item = Value> + Send + 'static) -> Response {
         match self {
@@ -52,7 +44,7 @@ impl Framing {
             })),
             Self::Lines => {
                 let lines = objects.map(|object| Ok::<_, Infallible>(Bytes::from(format!("{object}\n"))));
-                ([(header::CONTENT_TYPE, self.media())], Body::from_stream(lines)).into_response()
+                ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
             }
         }
     }

@@ -25,12 +25,12 @@ use crate::tools::{Call, Tool, ToolChoice, Toolbox};
 use crate::turn::{Delta, End, TokenLogprobs};
 use crate::usage::TokenCounts;
 
-pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post_sampled::<ChatRequest>(
+pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post::<SampledBody<ChatRequest>>(
     "/v1/chat/completions",
     "Generates the next message of a conversation",
     || post(chat),
 )
-.streams(Chat::FRAMING)];
+.media(super::JSON_OR_EVENTS)];
 
 /// The most answers of a request.
 const MAX_CHOICES: usize = 16;

@@ -26,8 +26,8 @@ use crate::turn::{Delta, End, TokenLogprobs};
 use crate::usage::TokenCounts;
 
 pub static ENDPOINTS: &[Endpoint] =
-    &[Endpoint::post_sampled::<CompletionRequest>("/v1/completions", "Continues texts", || post(complete))
-        .streams(Completions::FRAMING)];
+    &[Endpoint::post::<SampledBody<CompletionRequest>>("/v1/completions", "Continues texts", || post(complete))
+        .media(super::JSON_OR_EVENTS)];
 
 /// The most answers of a request, over all its prompts.
 const MAX_CHOICES: usize = 64;
@@ -41,7 +41,7 @@ const MAX_LOGPROBS: usize = 5;
 #[serde(deny_unknown_fields)]
 pub struct CompletionRequest {
     /// The prompts: one or a list, each as text or as token ids.
-    prompt: PromptList,
+    prompt: Prompts,
     /// Name of the model, which must be the served one. Default: the served model.
     model: Option<String>,
     /// Maximum number of generated tokens for each answer, at least 1. Default: 16.
@@ -69,38 +69,12 @@ pub struct CompletionRequest {
     _user: Option<String>,
 }
 
-/// One prompt or several, as text or as token ids.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum PromptList {
-    /// One text.
-    Text(String),
-    /// The token ids of one prompt.
-    Tokens(Vec<u32>),
-    /// Several texts.
-    Texts(Vec<String>),
-    /// The token ids of several prompts.
-    TokenLists(Vec<Vec<u32>>),
-}
-
-impl From<PromptList> for Prompts {
-    fn from(list: PromptList) -> Self {
-        match list {
-            PromptList::Text(text) => Self::Texts(vec![text]),
-            PromptList::Texts(texts) => Self::Texts(texts),
-            PromptList::Tokens(tokens) => Self::Tokens(vec![tokens]),
-            PromptList::TokenLists(lists) => Self::Tokens(lists),
-        }
-    }
-}
-
 async fn complete(
     State(app): State<Arc<App>>,
     SampledBody { request, sampling }: SampledBody<CompletionRequest>,
 ) -> Result<Response, ApiError> {
     app.check_model(request.model.as_deref())?;
-    let prompts = Prompts::from(request.prompt);
-    let (texts, count) = (prompts.len(), request.n.unwrap_or(1));
+    let (texts, count) = (request.prompt.len(), request.n.unwrap_or(1));
     if count == 0 || texts == 0 || count.saturating_mul(texts) > MAX_CHOICES {
         let message = format!("{texts} texts with {count} answers each; together it must be 1 to {MAX_CHOICES}");
         return Err(ApiError::field(if texts == 0 { "prompt" } else { "n" }, message));
@@ -109,7 +83,7 @@ async fn complete(
         return Err(ApiError::field("logprobs", format!("logprobs may be up to {MAX_LOGPROBS}")));
     }
     let generate = Generate {
-        prompts,
+        prompts: request.prompt,
         count,
         tools: Toolbox::default(),
         form: ResponseFormat::form(request.response_format),

@@ -17,7 +17,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::get("/health", "Whether the server and its engine run", || get(health)),
     Endpoint::get("/ready", "Whether a request would be accepted now", || get(ready)),
-    Endpoint::get("/metrics", "Metrics for Prometheus", || get(metrics)).media(OPEN_METRICS),
+    Endpoint::get("/metrics", "Metrics for Prometheus", || get(metrics)).media(&[OPEN_METRICS]),
 ];
 
 async fn health(State(app): State<Arc<App>>) -> Response {

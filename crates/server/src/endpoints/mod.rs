@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use crate::access;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::sampling::SamplingParams;
-use crate::stream::Framing;
 
 mod page;
+
+const JSON_OR_EVENTS: &[&str] = &["application/json", "text/event-stream"];
 
 /// Declares the files of endpoints, each of which has a list `ENDPOINTS`.
 macro_rules! endpoints {
@@ -53,10 +53,8 @@ pub struct Endpoint {
     summary: &'static str,
     /// The schema of the request's body.
     body: Option<fn(&mut SchemaGenerator) -> Schema>,
-    /// The media type of the response.
-    media: &'static str,
-    /// The media type of a streamed response.
-    streamed: Option<&'static str>,
+    /// The media types of its responses.
+    media: &'static [&'static str],
     /// How the API writes an error.
     error: fn(&ApiError) -> Value,
     route: Route,
@@ -65,8 +63,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// An operation without a body that answers with JSON.
     const fn get(path: &'static str, summary: &'static str, route: Route) -> Self {
-        let media = "application/json";
-        Self { path, method: "get", summary, body: None, media, streamed: None, error: ApiError::json, route }
+        let media = &["application/json"];
+        Self { path, method: "get", summary, body: None, media, error: ApiError::json, route }
     }
 
     /// An operation with a body of the type `T` that answers with JSON.
@@ -74,22 +72,12 @@ impl Endpoint {
         Self { method: "post", body: Some(|schemas| schemas.subschema_for::<T>()), ..Self::get(path, summary, route) }
     }
 
-    /// The same, whose body has the fields of `T` and those of [`SamplingParams`].
-    const fn post_sampled<T: JsonSchema>(path: &'static str, summary: &'static str, route: Route) -> Self {
-        Self { method: "post", body: Some(with_sampling::<T>), ..Self::get(path, summary, route) }
-    }
-
-    /// It can also respond with a stream.
-    const fn streams(self, framing: Framing) -> Self {
-        Self { streamed: Some(framing.media()), ..self }
-    }
-
-    /// The media type of the response.
-    const fn media(self, media: &'static str) -> Self {
+    /// The same, with these media types of its responses.
+    const fn media(self, media: &'static [&'static str]) -> Self {
         Self { media, ..self }
     }
 
-    /// How its API writes an error.
+    /// The same, with this shape of its errors.
     const fn errors(self, error: fn(&ApiError) -> Value) -> Self {
         Self { error, ..self }
     }
@@ -157,27 +145,12 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         let content = json!({ "application/json": { "schema": body(generator) } });
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
-    let mut content = json!({ endpoint.media: {} });
-    if let Some(media) = endpoint.streamed {
-        content[media] = json!({});
-    }
+    let content: Map<String, Value> = endpoint.media.iter().map(|media| ((*media).into(), json!({}))).collect();
     operation["responses"] = json!({
         "200": { "description": "The answer.", "content": content },
         "default": { "description": "An error, with its cause.", "content": { "application/json": {} } },
     });
     operation
-}
-
-/// The schema of a body that has the fields of `T` and those of [`SamplingParams`].
-fn with_sampling<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = T::json_schema(generator);
-    let sampling = SamplingParams::json_schema(generator);
-    if let (Some(Value::Object(fields)), Some(Value::Object(more))) =
-        (schema.get_mut("properties"), sampling.get("properties"))
-    {
-        fields.extend(more.clone());
-    }
-    schema
 }
 
 #[cfg(test)]

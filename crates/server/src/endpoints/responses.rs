@@ -33,7 +33,7 @@ pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post::<ResponsesRequest>(
     "Generates the next message of a conversation, in OpenAI's newer API",
     || post(respond),
 )
-.streams(Responses::FRAMING)];
+.media(super::JSON_OR_EVENTS)];
 
 /// A conversation, and how its next message is generated.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -62,7 +62,7 @@ pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateR
         return Ok(dialect.loaded());
     }
     let prompts = if request.raw == Some(true) || app.engine.template().is_err() {
-        Prompts::Texts(vec![request.prompt])
+        Prompts::Text(request.prompt)
     } else {
         let message = |role, text| Message::text(role, Content::Text(text));
         let system = Some(request.system).filter(|system| !system.is_empty());

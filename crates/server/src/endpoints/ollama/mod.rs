@@ -32,16 +32,18 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post::<chat::ChatRequest>("/api/chat", "Generates the next message of a conversation", || {
         post(chat::chat)
     })
-    .streams(Ollama::FRAMING)
+    .media(JSON_OR_LINES)
     .errors(error),
     Endpoint::post::<generate::GenerateRequest>("/api/generate", "Answers a text", || post(generate::generate))
-        .streams(Ollama::FRAMING)
+        .media(JSON_OR_LINES)
         .errors(error),
     Endpoint::get("/api/tags", "Lists the served model", || get(about::tags)).errors(error),
     Endpoint::post::<about::ShowRequest>("/api/show", "Describes the model", || post(about::show)).errors(error),
     Endpoint::get("/api/ps", "Lists the models in memory", || get(about::ps)).errors(error),
     Endpoint::get("/api/version", "The server's version", || get(about::version)).errors(error),
 ];
+
+const JSON_OR_LINES: &[&str] = &["application/json", "application/x-ndjson"];
 
 fn error(error: &ApiError) -> Value {
     json!({ "error": error.message })
