@@ -206,3 +206,34 @@ async fn collected(mut dialect: impl Dialect, mut answers: Answers) -> Result<Re
     let finished = finished.into_iter().filter_map(|(answer, end)| Some((answer, end?)));
     Ok(Json(dialect.body(finished.collect(), answers.usage)).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    struct Panics;
+
+    impl Dialect for Panics {
+        const FRAMING: Framing = Framing::Events;
+        const FIELDS: &[(&str, &str)] = &[];
+
+        fn delta(&mut self, _: usize, _: Delta) -> Vec<Value> {
+            panic!("on purpose")
+        }
+
+        fn body(&mut self, _: Vec<(Answer, End)>, _: TokenCounts) -> Value {
+            Value::Null
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_stream_is_written_ends_it_with_an_error() {
+        let text = || Delta::Text { text: "x".into(), logprobs: None };
+        let deltas = stream::select_all([stream::iter([(0, Ok(text())), (0, Ok(text()))]).boxed()]);
+        let answers = Answers { deltas, count: 1, len: 1, usage: TokenCounts::default() };
+        let body = to_bytes(streamed(Panics, answers).into_body(), usize::MAX).await.expect("a body");
+        assert_eq!(body, format!("data: {}\n\ndata: [DONE]\n\n", ApiError::internal().json()));
+    }
+}

@@ -111,6 +111,7 @@ fn a_wrong_field_is_400_with_its_name() {
             chat(json!({ "max_tokens": null, "max_completion_tokens": 0 })),
             "max_completion_tokens",
         ),
+        ("/v1/chat/completions", chat(json!({ "max_tokens": 0 })), "max_tokens"),
         ("/v1/chat/completions", chat(json!({ "logit_bias": { "99999999": 1 } })), "logit_bias"),
         ("/v1/chat/completions", chat(json!({ "repetition_penalty": 0 })), "repetition_penalty"),
         ("/v1/chat/completions", chat(json!({ "response_format": pattern })), "response_format"),

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sterna::engine::Options;
+use sterna::engine::{Engine, Options};
 use sterna_server::{Settings, Tls};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -420,4 +420,16 @@ fn a_conversation_that_goes_on_is_in_the_cache() {
     };
     assert_eq!(ask("Tell me of a fox."), 0);
     assert!(ask("Tell me of a hen.") >= 32);
+}
+
+#[test]
+fn ollamas_details_are_those_of_the_checkpoint() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
+    let details = |server: Running| server.get("/api/tags", "").json()["models"][0]["details"].clone();
+    let gguf = details(Running::embedded(Settings::default()));
+    assert_eq!((&gguf["format"], &gguf["family"]), (&"gguf".into(), &"bitnet".into()));
+    let options = Options { threads: 1, ..Options::default() };
+    let engine = Engine::open(format!("{golden}/qwen3-causal"), &options).unwrap();
+    let safetensors = details(Running::start(engine, Settings::default()));
+    assert_eq!((&safetensors["format"], &safetensors["family"]), (&"safetensors".into(), &"qwen3".into()));
 }

@@ -22,7 +22,7 @@ Examples:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
 
-Options on the command line override environment variables (STERNA_PORT for --port), which override
+Options on the command line override environment variables (STERNA_PORT for --port, …), which override
 the --config file (TOML, `port = 8080`), which overrides the defaults.";
 
 /// Serve a model over HTTP: OpenAI's API, Ollama's API and a chat page

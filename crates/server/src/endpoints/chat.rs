@@ -163,6 +163,10 @@ async fn chat(
     if !(1..=MAX_CHOICES).contains(&count) {
         return Err(ApiError::field("n", format!("n is {count}; it must be from 1 to {MAX_CHOICES}")));
     }
+    let limits = [("max_completion_tokens", request.max_completion_tokens), ("max_tokens", request.max_tokens)];
+    if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
+        return Err(ApiError::field(*name, format!("{name} is 0; it must be at least 1")));
+    }
     let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
     let (logprobs, alternatives) = (request.logprobs.unwrap_or(false), request.top_logprobs.unwrap_or(0));
     if alternatives > MAX_LOGPROBS || alternatives > 0 && !logprobs {
@@ -208,7 +212,7 @@ struct Chat {
 impl Dialect for Chat {
     const FRAMING: Framing = Framing::Events;
     const FIELDS: &[(&str, &str)] =
-        &[("prompt", "messages"), ("max_tokens", "max_completion_tokens"), ("grammar", "response_format")];
+        &[("prompt", "messages"), ("grammar", "response_format")];
 
     fn opening(&mut self) -> Vec<Value> {
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });

@@ -39,7 +39,8 @@ fn details(app: &App) -> Value {
     let size = if weights < 1e9 { format!("{:.1}M", weights / 1e6) } else { format!("{:.1}B", weights / 1e9) };
     json!({
         "parent_model": "",
-        "format": app.engine.format().unwrap_or_default(),
+        // Without the version, as in "gguf v3".
+        "format": app.engine.format().and_then(|format| format.split(' ').next()),
         "family": family,
         "families": [family],
         "parameter_size": size,
