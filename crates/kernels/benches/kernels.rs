@@ -1,6 +1,7 @@
-//! Every instruction set of this CPU on one thread, in the shapes of BitNet b1.58 2B4T.
+//! Benchmarks every instruction set of this CPU on one thread, in the shapes of BitNet b1.58 2B4T.
 //!
-//! `cargo bench -p sterna-kernels -- avx2` runs what has `avx2` in its name. Throughput is in multiply-adds or values.
+//! `cargo bench -p sterna-kernels -- avx2` runs the benchmarks with `avx2` in their names. Throughput is in
+//! multiply-adds or values per second.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -37,7 +38,7 @@ fn ternary_products(c: &mut Criterion) {
                 Ok::<(), Infallible>(())
             });
             let Ok(w) = w;
-            // Portable is the specification, not a kernel to wait for.
+            // Portable is the specification and slow: one token is enough.
             let tokens: &[usize] = if cpu.isa().name() == "portable" { &[1] } else { &[1, 2, 4, 8, 16, 128] };
             for &m in tokens {
                 let x = Activations::quantize(&cpu, &rows(m, cols));
@@ -55,7 +56,7 @@ fn head_rows(c: &mut Criterion) {
     for kind in [DenseType::Bf16, DenseType::F16, DenseType::Q6K] {
         let mut group = c.benchmark_group(format!("head {}", kind.name()));
         group.sample_size(20).throughput(Throughput::Elements((ROWS * HIDDEN) as u64));
-        // 0x1c1c is a small number in each of these types.
+        // The bytes 0x1c1c are a small number in each of these types.
         let bytes = vec![0x1c; ROWS * kind.row_bytes(HIDDEN).expect("whole blocks")];
         let w = DenseMatrix::new(kind, ROWS, HIDDEN, Bytes::from(bytes)).expect("the size fits");
         let x = rows(1, HIDDEN);
@@ -79,7 +80,7 @@ fn row_operations(c: &mut Criterion) {
     }
 }
 
-/// Tokens, outputs and inputs of a layer while training: gradients of its inputs and of its weights.
+/// A layer's tokens, outputs and inputs in training: gradients of its inputs and of its weights.
 fn training_products(c: &mut Criterion) {
     const SHAPE: (usize, usize, usize) = (2048, 768, 256);
     let (tokens, outputs, inputs) = SHAPE;

@@ -1,4 +1,4 @@
-//! How fast this machine reads memory: the limit that decoding runs against.
+//! Measures memory read bandwidth, which limits how fast tokens are decoded.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,17 +6,17 @@ use std::time::Instant;
 use crate::cpu::Cpu;
 use crate::lines::{LINE, Line, Lines};
 
-/// Bytes that one chunk of work reads.
+/// Bytes read by one chunk of work.
 const CHUNK: usize = 32 << 20;
-/// How far ahead of the loads each stream is prefetched, in bytes.
+/// Prefetch distance of each stream, in bytes.
 const AHEAD: usize = 4096;
 
-/// Read bandwidth in GB/s (10⁹ bytes) of all threads of `cpu` together: the best of 5 passes for each of 1, 2, 4 and
-/// 8 streams a thread, with and without software prefetch, over a buffer of `bytes` in huge pages (make it at least
-/// 1 GiB, so that no cache holds it).
+/// Read bandwidth of all threads of `cpu` together, in GB/s (10⁹ bytes). The result is the best of 5 passes for each of
+/// 1, 2, 4 and 8 streams per thread, with and without software prefetch. The buffer of `bytes` lies in huge pages; make
+/// it at least 1 GiB, so that no cache holds it.
 pub fn read(cpu: &Cpu, bytes: usize) -> f64 {
     let mut buffer = Lines::zeroed(bytes.next_multiple_of(CHUNK) / LINE);
-    // Written once, so that every page is a page of its own.
+    // Every page is written once; unwritten pages would share one page of zeros.
     cpu.pool.pieces(&mut buffer, CHUNK / LINE, |i, piece| piece.fill(Line([i as u8 + 1; LINE])));
     let bytes = buffer.bytes();
     let mut best = f64::INFINITY;

@@ -1,21 +1,22 @@
-//! Gradients of the float operations, row by row, for training. `d` before a name means the loss's derivative by it.
+//! Gradients of the float operations, row by row, for training. A `d` before a name means the derivative of the loss
+//! with respect to it.
 //!
-//! Every sum has a written order, so a training step gives the same bytes on any number of threads.
+//! Every sum is added in a fixed order, so a training step gives the same bytes with any number of threads.
 
 use crate::cpu::Cpu;
 pub use crate::op::loss::LossTerms;
 use crate::pool::SendPtr;
 use crate::rows::Rows;
 
-/// Rows whose gradients of a shared weight are one sum.
+/// Rows whose gradients of a shared weight are added up together.
 const BLOCK: usize = 32;
 
-/// Sums over rows.
+/// Sums of the loss terms over rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSums {
     /// −ln p(target), in nats.
     pub cross_entropy: f64,
-    /// ln²Z
+    /// ln²Z, the squared logarithm of the softmax denominator.
     pub squared_log_z: f64,
 }
 
@@ -31,8 +32,11 @@ impl std::ops::Add for LossSums {
 }
 
 impl Cpu {
-    /// Gradients of [`Cpu::rms_norm`]: that of `x` plus `residual`, and the weights', which are added to `dweight` unless
-    /// that is empty.
+    /// Gradients of [`Cpu::rms_norm`]. Returns the gradient of `x` plus `residual`. The gradient of the weights is
+    /// added to `dweight` unless that is empty.
+    ///
+    /// # Panics
+    /// If the shapes differ, or `dweight` is neither empty nor as long as `weight`.
     pub fn rms_norm_backward(
         &self,
         x: &Rows,
@@ -43,15 +47,18 @@ impl Cpu {
         dweight: &mut [f32],
     ) -> Rows {
         let dim = weight.len();
-        assert!(x.dim() == dim && dy.dim() == dim && [0, dim].contains(&dweight.len()), "one weight a feature");
-        assert!(x.len() == dy.len(), "one gradient a row");
-        assert!(residual.is_none_or(|rows| rows.len() == x.len() && rows.dim() == dim), "the shape of x");
+        assert!(x.dim() == dim && dy.dim() == dim && [0, dim].contains(&dweight.len()), "one weight for each feature");
+        assert!(x.len() == dy.len(), "one gradient for each row");
+        assert!(
+            residual.is_none_or(|rows| rows.len() == x.len() && rows.dim() == dim),
+            "the residual has the shape of x"
+        );
         let mut out = Rows::unwritten(x.len(), dim);
         let dx = SendPtr(out.data_mut().as_mut_ptr());
         let mut partial = vec![0.0; x.len().div_ceil(BLOCK) * dim];
         self.pool.pieces(&mut partial, dim, |block, dweight| {
             for row in block * BLOCK..x.len().min((block + 1) * BLOCK) {
-                // SAFETY: row < rows of `out`, which has rows of `dim`; a row is in one block.
+                // SAFETY: row < rows of `out`, each of `dim` values, and every row belongs to one block only.
                 let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(row * dim), dim) };
                 match residual {
                     Some(residual) => dx.copy_from_slice(residual.row(row)),
@@ -66,29 +73,35 @@ impl Cpu {
         out
     }
 
-    /// Replaces `gate` and `up` by their gradients of `relu(gate)² · up`.
+    /// Replaces `gate` and `up` with the gradients of `relu(gate)² · up`.
+    ///
+    /// # Panics
+    /// If the shapes differ.
     pub fn relu2_mul_backward(&self, gate: &mut Rows, up: &mut Rows, dy: &Rows) {
         let dim = dy.dim();
         assert!(gate.dim() == dim && up.dim() == dim && gate.len() == dy.len() && up.len() == dy.len(), "same shape");
         let up = SendPtr(up.data_mut().as_mut_ptr());
         self.pool.pieces(gate.data_mut(), dim, |row, gate| {
-            // SAFETY: row < rows of `up`, which has rows of `dim`; a row is one piece.
+            // SAFETY: row < rows of `up`, each of `dim` values, and every row is one piece of work.
             let up = unsafe { std::slice::from_raw_parts_mut(up.get().add(row * dim), dim) };
             self.isa.relu2_mul_backward(gate, up, dy.row(row));
         });
     }
 
-    /// Replaces each row of logits by the gradient of `scale · (−ln p(target) + z · ln²Z)`; returns the sums over rows
-    /// without `scale` and `z`. Panics if a target is no logit.
+    /// Replaces each row of logits with the gradient of `scale · (−ln p(target) + z · ln²Z)`. Returns the sums over the
+    /// rows, without `scale` and `z`.
+    ///
+    /// # Panics
+    /// If there is not one target for each row, or a target is not below the number of logits.
     pub fn cross_entropy(&self, logits: &mut Rows, targets: &[u32], terms: LossTerms) -> LossSums {
-        assert_eq!(logits.len(), targets.len(), "one target a row");
+        assert_eq!(logits.len(), targets.len(), "one target for each row");
         let dim = logits.dim();
         let mut losses = vec![(0.0, 0.0); targets.len()];
         let losses_at = SendPtr(losses.as_mut_ptr());
         self.pool.pieces(logits.data_mut(), dim, |row, logits| {
             assert!((targets[row] as usize) < dim, "a target is a logit");
             let loss = self.isa.cross_entropy(logits, targets[row] as usize, terms);
-            // SAFETY: row < targets, and a row is one piece.
+            // SAFETY: `losses` has one entry for each row, and every row is one piece of work.
             unsafe { *losses_at.get().add(row) = loss };
         });
         losses.into_iter().fold(LossSums::default(), |sums, (log_z, loss)| {
@@ -102,12 +115,12 @@ mod tests {
     use super::*;
     use crate::op::softmax::{dot, softmax, softmax_backward};
 
-    /// Values without a pattern that a gradient could hide behind.
+    /// Pseudo-random values, so that no pattern can hide a wrong gradient.
     fn values(seed: u32, len: usize) -> Vec<f32> {
         (0..len).map(|i| ((i as f32 + 1.3) * (seed as f32 + 0.7) * 12.9898).sin()).collect()
     }
 
-    /// Compares a gradient with central differences of `loss`, relative to the gradient's size.
+    /// Compares a gradient with central differences of `loss`, relative to the magnitude of the gradient.
     fn check(name: &str, at: &[f32], gradient: &[f32], mut loss: impl FnMut(&[f32]) -> f64) {
         let size = gradient.iter().fold(1e-3f32, |max, g| max.max(g.abs()));
         for i in 0..at.len() {

@@ -1,36 +1,36 @@
 //! Memory for packed weights and for keys and values: 64-byte lines, in huge pages where the system has them.
 //!
-//! A decoded token reads every weight once, so with 4 KiB pages it also walks the page table for every 64 lines, and
-//! loading pays a fault for each of them. Matrices are smaller than huge pages are apart, so they share blocks:
+//! Decode reads every weight once per token. With 4 KiB pages that needs a page-table entry for every 64 lines, and
+//! loading takes a page fault for each page. Most matrices are smaller than a huge page, so they share blocks:
 //!
 //! ```text
 //! block, 32 MiB or one larger matrix:   | matrix | matrix | matrix | …untouched, not resident |
 //! ```
 //!
-//! A block is freed with the last matrix in it.
+//! A block is freed when its last matrix is dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Bytes in a line.
+/// Bytes in a line, which is one cache line.
 pub const LINE: usize = 64;
 
-/// One line.
+/// One cache line of plain bytes.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line(pub [u8; LINE]);
 
-/// A number of lines of its own, zeros at first.
+/// Exclusively owned lines, initially zero.
 pub struct Lines {
     block: Arc<Block>,
     first: usize,
     len: usize,
 }
 
-/// Memory from the system, all zeros, not yet resident.
+/// Memory from the operating system, all zeros, not yet resident.
 struct Block {
     base: *mut Line,
-    /// Keeps the memory at `base`.
+    /// Keeps the memory at `base` allocated.
     _owner: Owner,
 }
 
@@ -38,28 +38,28 @@ enum Owner {
     Mapped {
         _map: memmap2::MmapMut,
     },
-    /// Where there is no anonymous mapping (WebAssembly).
+    /// For targets without anonymous mappings (WebAssembly).
     Heap {
         _lines: Vec<Line>,
     },
 }
 
-// SAFETY: `base` points into memory that `_owner` keeps; each `Lines` reads and writes its own range of it only.
+// SAFETY: `base` points into memory that `_owner` keeps; each `Lines` reads and writes only its own range of it.
 unsafe impl Send for Block {}
-// SAFETY: a shared `Block` gives no access to its memory; `Lines` does, each to a range that no other one has.
+// SAFETY: a shared `Block` gives no access to its memory; each `Lines` does, to a range that no other `Lines` has.
 unsafe impl Sync for Block {}
 
-/// Lines of a shared block.
+/// Lines in a shared block.
 const BLOCK: usize = (32 << 20) / LINE;
 
-/// The block that the next matrices go into, and its lines already taken.
+/// The block that new matrices are placed in, and how many of its lines are taken.
 static CURRENT: Mutex<(Weak<Block>, usize)> = Mutex::new((Weak::new(), 0));
 
 impl Block {
     fn new(lines: usize) -> Self {
         match memmap2::MmapMut::map_anon(lines * LINE) {
             Ok(mut map) => {
-                // Refused where there are no huge pages; ordinary ones do as well.
+                // Fails on systems without huge pages; ordinary pages work as well.
                 #[cfg(target_os = "linux")]
                 let _ = map.advise(memmap2::Advice::HugePage);
                 Self { base: map.as_mut_ptr().cast(), _owner: Owner::Mapped { _map: map } }
@@ -73,7 +73,7 @@ impl Block {
 }
 
 impl Lines {
-    /// `len` lines of zeros. Pages that are never written are not resident.
+    /// Allocates `len` lines of zeros. Pages that are never written do not become resident.
     pub fn zeroed(len: usize) -> Self {
         if len > BLOCK / 2 {
             return Self { block: Arc::new(Block::new(len)), first: 0, len };
@@ -93,7 +93,7 @@ impl Lines {
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * LINE) }
     }
 
-    /// The same, to write.
+    /// The lines as plain bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: `Line` is 64 plain bytes without padding, so the bytes are all initialised, and any bytes make one;
         // `&mut self` makes this the only reference.
@@ -101,7 +101,7 @@ impl Lines {
     }
 }
 
-/// `len` lines of `scratch` as plain bytes, with anything in them.
+/// `len` lines of `scratch` as plain bytes, with arbitrary contents.
 pub(crate) fn written(scratch: &mut Vec<Line>, len: usize) -> &mut [u8] {
     if scratch.len() < len {
         scratch.resize(len, Line([0; LINE]));

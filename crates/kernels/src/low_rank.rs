@@ -1,24 +1,25 @@
-//! Low-rank updates: `B · (A · x)`, added to the product of a matrix that stays as it is.
+//! Low-rank updates: `B · (A · x)` is added to the product of a matrix, which stays unchanged.
 //!
-//! A is `(rank, cols)`, a row at a time as every dense matrix. B is `(rows, rank)`, too narrow for dots: it lies by
-//! columns, and 16 rows at a time add up their products in the order of the rank.
+//! A is `(rank, cols)` and stored by rows, as every dense matrix. B is `(rows, rank)`, and its rows are too short for
+//! dot products. So B is stored by columns, and 16 rows at a time add up their products in the order of the rank.
 
 use crate::cpu::Cpu;
 use crate::dense::{DenseMatrix, DenseType};
 use crate::op::low_rank::BLOCK;
 use crate::rows::Rows;
 
-/// The two matrices of one update.
+/// The two matrices of a low-rank update.
 #[derive(Clone, Debug)]
 pub struct LowRank {
     a: DenseMatrix,
-    /// Column j of B from `j · rows` on.
+    /// B by columns: column j begins at `j · rows`.
     columns: Vec<f32>,
     rows: usize,
 }
 
 impl LowRank {
-    /// `scale · B · A` from the rows of both; `None` if they are not made of rows and columns of `rank`.
+    /// The update `scale · B · A` from the rows of both matrices. `None` if `a` does not consist of `rank` rows, or `b`
+    /// not of rows of `rank` values.
     pub fn new(rank: usize, a: &[f32], b: &[f32], scale: f32) -> Option<Self> {
         let (cols, rows) = (a.len().checked_div(rank)?, b.len() / rank);
         if cols * rank != a.len() || rows * rank != b.len() || rows == 0 {
@@ -40,16 +41,23 @@ impl LowRank {
         self.a.bytes() + 4 * self.columns.len()
     }
 
-    /// `A · x`, row by row.
+    /// Computes `A · x` for every row of `x`.
+    ///
+    /// # Panics
+    /// If `x` has another width than A.
     pub fn project(&self, cpu: &Cpu, x: &Rows) -> Rows {
         self.a.matmul(cpu, x)
     }
 
-    /// `out += B · (A · x)`, row by row.
+    /// Computes `out += B · (A · x)` for every row of `x`.
+    ///
+    /// # Panics
+    /// If `x` has another width than A, or if `out` does not have one row for each row of `x` and one column for each
+    /// row of B.
     pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
-        /// Outputs of one piece of work when there is one token.
+        /// Outputs in one piece of work for a single token.
         const PIECE: usize = 32 * BLOCK;
-        assert_eq!((out.len(), out.dim()), (x.len(), self.rows), "one output a row of B and token");
+        assert_eq!((out.len(), out.dim()), (x.len(), self.rows), "one output for each token and row of B");
         let t = self.project(cpu, x);
         let piece = if x.len() == 1 { PIECE } else { self.rows };
         cpu.pool.pieces(out.data_mut(), piece, |i, out| {

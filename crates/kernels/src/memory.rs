@@ -1,4 +1,4 @@
-//! Bytes of a file or of the program, shared without copying, and what memory this machine has left.
+//! Shared bytes of a file or of the program, and the memory that the machine has left.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ enum Owner {
     Static(&'static [u8]),
 }
 
-/// A range of a memory-mapped file, of a heap buffer or of the program itself. Cloning shares it.
+/// A range of a memory-mapped file, of a heap buffer or of the program's static data. Clones share the bytes.
 #[derive(Clone)]
 pub struct Bytes {
     owner: Arc<Owner>,
@@ -34,7 +34,7 @@ impl Bytes {
         Ok(Self { owner: Arc::new(Owner::Mapped(map)), range })
     }
 
-    /// Part of the same bytes; `None` if `range` does not lie inside.
+    /// A part of the same bytes. `None` if `range` lies outside.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         if range.start > range.end || range.end > self.len() {
             return None;
@@ -43,8 +43,8 @@ impl Bytes {
         Some(Self { owner: self.owner.clone(), range: start + range.start..start + range.end })
     }
 
-    /// Tells the system that a mapped file's pages in this range are not needed soon: they leave resident memory and
-    /// are read again from the file when touched.
+    /// Tells the operating system that a mapped file's pages in this range are not needed soon. They leave resident
+    /// memory, and are read from the file again at the next access.
     pub fn release(&self) {
         #[cfg(unix)]
         if let Owner::Mapped(map) = &*self.owner {
@@ -52,7 +52,7 @@ impl Bytes {
             let start = self.range.start.next_multiple_of(PAGE);
             let end = self.range.end / PAGE * PAGE;
             if start < end {
-                // SAFETY: for a read-only file mapping, dropped pages are read again from the same file.
+                // SAFETY: the mapping is read-only and backed by the file, so dropped pages are read again from it.
                 let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
             }
         }
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-/// Memory that can still be used without swapping, in bytes, cgroup limits respected; `None` where it cannot be read.
+/// Memory that is available without swapping, in bytes, within the cgroup's limit. `None` where it cannot be read.
 pub fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let field = |text: &str, name: &str| -> Option<u64> {
@@ -99,7 +99,7 @@ pub fn available() -> Option<u64> {
     let machine = field(&read("/proc/meminfo")?, "MemAvailable:")?;
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current")).map(|(max, used)| {
-        // Cached file pages count as used, but give way when memory is asked for.
+        // Cached file pages count as used, but the kernel frees them on demand.
         let stat = read("/sys/fs/cgroup/memory.stat").unwrap_or_default();
         let cached = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
         max.saturating_sub(used.saturating_sub(cached.unwrap_or(0)))
@@ -107,7 +107,7 @@ pub fn available() -> Option<u64> {
     Some(group.map_or(machine, |group| group.min(machine)))
 }
 
-/// Peak resident memory of this process in bytes, file pages included; `None` where it cannot be read.
+/// Peak resident memory of this process in bytes, including file pages. `None` where it cannot be read.
 pub fn peak_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

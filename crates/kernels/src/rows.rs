@@ -2,17 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 
-/// A dense row-major matrix of `f32`, one row a token.
+/// A dense row-major matrix of `f32`, one row per token.
 ///
-/// A forward pass makes the same few shapes for every layer, and fresh pages from the system cost more than the
-/// arithmetic on them: dropped rows leave their buffer to the next ones of the thread.
+/// Every layer of a forward pass makes the same few shapes, and fresh pages from the system cost more than the
+/// arithmetic on them. So the buffers of dropped rows are kept, and reused by later rows of the same thread.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     dim: usize,
     data: Vec<f32>,
 }
 
-/// Buffers a thread keeps unless it asks for more, and the most values of one that is kept.
+/// How many buffers a thread keeps by default, and the most values in a buffer that is kept.
 const KEPT: usize = 12;
 const KEPT_VALUES: usize = 4 << 20;
 
@@ -21,7 +21,7 @@ thread_local! {
     static LIMIT: Cell<usize> = const { Cell::new(KEPT) };
 }
 
-/// From now on the calling thread keeps so many buffers of dropped rows. A training step keeps the rows of all its layers.
+/// Sets how many buffers of dropped rows the calling thread keeps. A training step holds the rows of all its layers.
 pub fn keep_buffers(count: usize) {
     LIMIT.set(count);
 }
@@ -30,7 +30,7 @@ impl Drop for Rows {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.data);
         if (1..=KEPT_VALUES).contains(&buffer.capacity()) {
-            // A thread that is ending has no list any more; the buffer is freed then.
+            // A thread that is ending has no list any more; then the buffer is freed.
             let _ = BUFFERS.try_with(|buffers| {
                 let mut buffers = buffers.borrow_mut();
                 if buffers.len() < LIMIT.get() {
@@ -47,7 +47,7 @@ impl Rows {
         Self { dim, data: vec![0.0; rows * dim] }
     }
 
-    /// Rows whose values are still to be written: zeros, or what an earlier matrix left.
+    /// Rows that the caller will overwrite: they hold zeros or the values of an earlier matrix.
     pub(crate) fn unwritten(rows: usize, dim: usize) -> Self {
         let len = rows * dim;
         let kept = BUFFERS.with_borrow_mut(|buffers| {
@@ -60,33 +60,42 @@ impl Rows {
         Self { dim, data }
     }
 
-    /// Rows of `dim` values each; panics if `data` does not divide into them.
+    /// Rows of `dim` values each.
+    ///
+    /// # Panics
+    /// If `dim` is 0, or `data` does not divide into rows of `dim`.
     pub fn from_vec(dim: usize, data: Vec<f32>) -> Self {
-        assert!(dim > 0 && data.len().is_multiple_of(dim), "{} values are not rows of {dim}", data.len());
+        assert!(dim > 0 && data.len().is_multiple_of(dim), "{} values do not divide into rows of {dim}", data.len());
         Self { dim, data }
     }
 
-    /// Number of rows.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.data.len().checked_div(self.dim).unwrap_or(0)
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    /// Values in a row.
+    /// The number of values in a row.
     pub fn dim(&self) -> usize {
         self.dim
     }
 
     /// Row `i`.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.dim..(i + 1) * self.dim]
     }
 
     /// Row `i`, to write.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         &mut self.data[i * self.dim..(i + 1) * self.dim]
     }
@@ -101,12 +110,18 @@ impl Rows {
         &mut self.data
     }
 
-    /// The same values as rows of `dim`; panics if they do not divide into them.
+    /// The same values as rows of `dim`.
+    ///
+    /// # Panics
+    /// If the values do not divide into rows of `dim`.
     pub fn reshape(mut self, dim: usize) -> Self {
         Self::from_vec(dim, std::mem::take(&mut self.data))
     }
 
-    /// A copy of the rows `picked`, in that order.
+    /// A copy of the rows with the indices `picked`, in that order.
+    ///
+    /// # Panics
+    /// If one of them does not exist.
     pub fn select(&self, picked: &[usize]) -> Self {
         let data = picked.iter().flat_map(|&i| self.row(i)).copied().collect();
         Self { dim: self.dim, data }

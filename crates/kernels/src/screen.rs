@@ -1,5 +1,5 @@
-//! Screens: a small integer code for every weight of a dense matrix, with which its product is estimated, and how far
-//! the estimate can be off. Rows whose estimate leaves no doubt need not be read.
+//! Screens: a small integer code for each weight of a dense matrix. The codes give an estimate of the matrix product
+//! and a bound on its error. Rows that the estimate rules out need not be read.
 //!
 //! ```text
 //! stored rows ──► Screen: codes ([`Bits`]), scale s, error e, norm n of each row
@@ -41,25 +41,26 @@ use crate::pool::SendPtr;
 use crate::row_matrix;
 use crate::rows::Rows;
 
-/// Most columns: X keeps at least 7 bits (see `range`), and float sums a relative error below 2⁻⁹ (`codes::fit`).
+/// The most columns a screen can have: X keeps at least 7 bits (see `range`), and float sums keep a relative error
+/// below 2⁻⁹ (`codes::fit`).
 pub const MAX_COLS: usize = 1 << 18;
-/// Above this, (norm of a row) · (norm of a token) might overflow in a product that is being bounded.
+/// Above this, (norm of a row) · (norm of a token) might overflow while the error is bounded.
 const LARGEST: f64 = 1e38;
 
-/// The codes of a `(rows, cols)` matrix.
+/// A screen of a `(rows, cols)` matrix.
 pub struct Screen {
     bits: Bits,
     rows: usize,
     cols: usize,
     lines: Lines,
-    /// The low bits of codes of six bits, by rows.
+    /// The two low bits of six-bit codes, by rows.
     fine: Option<Lines>,
     fits: Fits,
-    /// No row of finite weights has a greater ‖ŵ‖ + ‖w − ŵ‖.
+    /// The greatest ‖ŵ‖ + ‖w − ŵ‖ of the rows whose weights are finite.
     largest_norm: f64,
 }
 
-/// The [`Fit`] of each row.
+/// The [`Fit`] of each row, one list a field.
 struct Fits {
     scales: Vec<f32>,
     errors: Vec<f32>,
@@ -68,7 +69,7 @@ struct Fits {
 }
 
 impl Fits {
-    /// The estimates of one token and their margins, from the sums of rows `first` and following.
+    /// Computes the estimates of one token and their margins from the integer sums of the rows from `first` on.
     fn bound(&self, token: &Token, sums: &[i32], first: usize, values: &mut [f32], margins: &mut [f32]) {
         let [a, b, c] = token.margin;
         for ((value, sum), scale) in values.iter_mut().zip(sums).zip(&self.scales[first..]) {
@@ -81,45 +82,45 @@ impl Fits {
     }
 }
 
-/// What is known of one token.
+/// Scale and error bounds of one token's integers.
 #[derive(Clone, Copy)]
 struct Token {
-    /// Step d of its integers, divided by the f of [`Bits::value`].
+    /// Step d of the token's integers, divided by the f of [`Bits::value`].
     step: f32,
     /// log₂ f.
     shift: u32,
-    /// z
+    /// The z of [`Bits::value`].
     zero: i32,
-    /// ΣX
+    /// ΣX, the sum of the integers.
     sum: i32,
-    /// A, B and the constant of the margin.
+    /// A, B and the constant term of the margin.
     margin: [f32; 3],
 }
 
 /// How wide margins are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Margin {
-    /// The proven bound: no product lies outside.
+    /// The proven bound: every product lies inside.
     Proven,
-    /// As if the errors of a row's codes were random: so many standard deviations e‖x‖/√cols in the place of e‖x‖,
-    /// where that is less.
+    /// Treats the rounding errors of a row's codes as random: uses this number of standard deviations e‖x‖/√cols
+    /// instead of e‖x‖ where that is less.
     Sigmas(f64),
 }
 
-/// Estimates of a product, `(token, row)`: it lies within `values` ± `margins`. Where a margin is not a finite number,
-/// nothing is known.
+/// Estimates of a product, `(token, row)`: the product lies within `values` ± `margins`. A margin that is not a finite
+/// number gives no bound.
 pub struct Estimates {
-    /// The products of the codes.
+    /// The estimated products.
     pub values: Rows,
-    /// How far the products of the stored rows can be from them.
+    /// The greatest distance of the exact product from its estimate.
     pub margins: Rows,
 }
 
 impl Screen {
-    /// Codes for the rows of `stored`, whose pages are released if they lie in a mapped file; `None` above
+    /// Computes the codes of `stored`. If its rows lie in a mapped file, their pages are released. `None` above
     /// [`MAX_COLS`].
     pub fn build(cpu: &Cpu, stored: &DenseMatrix, bits: Bits) -> Option<Self> {
-        /// Tiles of one chunk of work.
+        /// Tiles in one chunk of work.
         const TILES: usize = 4;
         let (rows, cols) = (stored.rows(), stored.cols());
         if cols > MAX_COLS {
@@ -139,11 +140,12 @@ impl Screen {
             for r in 0..count {
                 stored.decode_row(cpu, first + r, &mut row);
                 let fit = cpu.isa.fit(bits, &row, &mut codes);
-                // SAFETY: row first + r < rows belongs to this chunk alone.
+                // SAFETY: row first + r < rows, and only this chunk writes it.
                 unsafe { *fits_at.get().add(first + r) = fit };
                 pack_row(bits, &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
                 if bits == Bits::Six {
-                    // SAFETY: so do its lines of low bits, `fine_stride` a row.
+                    // SAFETY: `fine` has `fine_stride` lines for each of `rows` rows, and only this chunk writes those
+                    // of row first + r.
                     let fine = unsafe {
                         std::slice::from_raw_parts_mut(fine_at.get().add((first + r) * fine_stride), fine_stride)
                     };
@@ -171,12 +173,15 @@ impl Screen {
         })
     }
 
-    /// Bytes that one product reads.
+    /// Bytes read for one product.
     pub fn bytes(&self) -> usize {
         self.lines.len() * LINE + 3 * size_of::<f32>() * self.rows
     }
 
     /// Estimates the product of every row with every token.
+    ///
+    /// # Panics
+    /// If `x` has another width than the matrix.
     pub fn estimate(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> Estimates {
         assert_eq!(x.dim(), self.cols, "matrix and activations have the same input width");
         let (m, rows, depth) = (x.len(), self.rows, self.depth());
@@ -184,7 +189,7 @@ impl Screen {
         let (mut values, mut margins) = (Rows::unwritten(m, rows), Rows::unwritten(m, rows));
         let outs = [&mut values, &mut margins].map(|out| SendPtr(out.data_mut().as_mut_ptr()));
         let tile_bytes = self.bits.tile_bytes(depth);
-        // Tiles of one chunk of work, as for ternary matrices: codes that are read once are read in long runs.
+        // Tiles in one chunk of work. As for ternary matrices, codes that are read only once are read in long runs.
         let tiles = rows.div_ceil(TILE);
         let most = if m == 1 { (tiles / (4 * cpu.pool.threads())).max(8) } else { 8 };
         cpu.pool.run(tiles.div_ceil(most), |chunk| {
@@ -204,15 +209,16 @@ impl Screen {
         Estimates { values, margins }
     }
 
-    /// Whether [`Screen::refine`] does anything.
+    /// Whether [`Screen::refine`] can narrow estimates: the codes have six bits.
     pub fn refines(&self) -> bool {
         self.fine.is_some()
     }
 
-    /// Narrows the estimates of the rows `ids` for the token `x`, of which `values` and `margins` are estimates of all
-    /// rows, by the two bits more that codes of six bits have; of other codes there are none.
+    /// Narrows the estimates of the rows `ids` for the token `x`, using the two low bits stored for six-bit codes.
+    /// Other codes have no low bits, and nothing changes. `values` and `margins` hold the estimates of all rows for
+    /// this token.
     pub fn refine(&self, cpu: &Cpu, x: &[f32], margin: Margin, ids: &[u32], values: &mut [f32], margins: &mut [f32]) {
-        /// Rows of one chunk of work: they stay in the second-level cache between two products.
+        /// Rows in one chunk of work: they stay in the second-level cache between the two products.
         const CHUNK: usize = 128;
         let Some(fine) = &self.fine else { return };
         let mut integers = vec![0; 2 * self.depth()];
@@ -224,7 +230,7 @@ impl Screen {
             arrange(&part, &mut arranged);
             arranged
         });
-        // Sums of codes up to 3 with parts of 7 bits are within those of trits with 8 bits, as 3 · 64 < 2 · 128.
+        // Codes up to 3 times parts of 7 bits have smaller sums than trits times 8 bits, as 3 · 64 < 2 · 128.
         let mut sums = vec![0; ids.len()];
         cpu.pool.pieces(&mut sums, CHUNK, |chunk, sums| {
             let (picked, mut of_low) = (&ids[chunk * CHUNK..][..sums.len()], [0; CHUNK]);
@@ -250,7 +256,7 @@ impl Screen {
         self.cols.next_multiple_of(STEP)
     }
 
-    /// The integers of every token, in blocks of [`BLOCK`], and what is known of each.
+    /// The integers of every token, in blocks of [`BLOCK`], and the [`Token`] of each.
     fn tokens(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> (Vec<i8>, Vec<Token>) {
         let depth = self.depth();
         let mut integers = vec![0; x.len() * depth * 2];
@@ -260,26 +266,28 @@ impl Screen {
             let count = integers.len() / (depth * 2);
             for t in 0..count {
                 let token = self.token(x.row(block * BLOCK + t), margin, &mut integers[8 * t..], 8 * count);
-                // SAFETY: this token belongs to this block alone.
+                // SAFETY: token block · BLOCK + t < tokens, and only this block writes it.
                 unsafe { *tokens_at.get().add(block * BLOCK + t) = token };
             }
         });
         (integers, tokens)
     }
 
-    /// Writes the integers of a token, 8 bytes every `stride`, and bounds what they leave out.
+    /// Writes the integers of a token, 8 bytes every `stride`. Returns its scale and the bounds on what rounding
+    /// removed.
     fn token(&self, x: &[f32], margin: Margin, out: &mut [i8], stride: usize) -> Token {
         let (shift, zero) = self.bits.value();
         let range = range(self.cols);
         let max = largest(x);
-        // Below, a step would lose its digits; the integers are all 0 and everything counts as left out.
+        // Below TINY the step would lose precision. All integers are then 0, and the whole token counts as rounding
+        // error.
         let step = if max < TINY { 0.0 } else { max / range };
         let inverse = if max < TINY { 0.0 } else { range / max };
-        // Of x, of x̂ and of x − x̂. In f64, squares of singles neither overflow nor vanish.
+        // Sums of squares of x, x̂ and x − x̂. In f64, squares of f32 values neither overflow nor vanish.
         let (mut sum, mut squares) = (0i32, [0.0f64; 3]);
         for (x, out) in x.chunks(4).zip(out.chunks_mut(stride)) {
             for (i, &x) in x.iter().enumerate() {
-                // NaN becomes 0 here; the margins below are NaN then.
+                // NaN becomes 0 here, and makes the margins below NaN.
                 let integer = ((x * inverse + ROUND) - ROUND).clamp(-range, range) as i32;
                 (out[i], out[4 + i]) = ((integer >> LOW_BITS) as i8, (integer & ((1 << LOW_BITS) - 1)) as i8);
                 sum += integer;
@@ -307,8 +315,8 @@ impl Screen {
     }
 }
 
-/// The greatest integer of a token of `cols` values: at most 2047, and |Σ (f · code − z) · X| < 2³¹. (Sums that are not
-/// yet finished may wrap.)
+/// The greatest integer for a token of `cols` values: at most 2047, and such that |Σ (f · code − z) · X| < 2³¹.
+/// (Partial sums may wrap.)
 fn range(cols: usize) -> f32 {
     (i32::MAX as usize / (128 * cols)).min(2047) as f32
 }

@@ -9,7 +9,7 @@ use sterna_kernels::Rows;
 use sterna_kernels::attention::backward::{Forward, Heads, backward};
 use sterna_kernels::{Cpu, sets};
 
-/// A part of a block, blocks and a bit more, one token.
+/// Sequence lengths around multiples of the block size, and a single token.
 const LENGTHS: [usize; 5] = [5, 64, 1, 130, 65];
 const SHAPES: [Heads; 3] = [
     Heads { heads: 4, kv_heads: 2, head_dim: 32 },
@@ -25,7 +25,7 @@ impl Random {
     }
 }
 
-/// A row's part that belongs to a head.
+/// The values of a row that belong to a head.
 fn part(rows: &Rows, row: usize, head: usize, dim: usize) -> impl Iterator<Item = f64> + Clone + '_ {
     rows.row(row)[head * dim..][..dim].iter().map(|x| f64::from(*x))
 }
@@ -34,7 +34,7 @@ fn dot(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
     a.zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Softmax of what query `row` of a head thinks of the positions up to its own.
+/// Attention weights of query `row` of a head over the positions up to its own.
 fn weights(shape: Heads, q: &Rows, k: &Rows, sequence: &Range<usize>, row: usize, head: usize) -> Vec<f64> {
     let (dim, kv_head) = (shape.head_dim, head * shape.kv_heads / shape.heads);
     let scores = (sequence.start..=row).map(|j| dot(part(q, row, head, dim), part(k, j, kv_head, dim)));

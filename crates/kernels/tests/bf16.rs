@@ -1,4 +1,5 @@
-//! Products for training: exact on integers, near the true product otherwise, and the same on every set and thread.
+//! Products for training: exact for integers, close to the true product otherwise, and the same on every set and thread
+//! count.
 
 mod random;
 
@@ -7,7 +8,7 @@ use sterna_kernels::bf16::{Left, View, product, product_serial};
 use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Rows};
 use sterna_kernels::{Cpu, sets};
 
-/// (rows of the left side, what is summed over, columns of the right side).
+/// Rows of the left side, length of the sum, columns of the right side.
 const SHAPES: [(usize, usize, usize); 9] = [
     (1, 1, 1),
     (7, 33, 65),
@@ -25,7 +26,7 @@ fn cpus() -> impl Iterator<Item = Cpu> {
 }
 
 impl Random {
-    /// Between −1 and 1, mostly small.
+    /// Random, between −1 and 1, mostly small.
     fn value(&mut self) -> f32 {
         self.next() as i32 as f32 / 2f32.powi(31 + (self.next() % 8) as i32)
     }
@@ -43,7 +44,7 @@ fn transpose<T: Copy>(x: &[T], cols: usize) -> Vec<T> {
     (0..x.len()).map(|i| x[i % (x.len() / cols) * cols + i / (x.len() / cols)]).collect()
 }
 
-/// To the nearest bf16; ties have an even last bit.
+/// Rounds to the nearest bf16; ties go to an even last bit.
 fn rounded(x: f32) -> f32 {
     let below = f32::from_bits(x.to_bits() & !0xffff);
     let above = f32::from_bits((x.to_bits() & !0xffff) + 0x1_0000);
@@ -86,7 +87,7 @@ fn integers_are_exact() {
             let mut out = vec![f32::NAN; m * n];
             product(&cpu, Left::Rows(&Bf16Rows::of(&cpu, &floats, k)), &right, 1.0, false, &mut out);
             assert_eq!(out, expected, "{:?} {m}x{k}x{n}", cpu.isa());
-            // The transpose of everything: codes on the right, trits on the left.
+            // The transposed product: codes on the right, trits on the left.
             if k > 1000 {
                 continue;
             }
@@ -136,7 +137,7 @@ fn values_are_near_and_the_same_on_every_set() {
                 }
                 assert!(*out == got[0], "{:?} {shape:?}: forms and threads agree", cpu.isa());
                 if cpu.isa().name() != "amx" {
-                    assert!(*out == portable[0], "{:?} {shape:?} is portable's", cpu.isa());
+                    assert!(*out == portable[0], "{:?} {shape:?} equals portable", cpu.isa());
                 }
             }
         }
@@ -188,7 +189,7 @@ fn scales_sums_and_views() {
         let expected: Vec<f32> = plain.iter().zip(&before).map(|(sum, before)| before + 0.3 * sum).collect();
         assert_eq!(out, expected, "{:?}", cpu.isa());
 
-        // Columns 5 … of rows with more.
+        // A view of some columns of wider rows.
         let stride = 40 + k;
         let mut wide = random.values(m * stride);
         for i in 0..m {
@@ -201,7 +202,7 @@ fn scales_sums_and_views() {
         let left = Bf16Panels::transposed_view(cpu.isa(), view);
         product_serial(cpu.isa(), Left::Transposed(&left), &right, 1.0, false, &mut out);
         assert_eq!(out, plain, "{:?}", cpu.isa());
-        // Twice the transpose is the matrix again.
+        // Transposing twice gives the matrix again.
         let left = Bf16Panels::of_view(cpu.isa(), View::new(&transpose(&a, k), m));
         product_serial(cpu.isa(), Left::Transposed(&left), &right, 1.0, false, &mut out);
         assert_eq!(out, plain, "{:?}", cpu.isa());

@@ -10,7 +10,7 @@ use sterna_kernels::{Cpu, sets};
 use random::Random;
 
 impl Random {
-    /// A float of a random size and sign, now and then an awkward one.
+    /// A float of random size and sign, sometimes a special value.
     fn float(&mut self) -> f32 {
         match self.next() % 61 {
             0 => 0.0,
@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// Every supported set on one thread and on three, against portable on one.
+/// Compares every supported set, on one thread and on three, with portable on one.
 fn against_portable<T: PartialEq + std::fmt::Debug>(what: &str, op: impl Fn(&Cpu) -> T) {
     let expected = op(&Cpu::with(sets::portable(), 1));
     for set in sets::available() {
@@ -54,7 +54,7 @@ const TOKENS: [usize; 7] = [1, 2, 3, 5, 13, 20, 29];
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (16, 16), (17, 64), (33, 100), (48, 257), (130, 272), (160, 1024), (24, 4111)];
 
-/// The sets the CPU reports are the sets that are tested: one that is supported and skipped fails here.
+/// The test runs every set that the CPU reports: a supported set that is skipped fails here.
 #[test]
 fn every_supported_set_is_run() {
     let names: Vec<_> = sets::available().map(|set| set.name()).collect();
@@ -110,7 +110,7 @@ fn ternary_matmul_is_exact() {
     }
 }
 
-/// More rows and tokens than a piece of work has.
+/// More rows and tokens than one piece of work holds.
 #[test]
 fn ternary_matmul_in_many_pieces() {
     let cpu = Cpu::with(sets::portable(), 1);
@@ -121,7 +121,7 @@ fn ternary_matmul_in_many_pieces() {
         let x = Activations::quantize(&cpu, &random.rows(m, 80));
         against_portable(&format!("{m} tokens"), |cpu| bits(&ternary::matmul(cpu, &[&w, &v], &x)));
     }
-    // Activations of more than a cache holds.
+    // Activations larger than a cache.
     let (w, _) = random.matrix(&cpu, 3, 8200);
     let x = Activations::quantize(&cpu, &random.rows(150, 8200));
     against_portable("150 long tokens", |cpu| bits(&ternary::matmul(cpu, &[&w], &x)));
@@ -256,7 +256,7 @@ fn f32_matrix(rows: &Rows) -> DenseMatrix {
     DenseMatrix::new(DenseType::F32, rows.len(), rows.dim(), Bytes::from(bytes)).expect("the size fits")
 }
 
-/// The estimates of every row, one in `step` refined.
+/// Estimates of every row; every `step`-th row is refined.
 fn refined(cpu: &Cpu, screen: &Screen, x: &Rows, margin: Margin, step: usize) -> screen::Estimates {
     let mut estimates = screen.estimate(cpu, x, margin);
     let ids: Vec<u32> = (0..estimates.values.dim() as u32).step_by(step).collect();
@@ -273,7 +273,7 @@ fn estimates_agree(what: &str, w: &DenseMatrix, x: &Rows) {
         for margin in [Margin::Proven, Margin::Sigmas(4.0)] {
             against_portable(&format!("{what}, {bits:?}, {margin:?}"), |cpu| {
                 let estimates = refined(cpu, &Screen::build(cpu, w, bits).expect("few columns"), x, margin, 2);
-                // What kind of NaN a machine makes is its own business.
+                // The payload of a NaN depends on the machine.
                 let clean = |x: u32| if f32::from_bits(x).is_nan() { f32::NAN.to_bits() } else { x };
                 bits_of(&estimates).into_iter().map(clean).collect::<Vec<_>>()
             });
@@ -354,7 +354,7 @@ fn attention_over_pages() {
         for (head_dim, kv_heads, group) in [(16, 1, 1), (64, 2, 2), (96, 2, 3), (100, 1, 5), (128, 5, 4), (256, 1, 9)] {
             let layout = Layout { kind, layers: 2, kv_heads, head_dim };
             let cache = Cache::new(layout, 600, &mut random);
-            // A chunk on both sides of a page and of a segment, and single rows far apart.
+            // A chunk that crosses the end of a page and of a segment, and single rows far apart.
             let at: Vec<usize> = (0..4).chain(250..261).chain([15, 16, 31, 32, 255, 256, 511, 599]).collect();
             let queries: Vec<_> = at.iter().map(|&position| Query { pages: &cache.numbers, position }).collect();
             let q = random.rows(at.len(), group * kv_heads * head_dim);
@@ -365,7 +365,7 @@ fn attention_over_pages() {
             for (row, query) in queries.iter().enumerate() {
                 let alone = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &[*query], &q.select(&[row]));
                 assert_eq!(alone(&cpu).row(0), together.row(row), "{kind:?}: row {row} alone");
-                // On several threads a single row is cut at its segments.
+                // With several threads a single row is split at its segments.
                 against_portable("one row", |cpu| bits(&[alone(cpu)]));
             }
             if kind == KvType::F16 {
@@ -375,7 +375,8 @@ fn attention_over_pages() {
     }
 }
 
-/// What int8 costs with values of an ordinary spread: each key and query is off by at most half a step of its largest.
+/// The error of int8 attention for values of an ordinary spread: each key and query is off by at most half a step of
+/// its largest value.
 #[test]
 fn int8_attention_is_close_to_the_formula() {
     let mut random = Random(6);
@@ -395,7 +396,7 @@ fn int8_attention_is_close_to_the_formula() {
     }
 }
 
-/// The largest codes everywhere: no sum wraps or saturates, on any set.
+/// With the largest codes everywhere, no sum wraps or saturates on any set.
 #[test]
 fn int8_attention_does_not_wrap() {
     let layout = Layout { kind: KvType::Int8, layers: 1, kv_heads: 1, head_dim: 256 };
@@ -405,7 +406,7 @@ fn int8_attention_does_not_wrap() {
         let queries = [Query { pages: &cache.numbers, position: 511 }; 3];
         let q = Rows::from_vec(256, vec![query; 3 * 256]);
         let out = |cpu: &Cpu| attention::attend(cpu, &layout, 0, &cache.pages, &queries, &q);
-        // All weights are equal, and the mean of equal values is the value.
+        // All weights are equal, and the mean of equal values is that value.
         for x in out(&Cpu::with(sets::portable(), 1)).data() {
             assert!((x - value).abs() < 1e-4 * value.abs(), "{x} for {value}");
         }
@@ -432,7 +433,7 @@ impl Cache {
     fn of(layout: Layout, k: Rows, v: Rows) -> Self {
         let count = k.len().div_ceil(PAGE);
         let mut pages: Vec<Page> = (0..count).map(|_| Page::new(&layout)).collect();
-        // The sequence's pages lie in the cache in another order.
+        // The pages of the sequence are out of order in the cache.
         let numbers: Vec<usize> = (0..count).rev().collect();
         let cpu = Cpu::with(sets::portable(), 1);
         for p in 0..k.len() {
@@ -447,8 +448,8 @@ fn half(x: f32) -> f64 {
     f64::from(sterna_kernels::math::f16_to_f32(sterna_kernels::math::f32_to_f16(x)))
 }
 
-/// Attention against the textbook formula in `f64`, with the cache's values read as `kept`; `slack` is what the cache
-/// may cost on top.
+/// Compares attention with the textbook formula in `f64`, on the cache's values as `kept` reads them. `slack` is the
+/// additional error that the cache may cause.
 fn check_attention(cache: &Cache, queries: &[Query<'_>], q: &Rows, out: &Rows, kept: &dyn Fn(f32) -> f64, slack: f64) {
     let (k, v, dim) = (&cache.k, &cache.v, cache.layout.head_dim);
     let heads = q.dim() / dim;
@@ -467,7 +468,7 @@ fn check_attention(cache: &Cache, queries: &[Query<'_>], q: &Rows, out: &Rows, k
                 let terms = scores.iter().enumerate().map(|(p, s)| (s - max).exp() / sum * kept(v.row(p)[kv + i]));
                 let (exact, size): (f64, f64) = terms.fold((0.0, 1e-3), |(a, b), t| (a + t, b + t.abs()));
                 let got = f64::from(out.row(row)[head * dim + i]);
-                // Scores reach 10⁸ with the awkward inputs, where f32 leaves no digits behind the point.
+                // Scores reach 10⁸ with the special values, where f32 has no digits left after the point.
                 let digits = 1e-4 + max.abs() * 1e-6;
                 assert!((got - exact).abs() <= size * digits + slack, "head {head}: {got} for {exact}");
             }

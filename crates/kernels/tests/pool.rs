@@ -1,4 +1,4 @@
-//! The thread pool: every chunk once, whatever the machine does meanwhile.
+//! The thread pool runs every chunk exactly once, whatever the system's scheduling.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -21,7 +21,7 @@ fn every_chunk_runs_exactly_once() {
     }
 }
 
-/// Thousands of tiny jobs back to back, with more threads than cores: workers join late, early and not at all.
+/// Thousands of tiny jobs back to back, with more threads than cores: workers join early, late or not at all.
 #[test]
 fn results_are_visible_after_each_of_many_small_jobs() {
     let pool = Pool::new(6);
@@ -37,7 +37,7 @@ fn results_are_visible_after_each_of_many_small_jobs() {
     assert!(data.iter().enumerate().all(|(i, value)| *value == rounds * i), "{data:?}");
 }
 
-/// All threads really take part: each waits in the job until the others are there.
+/// All threads take part: each waits inside the job until the others have arrived.
 #[test]
 fn all_threads_join() {
     let pool = Pool::new(4);
@@ -64,7 +64,7 @@ fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
     }
 }
 
-/// What a job panics with may panic again when it is dropped.
+/// A panic payload that panics when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {

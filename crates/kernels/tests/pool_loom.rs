@@ -3,7 +3,8 @@
 
 use sterna_kernels::Pool;
 
-/// Two jobs one after the other: each chunk once, writes visible afterwards, nobody left asleep, and the pool ends.
+/// Two jobs in a row: each chunk runs once, its writes are visible afterwards, no worker is left asleep, and the pool
+/// shuts down.
 #[test]
 fn two_jobs_in_turn() {
     let mut builder = loom::model::Builder::new();

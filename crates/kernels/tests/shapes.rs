@@ -1,4 +1,4 @@
-//! Shapes that do not fit each other panic; none is cut to the shorter one.
+//! Mismatched shapes panic; no operation truncates to the shorter one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +12,7 @@ fn row_operations_refuse_other_shapes() {
     let rows = |len, dim| Rows::from_vec(dim, vec![1.0; len * dim]);
     let (terms, weight) = (LossTerms { scale: 1.0, z: 0.0 }, [1.0; 32]);
     let update = LowRank::new(2, &[1.0; 64], &[1.0; 32], 1.0).expect("whole rows");
-    // An operation, and rows of another shape than 3 × 32 that it must refuse.
+    // Each operation must accept 3 × 32 and reject rows of other shapes.
     let operations: [(&str, &dyn Fn(&Rows)); 13] = [
         ("rms_norm", &|x| drop(cpu.rms_norm(x, &weight, 1e-5))),
         ("add", &|x| cpu.add(&mut rows(3, 32), x)),

@@ -1,4 +1,4 @@
-//! Single rows and columns, on every instruction set, equal the tiles' product on `portable`, byte for byte.
+//! Products of single rows and columns, on every instruction set, equal `portable`'s product of tiles byte for byte.
 
 mod random;
 
@@ -13,7 +13,7 @@ impl Random {
         (0..n).map(|_| (self.next() % 3) as i8 - 1).collect()
     }
 
-    /// Rows whose codes are −128 … 127 (the largest magnitude is 127), many of them zero.
+    /// Rows with codes −128 … 127 (the largest magnitude is 127), many of them zero.
     fn rows(&mut self, rows: usize, dim: usize) -> Rows {
         let value = |random: u64| if random.is_multiple_of(3) { 0.0 } else { (random >> 20) as i8 as f32 };
         Rows::from_vec(dim, (0..rows * dim).map(|_| value(self.next())).collect())
@@ -32,7 +32,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Every supported set on one thread and on three.
+/// Runs a test on every supported set, with one thread and with three.
 fn everywhere(test: impl Fn(&Cpu, &str)) {
     for set in sets::available() {
         for threads in [1, 3] {
@@ -44,7 +44,7 @@ fn everywhere(test: impl Fn(&Cpu, &str)) {
 const SHAPES: [(usize, usize); 8] =
     [(1, 1), (16, 16), (17, 64), (33, 100), (256, 257), (130, 272), (300, 1024), (520, 611)];
 
-/// Gates of which this many eighths are positive, and what `y` is where they are.
+/// Gates of which this many eighths are positive, and the values of `y` where they are.
 fn gated(random: &mut Random, y: &Rows, eighths: u64) -> (Rows, Vec<f32>) {
     let gate: Vec<f32> = y.data().iter().map(|_| if random.next() % 8 < eighths { 0.5 } else { -0.5 }).collect();
     let kept = gate.iter().zip(y.data()).filter(|(gate, _)| **gate > 0.0).map(|(_, y)| *y).collect();
@@ -97,7 +97,7 @@ fn packing_is_the_same_on_any_number_of_threads() {
     assert_eq!(bits(by_row[0][0].data()), bits(by_row[1][0].data()));
 }
 
-/// The error of a row that cannot be read comes out, that of the first piece of work.
+/// A row that cannot be read fails packing, with the error of the first such piece of work.
 #[test]
 fn packing_reports_what_fails() {
     let cpu = Cpu::with(sets::portable(), 2);

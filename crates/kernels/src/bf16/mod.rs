@@ -1,20 +1,20 @@
-//! Products for training: bf16 × bf16, summed in `f32`.
+//! Matrix products for training: bf16 × bf16, summed in `f32`.
 //!
-//! Values are rounded to bf16 (nearest even; what would be a denormal becomes zero) and lie in pairs along the
-//! dimension that a product sums over, a pair in a dword, the even one in its low half:
+//! Values are rounded to bf16 (to nearest even; results that would be denormal become zero). Two values that are
+//! neighbours along the summed dimension share a dword, the even one in its low half:
 //!
 //! ```text
 //! Bf16Rows     (row, col)  →  [row][col / 2]                  for the left side
 //! Bf16Panels   (row, col)  →  [col / 32][row / 2][col % 32]   for the right side, or for the left one transposed
 //! ```
 //!
-//! So `dX = dY · W` multiplies rows of dY with panels of W, and `dW = dYᵀ · X` panels with panels: nothing is ever
-//! transposed but the right side of `X · Xᵀ`, while it is rounded.
+//! So `dX = dY · W` multiplies rows of dY with panels of W, and `dW = dYᵀ · X` multiplies panels with panels. Only the
+//! right side of `X · Xᵀ` is transposed, while it is rounded.
 //!
-//! A sum runs over the pairs in order and begins with zero: `s = s + odd · odd`, then `s = s + even · even`, each
-//! rounded (the products are exact). That is what `vdpbf16ps` does, except that it takes sums below 2⁻¹²⁶ for zero, so
-//! all sets agree but AMX ([decision 011](../../../../docs/decisions/011-products-for-training.md)). On every set an
-//! output is one thread's work in one order, and the number of threads changes nothing.
+//! A sum begins with zero and takes the pairs in order: `s = s + odd · odd`, then `s = s + even · even`. Each addition
+//! is rounded; the products are exact. `vdpbf16ps` computes the same, except that it flushes sums below 2⁻¹²⁶ to zero.
+//! So all sets but AMX agree ([decision 011](../../../../docs/decisions/011-products-for-training.md)). On every set an
+//! output is computed by one thread in one order, so the number of threads changes nothing.
 
 mod product;
 
@@ -30,12 +30,12 @@ use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 use crate::set::Isa;
 
-/// Rows of dwords are padded with zeros to a multiple of this: a cache line, and what an AMX tile is deep.
+/// Rows of dwords are padded with zeros to a multiple of this: a cache line, and the depth of an AMX tile.
 const PAIRS: usize = 16;
-/// Pairs of rows that go to all panels together; divides `PAIRS`.
+/// Pairs of rows that are written to all panels together; divides `PAIRS`.
 const BLOCK: usize = 4;
 
-/// Row-major values, a row every `stride`.
+/// A view of row-major values; row `r` begins at `r · stride`.
 #[derive(Clone, Copy)]
 pub struct View<'a, T> {
     data: &'a [T],
@@ -45,19 +45,28 @@ pub struct View<'a, T> {
 }
 
 impl<'a, T> View<'a, T> {
-    /// Rows of `cols` values, one after another; panics if `data` does not divide into them.
+    /// Consecutive rows of `cols` values.
+    ///
+    /// # Panics
+    /// If `data` does not divide into them.
     pub fn new(data: &'a [T], cols: usize) -> Self {
-        assert!(cols > 0 && data.len().is_multiple_of(cols), "{} values are not rows of {cols}", data.len());
+        assert!(cols > 0 && data.len().is_multiple_of(cols), "{} values do not divide into rows of {cols}", data.len());
         Self { data, rows: data.len() / cols, cols, stride: cols }
     }
 
-    /// The first `cols` of every `stride` values, `rows` times; panics if `data` is too short.
+    /// The first `cols` of every `stride` values, `rows` times.
+    ///
+    /// # Panics
+    /// If a row is longer than `stride`, or `data` is too short.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(cols <= stride && (rows == 0 || data.len() >= (rows - 1) * stride + cols), "rows beyond the data");
+        assert!(
+            cols <= stride && (rows == 0 || data.len() >= (rows - 1) * stride + cols),
+            "the rows extend beyond the data"
+        );
         Self { data, rows, cols, stride }
     }
 
-    /// At most `count` rows from `first` on; none beyond the last.
+    /// At most `count` rows from row `first` on, none after the last row.
     fn block(&self, first: usize, count: usize) -> Self {
         let first = first.min(self.rows);
         Self {
@@ -73,7 +82,7 @@ impl<'a, T> View<'a, T> {
     }
 }
 
-/// `(rows, cols)` values in bf16, two neighbouring columns in a dword.
+/// `(rows, cols)` values in bf16, two neighbouring columns per dword.
 #[derive(Clone, Default)]
 pub struct Bf16Rows {
     rows: usize,
@@ -82,17 +91,17 @@ pub struct Bf16Rows {
 }
 
 impl Bf16Rows {
-    /// The values of `x`.
+    /// Rounds the values of `x`.
     pub fn from_rows(cpu: &Cpu, x: &Rows) -> Self {
         Self::of(cpu, x.data(), x.dim())
     }
 
-    /// Rows of `cols` values.
+    /// Rounds rows of `cols` values.
     pub fn of(cpu: &Cpu, data: &[f32], cols: usize) -> Self {
         Self::build(cpu.isa, Some(&cpu.pool), View::new(data, cols))
     }
 
-    /// The values of a view, on the calling thread.
+    /// Rounds the values of a view, on the calling thread.
     pub fn of_view(isa: Isa, view: View<'_, f32>) -> Self {
         Self::build(isa, None, view)
     }
@@ -104,24 +113,24 @@ impl Bf16Rows {
         Self { rows: view.rows, cols: view.cols, dwords }
     }
 
-    /// Dwords from a row to the next: an odd number of cache lines, as rows a power of two apart share too few places
-    /// in a cache.
+    /// Dwords from one row to the next. An odd number of cache lines, because rows at a distance of a power of two
+    /// compete for few cache sets.
     fn step(cols: usize) -> usize {
         cols.div_ceil(2).next_multiple_of(PAIRS) | PAIRS
     }
 
-    /// Number of rows.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Values in a row.
+    /// The number of values in a row.
     pub fn cols(&self) -> usize {
         self.cols
     }
 }
 
-/// `(rows, cols)` values in bf16, two neighbouring rows in a dword, in panels of 32 columns.
+/// `(rows, cols)` values in bf16, two neighbouring rows per dword, in panels of 32 columns.
 #[derive(Clone, Default)]
 pub struct Bf16Panels {
     rows: usize,
@@ -130,27 +139,30 @@ pub struct Bf16Panels {
 }
 
 impl Bf16Panels {
-    /// Rows of `cols` values.
+    /// Rounds rows of `cols` values.
     pub fn of(cpu: &Cpu, data: &[f32], cols: usize) -> Self {
         Self::scaled(cpu, data, cols, &[])
     }
 
-    /// Rows of `cols` values, row `r` multiplied with `scales[r]` before it is rounded (no scales: with 1).
+    /// Rounds rows of `cols` values after multiplying row `r` by `scales[r]`. Empty `scales` mean 1.
+    ///
+    /// # Panics
+    /// If `scales` is neither empty nor one for each row.
     pub fn scaled(cpu: &Cpu, data: &[f32], cols: usize, scales: &[f32]) -> Self {
         let view = View::new(data, cols);
-        assert!(scales.is_empty() || scales.len() == view.rows, "one scale a row");
+        assert!(scales.is_empty() || scales.len() == view.rows, "one scale for each row");
         Self::build(Some(&cpu.pool), view, |row, rows, out| {
             let scale = |row: usize| scales.get(row).copied().unwrap_or(1.0);
             cpu.isa.bf16_pairs(rows, [scale(row), scale(row + 1)], out);
         })
     }
 
-    /// The int8 codes, which bf16 holds exactly.
+    /// The int8 codes of `x`, which bf16 represents exactly.
     pub fn of_codes(cpu: &Cpu, x: &Activations) -> Self {
         Self::of_integers(cpu, View::strided(x.codes(), x.rows(), x.cols(), x.stride()))
     }
 
-    /// Rows of small integers, which bf16 holds exactly.
+    /// Rows of small integers, which bf16 represents exactly.
     pub fn of_trits(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> Self {
         Self::of_integers(cpu, View::strided(trits, rows, cols, cols))
     }
@@ -159,12 +171,13 @@ impl Bf16Panels {
         Self::build(Some(&cpu.pool), view, |_, rows, out| cpu.isa.bf16_integers(rows, out))
     }
 
-    /// The values of a view, on the calling thread.
+    /// Rounds the values of a view, on the calling thread.
     pub fn of_view(isa: Isa, view: View<'_, f32>) -> Self {
         Self::build(None, view, |_, rows, out| isa.bf16_pairs(rows, [1.0; 2], out))
     }
 
-    /// `pairs(row, rows, out)` makes dwords of row `row` and the next one, which is empty after the last.
+    /// `pairs(row, rows, out)` makes the dwords of row `row` and the next one; after the last row the next one is
+    /// empty.
     fn build<T: Copy + Sync>(
         pool: Option<&Pool>,
         view: View<'_, T>,
@@ -173,7 +186,7 @@ impl Bf16Panels {
         let (step, panels) = (Self::step(view.rows), view.cols.div_ceil(PANEL));
         let mut dwords = Dwords::unwritten(panels * step);
         let base = SendPtr(dwords.get_mut().as_mut_ptr());
-        // Whole rows, a few together: panel after panel would read a bit of every row again and again.
+        // Takes a few whole rows together; filling one panel after another would read every row many times.
         run(pool, step / (BLOCK * PANEL), |i| {
             let mut block = Dwords::unwritten(BLOCK * panels * PANEL);
             for (pair, out) in block.get_mut().chunks_exact_mut((panels * PANEL).max(1)).enumerate() {
@@ -187,8 +200,8 @@ impl Bf16Panels {
             let (block, _) = block.get().as_chunks::<PANEL>();
             for panel in 0..panels {
                 for pair in 0..BLOCK {
-                    // SAFETY: pair i · BLOCK + pair of a panel; a panel has step / 32 of them, and this job those from
-                    // i · BLOCK on alone.
+                    // SAFETY: pair i · BLOCK + pair lies inside the panel, which has step / 32 pairs, and only this job
+                    // writes the BLOCK pairs from i · BLOCK on.
                     unsafe {
                         let out = base.get().add(panel * step + (i * BLOCK + pair) * PANEL);
                         out.cast::<[u32; PANEL]>().write(block[pair * panels + panel]);
@@ -199,17 +212,17 @@ impl Bf16Panels {
         Self { rows: view.rows, cols: view.cols, dwords }
     }
 
-    /// The transpose of `rows` rows of `cols` values.
+    /// Rounds the transpose of `rows` rows of `cols` values.
     pub fn transposed(cpu: &Cpu, data: &[f32], rows: usize, cols: usize) -> Self {
         Self::build_transposed(cpu.isa, Some(&cpu.pool), View::strided(data, rows, cols, cols))
     }
 
-    /// The transpose of a view, on the calling thread.
+    /// Rounds the transpose of a view, on the calling thread.
     pub fn transposed_view(isa: Isa, view: View<'_, f32>) -> Self {
         Self::build_transposed(isa, None, view)
     }
 
-    /// Rows become columns in the cache.
+    /// Transposes blocks that fit the cache.
     fn build_transposed(isa: Isa, pool: Option<&Pool>, view: View<'_, f32>) -> Self {
         let step = Self::step(view.cols);
         let mut dwords = Dwords::unwritten(view.rows.div_ceil(PANEL) * step);
@@ -220,12 +233,12 @@ impl Bf16Panels {
         Self { rows: view.cols, cols: view.rows, dwords }
     }
 
-    /// Some panels' columns as rows.
+    /// The columns of some panels as rows.
     fn turned(&self, panels: Range<usize>) -> Bf16Rows {
         let step = Bf16Rows::step(self.rows);
         let mut dwords = Dwords::unwritten(panels.len() * PANEL * step);
         for (panel, out) in panels.clone().zip(dwords.get_mut().chunks_exact_mut((PANEL * step).max(1))) {
-            // Lines of 16 pairs, as both sides are padded to.
+            // Blocks of 16 pairs: both sides are padded to this.
             for (i, pairs) in self.panel(panel).as_chunks::<{ PAIRS * PANEL }>().0.iter().enumerate() {
                 for (row, out) in out.chunks_exact_mut(step).enumerate() {
                     for (pair, out) in out[i * PAIRS..][..PAIRS].iter_mut().enumerate() {
@@ -237,17 +250,17 @@ impl Bf16Panels {
         Bf16Rows { rows: panels.len() * PANEL, cols: self.rows, dwords }
     }
 
-    /// Dwords of a panel.
+    /// Dwords in a panel.
     fn step(rows: usize) -> usize {
         (rows.div_ceil(2).next_multiple_of(PAIRS) | PAIRS) * PANEL
     }
 
-    /// Number of rows.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Values in a row.
+    /// The number of values in a row.
     pub fn cols(&self) -> usize {
         self.cols
     }
@@ -259,7 +272,7 @@ impl Bf16Panels {
     }
 }
 
-/// [`Pool::run`], or the same on the calling thread.
+/// [`Pool::run`], or a loop on the calling thread if there is no pool.
 fn run(pool: Option<&Pool>, chunks: usize, job: impl Fn(usize) + Sync) {
     match pool {
         Some(pool) => pool.run(chunks, job),
@@ -267,7 +280,7 @@ fn run(pool: Option<&Pool>, chunks: usize, job: impl Fn(usize) + Sync) {
     }
 }
 
-/// [`Pool::pieces`], or the same on the calling thread.
+/// [`Pool::pieces`], or a loop on the calling thread if there is no pool.
 fn pieces(pool: Option<&Pool>, data: &mut [u32], len: usize, job: impl Fn(usize, &mut [u32]) + Sync) {
     match pool {
         Some(pool) => pool.pieces(data, len, job),
@@ -275,21 +288,21 @@ fn pieces(pool: Option<&Pool>, data: &mut [u32], len: usize, job: impl Fn(usize,
     }
 }
 
-/// A cache line of dwords.
+/// One cache line of dwords.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct Line([u32; 16]);
 
-/// Dwords that begin with a cache line. Like [`Rows`], they leave their memory to the next ones of the thread: a step of
-/// training makes the same shapes again and again, and fresh pages cost as much as filling them.
+/// Dwords that begin at a cache line. As with [`Rows`], the memory is reused by the same thread: training steps repeat
+/// the same shapes, and fresh pages cost as much as filling them.
 #[derive(Clone, Default)]
 struct Dwords {
-    /// At least `len` dwords; what is behind them stays written for the next ones.
+    /// At least `len` dwords. Lines after those keep old values for later reuse.
     lines: Vec<Line>,
     len: usize,
 }
 
-/// Buffers a thread keeps, and the lines of those that are worth it.
+/// How many buffers a thread keeps, and the range of sizes worth keeping.
 const KEPT: usize = 32;
 const KEPT_LINES: Range<usize> = 1 << 5..1 << 20;
 
@@ -298,7 +311,7 @@ thread_local! {
 }
 
 impl Dwords {
-    /// `len` dwords with anything in them.
+    /// `len` dwords with arbitrary contents.
     fn unwritten(len: usize) -> Self {
         let needed = len.div_ceil(16);
         let kept = BUFFERS.with_borrow_mut(|buffers| {
@@ -327,7 +340,7 @@ impl Drop for Dwords {
         if !KEPT_LINES.contains(&buffer.len()) {
             return;
         }
-        // A thread that is ending has no list any more; the buffer is freed then.
+        // A thread that is ending has no list any more; then the buffer is freed.
         let _ = BUFFERS.try_with(|buffers| {
             let mut buffers = buffers.borrow_mut();
             buffers.push(buffer);

@@ -1,4 +1,4 @@
-//! Products of whole matrices: what is whose work, and in which order it passes the caches.
+//! Matrix products: how the work is divided among threads, and in which order it passes through the caches.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::set::Isa;
 /// The left side of a product.
 #[derive(Clone, Copy)]
 pub enum Left<'a> {
-    /// As it is.
+    /// Rows as stored.
     Rows(&'a Bf16Rows),
-    /// The transpose of what is stored: row `i` is column `i` of the panels.
+    /// The transpose of the stored panels: row `i` is column `i` of the panels.
     Transposed(&'a Bf16Panels),
 }
 
@@ -26,7 +26,7 @@ impl Left<'_> {
         }
     }
 
-    /// What is summed over.
+    /// The length of the summed dimension.
     fn cols(&self) -> usize {
         match self {
             Self::Rows(x) => x.cols,
@@ -35,11 +35,11 @@ impl Left<'_> {
     }
 }
 
-/// Most rows of a piece of work, and bytes of the left side that stay in the second-level cache while panels pass.
+/// Most rows in a piece of work, and bytes of the left side that stay in the second-level cache while the panels pass.
 const ROWS: usize = 128;
 const BYTES: usize = 512 << 10;
 
-/// A product on its way.
+/// A product being computed.
 #[derive(Clone, Copy)]
 struct Job<'a> {
     isa: Isa,
@@ -50,20 +50,26 @@ struct Job<'a> {
     out: SendPtr<f32>,
 }
 
-/// [`product`] as new rows.
+/// [`product`] into new rows.
+///
+/// # Panics
+/// If the left side's columns are not as many as the right side's rows.
 pub fn product_rows(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32) -> Rows {
     let mut out = Rows::unwritten(left.rows(), right.cols);
     product(cpu, left, right, scale, false, out.data_mut());
     out
 }
 
-/// `out[i][j] = scale · Σ_k left[i][k] · right[k][j]`, plus what `out[i][j]` was if `add`.
+/// Computes `out[i][j] = scale · Σ_k left[i][k] · right[k][j]`; with `add`, the old value of `out[i][j]` is added.
 ///
-/// `out` is row-major, `(rows of the left side, columns of the right one)`. Panics if the shapes do not fit.
+/// `out` is row-major, `(rows of the left side, columns of the right side)`.
+///
+/// # Panics
+/// If the shapes do not match.
 pub fn product(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
     let job = Job::new(cpu.isa, left, right, scale, add, out);
     let (rows, panels) = (left.rows(), right.cols.div_ceil(PANEL));
-    // Enough pieces that a thread put aside does not hold up the others.
+    // Several pieces per thread, so that a thread that the system interrupts does not hold up the others.
     let wanted = if cpu.pool.threads() == 1 { 1 } else { 4 * cpu.pool.threads() };
     let mut height = height(&left);
     while height > PANEL && rows.div_ceil(height) * panels < wanted {
@@ -74,22 +80,26 @@ pub fn product(cpu: &Cpu, left: Left<'_>, right: &Bf16Panels, scale: f32, add: b
     let columns = panels.div_ceil(width);
     cpu.pool.run(blocks * columns, |i| {
         let (row, panel) = (i / columns * height, i % columns * width);
-        // SAFETY: the pieces differ in their rows or in their panels, and `out` is borrowed until all are done.
+        // SAFETY: no two pieces share both rows and panels, so they write different outputs, and `out` stays borrowed
+        // until all are done.
         unsafe { job.piece(row..rows.min(row + height), panel..panels.min(panel + width)) }
     });
 }
 
 /// [`product`] on the calling thread, for use inside a job of the pool.
+///
+/// # Panics
+/// If the shapes do not match.
 pub fn product_serial(isa: Isa, left: Left<'_>, right: &Bf16Panels, scale: f32, add: bool, out: &mut [f32]) {
     let job = Job::new(isa, left, right, scale, add, out);
     let (rows, height) = (left.rows(), height(&left));
     for row in (0..rows).step_by(height) {
-        // SAFETY: `out` is borrowed, and no other thread works on it.
+        // SAFETY: `out` is borrowed mutably, and no other thread writes to it.
         unsafe { job.piece(row..rows.min(row + height), 0..right.cols.div_ceil(PANEL)) }
     }
 }
 
-/// Rows of a piece: a power of two, at least those of a panel.
+/// Rows in a piece: a power of two, at least the width of a panel.
 fn height(left: &Left<'_>) -> usize {
     let mut height = ROWS;
     while height > PANEL && height * left.cols() * 2 > BYTES {
@@ -100,29 +110,30 @@ fn height(left: &Left<'_>) -> usize {
 
 impl<'a> Job<'a> {
     fn new(isa: Isa, left: Left<'a>, right: &'a Bf16Panels, scale: f32, add: bool, out: &mut [f32]) -> Self {
-        assert_eq!(left.cols(), right.rows, "the sides of a product share a dimension");
-        assert_eq!(out.len(), left.rows() * right.cols, "one output a row and column");
+        assert_eq!(left.cols(), right.rows, "the left side's columns match the right side's rows");
+        assert_eq!(out.len(), left.rows() * right.cols, "one output for each row and column");
         Self { isa, left, right, scale, add, out: SendPtr(out.as_mut_ptr()) }
     }
 
-    /// Some rows × some panels; `rows` begins with a multiple of 32.
+    /// Computes some rows × some panels. `rows` begins with a multiple of 32.
     ///
     /// # Safety
-    /// `out` is as long as `new` saw it, and nobody else uses these rows and columns of it meanwhile.
+    /// `out` is as long as it was in `new`, and nobody else accesses these rows and columns of it at the same time.
     unsafe fn piece(&self, rows: Range<usize>, panels: Range<usize>) {
         if let Left::Transposed(x) = self.left
             && self.isa.bf16_rows()
         {
             let left = x.turned(rows.start / PANEL..rows.end.div_ceil(PANEL));
             let out = SendPtr(self.out.get().wrapping_add(rows.start * self.right.cols));
-            // SAFETY: the same outputs, of a product that begins with the first of these rows.
+            // SAFETY: the new `out` points to the first of these rows, so this writes exactly the outputs that the
+            // caller reserved for this piece.
             return unsafe { Job { left: Left::Rows(&left), out, ..*self }.piece(0..rows.len(), panels) };
         }
         let mut sums = [0.0; ROWS * PANEL];
         for panel in panels {
             let first = panel * PANEL;
             let width = PANEL.min(self.right.cols - first);
-            // Rows of one panel are neighbours; those of another begin elsewhere.
+            // Within a panel, rows are neighbours; each panel begins elsewhere.
             let step = if matches!(self.left, Left::Rows(_)) { ROWS } else { PANEL };
             for row in rows.clone().step_by(step) {
                 let count = step.min(rows.end - row);

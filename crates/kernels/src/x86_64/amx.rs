@@ -6,8 +6,9 @@
 //! C  sums (i32)         tile row = a token, 16 rows of the matrix
 //! ```
 //!
-//! So four packed lines unpack straight into one B. A panel of weights, [`DEPTH`] tiles deep and two wide, is unpacked
-//! once and stays in the first-level cache while a block of tokens, two tiles at a time, comes from the second.
+//! So four packed lines unpack directly into one tile B. A panel of weights, [`DEPTH`] tiles deep and two wide, is
+//! unpacked once. It stays in the first-level cache while a block of tokens, two tiles at a time, is read from the
+//! second-level cache.
 
 use std::arch::asm;
 use std::sync::OnceLock;
@@ -37,23 +38,24 @@ const FEW: usize = 4;
 
 /// Tokens of a tile.
 const TOKENS: usize = 16;
-/// Columns of a tile, and the packed lines that hold them.
+/// Columns of a tile; the next constant is the number of packed lines that hold them.
 const COLS: usize = 64;
 const LINES: usize = COLS / 16;
 /// Bytes of a tile.
 const BYTES: usize = 1024;
-/// Tiles of a panel along the columns: 20 KiB of weights, 20 KiB of activations and the sums share 48 KiB of cache.
+/// Tiles of a panel along the columns: 20 KiB of weights, 20 KiB of activations and the sums share 48 KiB of
+/// first-level cache.
 const DEPTH: usize = 10;
-/// Bytes of activations that stay in the second-level cache (1 MiB a thread) while the weights pass.
+/// Bytes of activations that stay in the second-level cache (1 MiB per thread) while the weights are streamed.
 const BLOCK: usize = 896 << 10;
 
 fn supported() -> bool {
-    // Leaf 7 is there if AVX-512 is.
+    // A CPU with AVX-512 has CPUID leaf 7.
     static PERMITTED: OnceLock<bool> = OnceLock::new();
     (avx512::SET.supported)() && *PERMITTED.get_or_init(|| has_tiles() && permitted())
 }
 
-/// The CPU has AMX with int8, and the system saves the tiles' state.
+/// Whether the CPU has AMX with int8, and the operating system saves the tile registers.
 fn has_tiles() -> bool {
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
     const STATE: u64 = 1 << 17 | 1 << 18;
@@ -68,7 +70,7 @@ fn enabled_state() -> u64 {
     unsafe { std::arch::x86_64::_xgetbv(0) }
 }
 
-/// Asks Linux for the tile registers: for the whole process, the threads it has and those it will have.
+/// Asks Linux for permission to use the tile registers. It holds for all threads of the process, current and future.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
@@ -92,7 +94,7 @@ fn order(tokens: usize) -> Order {
     if tokens <= FEW { (avx512::SET.order)(tokens) } else { Order::Tiles }
 }
 
-/// Equal blocks of tokens whose activations fit [`BLOCK`].
+/// Divides the tokens into equal blocks whose activations fit [`BLOCK`].
 fn cut(tokens: usize, cols: usize) -> Cut {
     if tokens <= FEW {
         return (avx512::SET.cut)(tokens, cols);
@@ -126,7 +128,7 @@ type Bytes = [u8; BYTES];
 #[repr(C, align(64))]
 struct Panel([[Bytes; 2]; DEPTH]);
 
-/// `[token][matrix row]` of two by two tiles.
+/// Sums of two by two tiles, `[token][matrix row]`.
 #[repr(C, align(64))]
 struct Sums([[i32; 2 * TILE]; 2 * TOKENS]);
 
@@ -152,7 +154,7 @@ unsafe fn product<T: Tiles>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i3
     assert!(x.len() == tokens.div_ceil(TOKENS) * depth * BYTES);
     // SAFETY: the caller vouches for the tiles.
     let tiles = unsafe { T::configure(TOKENS.min(tokens)) };
-    // What the last lines and an odd tile leave unwritten is multiplied with zeros or not copied.
+    // Parts that the last lines and an odd tile leave unwritten are multiplied by zeros or never copied.
     let (mut panel, mut sums) = (Panel([[[0; BYTES]; 2]; DEPTH]), Sums([[0; 2 * TILE]; 2 * TOKENS]));
     for column in (0..width).step_by(2 * TILE) {
         let rows = (2 * TILE).min(width - column);
@@ -180,7 +182,7 @@ unsafe fn product<T: Tiles>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i3
     }
 }
 
-/// Unpacks the lines from `first` on of one or two tiles of matrix rows.
+/// Unpacks the lines from `first` on, for one or two tiles of matrix rows.
 #[inline(always)]
 fn unpack(codes: &[u8], groups: usize, first: usize, panel: &mut [[Bytes; 2]]) {
     for i in 0..codes.len() / (groups * LINE) {
@@ -197,9 +199,9 @@ fn unpack(codes: &[u8], groups: usize, first: usize, panel: &mut [[Bytes; 2]]) {
     }
 }
 
-/// The CPU's registers: sums in 0 to 3, activations in 4 and 5, weights in 6 and 7.
+/// The CPU's tile registers: sums in 0 to 3, activations in 4 and 5, weights in 6 and 7.
 ///
-/// They hold something only inside `multiply`: each of its two loops is one block of assembly.
+/// The registers hold values only inside `multiply`, where each of the two loops is one block of assembly.
 struct Registers {
     _tiles: Configured,
 }
@@ -218,8 +220,8 @@ impl Tiles for Registers {
             assert!(a.len() == panel.len() * BYTES);
         }
         if N == 1 {
-            // SAFETY: configured (`self`); reads 1024 bytes of `a` and 2048 of the panel in each of its steps; writes
-            // at most 16 rows of 128 bytes of the sums.
+            // SAFETY: `self` proves that the tiles are configured. Each step reads 1024 bytes of `a` and 2048 of the
+            // panel, which hold as much; the sums hold the at most 16 rows of 128 bytes that are written.
             unsafe {
                 asm!(
                     "tilezero tmm0",
@@ -243,8 +245,9 @@ impl Tiles for Registers {
                 );
             }
         } else {
-            // SAFETY: configured (`self`); reads 1024 bytes of each of the two `a` and 2048 of the panel in each of its
-            // steps, and prefetches beyond; writes at most 32 rows of 128 bytes of the sums.
+            // SAFETY: `self` proves that the tiles are configured. Each step reads 1024 bytes of each `a` and 2048 of
+            // the panel, which hold as much (prefetches may point beyond them); the sums hold the at most 32 rows of
+            // 128 bytes that are written.
             unsafe {
                 asm!(
                     "tilezero tmm0",
@@ -260,7 +263,7 @@ impl Tiles for Registers {
                     "tileloadd tmm5, [{a1} + {row} * 1]",
                     "tdpbsud tmm2, tmm5, tmm6",
                     "tdpbsud tmm3, tmm5, tmm7",
-                    // The activations of the step after the next, from the second-level cache.
+                    // Prefetch from the second-level cache the activations of the step after the next.
                     ".irp line, 0, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960",
                     "prefetcht0 [{a} + 2048 + \\line]",
                     "prefetcht0 [{a1} + 2048 + \\line]",
@@ -291,7 +294,7 @@ mod tests {
     use crate::Pool;
     use crate::activations::Arranged;
 
-    /// Tile registers in plain Rust, as the manual defines the instructions.
+    /// Tile registers in plain Rust, following the manual's definition of the instructions.
     struct Model;
 
     impl Tiles for Model {
@@ -313,7 +316,7 @@ mod tests {
         }
     }
 
-    /// Everything but the assembly, on any x86-64: shapes with tails in tokens, columns and matrix rows.
+    /// Tests everything but the assembly, on any x86-64, with partial blocks of tokens, columns and matrix rows.
     #[test]
     fn the_blocking_is_exact() {
         let mut state = 7u32;
@@ -329,7 +332,7 @@ mod tests {
                 crate::op::ternary::dot(&codes, groups, &rows, &mut expected);
                 let mut got = vec![-1; expected.len()];
                 let x = Arranged::tiles(&Pool::new(1), &rows, groups * 16);
-                // SAFETY: the model is plain Rust.
+                // SAFETY: the model is plain Rust and needs no instructions.
                 unsafe { product::<Model>(&codes, groups, x.tokens(0..tokens, groups * 16), &mut got) };
                 assert!(got == expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
             }

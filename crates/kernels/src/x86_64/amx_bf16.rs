@@ -6,8 +6,8 @@
 //! C  sums (f32)   tile row = a row, 16 columns
 //! ```
 //!
-//! It adds up the even products of a tile and the odd ones, each from zero, then both to the sum: another order than
-//! that of the other sets, but the same one for every size of the other dimensions.
+//! The instruction adds up the even products of a tile and the odd ones, each from zero, then adds both to the sum.
+//! This order differs from that of the other sets, but does not depend on the other dimensions of the matrices.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -23,7 +23,7 @@ const PAIRS: usize = 16;
 /// Tiles of a panel along its pairs that stay in the first-level cache (20 KiB, and as much of the left side).
 const DEPTH: usize = 10;
 
-/// Whether the CPU has the instruction; the set says that it has tiles.
+/// Whether the CPU has the BF16 instruction. The set has already checked the tile registers.
 pub(super) fn available() -> bool {
     static BF16: LazyLock<bool> = LazyLock::new(|| __cpuid_count(7, 0).edx & 1 << 22 != 0);
     *BF16
@@ -32,27 +32,27 @@ pub(super) fn available() -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
     if available() && operands.pair_step == 1 {
-        // SAFETY: this is a kernel of the set `amx`, and runs only where `supported` found the registers and their
+        // SAFETY: this kernel belongs to the set `amx`, which runs only where `supported` found the registers and their
         // permission; `available` found the instruction.
         unsafe { product::<Registers>(operands, sums) };
     } else {
-        // SAFETY: the features of this function are those of the set.
+        // SAFETY: the features enabled for this function are those of the set.
         unsafe { (avx512::SET.bf16_dot)(operands, sums) }
     }
 }
 
 /// Tile registers, configured.
 trait Tiles {
-    /// Gets them ready for blocks of so many rows, at most two tiles.
+    /// Configures the tiles for blocks of `rows` rows, at most two tiles.
     ///
     /// # Safety
     /// The CPU has what the implementation stands for, and the operating system has permitted it.
     unsafe fn configure(rows: usize) -> Self;
-    /// Adds to `sums[row][column]` the products of rows, `step` dwords apart, with whole tiles of pairs.
+    /// Adds to `sums[row][column]` the products of rows, which lie `step` dwords apart, with whole tiles of pairs.
     fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]);
 }
 
-/// The blocking: part of the panel after part, and all rows with each.
+/// The blocking: takes the panel in parts, and multiplies all rows with each part.
 ///
 /// # Safety
 /// That of [`Tiles::configure`].
@@ -80,7 +80,7 @@ unsafe fn product<T: Tiles>(operands: &Operands<'_>, sums: &mut [f32]) {
     }
 }
 
-/// The CPU's registers: sums in 0 to 3, the left side in 4 and 5, the right one in 6 and 7.
+/// The CPU's tile registers: sums in 0 to 3, the left side in 4 and 5, the right side in 6 and 7.
 struct Registers {
     rows: usize,
     _tiles: Configured,
@@ -168,7 +168,7 @@ impl Tiles for Registers {
 mod tests {
     use super::*;
 
-    /// Tile registers in plain Rust, as the manual defines the instructions.
+    /// Tile registers in plain Rust, following the manual's definition of the instructions.
     struct Model {
         rows: usize,
     }
@@ -197,11 +197,11 @@ mod tests {
         }
     }
 
-    /// Everything but the assembly, on any x86-64: shapes with tails in rows and in pairs.
+    /// Tests everything but the assembly, on any x86-64, with partial tiles of rows and pairs.
     #[test]
     fn the_blocking_is_exact() {
         let mut state = 7u32;
-        // Small integers, exact in every order.
+        // Sums of small integers are exact in every order.
         let mut random = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             ((state >> 28) as f32 - 8.0).to_bits() >> 16 | (((state >> 24 & 15) as f32 - 8.0).to_bits() & !0xffff)
@@ -215,7 +215,7 @@ mod tests {
                 let operands = Operands { left: &left, row_step: step, pair_step: 1, panel: &panel, pairs };
                 let (mut expected, mut got) = (vec![0.0; rows * PANEL], vec![-1.0; rows * PANEL]);
                 crate::op::bf16::dot([0.0; 16], &operands, &mut expected);
-                // SAFETY: the model is plain Rust.
+                // SAFETY: the model is plain Rust and needs no instructions.
                 unsafe { product::<Model>(&operands, &mut got) };
                 assert!(got == expected, "{rows} rows, {pairs} pairs");
             }

@@ -34,13 +34,13 @@ pub(crate) static SET: KernelSet = KernelSet {
 /// Tokens of a block without tables.
 const TOKENS: usize = 4;
 
-/// How far ahead of the loads a stream is prefetched, in bytes.
+/// Prefetch distance of a stream, in bytes.
 const AHEAD: usize = 1024;
 
 /// Lines whose products fit a 16-bit sum: 16 lines · 4 fields · (2 · 2 · −128) = −2¹⁵.
 const LINES: usize = 16;
 
-/// From how many tokens on tables of sums are faster, measured on Zen 4.
+/// The number of tokens from which tables of sums are faster, measured on Zen 4.
 const SUMS_FROM: usize = 12;
 
 #[target_feature(enable = "avx2")]
@@ -64,8 +64,8 @@ fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     }
 }
 
-/// `M` tokens, beginning with `first`, of `tokens` interleaved ones × one tile. Row t of the result lies at
-/// `acc[t · width ..]`.
+/// Multiplies one tile with `M` tokens from token `first` on, of `tokens` interleaved tokens. Row t of the result
+/// begins at `acc[t · width]`.
 #[target_feature(enable = "avx2")]
 fn block<const M: usize>(tile: &[u8], x: &[i8], tokens: usize, first: usize, acc: &mut [i32], width: usize) {
     assert!(first + M <= tokens && x.len() == tokens * tile.len() / 4);
@@ -145,7 +145,7 @@ fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i3
     }
 }
 
-/// The four dwords of codes of a step, from half of its lines.
+/// The four dwords of codes in a step, from one half of its lines.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn unpack<const BITS: usize>(lines: [__m256i; 4]) -> [__m256i; 4] {
@@ -176,11 +176,11 @@ fn unpack<const BITS: usize>(lines: [__m256i; 4]) -> [__m256i; 4] {
     }
 }
 
-/// One tile × tokens `first` … `first + M` of the `m` that lie interleaved. Row t of the result lies at
-/// `sums[t · width ..]`.
+/// Multiplies one tile with the tokens `first` … `first + M` of `m` interleaved tokens. Row t of the result begins at
+/// `sums[t · width]`.
 ///
-/// Pairs of products fit 16 bits without saturating. 2 · 255 · 31 of the low parts leaves room for one sum, and
-/// 2 · 255 · −64 of the high ones does not; of codes below 64 a whole step fits, 4 · 2 · 63 · −64.
+/// A pair of products fits 16 bits without saturating. Low parts, up to 2 · 255 · 31, leave room for one addition; high
+/// parts, down to 2 · 255 · −64, do not. For codes below 64 a whole step fits: 4 · 2 · 63 · −64.
 #[target_feature(enable = "avx2")]
 fn coded_block<const BITS: usize, const M: usize>(
     tile: &[u8],
@@ -237,7 +237,7 @@ fn coded_block<const BITS: usize, const M: usize>(
     }
 }
 
-/// Rows of queries or weights over the lines of an int8 cache.
+/// Multiplies rows of queries or weights with the lines of an int8 cache.
 #[target_feature(enable = "avx2")]
 fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
     for tile in 0..dots.tiles() {
@@ -252,7 +252,8 @@ fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
     }
 }
 
-/// `R` rows × one tile, widened to 16 bits (`vpmaddubsw` would saturate): even and odd bytes apart. Returns `R`.
+/// Multiplies `R` rows with one tile, even and odd bytes apart. Products are widened to 16 bits, as `vpmaddubsw` would
+/// saturate. Returns `R`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn int8_block<const R: usize>(dots: &Dots<'_>, row: usize, tile: usize, acc: &mut [i32]) -> usize {

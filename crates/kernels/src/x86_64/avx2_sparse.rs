@@ -8,7 +8,7 @@ use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::op::sparse::Columns;
 
-/// Rows side by side, and how many rows ahead of the loads they are prefetched.
+/// Rows processed together; also the prefetch distance in rows.
 const ROWS: usize = 2;
 const AHEAD: usize = 8;
 
@@ -70,7 +70,7 @@ fn some_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
     out
 }
 
-/// Two columns at a time, 128 outputs at a time: their 16-bit sums stay in 8 registers for the whole group.
+/// Takes two columns and 128 outputs at a time: the 16-bit sums stay in 8 registers for the whole group.
 #[target_feature(enable = "avx2")]
 pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let (even, odd) = (_mm256_set1_epi8(0x03), _mm256_set1_epi8(0x0c));
@@ -112,7 +112,7 @@ pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, su
     }
 }
 
-/// 8 × 8 dwords, transposed at a time.
+/// Transposes 8 × 8 dwords at a time.
 #[target_feature(enable = "avx2")]
 pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
     for (piece, lines) in tile.chunks_mut(8 * LINE).enumerate() {
@@ -133,7 +133,7 @@ pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(rows: &mut [__m256i; 8]) {
-    // Within 128-bit lanes: register 4 i + j holds in lane L the column 4 L + j of rows 4 i … 4 i + 3.
+    // Transpose within 128-bit lanes: lane L of register 4 i + j holds column 4 L + j of rows 4 i … 4 i + 3.
     for i in 0..2 {
         let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
         let (ab, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
@@ -150,7 +150,8 @@ fn transpose(rows: &mut [__m256i; 8]) {
     }
 }
 
-/// 16 columns become one line of each of 16 tiles: bytes are interleaved, then the fields of four registers transposed.
+/// 16 columns become one line in each of 16 tiles: bytes are interleaved, then the fields of four registers are
+/// transposed.
 #[target_feature(enable = "avx2")]
 pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
     let groups = tiles.len() / (16 * LINE);
@@ -178,7 +179,7 @@ pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) 
     }
 }
 
-/// Bytes of four half lines side by side, as dwords: quarter u is 8 of them.
+/// Interleaves the bytes of four half lines into dwords; quarter u holds 8 of them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn interleave(lines: [__m256i; 4]) -> [__m256i; 4] {
@@ -193,7 +194,7 @@ fn interleave(lines: [__m256i; 4]) -> [__m256i; 4] {
     ]
 }
 
-/// In every byte: field f of register g becomes field g of register f.
+/// Transposes the fields of every byte: field f of register g becomes field g of register f.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose_fields(registers: [__m256i; 4]) -> [__m256i; 4] {
@@ -212,7 +213,7 @@ fn transpose_fields(registers: [__m256i; 4]) -> [__m256i; 4] {
     [a, b, c, d]
 }
 
-/// The half line at `at`.
+/// Loads the half line at `at`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8], at: usize) -> __m256i {

@@ -1,4 +1,4 @@
-//! Sixteen lanes in two registers of AVX2.
+//! Sixteen `f32` lanes in two AVX2 registers.
 
 use std::arch::x86_64::*;
 
@@ -9,14 +9,14 @@ use crate::op::vector::{Lanes, Vector};
 #[derive(Clone, Copy)]
 pub(super) struct F32x16([__m256; 2]);
 
-/// Eight halves to singles, as `f16_to_f32` does.
+/// Converts eight f16 values to f32, as `f16_to_f32` does.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn halves(x: __m128i) -> __m256 {
     let halves = _mm256_cvtepu16_epi32(x);
     let magnitude = _mm256_slli_epi32::<13>(_mm256_and_si256(halves, _mm256_set1_epi32(0x7fff)));
     let sign = _mm256_slli_epi32::<16>(_mm256_and_si256(halves, _mm256_set1_epi32(0x8000)));
-    // Times 2¹¹².
+    // Multiplies by 2¹¹².
     let scaled = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(f32::from_bits(239 << 23)));
     _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(scaled), sign))
 }

@@ -41,7 +41,7 @@ pub(crate) static SET: KernelSet = KernelSet {
 /// Tokens of a block: with two tiles 16 sums stay in registers.
 const TOKENS: usize = 8;
 
-/// How far ahead of the loads a stream is prefetched, in bytes.
+/// Prefetch distance of a stream, in bytes.
 const AHEAD: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -67,7 +67,7 @@ pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
     }
 }
 
-/// `M` tokens, bound by memory: tile after tile, or four side by side where that reads faster.
+/// Multiplies `M` tokens; memory-bound. Reads one tile after another, or four side by side where that is faster.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn few<const M: usize>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
     let tile_bytes = groups * LINE;
@@ -96,9 +96,9 @@ fn tokens<const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
     }
 }
 
-/// `M` interleaved tokens × `T` tiles with a sum for each field, which is masked but not shifted: the sums come out 1,
-/// 4, 16 and 64 times too large and are shifted once at the end; 64 · 2 · 128 · cols / 4 stays at 2³⁰ for the most
-/// columns a matrix may have. Row t of the result lies at `acc[t · width ..]`.
+/// Multiplies `M` interleaved tokens with `T` tiles, with one sum for each field. Fields are masked but not shifted, so
+/// the sums come out 1, 4, 16 and 64 times too large, and are shifted once at the end. 64 · 2 · 128 · cols / 4 reaches
+/// at most 2³⁰ for the widest matrix allowed. Row t of the result begins at `acc[t · width]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn masked<const M: usize, const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32], width: usize) {
     let depth = 4 * x.len() / M;
@@ -131,7 +131,7 @@ fn masked<const M: usize, const T: usize>(tiles: &[u8], x: &[i8], acc: &mut [i32
     }
 }
 
-/// `M` interleaved tokens × `T` tiles. Row t of the result lies at `acc[t · width ..]`.
+/// Multiplies `M` interleaved tokens with `T` tiles. Row t of the result begins at `acc[t · width]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn block<const M: usize, const T: usize>(tiles: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize) {
     assert!(x.len() == M * groups * 16 && tiles.len() == T * groups * LINE);
@@ -201,7 +201,7 @@ fn coded<const BITS: usize>(codes: &[u8], depth: usize, x: &[i8], sums: &mut [i3
     }
 }
 
-/// The four dwords of codes of a step, from its lines.
+/// The four dwords of codes in a step, from its lines.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn unpack<const BITS: usize>(lines: [__m512i; 4]) -> [__m512i; 4] {
@@ -232,8 +232,8 @@ fn unpack<const BITS: usize>(lines: [__m512i; 4]) -> [__m512i; 4] {
     }
 }
 
-/// `T` tiles × `M` tokens, with `F` separate sums for the dwords of a step: few tokens are short of independent
-/// chains. Row t of the result lies at `sums[t · width ..]`.
+/// Multiplies `T` tiles with `M` tokens, with `F` separate sums for the dwords of a step: a few tokens alone do not
+/// give enough independent chains of additions. Row t of the result begins at `sums[t · width]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize>(
     tiles: &[u8],
@@ -282,7 +282,7 @@ fn coded_block<const BITS: usize, const T: usize, const M: usize, const F: usize
     }
 }
 
-/// Rows of queries or weights over the lines of an int8 cache.
+/// Multiplies rows of queries or weights with the lines of an int8 cache.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
     let mut row = 0;
@@ -296,7 +296,7 @@ fn int8_dot(dots: &Dots<'_>, acc: &mut [i32]) {
     }
 }
 
-/// Rows `row .. row + R`; returns `R`.
+/// Multiplies the rows `row .. row + R`. Returns `R`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn int8_rows<const R: usize>(dots: &Dots<'_>, row: usize, acc: &mut [i32]) -> usize {
     let tiles = dots.tiles();
@@ -309,7 +309,7 @@ fn int8_rows<const R: usize>(dots: &Dots<'_>, row: usize, acc: &mut [i32]) -> us
     R
 }
 
-/// `R` rows × `T` tiles; sums and lines stay in registers.
+/// Multiplies `R` rows with `T` tiles. Sums and lines stay in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn int8_block<const R: usize, const T: usize>(dots: &Dots<'_>, row: usize, tile: usize, acc: &mut [i32]) {
@@ -365,11 +365,11 @@ mod tests {
             return;
         }
         let byte = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
-        // No field is 3.
+        // No field has the value 3, which is not a trit.
         let tiles: Vec<u8> = (0..4 * 5 * LINE).map(|i| byte(i) & !((byte(i) & byte(i) >> 1 & 0x55) << 1)).collect();
         let x: Vec<i8> = (0..5 * 16).map(|i| byte(i + 9999) as i8).collect();
         let (mut together, mut alone) = ([0; 4 * TILE], [0; 4 * TILE]);
-        // SAFETY: the set is supported.
+        // SAFETY: the CPU supports the set, as checked above.
         unsafe {
             masked::<1, 4>(&tiles, &x, &mut together, 0);
             for (tile, acc) in tiles.chunks_exact(5 * LINE).zip(alone.chunks_exact_mut(TILE)) {
@@ -378,7 +378,7 @@ mod tests {
         }
         assert_eq!(together, alone);
         assert!(alone.iter().any(|sum| *sum != 0));
-        // SAFETY: the set is supported.
+        // SAFETY: the CPU supports the set, as checked above.
         unsafe {
             coded_block::<8, 4, 1, 2>(&tiles[..4 * 4 * LINE], 16, &x[..32], &mut together, 0);
             for (tile, sums) in tiles.chunks_exact(4 * LINE).zip(alone.chunks_exact_mut(TILE)) {

@@ -5,17 +5,17 @@ use std::arch::x86_64::*;
 use super::avx512;
 use crate::op::bf16::{Operands, PANEL};
 
-/// Rows of a block: with two registers of columns 16 sums stay in registers.
+/// Rows in a block: with two registers of columns, 16 sums stay in registers.
 const ROWS: usize = 8;
 
-/// For sets with AVX-512, on CPUs that may lack the instruction (it came with Cooper Lake and Zen 4).
+/// For sets with AVX-512. The CPU may lack the BF16 instruction, which came with Cooper Lake and Zen 4.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
     if is_x86_feature_detected!("avx512bf16") {
         // SAFETY: the CPU has the instruction.
         unsafe { pairs(operands, sums) }
     } else {
-        // SAFETY: the features of this function are those of the set.
+        // SAFETY: the features enabled for this function are those of the set.
         unsafe { (avx512::compiled::TABLE.bf16_dot)(operands, sums) }
     }
 }
@@ -49,8 +49,8 @@ fn rows<const ROW: usize, const PAIR: usize>(operands: &Operands<'_>, row_step: 
     }
 }
 
-/// `R` rows × 32 columns. `ROW` is the step from row to row, or 0 where only `operands` knows it; `PAIR` that from pair
-/// to pair.
+/// Multiplies `R` rows with 32 columns. `ROW` is the distance between rows, or 0 if only `operands` knows it; `PAIR` is
+/// the distance between pairs.
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn block<const R: usize, const ROW: usize, const PAIR: usize>(operands: &Operands<'_>, left: &[u32], sums: &mut [f32]) {
     let row_step = if ROW == 0 { operands.row_step } else { ROW };
@@ -84,7 +84,7 @@ fn block<const R: usize, const ROW: usize, const PAIR: usize>(operands: &Operand
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn dot_pairs(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
-    // SAFETY: registers of the same size, any bits of which make 32 bf16.
+    // SAFETY: the types have the same size, and any bits make 32 valid bf16 values.
     unsafe {
         _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(y))
     }
@@ -94,7 +94,7 @@ fn dot_pairs(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
 mod tests {
     use super::*;
 
-    /// Sums of the instruction, and of the set without it.
+    /// The sums of the instruction, and those of the set without it.
     fn both(left: &[u32], panel: &[u32], sums: usize) -> Option<[Vec<f32>; 2]> {
         if !(avx512::SET.supported)() || !is_x86_feature_detected!("avx512bf16") {
             return None;
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_order_of_sums_is_the_instructions() {
-        // Exponents between -20 and 19: sums cancel and round in all ways, and stay normal.
+        // Exponents between -20 and 19: sums cancel and round in all ways, and stay normal numbers.
         let mut state = 7u64;
         let mut bf16 = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

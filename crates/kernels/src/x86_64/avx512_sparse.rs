@@ -7,7 +7,7 @@ use super::singles::{self, Later};
 use crate::lines::LINE;
 use crate::op::sparse::Columns;
 
-/// Rows side by side, and how many rows ahead of the loads they are prefetched.
+/// Rows processed together; also the prefetch distance in rows.
 const ROWS: usize = 4;
 const AHEAD: usize = 8;
 
@@ -21,7 +21,7 @@ pub(super) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sum
     }
 }
 
-/// Four rows: 64 · 2 · −128 · columns / 16, the most that a lane of a field that is not shifted adds up, fits an i32.
+/// Multiplies four rows. Unshifted fields fit: a lane adds up at most 64 · 2 · −128 · columns / 16, which an i32 holds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn four_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS] {
@@ -47,7 +47,7 @@ fn four_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
         let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(sums[r][2]), _mm512_srai_epi32::<6>(sums[r][3]));
         lanes[r] = _mm512_add_epi32(low, high);
     }
-    // Lanes of the four rows side by side, then folded together.
+    // Place the lanes of the four rows side by side, then fold them together.
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(lanes[0], lanes[1]), _mm512_unpackhi_epi32(lanes[0], lanes[1]));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(lanes[2], lanes[3]), _mm512_unpackhi_epi32(lanes[2], lanes[3]));
     let abcd = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
@@ -59,8 +59,8 @@ fn four_rows(rows: [&[u8]; ROWS], later: [&[u8]; ROWS], x: &[i8]) -> [i32; ROWS]
     out
 }
 
-/// Four columns at a time, 256 outputs at a time: their sums stay in 16 registers. Meanwhile the next columns are
-/// fetched, whole, one after another.
+/// Takes four columns and 256 outputs at a time: the sums stay in 16 registers. Meanwhile the next columns are
+/// prefetched completely, one after another.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, sums: &mut [i32]) {
     let masks = masks();
@@ -101,7 +101,7 @@ pub(super) fn columns_dot(columns: &[u8], stride: usize, these: &Columns<'_>, su
     }
 }
 
-/// Bytes of four lines side by side, as dwords: quarter u is 16 of them.
+/// Interleaves the bytes of four lines into dwords; quarter u holds 16 of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn interleave(lines: [__m512i; 4]) -> [__m512i; 4] {
@@ -116,7 +116,7 @@ fn interleave(lines: [__m512i; 4]) -> [__m512i; 4] {
     ]
 }
 
-/// 16 × 16 dwords, transposed 16 lines at a time.
+/// Transposes 16 × 16 dwords, 16 lines at a time.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
     for (piece, lines) in tile.chunks_mut(16 * LINE).enumerate() {
@@ -136,7 +136,7 @@ pub(super) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose(rows: &mut [__m512i; 16]) {
-    // Within 128-bit lanes: register 4 i + j holds in lane L the column 4 L + j of rows 4 i … 4 i + 3.
+    // Transpose within 128-bit lanes: lane L of register 4 i + j holds column 4 L + j of rows 4 i … 4 i + 3.
     for i in 0..4 {
         let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
         let (ab, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -146,7 +146,7 @@ fn transpose(rows: &mut [__m512i; 16]) {
         rows[4 * i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
         rows[4 * i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
     }
-    // The same of whole lanes.
+    // Transpose whole 128-bit lanes.
     for j in 0..4 {
         let [a, b, c, d] = [rows[j], rows[4 + j], rows[8 + j], rows[12 + j]];
         let (ab, ab_high) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
@@ -158,7 +158,8 @@ fn transpose(rows: &mut [__m512i; 16]) {
     }
 }
 
-/// 16 columns become one line of each of 16 tiles: bytes are interleaved, then the fields of four registers transposed.
+/// 16 columns become one line in each of 16 tiles: bytes are interleaved, then the fields of four registers are
+/// transposed.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) {
     let groups = tiles.len() / (16 * LINE);
@@ -183,7 +184,7 @@ pub(super) fn columns_to_tiles(columns: &[u8], stride: usize, tiles: &mut [u8]) 
     }
 }
 
-/// In every byte: field f of register g becomes field g of register f.
+/// Transposes the fields of every byte: field f of register g becomes field g of register f.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transpose_fields(registers: [__m512i; 4]) -> [__m512i; 4] {
@@ -202,14 +203,14 @@ fn transpose_fields(registers: [__m512i; 4]) -> [__m512i; 4] {
     [a, b, c, d]
 }
 
-/// Fields 0 to 3 of every byte.
+/// Masks that select the fields 0 to 3 of every byte.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn masks() -> [__m512i; 4] {
     [_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30), _mm512_set1_epi8(-0x40)]
 }
 
-/// The line at `at`.
+/// Loads the line at `at`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load(bytes: &[u8], at: usize) -> __m512i {

@@ -1,4 +1,4 @@
-//! Sixteen lanes in one register of AVX-512.
+//! Sixteen `f32` lanes in one AVX-512 register.
 
 use std::arch::x86_64::*;
 
@@ -39,7 +39,7 @@ impl Vector for F32x16 {
             let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast()));
             let magnitude = _mm512_slli_epi32::<13>(_mm512_and_si512(halves, _mm512_set1_epi32(0x7fff)));
             let sign = _mm512_slli_epi32::<16>(_mm512_and_si512(halves, _mm512_set1_epi32(0x8000)));
-            // Times 2¹¹², as in `f16_to_f32`.
+            // Multiplies by 2¹¹², as in `f16_to_f32`.
             let scaled = _mm512_mul_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(f32::from_bits(239 << 23)));
             Self(_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(scaled), sign)))
         }

@@ -1,4 +1,4 @@
-//! AVX-VNNI: `vpdpbusd` on 256-bit registers, for Intel's Alder Lake and newer, which lack AVX-512.
+//! AVX-VNNI: `vpdpbusd` on 256-bit registers, for CPUs without AVX-512 such as Intel's Alder Lake and newer.
 
 use std::arch::x86_64::*;
 
@@ -8,7 +8,7 @@ use crate::lines::LINE;
 use crate::op::ternary::{Order, TILE};
 use crate::set::{Cut, KernelSet};
 
-/// For Alder Lake, Zen 5 and newer. AVX2 has the float kernels.
+/// For Alder Lake, Zen 5 and newer. The float kernels are those of AVX2.
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avxvnni",
     supported: || (avx2::SET.supported)() && is_x86_feature_detected!("avxvnni"),
@@ -24,7 +24,7 @@ const TOKENS: usize = 4;
 /// How far ahead of the loads a stream is prefetched, in bytes.
 const AHEAD: usize = 1024;
 
-/// The kernel over one encoding of `vpdpbusd`.
+/// Defines the kernel for one encoding of `vpdpbusd`.
 macro_rules! kernel {
     ($name:ident, $features:literal, $dpbusd:ident) => {
         mod $name {
@@ -47,7 +47,7 @@ macro_rules! kernel {
                 }
             }
 
-            /// `M` interleaved tokens × one tile. Row t of the result lies at `acc[t · width ..]`.
+            /// Multiplies `M` interleaved tokens with one tile. Row t of the result begins at `acc[t · width]`.
             #[target_feature(enable = $features)]
             fn block<const M: usize>(tile: &[u8], x: &[i8], acc: &mut [i32], width: usize) {
                 assert!(x.len() == M * tile.len() / 4);
@@ -97,7 +97,7 @@ kernel! { vex, "avx2,avxvnni", _mm256_dpbusd_avx_epi32 }
 mod tests {
     use super::*;
 
-    // The same instruction as AVX-512 encodes it: more machines that run tests have that one.
+    // The same instruction in the encoding of AVX-512, which more test machines support.
     kernel! { evex, "avx2,avx512vnni,avx512vl", _mm256_dpbusd_epi32 }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         let byte = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
         for (tiles, groups, tokens) in [(1, 1, 1), (2, 5, 1), (3, 7, 2), (1, 160, 3), (2, 3, 4), (2, 9, 13)] {
             let depth = groups * 16;
-            // No field is 3.
+            // No field has the value 3, which is not a trit.
             let codes: Vec<u8> =
                 (0..tiles * groups * LINE).map(|i| byte(i) & !((byte(i) & byte(i) >> 1 & 0x55) << 1)).collect();
             let x: Vec<i8> = (0..tokens * depth).map(|i| byte(i + 9999) as i8).collect();

@@ -1,6 +1,6 @@
 //! x86-64 kernels.
 
-// Registers are indexed: an iterator's closures may be compiled without the instruction set's features.
+// Registers are indexed, because the closures of iterators may be compiled without the set's features.
 #![allow(clippy::needless_range_loop)]
 
 pub(crate) mod amx;
@@ -22,9 +22,9 @@ use std::sync::LazyLock;
 
 /// Row tiles that a product with one token reads side by side.
 ///
-/// Intel's cores read memory up to half again as fast in several streams with software prefetch; AMD's follow one
-/// stream best, and without. Bound by memory, this is what decides a decoded token's time. Every number of streams
-/// gives the same sums.
+/// Intel's cores read memory up to 1.5 times as fast in several streams with software prefetch. AMD's cores are fastest
+/// with one stream and no software prefetch. Decode is memory-bound, so this decides the time per token. Every number
+/// of streams gives the same sums.
 static STREAMS: LazyLock<usize> = LazyLock::new(|| {
     let vendor = std::arch::x86_64::__cpuid(0);
     if (vendor.ebx, vendor.edx, vendor.ecx) == (word(b"Genu"), word(b"ineI"), word(b"ntel")) { 4 } else { 1 }

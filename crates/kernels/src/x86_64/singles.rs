@@ -1,10 +1,10 @@
-//! What AVX2 and AVX-512 share when they read single rows and columns.
+//! Row and column selection shared by the AVX2 and AVX-512 sparse kernels.
 
 use super::prefetch::prefetch_scattered;
 use crate::lines::LINE;
 use crate::op::sparse::{Columns, GROUP};
 
-/// The rows at places `first ..` of `picked`; places beyond the end repeat the last row.
+/// The rows `picked[first ..]`, `N` of them; beyond the end of `picked` the last row is repeated.
 #[inline(always)]
 pub(super) fn rows<'a, const N: usize>(rows: &'a [u8], stride: usize, picked: &[u32], first: usize) -> [&'a [u8]; N] {
     let last = picked.len() - 1;
@@ -15,7 +15,7 @@ pub(super) fn rows<'a, const N: usize>(rows: &'a [u8], stride: usize, picked: &[
     at
 }
 
-/// Where the columns of a group begin, and their activations; places left over repeat the first column, times zero.
+/// The offsets and activations of the columns in a group. Unused entries repeat the first column with activation 0.
 #[inline(always)]
 pub(super) fn columns(these: &Columns<'_>, stride: usize) -> ([usize; GROUP], [i8; GROUP]) {
     let first = these.picked[0] as usize * stride;
@@ -26,7 +26,7 @@ pub(super) fn columns(these: &Columns<'_>, stride: usize) -> ([usize; GROUP], [i
     (at, codes)
 }
 
-/// Prefetches columns, line after line.
+/// Prefetches columns line by line.
 pub(super) struct Later<'a> {
     pub columns: &'a [u8],
     pub stride: usize,

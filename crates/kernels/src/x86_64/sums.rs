@@ -1,8 +1,9 @@
-//! Many tokens by tables of sums, for any CPU that adds 256-bit integers.
+//! Products with many tokens by tables of sums, for any CPU with 256-bit integer additions.
 //!
-//! A byte of a line is four trits of a row, so the sum of the four activations they choose is one of 81. For 16 tokens
-//! those sums are a table of 81 registers of 16-bit lanes, built with an addition each and used by all rows: one
-//! addition from memory does 64 multiply-adds, where `vpdpbusd` does 32 and `vpmaddubsw` 16 in a register of this size.
+//! A byte of a line holds four trits of a row, so the sum of the four activations they choose is one of 81. For 16
+//! tokens these sums are a table of 81 registers of 16-bit lanes. Each entry costs one addition, and all rows use the
+//! table. One addition from memory does 64 multiply-adds, where `vpdpbusd` does 32 and `vpmaddubsw` 16 in a register of
+//! this size.
 //!
 //! ```text
 //! slab = 2 lines = 32 columns = 8 bytes of each row        tables[8][81][16 tokens]  21 KB, in L1
@@ -10,8 +11,8 @@
 //! sums[block of 16 tokens][row][16 tokens] += tables[0][offsets[0][row][0]] + … + tables[7][offsets[1][row][3]]
 //! ```
 //!
-//! The 16-bit sums of a block move to the 32-bit results before one of them could wrap: when what the activations of a
-//! token have added up to since the last time, signs ignored, would pass 2¹⁵ − 1.
+//! The 16-bit sums of a block move to the 32-bit results before one could wrap: when a token's activations since the
+//! last move, in absolute value, could add up to more than 2¹⁵ − 1.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -21,24 +22,24 @@ use crate::lines::LINE;
 use crate::op::ternary::TILE;
 use crate::set::Cut;
 
-/// Tokens of a block: the 16-bit lanes of a register.
+/// Tokens in a block: the 16-bit lanes of a register.
 pub(super) const TOKENS: usize = 16;
-/// Most tiles and tokens worked on at once: the 16-bit sums (3.5 KB a tile for all tokens) stay in L2.
+/// Most tiles and tokens processed at once: their 16-bit sums (3.5 KB per tile for all tokens) stay in L2.
 pub(super) const MOST: (usize, usize) = (108, 64);
 
-/// Values of four trits.
+/// Number of values that four trits can have.
 const ENTRIES: usize = 81;
-/// Bytes of a register.
+/// Bytes in a register.
 const WIDTH: usize = 32;
-/// Lines of a slab.
+/// Lines in a slab.
 const SLAB: usize = 2;
 
-/// Nothing to add but the sums themselves.
+/// Totals of zero: only the sums themselves are added.
 const NO_TOTALS: [i32; TOKENS] = [0; TOKENS];
 
 type Table = [__m256i; ENTRIES];
 
-/// What a thread keeps between calls; fresh pages cost more than the arithmetic on them.
+/// Buffers that a thread keeps between calls: fresh pages cost more than the arithmetic on them.
 #[derive(Default)]
 struct Buffers {
     tables: Vec<[Table; 4]>,
@@ -50,12 +51,12 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// How many of `tokens` tokens to do here: whole blocks, and a last one of at least `from`.
+/// How many of `tokens` tokens to process with tables: whole blocks, and a last block if it has at least `from` tokens.
 pub(super) fn share(tokens: usize, from: usize) -> usize {
     if tokens % TOKENS < from { tokens / TOKENS * TOKENS } else { tokens }
 }
 
-/// Large pieces where there is something to do here: every piece builds its own tables.
+/// Uses large pieces of work where tables are used, because every piece builds its own tables.
 pub(super) fn cut(tokens: usize, from: usize) -> Cut {
     match share(tokens, from) {
         0 => Cut::SMALL,
@@ -77,7 +78,7 @@ pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]
     });
 }
 
-/// The same for at most [`MOST`] tiles and tokens; token t's results lie at `acc[t · width ..]`.
+/// As [`ternary_dot`] for at most [`MOST`] tiles and tokens. The results of token t begin at `acc[t · width]`.
 #[target_feature(enable = "avx2")]
 fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, buffers: &mut Buffers) {
     let (rows, depth) = (codes.len() / (groups * LINE) * TILE, groups * 16);
@@ -107,7 +108,7 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
                 let columns = &x[(first + g) * 16 * tokens..][..16 * tokens];
                 size = _mm256_add_epi16(size, build(columns, &mut tables[g], &mut totals[b]));
             }
-            // Sizes are at most 2¹⁵ − 1 + 32 · 128: unsigned lanes hold them.
+            // Sums of absolute values reach at most 2¹⁵ − 1 + 32 · 128, which unsigned 16-bit lanes hold.
             sizes[b] = _mm256_add_epi16(sizes[b], size);
             let fits = _mm256_cmpeq_epi16(_mm256_max_epu16(sizes[b], limit), limit);
             if _mm256_movemask_epi8(fits) != -1 {
@@ -124,7 +125,7 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
     for (b, x) in x.chunks(TOKENS * depth).enumerate() {
         let mut plus = NO_TOTALS;
         for half in 0..2 {
-            // SAFETY: half of 16 totals.
+            // SAFETY: writes 8 of the 16 totals in `plus`.
             unsafe { _mm256_storeu_si256(plus.as_mut_ptr().add(8 * half).cast(), totals[b][half]) };
         }
         let acc = &mut acc[b * TOKENS * width..];
@@ -132,7 +133,7 @@ fn part(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32], width: usize, bu
     }
 }
 
-/// The offsets of a line's bytes in their tables. Byte = Σ code_f · 4^f, entry = Σ code_f · 3^f.
+/// Computes where each byte of a line finds its sum in the tables. Byte = Σ code_f · 4^f, entry = Σ code_f · 3^f.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn locate(line: &[u8], offsets: &mut [u64]) {
@@ -161,8 +162,8 @@ fn locate(line: &[u8], offsets: &mut [u64]) {
     }
 }
 
-/// The tables of a line's four bytes, from 16 columns of up to 16 interleaved tokens; adds the columns to the tokens'
-/// `totals`. The sums of |x| come back.
+/// Builds the tables of a line's four bytes, from 16 columns of up to 16 interleaved tokens. Adds the columns to the
+/// tokens' `totals`. Returns the sums of |x|.
 #[target_feature(enable = "avx2")]
 fn build(x: &[i8], tables: &mut [Table; 4], totals: &mut [__m256i; 2]) -> __m256i {
     let (bytes, pairs) = (_mm256_set1_epi8(1), _mm256_set1_epi16(1));
@@ -172,7 +173,7 @@ fn build(x: &[i8], tables: &mut [Table; 4], totals: &mut [__m256i; 2]) -> __m256
         let mut padded = [0i8; 4 * TOKENS];
         padded[..4 * tokens].copy_from_slice(&x[f * 4 * tokens..][..4 * tokens]);
         for half in 0..2 {
-            // SAFETY: half of 64 bytes.
+            // SAFETY: reads 32 of the 64 bytes in `padded`.
             dwords[f][half] = unsafe { _mm256_loadu_si256(padded.as_ptr().add(32 * half).cast()) };
             let total = _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, dwords[f][half]), pairs);
             totals[half] = _mm256_add_epi32(totals[half], total);
@@ -180,7 +181,7 @@ fn build(x: &[i8], tables: &mut [Table; 4], totals: &mut [__m256i; 2]) -> __m256
     }
     let mut size = _mm256_setzero_si256();
     for table in tables {
-        // Column 4 f + b of the line, b being this table's byte: the lowest of each dword.
+        // Column 4 f + b of the line for this table's byte b, which is the lowest byte of each dword.
         let mut columns = [_mm256_setzero_si256(); 4];
         for f in 0..4 {
             let [low, high] = dwords[f];
@@ -195,7 +196,7 @@ fn build(x: &[i8], tables: &mut [Table; 4], totals: &mut [__m256i; 2]) -> __m256
     size
 }
 
-/// All sums of four columns, each taken −1, 0 or +1 times; the first column's factor changes fastest.
+/// Fills a table with all sums of four columns, each times −1, 0 or +1; the first column's factor changes fastest.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn fill(columns: [__m256i; 4], table: &mut Table) {
@@ -219,13 +220,13 @@ fn fill(columns: [__m256i; 4], table: &mut Table) {
     }
 }
 
-/// Adds to each row what its bytes in `L` lines choose.
+/// Adds to each row the table entries that its bytes in `L` lines select.
 #[target_feature(enable = "avx2")]
 fn add<const L: usize>(tables: &[[Table; 4]], offsets: &[u64], sums: &mut [__m256i]) {
     let rows = sums.len();
     assert!(tables.len() >= L && offsets.len() >= L * rows);
     let tables: *const u8 = tables.as_ptr().cast();
-    // Four rows at a time keep the loads apart from the additions that wait for them.
+    // Four rows at a time, so that loads run ahead of the additions that wait for them.
     for (i, sums) in sums.chunks_exact_mut(4).enumerate() {
         let mut sum = [sums[0], sums[1], sums[2], sums[3]];
         for g in 0..L {
@@ -245,7 +246,7 @@ fn add<const L: usize>(tables: &[[Table; 4]], offsets: &[u64], sums: &mut [__m25
     }
 }
 
-/// Moves 16-bit sums `[row][16 tokens]` into the tokens' results, and adds `plus[t]` to all of token t's.
+/// Moves the 16-bit sums `[row][16 tokens]` to the 32-bit results, and adds `plus[t]` to all results of token t.
 #[target_feature(enable = "avx2")]
 fn widen(sums: &mut [__m256i], acc: &mut [i32], width: usize, plus: &[i32]) {
     for (i, sums) in sums.chunks_exact_mut(8).enumerate() {
@@ -265,7 +266,7 @@ fn widen(sums: &mut [__m256i], acc: &mut [i32], width: usize, plus: &[i32]) {
     }
 }
 
-/// Eight rows of 16 lanes: register t has the rows' lanes t in its lower half, t + 8 in its upper half.
+/// Transposes eight rows of 16 lanes: register t has the rows' lanes t in its lower half, t + 8 in its upper half.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(rows: &[__m256i]) -> [__m256i; 8] {

@@ -2,14 +2,14 @@
 
 use std::arch::asm;
 
-/// The eight registers with rows of 64 bytes, ready for use until this is dropped.
+/// The eight tile registers, configured with rows of 64 bytes until this value is dropped.
 pub(super) struct Configured(());
 
 impl Configured {
-    /// Each register gets so many rows, 1 to 16.
+    /// Configures each register with the given number of rows, 1 to 16.
     ///
     /// # Safety
-    /// The CPU has tile registers, and the operating system has permitted them: the set's `supported` said so.
+    /// The CPU has tile registers, and the operating system has permitted them: the set's `supported` returned true.
     #[inline(always)]
     pub unsafe fn new(rows: [usize; 8]) -> Self {
         #[repr(C, align(64))]
@@ -21,8 +21,8 @@ impl Configured {
             config.0[16 + 2 * tile] = 64;
             config.0[48 + tile] = rows[tile] as u8;
         }
-        // SAFETY: the caller vouches for the registers; the configuration (palette 1: bytes a row from byte 16, rows from
-        // byte 48) is a valid one of 64 bytes.
+        // SAFETY: the caller vouches for the registers. The 64 bytes are a valid configuration (palette 1: bytes per
+        // row from byte 16, rows from byte 48).
         unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly, preserves_flags)) }
         Self(())
     }
@@ -31,7 +31,7 @@ impl Configured {
 impl Drop for Configured {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: `new` has loaded a configuration, so the registers are there. Released tiles are not saved at a context
+        // SAFETY: `new` loaded a configuration, so the registers exist. Released tiles are not saved at a context
         // switch.
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
