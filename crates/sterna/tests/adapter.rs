@@ -1,4 +1,4 @@
-//! Low-rank adapters: what they add, against a naive network in f64; the invariant; files that are refused.
+//! Low-rank adapters: results compared with a naive network in f64, byte identity, and refused files.
 
 mod naive;
 mod random;
@@ -23,7 +23,7 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden
 const ARCHITECTURES: [&Arch; 4] = [&BITNET, &ONEBITLLM, &LLAMA, &QWEN3];
 const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-/// Widths that are no multiples of the kernels' 16 and 64.
+/// A model whose widths are not multiples of the kernels' 16 and 64.
 fn tiny(architecture: &'static Arch) -> Checkpoint {
     let config = Config {
         architecture,
@@ -43,7 +43,8 @@ fn tiny(architecture: &'static Arch) -> Checkpoint {
     Checkpoint::synthetic(config, DenseType::F32, 5).expect("a possible configuration")
 }
 
-/// Random matrices for the layers whose names hold `part`; B so large that the result is a good part of the layer's.
+/// Random matrices for the layers whose names contain `part`. B is large enough to contribute a good part of the
+/// layer's result.
 fn random(checkpoint: &Checkpoint, rank: usize, part: &str) -> Adapter {
     let mut random = Random(rank as u64);
     let mut values = |count: usize, size: f32| -> Vec<f32> {
@@ -64,7 +65,7 @@ fn logits(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings, tokens: &[u32]
     let mut out = Vec::new();
     for (i, part) in tokens.chunks(chunk).enumerate() {
         let mut batch = Batch::default();
-        // Chunks of 7 stand between rows of another sequence.
+        // Chunks of 7 tokens run between rows of another sequence.
         let before = if chunk == 7 { part.len() } else { 0 };
         batch.push(other, i * chunk, &part[..before]);
         batch.push(ours, i * chunk, part);
@@ -74,7 +75,7 @@ fn logits(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings, tokens: &[u32]
     out
 }
 
-/// The largest difference, as a share of the largest logit.
+/// The largest difference, relative to the largest logit.
 fn difference(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let largest = b.iter().fold(0f64, |max, x| max.max(x.abs()));
@@ -104,7 +105,7 @@ fn logits_equal_a_naive_network() {
                 if precision == Precision::Int8 {
                     naive.rounded = true;
                     let rounded = difference(&got, &naive.logits(&tokens));
-                    assert!(rounded > 2.0 * TOLERANCE, "{what}: a rounded input would go unnoticed: {rounded}");
+                    assert!(rounded > 2.0 * TOLERANCE, "{what}: the test would not notice a rounded input: {rounded}");
                 }
             }
         }
@@ -128,7 +129,7 @@ fn logits_are_byte_identical_however_they_are_computed() {
     for name in ["bitnet-headdim96-sharded", "bitnet-1bitllm", "llama-headdim256", "qwen3-causal"] {
         let checkpoint = golden(name);
         let tokens = prompt(checkpoint.config.vocab);
-        // 67 rows of A are more than one piece of work, and no multiple of the kernels' four.
+        // 67 rows of A need more than one piece of work, and are not a multiple of the kernels' four rows.
         let adapter = random(&checkpoint, 67, "");
         let checkpoint = checkpoint.with_adapter(adapter).expect("it fits");
         let dense = Settings { ffn: FfnMode::Dense, ..Settings::default() };
@@ -167,7 +168,7 @@ fn an_adapter_that_adds_nothing_changes_no_byte() {
     }
 }
 
-/// Zeros of the gate are still skipped, and what an adapter weighs is counted.
+/// Zeros of the gate are still skipped, and the adapter's bytes are counted.
 #[test]
 fn an_adapter_leaves_the_sparse_block_sparse() {
     let cpu = Cpu::with(sets::portable(), 2);
@@ -186,7 +187,7 @@ fn an_adapter_leaves_the_sparse_block_sparse() {
     assert_eq!(adapted.map(|(_, layers)| layers), [0, 2]);
 }
 
-/// The files of a directory by name.
+/// The names of the files in a directory.
 fn files(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("a directory");
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -201,13 +202,13 @@ fn what_is_written_is_read() {
     let checkpoint = tiny(&LLAMA);
     let mut adapter = random(&checkpoint, 5, "self_attn");
     (adapter.path, adapter.base, adapter.alpha) = (dir.clone(), Some("somebody/some-model".into()), 12.5);
-    // The second one takes the place of the first.
+    // Writing again replaces the first adapter.
     adapter::write(&dir, &random(&checkpoint, 2, "mlp")).expect("written");
     adapter::write(&dir, &adapter).expect("written");
     assert_eq!(files(&dir), ["adapter_config.json", "adapter_model.safetensors"]);
     assert_eq!(Adapter::open(&dir).expect("read"), adapter);
 
-    // As another reader sees them.
+    // Read the files as another program would.
     let config: Value = serde_json::from_slice(&fs::read(dir.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["target_modules"], json!(["k_proj", "o_proj", "q_proj", "v_proj"]));
     assert_eq!((&config["peft_type"], &config["r"], &config["lora_alpha"]), (&json!("LORA"), &json!(5), &json!(12.5)));
@@ -219,7 +220,7 @@ fn what_is_written_is_read() {
     let expected = &adapter.layers["model.layers.1.self_attn.k_proj"].b;
     assert!(b.data().chunks(4).zip(expected).all(|(bytes, b)| bytes == b.to_le_bytes()));
 
-    // An engine opens both.
+    // The engine accepts the model and the adapter.
     let (path, options) = (Path::new(GOLDEN).join("qwen3-causal"), Options { threads: 1, ..Options::default() });
     let adapter = random(&golden("qwen3-causal"), 4, "o_proj");
     adapter::write(&dir, &adapter).expect("written");
@@ -288,7 +289,7 @@ fn edit_config(dir: &Path, key: &str, value: Value) {
     fs::write(path, config.to_string()).unwrap();
 }
 
-/// What is said of an adapter that was changed like this; the whole message names the directory.
+/// The refusal of an edited adapter. The message names the directory.
 #[track_caller]
 fn refusal(edit: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -393,7 +394,7 @@ fn adapters_made_in_memory_are_checked() {
         |adapter| adapter.layers.values_mut().for_each(|pair| pair.a[5] = f32::NAN),
         |adapter| adapter.layers.values_mut().for_each(|pair| pair.b[7] = f32::INFINITY),
         |adapter| adapter.alpha = f64::NAN,
-        // Finite, but not when multiplied.
+        // Finite, but infinite after multiplication.
         |adapter| adapter.alpha = 1e40,
     ];
     for edit in edits {

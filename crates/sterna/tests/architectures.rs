@@ -9,7 +9,7 @@ use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::{Cpu, DenseType, sets};
 use sterna::model::{self, ALL, Settings};
 
-/// A small network with a head of its own, if the architecture has heads.
+/// A small network, with a separate head if the architecture has one.
 fn config(architecture: &'static Arch) -> Config {
     Config {
         architecture,
@@ -67,7 +67,7 @@ fn tensors_have_one_name_in_each_format() {
     }
 }
 
-/// Canonical names become GGUF's and come back, and everything that reports on a checkpoint knows the architecture.
+/// Canonical names convert to GGUF names and back, and every report on a checkpoint knows the architecture.
 #[test]
 fn every_architecture_is_written_read_and_loaded() {
     let (cpu, folder) = (Cpu::with(sets::portable(), 1), tempfile::tempdir().expect("a folder"));

@@ -1,4 +1,4 @@
-//! Hostile and damaged files: every one gives an error that names the file and the place, and none a panic.
+//! Hostile and damaged files: each gives an error that names the file and the place, and none panics.
 
 mod random;
 
@@ -66,7 +66,7 @@ fn open_gguf(bytes: Vec<u8>) -> sterna::Result<Checkpoint> {
     Checkpoint::from_files("tiny.gguf", &[("tiny.gguf", bytes.into())])
 }
 
-/// Replaces the only occurrence of `from` by `to`, which is as long.
+/// Replaces the only occurrence of `from` with `to`, which has the same length.
 fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let at = position(bytes, from);
@@ -77,7 +77,7 @@ fn position(bytes: &[u8], part: &[u8]) -> usize {
     bytes.windows(part.len()).position(|window| window == part).expect("it occurs")
 }
 
-/// The value of the key or the description of the tensor `name` begins after it.
+/// The offset after the name of a key or tensor, where its value or description begins.
 fn after(bytes: &[u8], name: &str) -> usize {
     let text = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes()].concat();
     position(bytes, &text) + text.len()
@@ -87,7 +87,7 @@ fn patch(bytes: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
     [&bytes[..at], with, &bytes[at + with.len()..]].concat()
 }
 
-/// Opening or reading some tensor fails, and the message has all the parts.
+/// Checks that opening the checkpoint or reading a tensor fails, with a message that contains all parts.
 #[track_caller]
 fn assert_refused(result: sterna::Result<Checkpoint>, parts: &[&str]) {
     let error = result.and_then(|checkpoint| read_all(&checkpoint)).expect_err("refused").to_string();
@@ -127,7 +127,7 @@ fn the_tiny_file_is_good() {
 fn every_truncation_of_a_gguf_file_is_refused() {
     let good = tiny_gguf("bitnet-b1.58");
     for len in 0..good.len() - 31 {
-        // The last bytes are padding.
+        // The last bytes are only padding.
         let error = open_gguf(good[..len].to_vec()).expect_err("refused").to_string();
         assert!(error.starts_with("tiny.gguf: "), "{error}");
     }
@@ -158,7 +158,7 @@ fn gguf_counts_lengths_and_offsets_that_lie() {
         open_gguf(patch(&good, tensor + 24, &[0; 8])),
         &["`blk.0.attn_q.weight` and `token_embd.weight` overlap"],
     );
-    // On top of the embedding, which then has less room than it needs.
+    // Moves a tensor onto the embedding, which then has less room than it needs.
     assert_refused(
         open_gguf(patch(&good, tensor + 24, &[32, 0, 0, 0, 0, 0, 0, 0])),
         &["token_embd.weight", "there are 32"],
@@ -198,7 +198,7 @@ fn gguf_keys_that_are_wrong() {
     );
 }
 
-/// Text keys are replaced by others of the same length.
+/// Replaces text values with others of the same length.
 #[test]
 fn gguf_files_of_other_kinds_are_refused_by_name() {
     let good = tiny_gguf("bitnet-b1.58");
@@ -223,7 +223,8 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
     }
     let plain = with_key(&good, "bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0none");
     assert!(open_gguf(plain).is_ok());
-    // The room a tensor has tells apart what forks gave the same id; 32 × 32 weights here.
+    // Forks of llama.cpp gave the same id to several types; the room that a tensor takes tells them apart. The weights
+    // here are 32 × 32.
     for (id, room, parts) in [
         (38u32, None, ["TL1", "I2_S or TQ2_0"]),
         (39, None, ["TL2", "I2_S or TQ2_0"]),
@@ -243,7 +244,7 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
         let tensor = after(&good, "blk.0.attn_q.weight");
         let mut bytes = patch(&good, tensor + 20, &id.to_le_bytes());
         if let Some(room) = room {
-            // At the end of the file, where nothing follows.
+            // Place the tensor at the end of the file, where nothing follows.
             let end = (bytes.len() - data_start(&good)).next_multiple_of(32);
             bytes.resize(data_start(&good) + end + room, 0);
             bytes = patch(&bytes, tensor + 24, &(end as u64).to_le_bytes());
@@ -258,12 +259,12 @@ fn data_start(bytes: &[u8]) -> usize {
     header_len(bytes).next_multiple_of(32)
 }
 
-/// The last tensor's description ends the header.
+/// The length of the header, which ends with the last tensor's description.
 fn header_len(bytes: &[u8]) -> usize {
     after(bytes, "output_norm.weight") + 4 + 8 + 4 + 8
 }
 
-/// The file with one more key.
+/// The file with one additional key.
 fn with_key(good: &[u8], name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
     let keys = u64::from_le_bytes(*good[16..].first_chunk().expect("8 bytes")) + 1;
     let key = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes(), &kind.to_le_bytes(), value].concat();
@@ -273,7 +274,7 @@ fn with_key(good: &[u8], name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The file with one more tensor, a vector of `F32`.
+/// The file with one additional tensor, a vector of `F32`.
 fn with_tensor(good: &[u8], name: &str, values: &[f32]) -> Vec<u8> {
     let tensors = u64::from_le_bytes(*good[8..].first_chunk().expect("8 bytes")) + 1;
     let offset = (good.len() - data_start(good)).next_multiple_of(32);
@@ -357,7 +358,7 @@ fn scales_that_are_no_scales() {
 
 // ---- Hugging Face directories -------------------------------------------------------------------------------------
 
-/// Tensors of the tiny model: name, shape, number format; all bytes are 0x11 (trits 0 and small numbers).
+/// Tensors of the tiny model: name, shape, number type. All bytes are 0x11 (trits 0 and small numbers).
 fn tiny_tensors() -> Vec<(String, Vec<usize>, &'static str)> {
     let mut all = vec![("model.embed_tokens.weight".into(), vec![8, 32], "BF16")];
     let layer = |part: &str| format!("model.layers.0.{part}.weight");
@@ -413,7 +414,7 @@ fn open_hf(config: &[u8], weights: Vec<u8>) -> sterna::Result<Checkpoint> {
     Checkpoint::from_files("tiny", &files)
 }
 
-/// The tiny directory with a key of config.json set (to nothing if null).
+/// The tiny directory with one key of config.json set, or removed if `value` is null.
 fn with_config(key: &str, value: Value) -> sterna::Result<Checkpoint> {
     let mut config = tiny_config();
     config[key] = value;
@@ -429,7 +430,7 @@ fn the_tiny_directory_is_good() {
     let checkpoint = with_config("unknown", Value::Null).expect("opens");
     read_all(&checkpoint).expect("reads");
     assert_eq!(checkpoint.config, Config { eos: vec![7], ..TINY });
-    // Spellings of other versions.
+    // Spellings used by other versions of transformers.
     let mut config = tiny_config();
     config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 10000});
     config["rope_theta"] = Value::Null;
@@ -439,7 +440,7 @@ fn the_tiny_directory_is_good() {
     let text = config.to_string().replacen('{', "{\"hidden_size\": 1,", 1);
     let other = open_hf(text.as_bytes(), safetensors_file(&tiny_tensors(), |_| ())).expect("opens");
     assert_eq!(other.config, checkpoint.config);
-    // Without a head of its own the model is tied, whatever its configuration says.
+    // A model without a head of its own is tied, whatever its configuration says.
     assert!(with_config("tie_word_embeddings", json!(false)).is_ok_and(|checkpoint| checkpoint.config.tied));
 }
 
@@ -614,7 +615,7 @@ fn paths_that_are_no_checkpoints() {
     assert!(message("folder").contains("there is no such file"), "{}", message("folder"));
     std::fs::write(path("folder/inside.gguf"), "GGUF").expect("written");
     assert!(message("folder").contains("folder/inside.gguf"), "{}", message("folder"));
-    // The magic counts, not the name.
+    // A GGUF file is recognised by its magic bytes, not by its name.
     std::fs::write(path("model.bin"), tiny_gguf("bitnet-b1.58")).expect("written");
     assert!(Checkpoint::open(&path("model.bin")).is_ok());
 }
@@ -622,7 +623,7 @@ fn paths_that_are_no_checkpoints() {
 // ---- Mutations ----------------------------------------------------------------------------------------------------
 
 impl Random {
-    /// One to four edits in the first `len` bytes, or the end cut off.
+    /// Makes one to four edits in the first `len` bytes, or cuts off the end.
     fn mutate(&mut self, bytes: &mut Vec<u8>, len: usize) {
         const WORDS: [u64; 8] = [0, 1, 0xff, 1 << 31, 1 << 32, 1 << 63, u64::MAX, u64::MAX - 7];
         for _ in 0..=self.below(4) {

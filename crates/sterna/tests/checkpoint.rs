@@ -68,7 +68,7 @@ const BITNET: Config = Config {
     eos: Vec::new(),
 };
 
-/// Opens the checkpoint and its GGUF files, which must say the same.
+/// Opens the checkpoint and its GGUF files, and checks that all have this configuration.
 fn assert_config(name: &str, ggufs: &[&str], config: Config) {
     let directory = open(name);
     assert_eq!((directory.format, &directory.config), ("safetensors", &config), "{name}");
@@ -145,7 +145,7 @@ fn weights_are_the_same_in_every_format() {
     }
 }
 
-/// The last `quantization_config` of the file says divide; the first one, multiply.
+/// The last of two `quantization_config` keys in the file says divide; the first says multiply.
 #[test]
 fn the_last_of_two_equal_keys_counts() {
     let checkpoint = open("llama-headdim256");
@@ -221,7 +221,7 @@ fn i2_s_rows_may_straddle_blocks() {
     let header = safetensors::Header::parse(&path, &Bytes::map(&path).expect("golden")).expect("header");
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().take(4032).map(|byte| *byte as i8).collect();
     let encoding = encoding::by_ggml_type(36).expect("I2_S");
-    // 42 rows of 96 are 4032 weights, no whole number of blocks; 40 rows are 3840.
+    // 42 rows of 96 are 4032 weights, not a whole number of blocks; 40 rows are 3840.
     assert!(Trits::new(encoding, 42, 96, vec![0; 1040].into()).is_err());
     let mut bytes = header.tensors["i2_s_x86"].bytes[..960].to_vec();
     bytes.extend(1f32.to_le_bytes());
@@ -243,7 +243,7 @@ fn full_precision_weights_round_as_in_training() {
         Trits::new(encoding, rows, weights.len() / rows, bytes.into()).expect("its size")
     };
     let (cpu, mut row) = (cpu(), [9; 4]);
-    // mean |W| = 1: one half rounds to even, to 0.
+    // mean |W| = 1: a half rounds to the nearest even number, 0.
     let trits = matrix(&[0.5, -0.5, 0.75, -2.25], 1).quantized_at_load();
     let scale = trits.scale(cpu.pool()).expect("scale");
     trits.row(scale, 0, &mut row).expect("valid");

@@ -74,7 +74,7 @@ fn goldens_survive_the_round_trip() {
         assert_same(&source, &back);
         assert_eq!(back.config, source.config, "{name}");
     }
-    // TQ1_0 files have halves for scales already.
+    // TQ1_0 files store scales as f16 already.
     let source = Checkpoint::open(&golden("llama-bitlinear-packed/gguf/tq1_0-q8_0.gguf")).expect("golden");
     let TextFiles::Gguf(vocabulary) = &source.text else { panic!("a vocabulary") };
     write(&source, &out, &TQ2_0, "llama", DenseType::F16, Some(vocabulary)).expect("written");
@@ -86,12 +86,12 @@ fn goldens_survive_the_round_trip() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1, "no partial file is left");
 }
 
-/// The encoders give the bytes of the reference ones, blocks of zeros included.
+/// The encoders produce the same bytes as the reference encoders, also for blocks of zeros.
 #[test]
 fn written_blocks_are_the_golden_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("model.gguf");
-    // I2_S ends with 28 bytes of padding, whose content is free.
+    // I2_S ends with 28 bytes of padding, whose content does not matter.
     for (name, encoding, padding) in [("gguf/i2_s.gguf", &I2_S, 28), ("gguf/tq2_0-q8_0.gguf", &TQ2_0, 0)] {
         let golden = Checkpoint::open(&golden("bitnet-packed-offline").join(name)).expect("golden");
         write(&golden, &out, encoding, "bitnet-b1.58", DenseType::F16, None).expect("written");
@@ -165,7 +165,7 @@ fn impossible_wishes_are_refused() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0, "nothing is left behind");
 }
 
-/// The tokenizer's own token comes first; those that only the configuration names follow.
+/// The tokenizer's end token comes first, then those named only in the configuration.
 #[test]
 fn tokens_that_end_an_answer_are_united() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -183,7 +183,7 @@ fn tokens_that_end_an_answer_are_united() {
     }
 }
 
-/// Values beyond the largest half become no infinities.
+/// Values beyond the largest f16 are refused, not written as infinities.
 #[test]
 fn an_embedding_that_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -76,7 +76,7 @@ fn step(model: &dyn Model, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
     model.head().logits(cpu, &model.forward(cpu, batch, kv))
 }
 
-/// Logits of all tokens, `chunk` at a time, and the cache behind them.
+/// Logits of all tokens, computed `chunk` tokens at a time, and the cache after them.
 fn logits(model: &dyn Model, cpu: &Cpu, kind: KvType, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache, Batch) {
     let mut kv = KvCache::new(model.config(), kind, 128);
     let sequence = kv.add();
@@ -200,7 +200,7 @@ fn logits_are_byte_identical_however_they_are_computed() {
     }
 }
 
-/// Skipping what is zero changes no bit: of trained gates, of random ones, and of simulated zeros.
+/// Skipping zeros changes no bit: for trained gates, for random gates and for simulated zeros.
 #[test]
 fn zeros_are_skipped_without_a_trace() {
     let embedded = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf"));
@@ -217,7 +217,7 @@ fn zeros_are_skipped_without_a_trace() {
             let expected = bits(&logits(&*dense, &portable, KvType::F16, &ids, ids.len()).0);
             assert!(dense.density().is_empty());
             different.insert(expected.clone());
-            // The embedded model's size takes long on `portable`, which may be all there is.
+            // The embedded model takes long on `portable`, but that may be the only set.
             let sets: Vec<_> = sets::available().filter(|set| name != "embedded" || set.name() != "portable").collect();
             if sets.is_empty() {
                 continue;
@@ -236,7 +236,7 @@ fn zeros_are_skipped_without_a_trace() {
                 assert_eq!(density.len(), model.config().layers);
                 for layer in density {
                     let simulated = gate_zeros.map_or(0.0..0.9, |zeros| match zeros {
-                        // Trained weights leave sums that are zero by themselves.
+                        // With trained weights some sums are zero without simulation.
                         0.0 => {
                             if name == "embedded" {
                                 0.7..1.0
@@ -274,7 +274,7 @@ fn zeros_cannot_be_skipped_where_there_are_none() {
     }
 }
 
-/// The same prompt in two pieces, between rows of another sequence.
+/// Computes the same prompt in two pieces, between rows of another sequence.
 fn mixed(model: &dyn Model, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
     let mut kv = KvCache::new(model.config(), kind, 256);
     let (ours, other) = (kv.add(), kv.add());
@@ -290,7 +290,7 @@ fn mixed(model: &dyn Model, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
     out
 }
 
-/// What an int8 cache costs next to Hugging Face's f32 one.
+/// The error of an int8 cache compared with Hugging Face's f32 cache.
 #[test]
 fn an_int8_cache_stays_close_to_the_reference() {
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
@@ -309,7 +309,7 @@ fn an_int8_cache_stays_close_to_the_reference() {
     }
 }
 
-/// Weight-only arithmetic: close to int8, and the same on every set.
+/// Float activations give logits close to those of int8, and the same on every set.
 #[test]
 fn float_activations_agree_with_the_reference_within_quantisation() {
     let path = Path::new(GOLDEN).join("bitnet-packed-offline");
@@ -330,7 +330,7 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
     assert!(mean > 1e-4 && mean < 0.3, "float and int8 activations differ by {mean} on average");
 }
 
-/// The real trained model that the binary carries.
+/// The trained model that is embedded in the binary.
 #[test]
 fn the_embedded_model_equals_the_reference() {
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);

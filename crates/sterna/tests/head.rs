@@ -1,4 +1,4 @@
-//! The head: what a screen leaves out can not matter, whatever the weights and hidden states are.
+//! The screened head never leaves out a row that matters, for any weights and hidden states.
 
 mod random;
 
@@ -9,7 +9,7 @@ use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
 use random::Random;
 
 impl Random {
-    /// About normal, of deviation 1.
+    /// Approximately normal, with standard deviation 1.
     fn normal(&mut self) -> f32 {
         (0..6).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() * 1.414 - 4.242
     }
@@ -60,7 +60,7 @@ fn cases() -> Vec<(&'static str, Rows, Rows)> {
         });
     });
     case("errors along the state", &|w, x, random| {
-        // Every weight is just off the middle between two of 127 steps, towards the sign of its factor.
+        // Every weight is just off the middle between two of the 127 steps, in the direction of the sign of its factor.
         for r in 0..n {
             for k in 0..d {
                 let towards = if x.row(0)[k] > 0.0 { 0.499 } else { -0.499 };
@@ -71,7 +71,7 @@ fn cases() -> Vec<(&'static str, Rows, Rows)> {
         }
     });
     case("errors of the high bits along the state", &|w, x, random| {
-        // Each weight is near the end of the values that share their six high bits, away from the sign of its factor.
+        // Each weight is near the end of the values that share its six high bits, away from the sign of its factor.
         for r in 0..n {
             for k in 0..d {
                 let end = if (x.row(0)[k] > 0.0) == (r % 2 == 0) { 3.49 } else { -0.49 };
@@ -113,14 +113,14 @@ fn cases() -> Vec<(&'static str, Rows, Rows)> {
         (x.row_mut(1)[5], x.row_mut(2)[6]) = (f32::NAN, f32::NEG_INFINITY);
     });
     case("one great row", &|w, _, _| w.row_mut(250).iter_mut().for_each(|w| *w *= 30.0));
-    // No code and no integer is off, but a long sum of equal numbers is rounded the same way again and again.
+    // No code and no integer is rounded, but a long float sum of equal numbers is rounded the same way every time.
     let wide =
         |rows: usize| Rows::from_vec(40_000, (0..rows * 40_000).map(|i| 1.0 + (i / 40_000) as f32 / 61.0).collect());
     cases.push(("roundings that add up", wide(20), wide(3)));
     cases
 }
 
-/// The estimates of a screen, and what refining all of them makes of them.
+/// The estimates of a screen, before and after refining all of them.
 fn rough_and_refined(screen: &Screen, cpu: &Cpu, x: &Rows, margin: Margin) -> [Estimates; 2] {
     let [rough, mut refined] = [(); 2].map(|()| screen.estimate(cpu, x, margin));
     let ids: Vec<u32> = (0..rough.values.dim() as u32).collect();
@@ -151,7 +151,8 @@ fn no_product_lies_outside_its_margin() {
     }
 }
 
-/// Margins are of use, not only right: 8 bits tell rows of normal weights apart to a few percent of a logit's deviation.
+/// Margins are useful, not only correct: with 8 bits and normal weights they are a few percent of a logit's standard
+/// deviation.
 #[test]
 fn margins_are_narrow() {
     let mut random = Random(2);
@@ -171,7 +172,7 @@ fn margins_are_narrow() {
     }
 }
 
-/// NaN counts as −∞, infinity as the greatest number.
+/// The value that counts in comparisons: −∞ for NaN, the greatest number for infinity.
 fn clean(logit: f32) -> f32 {
     if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
 }
@@ -236,7 +237,7 @@ fn candidates_are_those_of_the_full_product() {
     }
 }
 
-/// Rows of a step may need different things, and what one gets does not depend on the others.
+/// The rows of a step may need different things, and one row's result does not depend on the others.
 #[test]
 fn mixed_rows_get_what_they_get_alone() {
     let mut random = Random(3);
@@ -277,7 +278,7 @@ fn modes_give_the_logits_they_promise() {
         rows.data().iter().zip(exact.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     };
     let (int8, two_plane) = (off(HeadMode::Int8), off(HeadMode::TwoPlane));
-    // The deviation of a logit is 11.
+    // The standard deviation of a logit is 11.
     assert!((1e-3..1.0).contains(&int8) && (0.5..9.0).contains(&two_plane), "{int8} {two_plane}");
     let two_plane = logits(HeadMode::TwoPlane);
     for t in 0..9 {

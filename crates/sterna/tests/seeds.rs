@@ -1,4 +1,4 @@
-//! The fuzzers' seeds, through the functions that the fuzzers call.
+//! Runs the seeds of the fuzzers through the functions that the fuzzers call.
 
 #[path = "../../../fuzz/entry.rs"]
 mod entry;

@@ -1,5 +1,4 @@
-//! Requests that share the cache, follow grammars or are handed in with a callback: the answers are those of the same
-//! requests alone.
+//! Requests that share the cache, follow grammars or use callbacks give the same answers as alone.
 
 mod toy;
 
@@ -10,7 +9,7 @@ use sterna::{Error, Result};
 
 use toy::{VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
 
-/// A request that goes on after another one's answer.
+/// A request whose prompt continues another request's answer.
 fn continued(seed: usize, before: &[u32], more: usize, max_tokens: usize) -> Request {
     let tokens = [before, &prompt(seed + 100, more)].concat();
     Request { prompt: tokens, ..request(seed, 1, max_tokens) }
@@ -23,16 +22,17 @@ fn a_prompt_is_computed_from_where_the_cache_does_not_know_it() {
     let (one, usage) = collect(shared.generate(first.clone()).unwrap());
     assert_eq!((usage.prompt_tokens, usage.cached_tokens), (75, 0));
     let history = [first.prompt.clone(), one.ids].concat();
-    // Of the 105 tokens the last was never computed: three pages of 32 are full. The second time, two of its own prompt.
+    // The last of the 105 tokens was never computed, so three pages of 32 are full. The second request shares two pages
+    // of its own prompt.
     for (request, cached) in [(continued(2, &history, 20, 25), 96), (first.clone(), 64)] {
         let alone = answer(&engine(&options()), request.clone());
         rows.lock().unwrap().clear();
         let (got, usage) = collect(shared.generate(request.clone()).unwrap());
         assert_eq!((got, usage.cached_tokens), (alone, cached));
         let computed: usize = rows.lock().unwrap().iter().sum();
-        assert_eq!(computed, request.prompt.len() - cached + usage.tokens - 1, "what is cached is not computed again");
+        assert_eq!(computed, request.prompt.len() - cached + usage.tokens - 1, "cached tokens are not computed again");
     }
-    // The same but for one token of the second page.
+    // The same prompt except for one token in the second page.
     let mut other = first;
     other.prompt[40] ^= 1;
     let alone = answer(&engine(&options()), other.clone());
@@ -53,7 +53,7 @@ fn a_whole_prompt_in_the_cache_still_computes_its_last_token() {
 
 #[test]
 fn what_is_forgotten_is_computed_again() {
-    // Eight pages: two of these do not fit beside each other.
+    // The cache has eight pages, and two of these requests do not fit together.
     let shared = engine(&options());
     let requests: Vec<Request> = (0..6).map(|i| request(i % 3, 150, 20)).collect();
     let mut cached = 0;
@@ -63,7 +63,7 @@ fn what_is_forgotten_is_computed_again() {
         assert_eq!(got, alone);
         cached += usage.cached_tokens;
     }
-    assert_eq!(cached, 0, "each was pushed out by the two after it");
+    assert_eq!(cached, 0, "each was evicted by the two after it");
     let (_, usage) = collect(shared.generate(request(2, 150, 20)).unwrap());
     assert_eq!(usage.cached_tokens, 128);
 }
@@ -74,7 +74,7 @@ fn running_requests_share_what_is_computed_already() {
     let system = prompt(7, 64);
     let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 60)).collect();
     let first = shared.generate(requests[0].clone()).unwrap();
-    // The first has its prompt in the cache after five steps of 16 rows; then the others come.
+    // After five steps of 16 rows the first request's prompt is in the cache; then the others arrive.
     (0..6).for_each(|_| open.send(()).unwrap());
     while steps.lock().unwrap().len() < 6 {
         std::thread::yield_now();
@@ -128,10 +128,13 @@ fn a_short_prompt_overtakes_a_long_one() {
     let [first, second] = generations.map(|generation| collect(generation).0);
     assert_eq!((first, second), (answer(&engine(&options()), long), answer(&engine(&options()), short)));
     let steps = steps.lock().unwrap();
-    assert!(steps[..2].contains(&vec![10]), "all of the short one, and no part of the long one: {steps:?}");
+    assert!(
+        steps[..2].contains(&vec![10]),
+        "a step computes the whole short prompt and no part of the long one: {steps:?}"
+    );
 }
 
-/// Tokens in turn from lists; after the last list only the end token may follow.
+/// A grammar that allows one list of tokens after another; after the last list only the end token may follow.
 #[derive(Debug)]
 struct Lists {
     lists: Vec<Vec<u32>>,
@@ -199,7 +202,7 @@ fn answers_follow_their_grammar() {
     }
 }
 
-/// Of the allowed tokens the likeliest is drawn, whatever the others are.
+/// The likeliest allowed token is drawn, whatever the logits of the others.
 #[test]
 fn grammars_choose_among_the_models_own_logits() {
     let free = engine(&options());
@@ -229,11 +232,11 @@ fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
         assert!(error.contains(problem), "{error}");
         assert!(items[..items.len() - 1].iter().all(Result::is_ok) && items.len() <= 2);
     }
-    // The end is a token like others here, after which the reader panics.
+    // Here the end is an ordinary token, and the reader panics after it.
     let request = Request { stop_tokens: vec![], ..guided(2, vec![vec![4]]) };
     let last = shared.generate(request).unwrap().last().unwrap();
     assert!(last.unwrap_err().to_string().contains("could not be followed"));
-    // The thread that follows grammars lives on, and so does everybody else.
+    // The grammar thread survives, and other requests are served.
     assert_eq!(answer(&shared, guided(1, vec![vec![7], vec![8]])).ids, [7, 8]);
     assert_eq!(collect(other).0, answer(&engine(&options()), self::request(1, 30, 60)));
 }

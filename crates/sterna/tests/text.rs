@@ -21,7 +21,7 @@ fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).expect("ids")
 }
 
-/// Hugging Face's ids without the second BOS that a BOS in the text or from the template leads to.
+/// Hugging Face's ids without the second BOS, which a BOS in the text or from the template adds.
 fn begun_once(value: &Value) -> Vec<u32> {
     let mut ids = ids(value);
     if ids.get(0..2).is_some_and(|first| first[0] == first[1]) {
@@ -30,7 +30,7 @@ fn begun_once(value: &Value) -> Vec<u32> {
     ids
 }
 
-/// A checkpoint's tokenizer and template, and the golden of its directory.
+/// A checkpoint's tokenizer and template, and the golden data of its directory.
 struct Case {
     name: String,
     tokenizer: Tokenizer,
@@ -47,7 +47,7 @@ impl Case {
         Self { name: format!("{directory}/{file}"), tokenizer, template, golden }
     }
 
-    /// The directory's tokenizer in the form of a GGUF file.
+    /// The directory's tokenizer, converted to the form of a GGUF file.
     fn converted(directory: &str) -> Self {
         let Checkpoint { path, text, config, .. } = Checkpoint::open(&golden(directory)).expect("opens");
         let vocabulary = to_gguf(&path, &text, &config).expect("GGUF can hold it").expect("a vocabulary");
@@ -74,7 +74,7 @@ impl Case {
     }
 }
 
-/// One checkpoint of every tokenizer: as a directory, as a GGUF file, and converted.
+/// One checkpoint for each tokenizer: as a directory, as a GGUF file, and converted.
 fn cases() -> Vec<Case> {
     [
         ("bitnet-packed-offline", "gguf/i2_s.gguf"),
@@ -189,7 +189,7 @@ fn any_ids_stream_to_their_decoding() {
     }
 }
 
-/// A checkpoint's text files around a template.
+/// Text files of a checkpoint with the given template.
 fn with_template(template: &Value, bos: &Value, eos: &Value) -> TextFiles {
     let config = json!({"chat_template": template, "bos_token": bos, "eos_token": eos});
     TextFiles::HuggingFace { tokenizer: Vec::new().into(), config, chat_template: None }
@@ -210,7 +210,7 @@ fn templates_render_as_in_transformers() {
     let cases = read_json(&golden("text/chat_templates.json"));
     let mut rendered = 0;
     for case in cases.as_array().expect("cases") {
-        // Some conversations have structured content, which a `Message` cannot.
+        // Some conversations have structured content, which a `Message` cannot hold.
         let Ok(messages) = serde_json::from_value::<Vec<Message>>(case["messages"].clone()) else { continue };
         let files = with_template(&case["template"], &case["bos_token"], &case["eos_token"]);
         let template = compile(&files).expect("compiles").expect("a template");
@@ -295,7 +295,7 @@ fn build(files: &TextFiles, vocab: usize) -> Result<Tokenizer> {
     Tokenizer::new(Path::new("model"), files, &config(vocab))
 }
 
-/// Checks the message of a refusal, which names the file, the place and a remedy.
+/// Checks that the message contains `words`, and names the file, the place and a remedy.
 fn refusal(files: &TextFiles, words: &[&str]) {
     let error = build(files, 512).map(|_| ()).expect_err(words[0]).to_string();
     for word in words.iter().chain(&["model"]) {
@@ -324,7 +324,7 @@ fn damaged_tokenizer_files_are_refused_with_file_place_and_remedy() {
         (|t| t["model"]["merges"][3] = json!(["no", "where"]), &["model.merges[3]", "\"no\""]),
         (|t| t["model"]["merges"][3] = json!("nospace"), &["line 1 column", "nospace"]),
         (|t| t["model"]["merges"][3] = json!(["he"]), &["line 1 column", "two tokens"]),
-        // Longer than every token.
+        // Longer than any token.
         (|t| t["model"]["merges"] = json!([["Ġpeo", "Ġplus"]]), &["model.merges[0]", "\"ĠpeoĠplus\""]),
         (|t| t["model"]["unk_token"] = json!("<none>"), &["model.vocab", "<none>"]),
         (|t| t["model"] = json!({"type": "Unigram", "vocab": [["a", 0.5]]}), &["Unigram", "not supported"]),

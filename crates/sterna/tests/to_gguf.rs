@@ -1,4 +1,4 @@
-//! Tokenizers of Hugging Face directories and their GGUF vocabularies give the same ids, or there is an error.
+//! Tokenizers of Hugging Face directories give the same ids after conversion to GGUF vocabularies, or conversion fails.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const TEXTS: [&str; 9] = [
     "",
 ];
 
-/// A tokenizer of Llama 3's kind, with parts of its `tokenizer.json` replaced.
+/// A Llama 3 tokenizer with parts of its `tokenizer.json` replaced.
 fn llama3(change: impl FnOnce(&mut Value)) -> (TextFiles, Config) {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline"));
     let Checkpoint { text, config, .. } = Checkpoint::open(path).expect("golden");
@@ -34,7 +34,7 @@ fn convert((text, config): &(TextFiles, Config)) -> sterna::Result<GgufVocabular
     Ok(to_gguf(Path::new("model"), text, config)?.expect("a vocabulary"))
 }
 
-/// Converts, compares every text's ids and the chat, and returns the vocabulary.
+/// Converts the tokenizer, compares the ids of every text and of a conversation, and returns the vocabulary.
 #[track_caller]
 fn assert_same(model: &(TextFiles, Config)) -> GgufVocabulary {
     let (text, config) = model;
@@ -92,7 +92,7 @@ fn ways_to_split_words_keep_their_names() {
     }
 }
 
-/// Digits are split one by one or by threes: the texts tell the names apart.
+/// Digits are split one by one or in groups of three: the texts tell the pre-tokenizers apart.
 #[test]
 fn another_name_gives_other_ids() {
     let model = llama3(|_| ());
@@ -118,7 +118,7 @@ fn rows_without_a_token_are_unused() {
     assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.add_bos), (Some(509), Some(510), Some(true)));
 }
 
-/// What GGUF has no words for is named, and never left out silently.
+/// An error names whatever GGUF cannot store; nothing is left out silently.
 #[test]
 fn what_gguf_cannot_say_is_refused() {
     type Change<'a> = &'a dyn Fn(&mut Value);

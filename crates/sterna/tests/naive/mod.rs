@@ -1,4 +1,4 @@
-//! Networks in f64, written from their definitions, for synthetic models: all norms have unit weights.
+//! Reference networks in f64, written from their definitions, for synthetic models: all norms have weights of 1.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ impl<'a> Naive<'a> {
         x.iter().map(|x| x / (mean + f64::from(self.config.rms_eps)).sqrt()).collect()
     }
 
-    /// Query or key heads at their position.
+    /// Applies the rotary embedding to the query or key heads of one position.
     fn turned(&self, x: &[f64], position: usize) -> Vec<f64> {
         let (dim, qwen) = (self.config.head_dim, *self.config.architecture == QWEN3);
         let head = |x: &[f64]| {

@@ -148,11 +148,11 @@ pub fn answer(engine: &Engine, request: Request) -> Answer {
     collect(engine.generate(request).unwrap()).0
 }
 
-/// Rows of each sequence, forward pass by forward pass.
+/// The number of rows of each sequence, for each forward pass.
 pub type Steps = Arc<Mutex<Vec<Vec<usize>>>>;
 
-/// An engine whose forward passes each wait for a message, until the sender is dropped: everything asked before the
-/// first message is in the queue by then.
+/// An engine whose forward passes each wait for a message, until the sender is dropped. Requests made before the first
+/// message are all queued by then.
 pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
