@@ -1,13 +1,13 @@
-//! A model's dimensions and choices, the same for every format.
+//! The dimensions and options of a model, independent of the file format.
 
 use super::Arch;
 
 /// The configuration of a causal language model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Which network.
+    /// The network.
     pub architecture: &'static Arch,
-    /// Features of a token.
+    /// Features of a token's hidden state.
     pub hidden: usize,
     /// Features inside the feed-forward block.
     pub intermediate: usize,
@@ -21,23 +21,23 @@ pub struct Config {
     pub head_dim: usize,
     /// Tokens in the vocabulary.
     pub vocab: usize,
-    /// Longest context the model was made for.
+    /// Longest context that the model was trained for, in tokens.
     pub context: usize,
     /// Epsilon of every RMS norm.
     pub rms_eps: f32,
     /// Base of the rotary embedding.
     pub rope_theta: f64,
-    /// Whether the head is the embedding.
+    /// Whether the head uses the embedding's weights.
     pub tied: bool,
-    /// What ends a generation: config, generation config and tokenizer united.
+    /// Tokens that end a generation, collected from the configuration, the generation configuration and the tokenizer.
     pub eos: Vec<u32>,
 }
 
-/// Most tokens a vocabulary may have; the largest known one has about half of it.
+/// Largest vocabulary that is accepted, about twice the largest known.
 pub(crate) const MAX_VOCAB: usize = 1 << 19;
 
 impl Config {
-    /// Checks that the numbers are possible and fit each other; the error is a text that says which one is not.
+    /// Checks that the numbers are possible and consistent. The error describes the first one that is not.
     pub(crate) fn check(&self) -> Result<(), String> {
         let bounds = [
             ("hidden size", self.hidden, 1 << 17),

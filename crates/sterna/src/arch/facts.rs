@@ -1,4 +1,4 @@
-//! What a file says of its network before any weight is read.
+//! Facts that a file states about its network, read before any weight.
 
 /// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,13 +9,13 @@ pub enum Container {
     Gguf,
 }
 
-/// What a file says of its network.
+/// Facts that a file states about its network.
 pub struct Facts<'a> {
-    /// The kind of the file. Keys and tensors have the names of that kind.
+    /// The kind of the file, which determines the names of keys and tensors.
     pub container: Container,
     /// The keys: those of config.json, or a GGUF file's without the prefix that names the architecture.
     pub keys: &'a dyn Keys,
-    /// Names of all tensors, or of none while only the configuration has been read.
+    /// The names of all tensors; empty while only the configuration has been read.
     pub tensors: &'a [&'a str],
 }
 
@@ -24,46 +24,46 @@ pub trait Keys {
     /// The value of `key`. Dots lead into objects of config.json.
     fn value(&self, key: &str) -> Option<Value<'_>>;
 
-    /// The whole key, for messages.
+    /// The key's full name, for error messages.
     fn full_name(&self, key: &str) -> String;
 }
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// True or false.
+    /// A boolean.
     Flag(bool),
     /// Any number.
     Number(f64),
-    /// A text.
+    /// A string.
     Text(&'a str),
-    /// The texts in a list; its other items are left out.
+    /// The strings in a list; other items are left out.
     Texts(Vec<&'a str>),
-    /// Something else.
+    /// A value of another type.
     Other,
 }
 
-/// Why a file does not run.
+/// Why a model cannot run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The file asks for a computation that the network does not follow.
+    /// The file requires a computation that the network does not perform.
     Unsupported {
-        /// Which, with the key or tensor that says so.
+        /// The computation, and the key or tensor that requires it.
         what: String,
-        /// What to do; `None`: use one of the models that run.
+        /// What to do. `None` suggests the models that can run.
         remedy: Option<&'static str>,
     },
-    /// A value is of the wrong type.
+    /// A value has the wrong type.
     Malformed {
-        /// The whole key.
+        /// The key's full name.
         key: String,
-        /// What its value is not.
+        /// What is wrong with the value.
         problem: &'static str,
     },
 }
 
 impl Refusal {
-    /// A computation that is not followed; the remedy is a model that runs.
+    /// An unsupported computation. The remedy suggests the models that can run.
     pub fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported { what: what.into(), remedy: None }
     }
@@ -81,34 +81,34 @@ impl<'a> Facts<'a> {
         read(value).map(Some).ok_or_else(malformed)
     }
 
-    /// A value that is true or false.
+    /// The boolean value of a key; `None` if the key is absent.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Malformed`] if the value is something else; so with the functions below.
+    /// [`Refusal::Malformed`] if the value has another type.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, Refusal> {
         self.typed(key, "is not true or false", |value| if let Value::Flag(flag) = value { Some(flag) } else { None })
     }
 
-    /// A number.
+    /// The number of a key; `None` if the key is absent.
     ///
     /// # Errors
     ///
-    /// As [`Facts::flag`].
+    /// [`Refusal::Malformed`] if the value has another type.
     pub fn number(&self, key: &str) -> Result<Option<f64>, Refusal> {
         self.typed(key, "is not a number", |value| if let Value::Number(n) = value { Some(n) } else { None })
     }
 
-    /// A text.
+    /// The string of a key; `None` if the key is absent.
     ///
     /// # Errors
     ///
-    /// As [`Facts::flag`].
+    /// [`Refusal::Malformed`] if the value has another type.
     pub fn text(&self, key: &str) -> Result<Option<&'a str>, Refusal> {
         self.typed(key, "is not a text", |value| if let Value::Text(text) = value { Some(text) } else { None })
     }
 
-    /// The texts of a list; none if the value is absent or no list.
+    /// The strings in a list; empty if the key is absent or its value is not a list.
     pub fn texts(&self, key: &str) -> Vec<&'a str> {
         match self.keys.value(key) {
             Some(Value::Texts(texts)) => texts,

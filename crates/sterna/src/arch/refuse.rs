@@ -1,19 +1,19 @@
-//! Refusals that all decoders share. Each names the key or tensor that asks for what is not computed.
+//! Checks that all decoders share. Each refusal names the key or tensor that requires an unsupported computation.
 
 use super::facts::{Facts, Refusal};
 
-/// Refuses biases, norms in projections, experts, windows, and rotary embedding that is not plain.
+/// Refuses biases, norms in projections, experts, windows, and variants of the rotary embedding.
 ///
 /// # Errors
 ///
-/// The first [`Refusal`].
+/// The first [`Refusal`] found.
 pub fn decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
     switches(facts)?;
     rotary(facts)?;
     facts.tensors.iter().try_for_each(|tensor| graph(tensor))
 }
 
-/// Keys that add something to the network.
+/// Checks keys that add computations to the network.
 fn switches(facts: &Facts<'_>) -> Result<(), Refusal> {
     let refuse =
         |key: &str, value: String| Err(Refusal::unsupported(format!("{} = {value}", facts.keys.full_name(key))));
@@ -33,10 +33,10 @@ fn switches(facts: &Facts<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Scaled rotary embedding, in all the places where files say so.
+/// Checks all keys that can request a scaled rotary embedding.
 fn rotary(facts: &Facts<'_>) -> Result<(), Refusal> {
     for key in ["rope_scaling", "rope_parameters"] {
-        // Older versions call the type `type`.
+        // Older versions of transformers name the key `type`.
         let kind = match facts.text(&format!("{key}.rope_type"))? {
             None => facts.text(&format!("{key}.type"))?,
             kind => kind,
@@ -54,7 +54,7 @@ fn rotary(facts: &Facts<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Tensors that tell of another network.
+/// Checks for tensors of other networks.
 fn graph(tensor: &str) -> Result<(), Refusal> {
     if ["_proj.norm.weight", "_proj.rms_norm.weight", "_norm_in.weight"].iter().any(|end| tensor.ends_with(end)) {
         return Err(Refusal::Unsupported {

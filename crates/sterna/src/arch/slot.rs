@@ -1,9 +1,9 @@
-//! A tensor of a network: its names and its shape.
+//! A tensor of a network: its names and shape.
 
 /// A tensor that a network needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Canonical name, Microsoft's Hugging Face checkpoint's: `model.layers.0.self_attn.q_proj.weight`.
+    /// Canonical name, as in Microsoft's Hugging Face checkpoint: `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
     /// Kind and shape.
     pub kind: Kind,
@@ -13,23 +13,23 @@ pub struct Slot {
     pub aliases: Vec<String>,
 }
 
-/// What kind of tensor, and its shape.
+/// The kind of a tensor, and its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `(rows, cols)` numbers, one row a token: an embedding or a head. Files may hold more rows.
+    /// A matrix of `(rows, cols)` numbers with one row per token: an embedding or a head. Files may hold more rows.
     Dense {
         /// Tokens of the vocabulary.
         rows: usize,
         /// Features of a token.
         cols: usize,
     },
-    /// `(rows, cols)` trits.
+    /// A matrix of `(rows, cols)` trits.
     Ternary {
         /// Output features.
         rows: usize,
         /// Input features.
         cols: usize,
-        /// Of query and key matrices the heads whose rows are rotated.
+        /// For query and key matrices: the number of heads, whose rows are rotated.
         rotated: Option<usize>,
     },
     /// The weights of a norm.
@@ -40,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// `(rows, cols)`; a vector is one row.
+    /// `(rows, cols)`; a vector counts as one row.
     pub fn shape(self) -> (usize, usize) {
         match self {
             Self::Dense { rows, cols } | Self::Ternary { rows, cols, .. } => (rows, cols),
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// Number of weights.
+    /// The number of weights.
     pub fn weights(self) -> usize {
         let (rows, cols) = self.shape();
         rows * cols

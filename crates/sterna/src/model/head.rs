@@ -1,12 +1,13 @@
-//! The head: hidden states in, logits out.
+//! The head: computes logits from hidden states.
 //!
 //! ```text
 //! hidden state ──► screen: every row, from small codes ──► logit ± margin ──► rows that can still matter
 //!                                                                                  │ read as stored
 //!                                                                 ids + logits ◄───┘
 //! ```
-//! A head is a large part of what a token reads, and nearly all of its rows cannot be drawn. [`HeadMode::Exact`] skips
-//! those that provably cannot: the logits it does give, and every token drawn from them, are those of the full product.
+//! A large part of the weights read per token belongs to the head, and nearly all of its rows cannot be drawn.
+//! [`HeadMode::Exact`] skips the rows that provably cannot be drawn. The logits it computes, and every token drawn from
+//! them, are those of the full product.
 
 use sterna_kernels::screen::{Bits, Estimates, Margin};
 use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
@@ -14,16 +15,16 @@ use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
 /// How logits are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeadMode {
-    /// Rows screened with 6-bit codes and proven margins, what can matter with two bits more, and what still can is read
-    /// as stored. Nothing changes.
+    /// Screens rows with 6-bit codes and proven margins in two steps, then reads the remaining rows as stored. The
+    /// drawn tokens and their logits are the same as in mode `F16`.
     #[default]
     Exact,
-    /// Rows screened with 4-bit codes and a margin of [`SIGMAS`] standard deviations. Half the bytes; a token might
-    /// differ from the exact one's, which is counted in docs/benchmarks.md.
+    /// Screens rows with 4-bit codes and a margin of [`SIGMAS`] standard deviations. Reads half the bytes; a drawn
+    /// token may differ from the exact mode's. docs/benchmarks.md counts how often.
     TwoPlane,
-    /// The products of 8-bit codes, as they are.
+    /// Uses the products of 8-bit codes as logits.
     Int8,
-    /// Every row as stored, every time.
+    /// Reads every row as stored, for every token.
     F16,
 }
 
@@ -31,7 +32,7 @@ impl HeadMode {
     /// All modes.
     pub const ALL: [Self; 4] = [Self::Exact, Self::TwoPlane, Self::Int8, Self::F16];
 
-    /// Name as `--head` and reports use it.
+    /// The name for `--head` and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -42,73 +43,73 @@ impl HeadMode {
     }
 }
 
-/// Margin of a 4-bit screen, in standard deviations of its error if the errors of a row's codes were random.
+/// Margin of a 4-bit screen, in standard deviations of its error, assuming that the errors of a row's codes are random.
 ///
 /// A row is lost when its error and that of the row it competes with differ by two margins, which is 8 · √2 = 11
-/// standard deviations of their difference. That leaves room for errors that are not random: only a few rows in a
-/// thousand are within the margin anyway, and reading them costs less than the codes do.
+/// standard deviations of their difference. That leaves room for errors that are not random. A wide margin costs
+/// little: only a few rows in a thousand are within it, and reading them takes less time than reading the codes.
 pub const SIGMAS: f64 = 8.0;
 
-/// Which logits a draw needs.
+/// Which logits are needed to draw a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Need {
-    /// All of them.
+    /// All logits.
     All,
-    /// The greatest ones, so many.
+    /// This many of the greatest logits.
     Best(usize),
-    /// Those at most so far below the greatest.
+    /// All logits at most this far below the greatest.
     Within(f32),
-    /// All but tokens whose e^((logit − greatest) / `temperature`) add up to `rest` at most.
+    /// All logits except those of tokens whose e^((logit − greatest) / `temperature`) add up to at most `rest`.
     Mass {
-        /// Above 0.
+        /// Temperature, above 0.
         temperature: f32,
-        /// Above 0.
+        /// Mass that may be left out, above 0.
         rest: f64,
     },
 }
 
 impl Need {
-    /// What estimates that will be refined have to leave.
+    /// The need that a coarse screen must meet if its estimates are refined afterwards.
     fn coarse(self) -> Self {
         match self {
-            // The other half is for rows that turn out to be below.
+            // The other half is for rows that the refined estimates rule out.
             Self::Mass { temperature, rest } => Self::Mass { temperature, rest: rest / 2.0 },
             need => need,
         }
     }
 }
 
-/// What one row of a step asks of the head.
+/// The logits needed from the head for one row of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// Which of the tokens that are not in `also`.
+    /// Which logits are needed of the tokens that are not in `also`.
     pub need: Need,
-    /// Tokens of the vocabulary whose logits are wanted whatever they are: those that a penalty may change.
+    /// Tokens whose logits are needed in any case: those that a penalty may change.
     pub also: Vec<u32>,
 }
 
-/// Tokens and their logits; the others cannot matter to the [`Need`].
+/// Tokens and their logits. No other token matters to the [`Need`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidates {
-    /// Token ids, ascending.
+    /// Token ids, in ascending order.
     pub ids: Vec<u32>,
-    /// Their logits.
+    /// The logits of `ids`.
     pub logits: Vec<f32>,
-    /// Every other token's logit is below.
+    /// The logit of every other token is below this.
     pub floor: f32,
-    /// For [`Need::Mass`]: the sum over the other tokens is at most this.
+    /// For [`Need::Mass`]: the other tokens add up to at most this.
     pub rest: f64,
 }
 
 impl Candidates {
-    /// Of these, the tokens that are wanted; nothing else counts any more.
+    /// The candidates among the `wanted` tokens; all other tokens are excluded.
     pub(crate) fn only(&self, wanted: impl Fn(u32) -> bool) -> Self {
         let kept = self.ids.iter().zip(&self.logits).filter(|(id, _)| wanted(**id));
         let (ids, logits) = kept.map(|(id, logit)| (*id, *logit)).unzip();
         Self { ids, logits, floor: f32::NEG_INFINITY, rest: 0.0 }
     }
 
-    /// The whole vocabulary.
+    /// Candidates for the whole vocabulary.
     pub(crate) fn all(logits: &[f32]) -> Self {
         Self { ids: (0..logits.len() as u32).collect(), logits: logits.to_vec(), floor: f32::NEG_INFINITY, rest: 0.0 }
     }
@@ -118,12 +119,12 @@ impl Candidates {
 pub struct Head {
     stored: DenseMatrix,
     mode: HeadMode,
-    /// `None` in mode `f16`, and for rows longer than codes are made for: then all rows are read as stored.
+    /// `None` in mode `f16`, and for rows longer than a screen supports: then all rows are read as stored.
     screen: Option<Screen>,
 }
 
 impl Head {
-    /// A head over the rows of a checkpoint, `(vocab, hidden)`.
+    /// A head with the rows of a checkpoint, `(vocab, hidden)`.
     pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
         let bits = match mode {
             HeadMode::Exact => Some(Bits::Six),
@@ -135,19 +136,19 @@ impl Head {
         Self { stored, mode, screen }
     }
 
-    /// The same rows in another mode.
+    /// A head with the same rows in another mode.
     pub fn with_mode(&self, cpu: &Cpu, mode: HeadMode) -> Self {
         Self::new(cpu, self.stored.clone(), mode)
     }
 
-    /// How logits are computed.
+    /// The mode of the head.
     pub fn mode(&self) -> HeadMode {
         self.mode
     }
 
-    /// The logits of every token of the vocabulary: `(hidden state, vocab)`.
+    /// The logits of the whole vocabulary: `(hidden state, vocab)`.
     ///
-    /// In mode `two-plane` they are the codes' estimates, but for the tokens that can be the greatest.
+    /// In mode `two-plane` they are estimates, except for the tokens that can be the greatest.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
         match (self.mode, &self.screen) {
             (HeadMode::Int8, Some(screen)) => screen.estimate(cpu, hidden, Margin::Proven).values,
@@ -167,7 +168,7 @@ impl Head {
         }
     }
 
-    /// For each hidden state the tokens that its need is about, with their logits.
+    /// For each hidden state, the tokens that `wanted` requires, with their logits.
     pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, wanted: &[Wanted]) -> Vec<Candidates> {
         let mut found: Vec<Option<Candidates>> = wanted.iter().map(|_| None).collect();
         let (whole, mut left): (Vec<usize>, Vec<usize>) = (0..wanted.len()).partition(|&i| wanted[i].need == Need::All);
@@ -184,7 +185,7 @@ impl Head {
             let wanted_left: Vec<_> = left.iter().map(|&i| &wanted[i]).collect();
             let picked = self.pick(cpu, &hidden_left, &mut estimates, &wanted_left);
             for (&i, (ids, floor, rest)) in left.iter().zip(picked) {
-                // Of so many, a product of all rows is faster than one of single rows.
+                // If many rows are left, a product of all rows is faster than one of single rows.
                 if ids.len() <= self.stored.rows() / 4 {
                     let logits = self.stored.products(cpu, hidden.row(i), &ids);
                     found[i] = Some(Candidates { ids, logits, floor, rest });
@@ -198,7 +199,7 @@ impl Head {
         found.into_iter().flatten().collect()
     }
 
-    /// Every token for every hidden state, from rows read in full (but in mode `int8`).
+    /// All tokens for every hidden state. The rows are read as stored, except in mode `int8`.
     pub fn all(&self, cpu: &Cpu, hidden: &Rows) -> Vec<Candidates> {
         if hidden.is_empty() {
             return Vec::new();
@@ -210,11 +211,11 @@ impl Head {
         (0..logits.len()).map(|i| Candidates::all(logits.row(i))).collect()
     }
 
-    /// What each row of estimates leaves of the vocabulary; rows are shared among the threads.
+    /// Selects the rows of the vocabulary that each row of estimates leaves. The rows are divided among the threads.
     fn pick(&self, cpu: &Cpu, hidden: &Rows, estimates: &mut Estimates, wanted: &[&Wanted]) -> Vec<Picked> {
         for (i, wanted) in wanted.iter().enumerate() {
             for &id in &wanted.also {
-                // Neither counts as great, nor is left out.
+                // An infinite margin: the token neither counts as great nor is left out.
                 estimates.margins.row_mut(i)[id as usize] = f32::INFINITY;
             }
         }
@@ -231,7 +232,7 @@ impl Head {
         };
         if let Some(screen) = self.screen.as_ref().filter(|screen| screen.refines()) {
             for (i, (mut ids, floor, _)) in survivors(values, margins, Need::coarse).into_iter().enumerate() {
-                // What nothing is known of stays.
+                // Tokens without a finite margin stay.
                 ids.retain(|&id| floor > f32::NEG_INFINITY && margins.row(i)[id as usize] < f32::INFINITY);
                 screen.refine(cpu, hidden.row(i), self.margin(), &ids, values.row_mut(i), margins.row_mut(i));
             }
@@ -243,30 +244,30 @@ impl Head {
         if self.mode == HeadMode::TwoPlane { Margin::Sigmas(SIGMAS) } else { Margin::Proven }
     }
 
-    /// Bytes as stored.
+    /// Bytes of the stored rows.
     pub fn stored_bytes(&self) -> usize {
         self.stored.bytes()
     }
 
-    /// Bytes that the product of one hidden state reads, not counting the few rows that a screen leaves.
+    /// Bytes that the product of one hidden state reads, not counting the few rows left by a screen.
     pub fn bytes(&self) -> usize {
         self.screen.as_ref().map_or(self.stored.bytes(), Screen::bytes)
     }
 
-    /// How the rows are stored ("bf16", "q6_k", …).
+    /// The number type of the rows ("bf16", "q6_k", …).
     pub fn stored_type(&self) -> &'static str {
         self.stored.kind().name()
     }
 }
 
-/// The rows that remain of a screen, their floor, and the mass of the others.
+/// The rows left by a screen, the floor of their logits, and the mass of the others.
 type Picked = (Vec<u32>, f32, f64);
 
-/// The ids whose logits may be what `need` is about, if each lies within its margin; `scouts` are the logits of
-/// [`scouts`], whatever their order.
+/// The ids whose logits may be needed, if each logit lies within its margin. `scouts` are the exact logits of the
+/// tokens from [`scouts`], in any order.
 ///
-/// At least as many logits as asked for reach the threshold of [`Need::Best`], since those of the scouts do. So each of
-/// the greatest does, and so does its upper end, equal logits included.
+/// The logits of the scouts alone reach the threshold of [`Need::Best`] as often as required. So each of the greatest
+/// logits reaches it, and so does its upper bound, equal logits included.
 fn survivors(values: &[f32], margins: &[f32], need: Need, scouts: &[f32]) -> Picked {
     // NaN counts as −∞.
     let least = scouts.iter().map(|x| x.max(f32::NEG_INFINITY)).fold(f32::INFINITY, f32::min);
@@ -278,13 +279,13 @@ fn survivors(values: &[f32], margins: &[f32], need: Need, scouts: &[f32]) -> Pic
         Need::Within(distance) => (greatest - distance, 0.0),
         Need::Mass { temperature, rest } => mass_floor(values, margins, greatest, f64::from(temperature), rest),
     };
-    // Of NaN and −∞ the latter.
+    // NaN becomes −∞.
     let floor = floor.max(f32::NEG_INFINITY);
     let reaches = |upper: f32| upper >= floor || upper.is_nan();
     (places(values, margins, |value, margin| reaches(value + margin)), floor, rest)
 }
 
-/// The ids that `keep`; few, so that most blocks are only looked at as a whole.
+/// The ids for which `keep` is true. They are few, so most blocks are rejected as a whole.
 fn places(values: &[f32], margins: &[f32], keep: impl Fn(f32, f32) -> bool) -> Vec<u32> {
     const BLOCK: usize = 64;
     let mut ids = Vec::new();
@@ -301,17 +302,18 @@ fn places(values: &[f32], margins: &[f32], keep: impl Fn(f32, f32) -> bool) -> V
     ids
 }
 
-/// The tokens whose estimates are greatest, as many as `need` asks for: what is near the greatest logits can only be told
-/// from exact ones, as margins are wider than the distances between them.
+/// The tokens with the greatest estimates, as many as `need` requires. Their exact logits tell what is near the
+/// greatest logits; margins are wider than the differences between estimates.
 fn scouts(values: &[f32], margins: &[f32], need: Need) -> Vec<u32> {
-    /// The greatest of every so many tokens: nearly the greatest of all, without sorting them.
+    /// Number of groups that tokens are dealt into. The greatest of each group are nearly the greatest of all, without
+    /// sorting.
     const GROUPS: usize = 1024;
     let count = match need {
         Need::All | Need::Best(0) => return Vec::new(),
         Need::Best(count) => count,
         Need::Within(_) | Need::Mass { .. } => 1,
     };
-    // Of what has no margin nothing is known.
+    // A token without a finite margin is unknown.
     let known = |value: f32, margin: f32| if margin < f32::INFINITY { value } else { f32::NEG_INFINITY };
     let mut groups = [f32::NEG_INFINITY; GROUPS];
     for (values, margins) in values.chunks(GROUPS).zip(margins.chunks(GROUPS)) {
@@ -333,9 +335,10 @@ fn scouts(values: &[f32], margins: &[f32], need: Need) -> Vec<u32> {
     ids
 }
 
-/// A floor below which e^((logit − greatest) / temperature) adds up to `most` at most, and what it does add up to.
+/// A floor such that e^((logit − greatest) / temperature) of the logits below it adds up to at most `most`; also the
+/// actual sum.
 fn mass_floor(values: &[f32], margins: &[f32], greatest: f32, temperature: f64, most: f64) -> (f32, f64) {
-    /// Steps of the exponent, and of 1: tokens are counted by the step that their upper end is in.
+    /// Number of steps of the exponent, and their width: tokens are counted by the step of their upper bound.
     const STEPS: usize = 400;
     const STEP: f64 = 0.25;
     let greatest = f64::from(greatest);
@@ -345,19 +348,19 @@ fn mass_floor(values: &[f32], margins: &[f32], greatest: f32, temperature: f64, 
     let steps = 1.0 / (temperature * STEP);
     let mut counts = [0u32; STEPS + 1];
     for (value, margin) in values.iter().zip(margins) {
-        // Saturates: unknown and greater ones count as step 0.
+        // The cast saturates: unknown and greater tokens count as step 0.
         let below = ((greatest - f64::from(value + margin)) * steps) as usize;
         counts[below.min(STEPS)] += 1;
     }
     let (mut step, mut rest) = (STEPS + 1, 0.0);
     while step > 0 {
-        // A thousandth more for the roundings of the exponential function where the sum is used.
+        // A thousandth more covers the roundings of the exponential function where the sum is used.
         let more = f64::from(counts[step - 1]) * 1.001 * sterna_kernels::math::exp64(-STEP * (step - 1) as f64);
         if rest + more > most {
             break;
         }
         (step, rest) = (step - 1, rest + more);
     }
-    // Rounded down, so that no token is neither above it nor counted.
+    // Rounded down, so that every token is either above the floor or counted.
     (((greatest - step as f64 * STEP * temperature) as f32).next_down(), rest)
 }
