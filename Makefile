@@ -8,11 +8,16 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(BUILT))/nehalem
 
-.PHONY: check examples lint format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
+.PHONY: check examples lint circles format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
 
 check: lint test examples
 
-lint: format clippy doc targets
+lint: circles format clippy doc targets
+
+# No file of the kernels and no folder of the library needs what is above it.
+circles:
+	python3 -B scripts/test_circles.py
+	python3 -B scripts/circles.py
 
 format:
 	$(CARGO) fmt --all --check
