@@ -3,7 +3,7 @@
 use sterna::engine::{Engine, Options};
 use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
 
-const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/cli/embedded/sterna.gguf");
 
 fn right(ask: impl Fn(&Engine) -> sterna::Result<Vec<Mark>>) -> (usize, usize) {
     let marks = ask(&Engine::open(EMBEDDED, &Options::default()).unwrap()).unwrap();
