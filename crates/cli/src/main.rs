@@ -4,6 +4,7 @@
 mod answer;
 mod bench;
 mod chat;
+mod conversation;
 mod convert;
 mod density;
 mod eval;

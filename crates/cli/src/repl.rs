@@ -14,7 +14,7 @@ use rustyline::{Config, Editor, Helper};
 use sterna::engine::{Engine, Request};
 
 use crate::answer::Answer;
-use crate::chat::Conversation;
+use crate::conversation::Conversation;
 use crate::{interrupt, output};
 
 const HELP: &str = r#"/help          this text
