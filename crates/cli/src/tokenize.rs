@@ -8,8 +8,8 @@ use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
-Prints {\"tokens\": [...]}. The ids begin with BOS if the model adds it to a prompt. The text is
-taken exactly, with the line break at the end of a file or a pipe.
+Prints one JSON object: {\"tokens\": [...]}. The ids begin with BOS if the model puts it before a prompt.
+Every byte counts, also the line break at the end of a file or a pipe.
 
 Examples:
   sterna tokenize 'Hello, 世界'
@@ -23,9 +23,6 @@ pub struct Tokenize {
     text: Text,
     #[command(flatten)]
     model: Source,
-    /// Print JSON; this command always does
-    #[arg(long)]
-    json: bool,
 }
 
 impl Tokenize {
