@@ -14,12 +14,14 @@ pub mod files;
 pub mod network;
 pub mod optimizer;
 pub mod pass;
+pub mod precision;
 mod random;
 pub mod recipe;
 pub mod session;
 pub mod text;
 pub mod tokenizer;
 pub mod trainer;
+pub mod update;
 pub mod validation;
 pub mod weights;
 

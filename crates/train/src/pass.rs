@@ -15,7 +15,8 @@ use sterna::model::rotation::{Rope, Rotation};
 
 use crate::batch::Batch;
 use crate::network::{Layer, Network};
-use crate::weights::{self, Input, Precision, Weight};
+use crate::precision::Precision;
+use crate::weights::{self, Input, Weight};
 
 /// Rows whose logits are in memory together.
 const LOGITS: usize = 256;

@@ -7,8 +7,8 @@ use sterna::checkpoint::Config;
 use sterna::model::BITNET;
 
 use crate::optimizer::Rates;
+use crate::precision::Precision;
 use crate::tokenizer::FEWEST;
-use crate::weights::Precision;
 use crate::{Error, Result};
 
 /// A network's dimensions.

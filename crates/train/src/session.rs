@@ -17,11 +17,12 @@ use crate::batch::Batch;
 use crate::data::{Dataset, Packer, Sampler, Weighted};
 use crate::files::{RunDir, write_json};
 use crate::network::{Network, Parameter, Role, Slot};
+use crate::precision::Precision;
 use crate::recipe::{Recipe, Shape};
 use crate::text::Text;
 use crate::trainer::{Report, Trainer, random};
 use crate::validation::{self, Validation};
-use crate::weights::{Precision, bf16};
+use crate::weights::bf16;
 use crate::{Error, Result};
 
 /// A run that can go on.

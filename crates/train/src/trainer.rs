@@ -11,9 +11,10 @@ use crate::data::Sampler;
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::optimizer::{self, Moments};
 use crate::pass::Pass;
+use crate::precision::Precision;
 use crate::random::Random;
 use crate::recipe::Recipe;
-use crate::weights::{self, Precision, Weight};
+use crate::weights::{self, Weight};
 use crate::{Error, Result};
 
 /// Tokens that go through the network together; more would pass through memory instead of the caches.

@@ -8,20 +8,10 @@ use sterna::checkpoint::encoding::{Trits, master};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
 use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
-use crate::adapter::{self, Update};
 use crate::network::{Network, Parameter, Role, Slot};
+use crate::precision::Precision;
+use crate::update::Update;
 use crate::{Error, Result};
-
-/// How linear layers compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// int8 activations, ternary weights: what the engine runs.
-    Ternary,
-    /// bf16 activations and weights: a warm start, or an unquantised twin.
-    Full,
-    /// As ternary ones; low-rank updates read the same rows without rounding.
-    Adapted,
-}
 
 /// A parameter ready for use.
 pub enum Weight {
@@ -317,7 +307,7 @@ pub fn backward<const N: usize>(
             (Bf16Panels::of_codes(cpu, codes), codes.scales().iter().map(|scale| 1.0 / scale).collect())
         }
         Input::Full(x) => (Bf16Panels::of(cpu, x.data(), x.dim()), vec![1.0; x.len()]),
-        Input::Both(_, x) => return adapter::backward(cpu, layers, x, dy, gradients),
+        Input::Both(_, x) => return adapted_backward(cpu, layers, x, dy, gradients),
     };
     let mut dx = None;
     for ((layer, dy), gradient) in layers.into_iter().zip(dy).zip(gradients) {
@@ -326,4 +316,22 @@ pub fn backward<const N: usize>(
         product(cpu, Left::Transposed(&left), &right, 1.0, true, gradient);
     }
     dx.expect("an input has a layer")
+}
+
+/// The gradient of the common input of layers with updates, whose gradients are added to `gradients`.
+fn adapted_backward<const N: usize>(
+    cpu: &Cpu,
+    layers: [&Weight; N],
+    x: &Rows,
+    dy: [&Rows; N],
+    gradients: [&mut Vec<f32>; N],
+) -> Rows {
+    let panels = Bf16Panels::of(cpu, x.data(), x.dim());
+    let mut sum = None;
+    for ((layer, dy), gradient) in layers.into_iter().zip(dy).zip(gradients) {
+        let rows = Bf16Rows::from_rows(cpu, dy);
+        let dx = layer.linear().input_gradient(cpu, &rows, &mut sum);
+        layer.update().backward(cpu, (x, &panels), (dy, &rows), gradient, dx);
+    }
+    sum.expect("an input has a layer")
 }

@@ -11,9 +11,10 @@ use sterna::kernels::{Cpu, Rows};
 use sterna_train::adapter;
 use sterna_train::network::{Network, Parameter, Role};
 use sterna_train::pass::Pass;
+use sterna_train::precision::Precision;
 use sterna_train::recipe::{self, Recipe, Schedule, Shape};
 use sterna_train::session::{Event, Session};
-use sterna_train::weights::{Precision, Weight};
+use sterna_train::weights::Weight;
 use sterna_train::{Batch, Result};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");

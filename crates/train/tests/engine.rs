@@ -12,11 +12,12 @@ use sterna_train::data::{Dataset, Packer};
 use sterna_train::files::RunDir;
 use sterna_train::network::{Network, Role};
 use sterna_train::pass::Pass;
+use sterna_train::precision::Precision;
 use sterna_train::session::Session;
 use sterna_train::text::Text;
 use sterna_train::trainer::{Trainer, random};
 use sterna_train::validation::{self, Validation};
-use sterna_train::weights::{Input, Precision, Weight, forward, prepare};
+use sterna_train::weights::{Input, Weight, forward, prepare};
 use sterna_train::{Batch, tokenizer};
 use tiny::{SHAPE, Tiny, story};
 

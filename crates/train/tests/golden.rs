@@ -12,9 +12,10 @@ use sterna::kernels::math::f16_to_f32;
 use sterna_train::Batch;
 use sterna_train::network::{Network, Parameter, Role, Slot};
 use sterna_train::pass::Pass;
+use sterna_train::precision::Precision;
 use sterna_train::recipe::{Recipe, Schedule, Shape};
 use sterna_train::trainer::Trainer;
-use sterna_train::weights::{Precision, prepare};
+use sterna_train::weights::prepare;
 
 struct Golden {
     config: Config,

@@ -9,9 +9,10 @@ use sterna_train::Batch;
 use sterna_train::batch::NONE;
 use sterna_train::network::{Network, Parameter, Role};
 use sterna_train::pass::Pass;
+use sterna_train::precision::Precision;
 use sterna_train::recipe::Shape;
 use sterna_train::trainer::random;
-use sterna_train::weights::{Precision, prepare, to_bf16};
+use sterna_train::weights::{prepare, to_bf16};
 
 const Z: f32 = 0.01;
 const VOCAB: u32 = 50;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Dataset;
+use super::dataset::Dataset;
+use super::source::check_weight;
 use crate::batch::Batch;
 use crate::random::Random;
 use crate::{Error, Result};
@@ -130,14 +131,6 @@ impl Source {
     fn used(&self) -> f64 {
         self.place.given as f64 / self.weight
     }
-}
-
-/// Checks that a weight is a positive number.
-pub(super) fn check_weight(weight: f64) -> Result<()> {
-    if weight > 0.0 && weight.is_finite() {
-        return Ok(());
-    }
-    Err(Error::Recipe(format!("{weight} is no weight of a data file; use a number above 0")))
 }
 
 /// The source furthest behind its share: the first of those that gave least for their weight.

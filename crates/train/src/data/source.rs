@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sterna::text::{ChatTemplate, Message};
 
-use super::sampler::check_weight;
 use crate::{Error, Result};
 
 /// Longest line of a file; a row of `.jsonl` is one.
@@ -219,6 +218,14 @@ impl Lines {
         }
         Ok(Some(line))
     }
+}
+
+/// Checks that a weight is a positive number.
+pub(super) fn check_weight(weight: f64) -> Result<()> {
+    if weight > 0.0 && weight.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Recipe(format!("{weight} is no weight of a data file; use a number above 0")))
 }
 
 /// About `bytes` bytes of text to train a tokenizer on: lines spread evenly over each file, which gets its share by
