@@ -51,17 +51,42 @@ mod tests {
     use super::*;
     use sterna_kernels::{Cpu, DenseMatrix, DenseType, sets};
 
+    /// The block of these values, and what the reader makes of it.
+    fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
+        // What was in the buffer before must not matter.
+        let mut block = vec![7; 210];
+        encode(values, &mut block);
+        let matrix = DenseMatrix::new(DenseType::Q6K, 1, 256, block.clone().into()).expect("one block");
+        (block, matrix.lookup(&Cpu::with(sets::portable(), 1), &[0]).row(0).to_vec())
+    }
+
     #[test]
     fn decodes_to_within_a_step() {
         let values: Vec<f32> = (0..256).map(|i| (i as f32 * 0.7).sin() * (1.0 + i as f32 / 64.0)).collect();
-        let mut block = vec![0; 210];
-        encode(&values, &mut block);
-        let matrix = DenseMatrix::new(DenseType::Q6K, 1, 256, block.into()).expect("one block");
-        let decoded = matrix.lookup(&Cpu::with(sets::portable(), 1), &[0]);
-        for (i, (value, decoded)) in values.iter().zip(decoded.row(0)).enumerate() {
+        for (i, (value, decoded)) in values.iter().zip(round_trip(&values).1).enumerate() {
             let step = largest(&values[i / 16 * 16..i / 16 * 16 + 16]).abs() / 32.0;
             assert!((value - decoded).abs() <= step * 1.05, "{i}: {value} became {decoded}");
         }
-        encode(&[0.0; 256], &mut vec![7; 210]);
+    }
+
+    #[test]
+    fn values_on_the_grid_are_exact_and_stay_the_same_bytes() {
+        // The first run has the largest step, which the scale −128 stands for; each run has a value of −32 steps.
+        let d = 2f32.powi(-10);
+        let scales: Vec<f32> = (0..16).map(|run| if run == 0 { -128.0 } else { (8 * run - 61) as f32 }).collect();
+        let steps = |i: usize| if i % 16 == 5 { -32.0 } else { (i * 29 % 64) as f32 - 32.0 };
+        let values: Vec<f32> = (0..256).map(|i| d * scales[i / 16] * steps(i)).collect();
+        let (block, decoded) = round_trip(&values);
+        assert_eq!(decoded, values);
+        assert_eq!(block[208..], f32_to_f16(d).to_le_bytes());
+        assert_eq!(round_trip(&decoded).0, block);
+    }
+
+    #[test]
+    fn zeros_are_zero_bytes_and_a_run_of_zeros_beside_others_is_exact() {
+        assert_eq!(round_trip(&[0.0; 256]), (vec![0; 210], vec![0.0; 256]));
+        let mut values = [0.0; 256];
+        values[200] = -3.0;
+        assert_eq!(round_trip(&values).1, values);
     }
 }
