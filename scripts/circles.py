@@ -35,7 +35,7 @@ ALLOWED = {
         ),
     ],
     "crates/sterna/src": [("checkpoint model", "today's circle; `summary.rs` asks the networks for their memory")],
-    "crates/cli/src": [("bench/mod bench/report bench/save", "today's circle")],
+    "crates/cli/src": [],
     "crates/train/src": [],
 }
 

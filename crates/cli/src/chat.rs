@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 
 use anyhow::bail;
-use sterna::engine::{Options, Request};
+use sterna::engine::Request;
 
 use crate::answer::Answer;
 use crate::conversation::Conversation;
 use crate::form::{self, FormArgs};
-use crate::model::{ContextArg, Loading, Source, Speculation};
+use crate::model::{Generating, Source};
 use crate::output::Misuse;
 use crate::repl::Repl;
 use crate::sampling::SamplingArgs;
@@ -37,11 +37,7 @@ pub struct Chat {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
-    loading: Loading,
-    #[command(flatten)]
-    context: ContextArg,
-    #[command(flatten)]
-    speculation: Speculation,
+    generating: Generating,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -56,15 +52,13 @@ impl Chat {
             None if std::io::stdin().is_terminal() => None,
             _ => Some(input::without_last_break(input::stdin(true)?)),
         };
-        let options = self.loading.options(self.context.ctx);
-        let options = Options { speculation: !self.speculation.no_speculation, ..options };
         let form = self.form.read()?;
         if message.is_some() {
             interrupt::ends_program(|| {})?;
         } else if self.sampling.json {
             bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
         }
-        let engine = self.model.load(&options)?;
+        let engine = self.model.load(&self.generating.options())?;
         let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
         let Some(message) = message else { return Repl::new(engine, request, self.system)?.run() };
         let mut conversation = Conversation::new(self.system);

@@ -52,14 +52,6 @@ pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
     PossibleValuesParser::new(HeadMode::ALL.map(HeadMode::name)).map(move |name| named(&name).unwrap_or_default())
 }
 
-/// How an answer is computed; its tokens are the same either way.
-#[derive(clap::Args)]
-pub struct Speculation {
-    /// Compute one token at a time, instead of checking what the text so far suggests along with it
-    #[arg(long)]
-    pub no_speculation: bool,
-}
-
 /// How keys and values are kept: the `--kv` option.
 #[derive(clap::Args)]
 pub struct KvArg {
@@ -129,6 +121,26 @@ pub enum Activations {
     Auto,
     Int8,
     F32,
+}
+
+/// How a model that generates is loaded.
+#[derive(clap::Args)]
+pub struct Generating {
+    #[command(flatten)]
+    loading: Loading,
+    #[command(flatten)]
+    context: ContextArg,
+    /// Compute one token at a time, instead of drafting tokens from the text so far and checking them together; the
+    /// answer is the same
+    #[arg(long)]
+    no_speculation: bool,
+}
+
+impl Generating {
+    /// The library's options.
+    pub fn options(&self) -> Options {
+        Options { speculation: !self.no_speculation, ..self.loading.options(self.context.ctx) }
+    }
 }
 
 impl Loading {

@@ -1,12 +1,10 @@
 //! `sterna run`: continue a text.
 
-use sterna::engine::Options;
-
 use crate::answer::Answer;
 use crate::form::{self, FormArgs};
 use crate::input::Text;
 use crate::interrupt;
-use crate::model::{ContextArg, Loading, Source, Speculation};
+use crate::model::{Generating, Source};
 use crate::sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
@@ -31,15 +29,11 @@ pub struct Run {
     #[command(flatten)]
     model: Source,
     #[command(flatten)]
-    loading: Loading,
-    #[command(flatten)]
-    context: ContextArg,
+    generating: Generating,
     /// Afterwards say how much of the feed-forward weights was read, and how many drafted tokens were right: stderr, or
     /// `ffn` and `speculation` in the JSON
     #[arg(long)]
     stats: bool,
-    #[command(flatten)]
-    speculation: Speculation,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -54,8 +48,7 @@ impl Run {
         let mut request = self.sampling.request(Some(MAX_TOKENS))?;
         let (prompt, form) = (self.prompt.prompt()?, self.form.read()?);
         interrupt::ends_program(|| {})?;
-        let options = self.loading.options(self.context.ctx);
-        let engine = self.model.load(&Options { speculation: !self.speculation.no_speculation, ..options })?;
+        let engine = self.model.load(&self.generating.options())?;
         request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
         request.grammar = form::compile(&engine, form.as_ref())?;
         Answer::print(&engine, request, self.sampling.json, self.stats)

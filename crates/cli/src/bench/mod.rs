@@ -4,6 +4,7 @@ mod energy;
 mod report;
 mod save;
 mod streams;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +12,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sterna::Error;
+use sterna::checkpoint::encoding::{i2_s::I2_S, tq2_0::TQ2_0};
 use sterna::checkpoint::{Arch, Checkpoint};
-use sterna::engine::{Engine, Options, Request};
 use sterna::kernels::{Cpu, DenseType, Isa, bandwidth, memory, pool};
-use sterna::model::kv::PAGE;
-use sterna::model::{self, HeadMode, KvCache, KvType, Model, Settings};
+use sterna::model::{self, HeadMode, KvCache, Model, Settings};
 
 use crate::model::{FfnArg, KvArg, Source, head_mode};
 use crate::output::Misuse;
 use crate::{density, interrupt, output, shapes};
 use report::Figures;
-use streams::Run;
+use work::Work;
 
 const EXAMPLES: &str = "\
 The last columns compare what a decoded token must read (weights, head, keys and values, from
@@ -108,7 +107,9 @@ impl Bench {
             Some(name) => {
                 let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
-                    return save::save(&self, &config, file);
+                    let encoding = if self.r#type == "tq2_0" { &TQ2_0 } else { &I2_S };
+                    let stored = (encoding, self.arch, stored_head(&self.stored_head));
+                    return save::save(&config, file, stored, self.json);
                 }
                 Checkpoint::synthetic(config, stored_head(&self.stored_head), 1)?
             }
@@ -117,6 +118,20 @@ impl Bench {
         interrupt::ends_program(|| {})?;
         let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
         measure(&self, checkpoint, &name)
+    }
+
+    /// What the options ask for of a model with `context` positions.
+    fn work(&self, context: usize) -> Result<Work> {
+        let prompt = self.prompt.unwrap_or(512.min(context - context / 5));
+        let tokens = self.tokens.unwrap_or(128.min(context.saturating_sub(prompt)));
+        if prompt == 0 || tokens == 0 || self.repeat == 0 {
+            bail!(Misuse("-p, -n and -r must be at least 1, and leave room for each other in the context".into()));
+        }
+        if prompt.saturating_add(tokens) > context {
+            bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {context}")));
+        }
+        let streams = self.streams.iter().map(|&n| n as usize).collect();
+        Ok(Work { streams, prompt, tokens, repeat: self.repeat, kv: self.kv.kv.into(), speculation: self.speculation })
     }
 }
 
@@ -130,64 +145,13 @@ fn stored_head(name: &str) -> DenseType {
     }
 }
 
-/// What is measured for each thread count.
-struct Work {
-    /// Numbers of streams, besides the one that is always measured.
-    streams: Vec<usize>,
-    prompt: usize,
-    tokens: usize,
-    repeat: usize,
-    kv: KvType,
-    speculation: bool,
-}
-
-impl Work {
-    /// What the command line asks of a model with `context` positions.
-    fn new(args: &Bench, context: usize) -> Result<Self> {
-        let prompt = args.prompt.unwrap_or(512.min(context - context / 5));
-        let tokens = args.tokens.unwrap_or(128.min(context.saturating_sub(prompt)));
-        if prompt == 0 || tokens == 0 || args.repeat == 0 {
-            bail!(Misuse("-p, -n and -r must be at least 1, and leave room for each other in the context".into()));
-        }
-        if prompt.saturating_add(tokens) > context {
-            bail!(Misuse(format!("-p {prompt} and -n {tokens} exceed the model's context of {context}")));
-        }
-        let streams = args.streams.iter().map(|&n| n as usize).collect();
-        Ok(Self { streams, prompt, tokens, repeat: args.repeat, kv: args.kv.kv.into(), speculation: args.speculation })
-    }
-
-    /// Whether the model and the keys and values of all streams fit into memory.
-    fn check_memory(&self, checkpoint: &Checkpoint) -> sterna::Result<()> {
-        let most = self.streams.iter().copied().max().unwrap_or(1);
-        let positions = (self.prompt + self.tokens).next_multiple_of(PAGE).saturating_mul(most);
-        let check = checkpoint.check_memory(positions, self.kv);
-        check.map_err(|error| match error {
-            Error::OutOfMemory { path, need_mib, available_mib, .. } if most > 1 => {
-                let remedy = format!("{most} streams are many: lower --streams, -p or -n, or use a smaller model");
-                Error::OutOfMemory { path, need_mib, available_mib, remedy }
-            }
-            other => other,
-        })
-    }
-
-    /// Bytes that a generated token reads, on average: weights, head, keys and values.
-    fn bytes_per_token(&self, model: &dyn Model) -> f64 {
-        let weights = model.weights();
-        // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
-        let mean_position = self.prompt as f64 + self.tokens as f64 / 2.0;
-        let kv = KvCache::bytes_per_position(model.config(), self.kv) as f64 * mean_position;
-        let skipped: f64 = model.density().iter().map(|layer| layer.skipped_bytes).sum();
-        (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv
-    }
-}
-
 fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let cores = pool::default_threads();
     let mut counts: Vec<usize> = args.threads.iter().map(|&n| n as usize).collect();
     if counts.is_empty() {
         counts = if cores > 1 { vec![1, cores] } else { vec![1] };
     }
-    let work = Work::new(args, checkpoint.config.context)?;
+    let work = args.work(checkpoint.config.context)?;
     work.check_memory(&checkpoint)?;
     let settings = Settings {
         head: args.head,
@@ -202,12 +166,14 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     drop((checkpoint, cpu));
     let (mut results, mut streams) = (Vec::new(), Vec::new());
     for &threads in &counts {
-        let figures = decode(&work, &model, threads, 1, &progress)?;
+        let (threads, runs) = work.decode(&model, threads, 1, &progress)?;
+        let figures = Figures::new(threads, 1, &work, &runs);
         // A pass that checks drafts gives several tokens: what it reads is no token's.
         results.push((figures, (!work.speculation).then(|| work.bytes_per_token(&*model))));
     }
     for (&threads, &count) in counts.iter().flat_map(|threads| work.streams.iter().map(move |count| (threads, count))) {
-        streams.push(decode(&work, &model, threads, count, &progress)?);
+        let (threads, runs) = work.decode(&model, threads, count, &progress)?;
+        streams.push(Figures::new(threads, count, &work, &runs));
     }
     // Read before the buffer for the bandwidth is there.
     let peak = memory::peak_resident();
@@ -245,43 +211,4 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
 fn read_memory(isa: Isa, threads: usize, progress: &ProgressBar) -> f64 {
     progress.set_message(format!("reading memory on {threads} threads"));
     bandwidth::read(&Cpu::with(isa, threads), 1 << 30)
-}
-
-/// Prompt tokens of all streams that one pass takes: a multiple of the engine's, so that all soon decode.
-const STREAMS_CHUNK: usize = 1024;
-
-/// Prefill and decode on `threads` threads.
-fn decode(
-    work: &Work,
-    model: &Arc<dyn Model>,
-    threads: usize,
-    streams: usize,
-    progress: &ProgressBar,
-) -> Result<Figures> {
-    let (context, kv, speculation) = (Some(work.prompt + work.tokens), work.kv, work.speculation);
-    let usual = Options::default();
-    let chunk = if streams > 1 { STREAMS_CHUNK } else { usual.chunk };
-    let options = Options { threads, context, chunk, sequences: streams, speculation, kv, ..usual };
-    let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
-    let vocab = engine.config().vocab;
-    let mut runs = Vec::new();
-    for i in 0..work.repeat {
-        progress.set_message(format!("{threads} threads, {streams} streams, run {} of {}", i + 1, work.repeat));
-        let request = |stream| {
-            // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
-            let ids = (0..work.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);
-            let prompt = ids.map(|id| id as u32).collect();
-            Request { max_tokens: Some(work.tokens), ignore_eos: true, ..Request::new(prompt) }
-        };
-        let run = Run::of(&engine, (0..streams).map(request).collect())?;
-        if streams > 1 && run.tokens == 0 {
-            bail!(
-                "-n {} is too little for {streams} streams: the first one ended before the last prompt was computed, so \
-                 they never decoded side by side; raise -n, or lower -p or --streams",
-                work.tokens
-            );
-        }
-        runs.push(run);
-    }
-    Ok(Figures::new(engine.threads(), streams, work, &runs))
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Work;
 use super::streams::Run;
+use super::work::Work;
 
 /// Figures of one thread count and number of streams: medians of the runs.
 pub struct Figures {

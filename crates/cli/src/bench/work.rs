@@ -1,0 +1,90 @@
+//! What a benchmark computes for each number of threads, and what that needs.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use indicatif::ProgressBar;
+use sterna::Error;
+use sterna::checkpoint::Checkpoint;
+use sterna::engine::{Engine, Options, Request};
+use sterna::model::kv::PAGE;
+use sterna::model::{KvCache, KvType, Model};
+
+use super::streams::Run;
+
+/// Prompt tokens of all streams that one pass takes: a multiple of the engine's, so that all soon decode.
+const STREAMS_CHUNK: usize = 1024;
+
+/// What is measured for each thread count.
+pub struct Work {
+    /// Numbers of streams, besides the one that is always measured.
+    pub streams: Vec<usize>,
+    pub prompt: usize,
+    pub tokens: usize,
+    pub repeat: usize,
+    pub kv: KvType,
+    pub speculation: bool,
+}
+
+impl Work {
+    /// Whether the model and the keys and values of all streams fit into memory.
+    pub fn check_memory(&self, checkpoint: &Checkpoint) -> sterna::Result<()> {
+        let most = self.streams.iter().copied().max().unwrap_or(1);
+        let positions = (self.prompt + self.tokens).next_multiple_of(PAGE).saturating_mul(most);
+        let check = checkpoint.check_memory(positions, self.kv);
+        check.map_err(|error| match error {
+            Error::OutOfMemory { path, need_mib, available_mib, .. } if most > 1 => {
+                let remedy = format!("{most} streams are many: lower --streams, -p or -n, or use a smaller model");
+                Error::OutOfMemory { path, need_mib, available_mib, remedy }
+            }
+            other => other,
+        })
+    }
+
+    /// Bytes that a generated token reads, on average: weights, head, keys and values.
+    pub fn bytes_per_token(&self, model: &dyn Model) -> f64 {
+        let weights = model.weights();
+        // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
+        let mean_position = self.prompt as f64 + self.tokens as f64 / 2.0;
+        let kv = KvCache::bytes_per_position(model.config(), self.kv) as f64 * mean_position;
+        let skipped: f64 = model.density().iter().map(|layer| layer.skipped_bytes).sum();
+        (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv
+    }
+
+    /// Prefill and decode of `streams` streams on `threads` threads, as often as the work asks for;
+    /// also how many threads there really were.
+    pub fn decode(
+        &self,
+        model: &Arc<dyn Model>,
+        threads: usize,
+        streams: usize,
+        progress: &ProgressBar,
+    ) -> Result<(usize, Vec<Run>)> {
+        let (context, kv, speculation) = (Some(self.prompt + self.tokens), self.kv, self.speculation);
+        let usual = Options::default();
+        let chunk = if streams > 1 { STREAMS_CHUNK } else { usual.chunk };
+        let options = Options { threads, context, chunk, sequences: streams, speculation, kv, ..usual };
+        let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
+        let vocab = engine.config().vocab;
+        let mut runs = Vec::new();
+        for i in 0..self.repeat {
+            progress.set_message(format!("{threads} threads, {streams} streams, run {} of {}", i + 1, self.repeat));
+            let request = |stream| {
+                // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
+                let ids = (0..self.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);
+                let prompt = ids.map(|id| id as u32).collect();
+                Request { max_tokens: Some(self.tokens), ignore_eos: true, ..Request::new(prompt) }
+            };
+            let run = Run::of(&engine, (0..streams).map(request).collect())?;
+            if streams > 1 && run.tokens == 0 {
+                bail!(
+                    "-n {} is too little for {streams} streams: the first one ended before the last prompt was computed, so \
+                 they never decoded side by side; raise -n, or lower -p or --streams",
+                    self.tokens
+                );
+            }
+            runs.push(run);
+        }
+        Ok((engine.threads(), runs))
+    }
+}
