@@ -42,6 +42,9 @@ pub fn random(slots: &Network<Slot>, seed: u64) -> Network<Parameter> {
 }
 
 /// The model that an adapter is trained on.
+///
+/// # Errors
+/// [`Error::Sterna`](crate::Error::Sterna) if the checkpoint lacks a tensor, or has it in another shape.
 pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Result<Network<Weight>> {
     network.try_map(|Slot { name, role, rows, cols }| {
         Ok(match role {

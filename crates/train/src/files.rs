@@ -37,6 +37,9 @@ struct Place {
 
 impl RunDir {
     /// The directory, made if it is not there. What a killed run could not finish is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be made, or an unfinished file in it cannot be removed.
     pub fn create(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io(path))?;
         let run = Self(path.to_owned());
@@ -80,6 +83,9 @@ impl RunDir {
     }
 
     /// Writes the latest checkpoint, from which the run can go on as if it had not stopped.
+    ///
+    /// # Errors
+    /// [`Error::Sterna`] if the file cannot be written; the checkpoint before it then stays as it was.
     pub fn save_state(&self, trainer: &Trainer, cursor: &Cursor) -> Result<()> {
         let mut tensors = Vec::new();
         for (parameter, moments) in trainer.parameters.all().into_iter().zip(trainer.moments.all()) {
@@ -93,7 +99,12 @@ impl RunDir {
         Ok(safetensors::write(&self.state(), ("place", &place), &tensors)?)
     }
 
-    /// Puts the latest checkpoint into a trainer of the same recipe; returns where its data was. `None` if there is none.
+    /// Puts the latest checkpoint into a trainer of the same recipe; returns where its data was. `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::State`] if it is damaged or of another network. The trainer
+    /// must then not be used: some of its parameters may be the file's.
     pub fn load_state(&self, trainer: &mut Trainer) -> Result<Option<Cursor>> {
         let path = self.state();
         let bytes = match fs::read(&path) {
@@ -127,8 +138,11 @@ impl RunDir {
         Ok(Some(cursor))
     }
 
-    /// Writes the result: an adapter, or bf16 master weights, rounded to trits when they are loaded, and the tokenizer's
-    /// files.
+    /// Writes the result: an adapter, or bf16 master weights, rounded to trits when they are loaded, and the
+    /// tokenizer's files.
+    ///
+    /// # Errors
+    /// [`Error::Sterna`] if a file cannot be written. Files that were written before it stay.
     pub fn save_result(&self, trainer: &Trainer, text: &Text) -> Result<()> {
         match trainer.adapter() {
             Some(result) => Ok(adapter::write(&self.adapter(), &result)?),
@@ -156,6 +170,9 @@ fn master(Parameter { slot, values }: &Parameter) -> (String, Entry) {
 }
 
 /// Writes JSON for people and programs.
+///
+/// # Errors
+/// [`Error::Sterna`] if the file cannot be written; a file that was there before is as it was.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::io(path)(error.into()))?;
     Ok(write_whole(path, &[text.as_bytes(), b"\n"])?)

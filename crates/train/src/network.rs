@@ -159,6 +159,9 @@ impl<T> Network<T> {
     }
 
     /// The same shape with other contents, or the first error.
+    ///
+    /// # Errors
+    /// The first one that `f` returns.
     pub fn try_map<U, E>(&self, mut f: impl FnMut(&T) -> Result<U, E>) -> Result<Network<U>, E> {
         Ok(Network {
             embedding: f(&self.embedding)?,

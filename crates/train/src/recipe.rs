@@ -103,6 +103,9 @@ pub struct Recipe {
 
 impl Shape {
     /// As the engine describes networks.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`], which names the option, if a dimension is out of bounds or does not fit the others.
     pub fn config(&self, eos: Vec<u32>) -> Result<Config> {
         // The engine's own bounds, but for the context: rotations of all its positions are in memory.
         let sizes = [
@@ -150,7 +153,10 @@ impl Shape {
         })
     }
 
-    /// The dimensions of a checkpoint. Fails if it is not of the kind that is trained.
+    /// The dimensions of a checkpoint; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] if the checkpoint is not of the architecture that can be trained.
     pub fn of(config: &Config, path: &Path) -> Result<Self> {
         let usual = config.tied && config.head_dim * config.heads == config.hidden;
         if *config.architecture != BITNET || !usual {
@@ -171,7 +177,10 @@ impl Shape {
 }
 
 impl Recipe {
-    /// Fails with [`Error::Recipe`], which names the option, if some value cannot be.
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`], which names the first option whose value is impossible, and the values that are allowed.
     pub fn check(&self) -> Result<()> {
         self.shape.config(Vec::new())?;
         let bad = |option: String, remedy: &str| Err(Error::Recipe(format!("{option}: {remedy}")));

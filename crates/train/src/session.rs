@@ -112,6 +112,10 @@ impl Session {
     }
 
     /// Steps until the recipe's last one or until `stop` says so; then the run is saved.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if loss, gradient or weights are no numbers any more, [`Error::Io`] and [`Error::Sterna`] if
+    /// a file cannot be written. The last checkpoint is then whole.
     pub fn run(&mut self, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let path = self.directory.log();
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
@@ -250,6 +254,9 @@ fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<bool> {
 }
 
 /// The recipe of a run.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::State`] if it holds no recipe.
 pub fn read_recipe(path: &Path) -> Result<Recipe> {
     let text = fs::read(path).map_err(Error::io(path))?;
     serde_json::from_slice(&text).map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })

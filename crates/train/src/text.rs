@@ -30,12 +30,19 @@ impl Text {
     }
 
     /// That of a checkpoint of any format, which will not be written.
+    ///
+    /// # Errors
+    /// [`Error::Sterna`] if the checkpoint's tokenizer or chat template cannot be used.
     pub fn of_base(checkpoint: &Checkpoint) -> Result<Self> {
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
         Ok(Self { files: None, tokenizer, template: ChatTemplate::new(&checkpoint.text)? })
     }
 
     /// That of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] if the checkpoint is not a Hugging Face directory, [`Error::Sterna`] if its tokenizer or chat
+    /// template cannot be used.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         let TextFiles::HuggingFace { tokenizer, config, chat_template } = &checkpoint.text else {
             let remedy = "pass a Hugging Face directory that has tokenizer.json";
@@ -52,6 +59,10 @@ impl Text {
     }
 
     /// That in the directory `model`, made from the data if there is none yet; it is written with the first checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::State`] if the directory's tokenizer cannot be read, [`Error::Sterna`] if it cannot
+    /// be used, [`Error::Recipe`] if the vocabulary is too small, and those of reading the data: see [`data::sample`].
     pub fn find_or_train(model: &Path, data: &[(PathBuf, f64)], config: &Config) -> Result<Self> {
         let path = model.join("tokenizer.json");
         if path.exists() {

@@ -33,11 +33,12 @@ pub const END_OF_TURN: &str = "<|eot_id|>";
 /// Fewest tokens of a vocabulary: those without merges.
 pub const FEWEST: usize = 3 + 256;
 
-/// The words of Qwen 2, by which GGUF files can name them. Digits stand one by one: sums are easier for a small model so.
+/// The words of Qwen 2, by which GGUF files can name them. Digits stand one by one: sums are easier for a small model
+/// so.
 const WORDS: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Roles and turns as BitNet b1.58 2B4T writes them, but BOS is there, and a line break stands behind the role: it is one
-/// word with the colon, so an answer that stands in a prompt has the tokens that the model wrote and learned. After
+/// Roles and turns as BitNet b1.58 2B4T writes them, but BOS is there, and a line break stands behind the role: it is
+/// one word with the colon, so an answer that stands in a prompt has the tokens that the model wrote and learned. After
 /// "Assistant: " it would write "Hello", and then read " Hello".
 const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}\
     {{ m['role'] | capitalize + ':\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
@@ -62,6 +63,9 @@ impl Files {
     }
 
     /// Writes both into a model's directory, which is made if it is not there; each at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the directory cannot be made, [`Error::Sterna`] if a file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let settings = format!("{:#}\n", self.settings);
@@ -87,13 +91,16 @@ pub fn settings(context: usize) -> Value {
 }
 
 /// The chat template of a new model.
+///
+/// # Errors
+/// [`Error::Sterna`] if the template cannot be compiled, which a test rules out.
 pub fn template(context: usize) -> Result<ChatTemplate> {
     let text = Files { tokenizer: Vec::new(), settings: settings(context) }.text();
     ChatTemplate::new(&text)?.ok_or_else(|| Error::Recipe("a new model has no chat template".into()))
 }
 
-/// Learns a vocabulary of at most `vocab` tokens from texts: fewer if they hold fewer pairs that occur twice. The result
-/// does not depend on the number of threads. 20 MB of text take about 6 s of one core.
+/// Learns a vocabulary of at most `vocab` tokens from texts: fewer if they hold fewer pairs that occur twice. The
+/// result does not depend on the number of threads. 20 MB of text take about 6 s of one core.
 ///
 /// # Errors
 /// [`Error::Recipe`] if `vocab` has no room for the bytes.

@@ -81,6 +81,9 @@ impl Trainer {
     }
 
     /// What a step computes with.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a linear layer holds what is no finite number.
     pub fn weights(&self, precision: Precision) -> Result<Network<Weight>> {
         match (&self.base, &self.recipe.adapter) {
             (Some(base), Some(shape)) => Ok(adapter::prepare(&self.cpu, base, &self.parameters, shape.scale())),
@@ -126,8 +129,11 @@ impl Trainer {
         batches
     }
 
-    /// One update from some batches. Fails with [`Error::Diverged`] if loss or gradient is no number; parameters are
-    /// then as they were.
+    /// One update from some batches.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if the loss, the gradient or a weight is no finite number; the parameters are then as they
+    /// were.
     pub fn step(&mut self, batches: &[Batch]) -> Result<Report> {
         let precision = self.recipe.precision(self.step);
         let weights = self.weights(precision)?;
@@ -172,6 +178,9 @@ impl Trainer {
     }
 
     /// Sum of the cross-entropies of some batches' targets, in nats.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a linear layer holds what is no finite number.
     pub fn cross_entropy(&mut self, batches: &[Batch], precision: Precision) -> Result<f64> {
         let weights = self.weights(precision)?;
         let losses = batches.iter().map(|batch| self.pass.loss(&self.cpu, &weights, precision, batch).cross_entropy);

@@ -33,6 +33,9 @@ pub fn batches(data: &Dataset) -> Vec<Batch> {
 
 impl Validation {
     /// From the sum of cross-entropies over the targets of `batches`.
+    ///
+    /// # Errors
+    /// [`Error::Sterna`](crate::Error::Sterna) if the tokenizer cannot decode the targets.
     pub fn new(cross_entropy: f64, batches: &[Batch], tokenizer: &Tokenizer) -> Result<Self> {
         let (mut tokens, mut bytes) = (0, 0);
         for batch in batches {
@@ -48,6 +51,10 @@ impl Validation {
     }
 
     /// Through the engine that will run the model.
+    ///
+    /// # Errors
+    /// [`Error::Sterna`](crate::Error::Sterna) if the engine refuses a batch or has stopped, or the tokenizer cannot
+    /// decode the targets.
     pub fn by_engine(engine: &Engine, cpu: &Cpu, batches: &[Batch], tokenizer: &Tokenizer) -> Result<Self> {
         let mut cross_entropy = 0.0;
         for batch in batches {

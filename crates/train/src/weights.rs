@@ -77,7 +77,14 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|x| bf16(*x)).collect()
 }
 
-/// Everything a step needs of the parameters. Fails with [`Error::Diverged`] if a linear layer holds what is no number.
+/// The parameters as a step computes with them.
+///
+/// # Errors
+/// [`Error::Diverged`] if a linear layer holds what is no finite number.
+/// 
+/// # Panics
+/// If a parameter has a role that only adapters have: their networks are made by
+/// [`adapter::prepare`](crate::adapter::prepare).
 pub fn prepare(cpu: &Cpu, parameters: &Network<Parameter>, precision: Precision) -> Result<Network<Weight>> {
     parameters.try_map(|Parameter { slot, values }| {
         Ok(match slot.role {

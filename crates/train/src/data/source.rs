@@ -59,6 +59,12 @@ struct Row {
 }
 
 impl Documents {
+    ///
+    /// Opens a file of documents.
+    /// 
+    /// # Errors
+    /// [`Error::UnknownKind`] if the name ends neither with .txt nor with .jsonl, [`Error::Io`] if the file cannot be
+    /// opened.
     pub fn open(path: &Path) -> Result<Self> {
         let rows = match path.extension().and_then(|extension| extension.to_str()) {
             Some("txt") => false,
@@ -74,6 +80,9 @@ impl Documents {
     }
 
     /// The next part; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Binary`] for what is no text, and [`Error::Line`] for a row that is not as it should be.
     pub fn next(&mut self) -> Result<Option<Part>> {
         if !self.rows {
             return self.next_of_text();
@@ -138,7 +147,8 @@ impl Documents {
 }
 
 /// Whether a part ends before `next`. No word of the Llama 3 and Qwen patterns spans a line break that no white space
-/// follows, so a text's tokens do not depend on where its parts end; other tokenizers may cut one word a part differently.
+/// follows, so a text's tokens do not depend on where its parts end; other tokenizers may cut one word a part
+/// differently.
 fn ends_part(part: &str, next: &str) -> bool {
     !part.is_empty() && part.len() + next.len() > PART && !next.starts_with(char::is_whitespace)
 }
@@ -230,6 +240,10 @@ pub(super) fn check_weight(weight: f64) -> Result<()> {
 
 /// About `bytes` bytes of text to train a tokenizer on: lines spread evenly over each file, which gets its share by
 /// weight, or all it has. Conversations are written by `template`.
+///
+/// # Errors
+/// [`Error::Recipe`] if a weight is no positive number, [`Error::Template`] if a conversation cannot be written, and
+/// those of reading a file: [`Error::UnknownKind`], [`Error::Io`], [`Error::Binary`] and [`Error::Line`].
 pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> Result<Vec<String>> {
     files.iter().try_for_each(|(_, weight)| check_weight(*weight))?;
     let weights: f64 = files.iter().map(|(_, weight)| weight).sum();
