@@ -1,4 +1,4 @@
-//! One answer: streamed to stdout, and collected for JSON.
+//! One answer: streamed to stdout, or collected for JSON.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Request, 
 
 use crate::{density, output};
 
-/// How often an answer in the making looks whether it is still wanted.
+/// How often an unfinished answer checks for Ctrl-C.
 const LISTEN: Duration = Duration::from_millis(50);
 
-/// What a generation gave.
+/// An answer, finished or interrupted.
 pub struct Answer {
     /// Ids drawn.
     pub tokens: Vec<u32>,
@@ -32,7 +32,7 @@ impl Answer {
         let mut answer =
             Self { tokens: vec![], text: String::new(), reason: None, usage: Usage::default(), logprobs: vec![] };
         loop {
-            // A long prompt takes long before its first token: Ctrl-C must be heard meanwhile.
+            // A long prompt takes long before its first token: Ctrl-C must work meanwhile.
             if interrupted() {
                 break;
             }
@@ -61,7 +61,8 @@ impl Answer {
 
     /// Answers a request: as text while it is made, or as one JSON object at the end.
     ///
-    /// With `stats` it also says how much of the feed-forward weights was read, and what became of drafted tokens.
+    /// With `stats` it also prints the share of feed-forward weights that was read, and how many draft tokens were
+    /// accepted.
     pub fn print(engine: &Engine, request: Request, json: bool, stats: bool) -> anyhow::Result<()> {
         let asked = request.clone();
         let generation = engine.generate(request)?;
@@ -88,7 +89,7 @@ impl Answer {
         Ok(())
     }
 
-    /// One line about what it took.
+    /// One line with the number of tokens and their speed.
     pub fn speed(&self, engine: &Engine) -> String {
         if self.reason.is_none() {
             return format!("(stopped after {} tokens)", self.tokens.len());

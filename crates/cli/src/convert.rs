@@ -1,4 +1,4 @@
-//! `sterna convert`: any model as one GGUF file.
+//! `sterna convert`: writes any model as one GGUF file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,20 +80,20 @@ impl Convert {
     }
 }
 
-/// Refuses what cannot become a new file before hours of work on it.
+/// Checks that the file can be written, before any work.
 fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
     let shown = out.display();
     if out.extension().is_none_or(|end| end != "gguf") {
         return Err(output::Misuse(format!("{shown}: the name of a GGUF file ends with .gguf")).into());
     }
     match fs::metadata(out) {
-        Ok(kind) if !kind.is_file() => bail!("{shown}: exists and is no file"),
+        Ok(kind) if !kind.is_file() => bail!("{shown}: exists and is not a regular file; choose another --out"),
         Ok(_) if !force => bail!("{shown}: exists; --force replaces it"),
         _ => Ok(()),
     }
 }
 
-/// Writes a model with a bar, and returns the size of the file. Ctrl-C leaves nothing behind.
+/// Writes a model with a progress bar, and returns the size of the file in bytes. Ctrl-C removes the unfinished file.
 pub fn save(
     checkpoint: &Checkpoint,
     out: &Path,

@@ -1,10 +1,10 @@
-//! How much of its feed-forward weights a token needs: what `run --stats` and `bench` report.
+//! The share of feed-forward weights that a token needs, as `run --stats` and `bench` report it.
 
 use serde_json::{Value, json};
 use sterna::model::{Density, Model};
 
-/// Tokens counted, and the shares of `up_proj`'s rows (`gates`) and `down_proj`'s columns (`codes`) that one needs: the
-/// mean and each layer's. Null if everything is always read.
+/// Number of tokens counted, and the shares of `up_proj`'s rows (`gates`) and of `down_proj`'s columns (`codes`) that
+/// one token needs: their means, and those of each layer. Null if all weights are always read.
 pub fn report(model: &dyn Model) -> Value {
     let layers = model.density();
     let Some(first) = layers.first() else { return Value::Null };

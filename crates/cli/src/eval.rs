@@ -13,8 +13,8 @@ const EXAMPLES: &str = "\
 Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only
 comparable between models with the same tokenizer. Windows of --ctx tokens begin every --stride
 tokens; each token is scored once, in the first window that holds it. BOS stands at the start of
-the text if the model uses one, and is not scored. --head chooses the mode that the first line is about;
-the others follow, with the positions where the likeliest token is not that of the exact head.
+the text if the model uses one, and is not scored. The first line is about the mode that --head names; a
+table compares all modes, and counts the positions whose likeliest token is not that of the exact head.
 
 Examples:
   sterna eval --text story.txt
@@ -54,7 +54,7 @@ impl Eval {
         let context = engine.context();
         let stride = self.stride.unwrap_or(context / 2);
         let bar = output::bar("scoring", tokens.len().saturating_sub(1) as u64);
-        // Exact is the full product by construction, so mode f16 is the same logits.
+        // Exact logits are those of the full product by construction, so mode f16 would give the same figures.
         let modes = [HeadMode::Exact, HeadMode::TwoPlane, HeadMode::Int8];
         let own = modes.iter().position(|mode| *mode == self.loading.head).unwrap_or(0);
         let others = modes.map(|mode| (mode != modes[own]).then(|| engine.head(mode)));

@@ -1,4 +1,4 @@
-//! What an answer must look like: `--schema`, `--regex` and `--grammar`.
+//! Constraints on the form of an answer: `--schema`, `--regex` and `--grammar`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use sterna_grammar::{Form, Grammars, listed_only};
 
 use crate::output::Misuse;
 
-/// At most one of them.
+/// The form of an answer; at most one of the options.
 #[derive(clap::Args)]
 #[group(multiple = false)]
 pub struct FormArgs {
@@ -32,7 +32,7 @@ impl FormArgs {
         Ok(match (&self.schema, &self.regex, &self.grammar) {
             (Some(path), ..) => {
                 let schema = serde_json::from_str(&file(path)?);
-                let schema = schema.map_err(|error| anyhow::anyhow!("{}: no JSON: {error}", path.display()))?;
+                let schema = schema.map_err(|error| anyhow::anyhow!("{}: not valid JSON: {error}", path.display()))?;
                 Some(Form::Schema(listed_only(schema)))
             }
             (_, Some(regex), _) => Some(Form::Regex(regex.clone())),
@@ -42,7 +42,7 @@ impl FormArgs {
     }
 }
 
-/// The grammar of a form for a model's vocabulary.
+/// The grammar of a form, over a model's vocabulary.
 pub fn compile(engine: &Engine, form: Option<&Form>) -> anyhow::Result<Option<Arc<dyn Grammar>>> {
     let Some(form) = form else { return Ok(None) };
     let compiled = Grammars::new(engine)?.compile(form);

@@ -1,4 +1,4 @@
-//! `sterna info`: what is in a model, without loading it.
+//! `sterna info`: the contents of a model, without loading it.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
-Reads the headers only: nothing is loaded.
+Reads headers, the tokenizer and one scale, and loads no weights.
 
 Examples:
   sterna info
@@ -25,7 +25,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Info {
-    /// The same as -m
+    /// A .gguf file or a Hugging Face directory, as with -m
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     path: Option<PathBuf>,
     #[command(flatten)]
@@ -78,7 +78,8 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
     }))
 }
 
-/// What ternary layers compute with, or why the model does not run: seen from the scale of its first ternary tensor.
+/// Number format of the activations of ternary layers, or why the model does not run: by the scale of its first ternary
+/// tensor.
 fn activations(checkpoint: &Checkpoint) -> anyhow::Result<(Option<&'static str>, Option<String>)> {
     let ternary = |(_, tensor): (_, &'_ Tensor)| match &tensor.data {
         Data::Ternary(trits) => Some((trits.clone(), tensor.stored_name.clone())),
@@ -106,7 +107,7 @@ fn chat_template(checkpoint: &Checkpoint) -> bool {
     matches!(ChatTemplate::new(&checkpoint.text), Ok(Some(_)))
 }
 
-/// The facts for people.
+/// The facts as lines of text.
 fn page(facts: &Value) -> String {
     let number = |name: &str| facts[name].as_u64().unwrap_or(0);
     let mut page = String::new();

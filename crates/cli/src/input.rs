@@ -1,4 +1,4 @@
-//! Text that comes in: an argument, a file or stdin.
+//! Input text: an argument, a file or stdin.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 
 use crate::output::Misuse;
 
-/// Longest text that is read. Far more than any context holds; it only bounds what `< /dev/zero` can take.
+/// Longest text that is read, in bytes. No context holds as much; it bounds the memory that `< /dev/zero` can take.
 const MAX_TEXT: u64 = 256 << 20;
 
-/// Where a text comes from.
+/// Options that name a text.
 #[derive(clap::Args)]
 pub struct Text {
     /// The text; `-` or nothing: read it from stdin
@@ -22,7 +22,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The text, exactly as it stands there.
+    /// The text, byte for byte.
     pub fn exact(self) -> anyhow::Result<String> {
         match (self.text, self.file) {
             (_, Some(path)) => file(&path),
@@ -39,7 +39,7 @@ impl Text {
     }
 }
 
-/// All of stdin. A terminal is read only if `asked` for: somebody who gave no text expects an answer, not silence.
+/// All of stdin. A terminal is read only if `asked`: with no text given, a program that waits silently looks hung.
 pub fn stdin(asked: bool) -> anyhow::Result<String> {
     let stdin = io::stdin();
     if stdin.is_terminal() && !asked {

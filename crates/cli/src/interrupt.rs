@@ -1,4 +1,4 @@
-//! Ctrl-C: ends the program, or only the answer.
+//! Ctrl-C: ends the program, or only the answer or the training step.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,8 @@ pub fn ends_program(clean_up: impl Fn() + Send + 'static) -> anyhow::Result<()> 
     })?)
 }
 
-/// From now on Ctrl-C ends the program with exit code 130, except after [`spares_once`]: then it calls `noticed`, and
-/// [`happened`] tells.
+/// From now on Ctrl-C ends the program with exit code 130. The one after a call of [`spares_once`] does not: it calls
+/// `noticed`, and [`happened`] returns true.
 pub fn ends_program_unless_spared(noticed: impl Fn() + Send + 'static) -> anyhow::Result<()> {
     Ok(ctrlc::set_handler(move || {
         if !SPARED.swap(false, Ordering::Relaxed) {
@@ -38,7 +38,7 @@ fn end() -> ! {
     std::process::exit(130);
 }
 
-/// From now on Ctrl-C is only noticed, for [`happened`].
+/// From now on Ctrl-C only makes [`happened`] return true.
 pub fn is_noticed() -> anyhow::Result<()> {
     Ok(ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))?)
 }

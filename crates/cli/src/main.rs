@@ -30,7 +30,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use sterna::kernels::Cpu;
 
-/// "0.1.0 (avx512)": the instruction set is part of what one reports with a bug.
+/// "0.1.0 (avx512)": a bug report needs the instruction set too.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let isa = instruction_set().unwrap_or("unknown instruction set");
     format!("{} ({isa})", env!("CARGO_PKG_VERSION"))

@@ -1,4 +1,4 @@
-//! Which model, and how it is loaded.
+//! Options that name a model and say how it is loaded.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::output;
 /// The model that is part of the program; docs/model.md describes it.
 const EMBEDDED: &[u8] = include_bytes!("../embedded/sterna.gguf");
 
-/// Which model: the `-m` option.
+/// The `-m` option.
 #[derive(clap::Args)]
 pub struct Source {
     /// A .gguf file or a Hugging Face directory [default: the built-in model]
@@ -27,7 +27,7 @@ pub struct Source {
 /// How a model is loaded.
 #[derive(clap::Args)]
 pub struct Loading {
-    /// A directory with a low-rank adapter of the model, as PEFT saves them
+    /// A directory with a low-rank adapter (LoRA) for the model, as PEFT saves them
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Threads [default: as many as this process may use]
@@ -52,7 +52,7 @@ pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
     PossibleValuesParser::new(HeadMode::ALL.map(HeadMode::name)).map(move |name| named(&name).unwrap_or_default())
 }
 
-/// How keys and values are kept: the `--kv` option.
+/// The `--kv` option.
 #[derive(clap::Args)]
 pub struct KvArg {
     /// Type of the key/value cache: f16, or int8 (half the memory, faster in long contexts, slightly less exact)
@@ -78,16 +78,16 @@ impl From<Kv> for KvType {
     }
 }
 
-/// Whether zeros are skipped.
+/// The `--ffn` option.
 #[derive(clap::Args)]
 pub struct FfnArg {
-    /// Whether feed-forward weights that meet a zero are read: auto skips them where the gate is ReLU²; the results
-    /// are the same bytes
+    /// Feed-forward weights that a zero activation multiplies: auto skips them if the gate is ReLU², sparse insists on
+    /// skipping, dense reads all weights; the results are the same bytes
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub ffn: Ffn,
 }
 
-/// Whether feed-forward weights that meet a zero are read.
+/// Whether feed-forward weights that a zero activation multiplies are read.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Ffn {
@@ -107,15 +107,15 @@ impl From<Ffn> for FfnMode {
     }
 }
 
-/// Positions of the context.
+/// The `--ctx` option.
 #[derive(clap::Args)]
 pub struct ContextArg {
-    /// Tokens of the context [default: the model's own, at most 4096]
+    /// Length of the context in tokens [default: the model's own, at most 4096]
     #[arg(long, value_name = "N")]
     pub ctx: Option<usize>,
 }
 
-/// How ternary layers see their input.
+/// Number format of the activations of ternary layers.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Activations {
     Auto,
@@ -163,7 +163,7 @@ impl Loading {
 }
 
 impl Source {
-    /// Opens the checkpoint: headers only.
+    /// Opens the checkpoint: reads headers, loads no weights.
     pub fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
         match &self.model {
             Some(path) => {
@@ -193,7 +193,7 @@ fn embedded() -> sterna::Result<Checkpoint> {
     Checkpoint::from_files("built-in model", &[("sterna.gguf", Bytes::from(EMBEDDED))])
 }
 
-/// Explains what a person who typed this path can do, where the library can only say that something is missing.
+/// Finds the usual mistakes in a path, and says what to type instead; the library only says what is missing.
 fn look_for(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     if !path.exists() {
@@ -227,7 +227,7 @@ fn look_for(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The second half of "organisation/name", if that is what it looks like.
+/// The name in a path that looks like "organisation/name", the name of a model on Hugging Face.
 fn hub_name(path: &Path) -> Option<&str> {
     let (organisation, name) = path.to_str()?.split_once('/')?;
     let plain = |part: &str| {

@@ -1,4 +1,4 @@
-//! What goes out: results to stdout, everything else to stderr.
+//! Output: results go to stdout, everything else to stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-/// A command line that parses but asks for nothing possible; exit code 2, as for other misuse.
+/// A command line that parses but cannot be followed: exit code 2, like a command line that does not parse.
 #[derive(Debug)]
 pub struct Misuse(pub String);
 
@@ -31,7 +31,7 @@ impl std::fmt::Display for Stdout {
 
 impl std::error::Error for Stdout {}
 
-/// Writes to stdout and makes it visible at once. A reader who has left shows up as an error that [`report`] knows.
+/// Writes to stdout and flushes. If the reader has closed the pipe, the error is one that [`report`] counts as success.
 pub fn text(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Stdout)?)
@@ -54,14 +54,14 @@ pub fn bar(what: &str, length: u64) -> ProgressBar {
     bar.with_message(what.to_owned())
 }
 
-/// A sign that something takes a while: on stderr, and only if it is a terminal.
+/// A spinner with a message, for work of unknown length: on stderr, and only if it is a terminal.
 pub fn spinner(what: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner
 }
 
-/// A remark to people: on stderr, and only if it is a terminal.
+/// A dim line for a person: on stderr, and only if it is a terminal.
 pub fn note(remark: &str) {
     if io::stderr().is_terminal() {
         let (dim, plain) = if std::env::var_os("NO_COLOR").is_none() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
@@ -69,17 +69,17 @@ pub fn note(remark: &str) {
     }
 }
 
-/// What was asked for beside the result: on stderr, terminal or not.
+/// Text that an option asked for besides the result: on stderr, terminal or not.
 pub fn remark(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Whether an error is about stdout.
+/// Whether an error comes from writing to stdout.
 pub fn is_stdout(error: &anyhow::Error) -> bool {
     error.is::<Stdout>()
 }
 
-/// Prints an error and chooses the exit code. That nobody reads stdout any more is no error: `sterna … | head`.
+/// Prints an error and chooses the exit code. A closed stdout is no error: `sterna … | head` ends quietly.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<Stdout>().is_some_and(|stdout| stdout.0.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
@@ -88,12 +88,12 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
 }
 
-/// An error in words. The library's errors say everything themselves, others in a chain.
+/// The text of an error. The library's errors are complete by themselves; others are printed with their causes.
 pub fn message(error: &anyhow::Error) -> String {
     error.downcast_ref::<sterna::Error>().map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
-/// Messages quote names from files: control characters must not reach the terminal.
+/// Escapes control characters, which must not reach the terminal: messages quote names from files.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

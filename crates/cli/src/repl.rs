@@ -35,7 +35,7 @@ pub struct Repl {
     history: Option<PathBuf>,
 }
 
-/// What a person entered.
+/// A parsed entry.
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Nothing,
@@ -49,7 +49,7 @@ enum Entry {
 }
 
 impl Repl {
-    /// A conversation whose answers are made like `request`.
+    /// A new conversation. Every answer is a copy of `request` with another prompt and seed.
     pub fn new(engine: Engine, request: Request, system: Option<String>) -> anyhow::Result<Self> {
         engine.template()?;
         engine.tokenizer()?;
@@ -58,13 +58,13 @@ impl Repl {
         editor.set_helper(Some(Multiline));
         let history = history_file();
         if let Some(path) = &history {
-            // A missing or unreadable history only means that there is none.
+            // A missing or unreadable history counts as an empty one.
             let _ = editor.load_history(path);
         }
         Ok(Self { engine, request, conversation: Conversation::new(system), editor, history })
     }
 
-    /// Talks until the person leaves.
+    /// Reads and answers until the person leaves.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (isa, threads, context) = (self.engine.isa(), self.engine.threads(), self.engine.context());
         output::note(&format!(
@@ -109,7 +109,7 @@ impl Repl {
                 output::note("(stopped; your message is forgotten)");
                 self.conversation.take_back();
             }
-            // The program is of no use without stdout; any other problem is about this message only.
+            // Without stdout the program is useless; any other error concerns this message only.
             Err(error) if output::is_stdout(&error) => return Err(error),
             Err(error) => {
                 output::note(&format!("error: {}", output::message(&error)));
@@ -127,7 +127,7 @@ impl Repl {
             output::note(&format!("(the {dropped} oldest messages no longer fit into the context and were dropped)"));
         }
         let request = Request { prompt, ..self.request.clone() };
-        // Every answer is another draw, and the whole conversation still follows from the first seed.
+        // Each answer gets a seed of its own, and the first seed still determines the whole conversation.
         self.request.sampling.seed = self.request.sampling.seed.wrapping_add(1);
         Answer::collect(self.engine.generate(request)?, output::text, interrupt::happened)
     }
@@ -145,14 +145,14 @@ impl Repl {
     fn remember(&mut self, line: &str) {
         let new = !line.trim().is_empty() && self.editor.add_history_entry(line).unwrap_or(false);
         if let (true, Some(path)) = (new, &self.history) {
-            // Not being able to keep the history is no reason to stop talking.
+            // A history that cannot be written does not end the conversation.
             let _ = path.parent().map(std::fs::create_dir_all);
             let _ = self.editor.append_history(path);
         }
     }
 }
 
-/// Where the entries of earlier conversations are, after the XDG base directory specification.
+/// File of the entries of earlier conversations, by the XDG base directory specification.
 fn history_file() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = folder("XDG_STATE_HOME")
@@ -180,7 +180,7 @@ fn entry(line: &str) -> Entry {
     }
 }
 
-/// The message without the marks of multi-line input.
+/// The message without the marks of multi-line input: `\` before a line break, `"""` around a block.
 fn unfold(line: &str) -> String {
     match line.trim().strip_prefix(QUOTES) {
         Some(block) => block.strip_suffix(QUOTES).unwrap_or(block).trim_matches('\n').into(),
@@ -190,7 +190,7 @@ fn unfold(line: &str) -> String {
 
 const QUOTES: &str = r#"""""#;
 
-/// Whether more lines belong to the entry.
+/// Whether the entry continues on the next line.
 fn goes_on(text: &str) -> bool {
     match text.trim().strip_prefix(QUOTES) {
         Some(block) => !block.ends_with(QUOTES),
@@ -198,7 +198,7 @@ fn goes_on(text: &str) -> bool {
     }
 }
 
-/// Lets the line editor take several lines for one message.
+/// Tells the line editor when an entry of several lines is complete.
 struct Multiline;
 
 impl Validator for Multiline {

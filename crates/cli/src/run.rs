@@ -30,8 +30,8 @@ pub struct Run {
     model: Source,
     #[command(flatten)]
     generating: Generating,
-    /// Afterwards say how much of the feed-forward weights was read, and how many drafted tokens were right: stderr, or
-    /// `ffn` and `speculation` in the JSON
+    /// Report the share of feed-forward weights that was read, and how many draft tokens were accepted: to stderr, or
+    /// as `ffn` and `speculation` in the JSON
     #[arg(long)]
     stats: bool,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct Run {
     form: FormArgs,
 }
 
-/// Tokens unless asked otherwise: a base model may never end by itself.
+/// Default of `--max-tokens`: a base model may never end by itself.
 const MAX_TOKENS: usize = 256;
 
 impl Run {

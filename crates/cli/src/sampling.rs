@@ -1,4 +1,4 @@
-//! How an answer is drawn: the options that `run` and `chat` share.
+//! Options of sampling, which `run` and `chat` share.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -6,7 +6,7 @@ use sterna::engine::{Request, Sampling};
 
 use crate::output::Misuse;
 
-/// Options of the sampler and of the end of an answer.
+/// Options of the sampler, and of where an answer ends.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
@@ -25,7 +25,7 @@ pub struct SamplingArgs {
     /// Drop tokens less likely than X times the likeliest one; 0: off
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
-    /// Draw only from tokens of typical surprise that together have probability X; 1: off
+    /// Draw only from the tokens closest to the expected surprise that together have probability X; 1: off
     #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     typical: f32,
     /// Make tokens of the prompt and the answer less likely by this factor; 1: off
@@ -55,7 +55,7 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// A request without its prompt; parameters out of range are misuse. `max_tokens` holds where none was given.
+    /// A request without its prompt; parameters out of range are misuse. `max_tokens` is the default of that option.
     pub fn request(&self, max_tokens: Option<usize>) -> anyhow::Result<Request> {
         let sampling = Sampling {
             temperature: self.temperature,
@@ -82,7 +82,7 @@ impl SamplingArgs {
     }
 }
 
-/// 32 random bits: the standard library's hasher is seeded by the system. Short, and exact in any JSON reader.
+/// 32 random bits: the standard library's hasher is seeded by the system. Every JSON reader keeps so few exact.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
 }

@@ -1,4 +1,4 @@
-//! Shapes of released models, so that they can be measured without a download.
+//! Shapes of released models: `bench` measures them without a download.
 
 use sterna::checkpoint::{Arch, Config};
 use sterna::model;

@@ -1,4 +1,4 @@
-//! `sterna bench`: speed, memory, energy, and how close they are to what this machine can do.
+//! `sterna bench`: speed, memory and energy, and which share of the machine's bandwidth they reach.
 
 mod energy;
 mod report;
@@ -44,16 +44,16 @@ pub struct Bench {
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
-    /// Prompt tokens [default: 512, or what fits the model's context]
+    /// Length of the prompt in tokens [default: 512, or what fits the model's context]
     #[arg(short = 'p', long, value_name = "N")]
     prompt: Option<usize>,
-    /// Generated tokens [default: 128, or what fits the model's context]
+    /// Tokens to generate [default: 128, or what fits the model's context]
     #[arg(short = 'n', long, value_name = "N")]
     tokens: Option<usize>,
     /// Thread counts to measure, with commas [default: one thread, and all]
     #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Vec<u32>,
-    /// Runs a thread count; the median is reported
+    /// Repetitions for each number of threads; the median is reported
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
     repeat: usize,
     /// How logits are computed
@@ -81,7 +81,7 @@ pub struct Bench {
     /// Numbers of streams that decode side by side, with commas; measured for each thread count besides one stream
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     streams: Vec<u32>,
-    /// Decode with prompt lookup, as `run` does
+    /// Decode with speculation (prompt lookup), as `run` does by default
     #[arg(long)]
     speculation: bool,
     /// Print one JSON object instead of a table

@@ -1,4 +1,4 @@
-//! What `sterna bench` prints: figures of several runs as JSON, and the table that shows the same object.
+//! The report of `sterna bench`: figures of several runs as JSON, and a table that shows the same object.
 
 use serde_json::{Value, json};
 
@@ -72,28 +72,28 @@ impl Figures {
     }
 }
 
-/// The upper one of two in the middle; `None` of nothing.
+/// The median, of two middle values the higher one; `None` if there are no values.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
-/// 0 of nothing: a clock that did not advance, or a single token.
+/// `a / b`; 0 if `b` is 0, as for a single token or a clock that did not advance.
 fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Two digits behind the point: more would be noise.
+/// Rounds to two decimal places: more would be noise.
 pub fn round(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
 }
 
-/// Tenths of a millijoule.
+/// Rounds joules to tenths of a millijoule.
 fn small(x: f64) -> f64 {
     (x * 1e4).round() / 1e4
 }
 
-/// The report for people.
+/// The report as text.
 pub fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
     let mut out = format!(
@@ -148,15 +148,15 @@ fn streams(report: &Value) -> String {
     out
 }
 
-/// What stands where a figure is missing.
+/// Stands for a missing figure.
 const DASH: &str = "–";
 
-/// A figure times `scale` with `places` behind the point, or a dash where there is none.
+/// A figure times `scale` with `places` decimal places, or a dash if it is missing.
 fn digits(value: &Value, scale: f64, places: usize) -> String {
     value.as_f64().map_or_else(|| DASH.into(), |value| format!("{:.places$}", value * scale))
 }
 
-/// What not every row has: energy, and drafts.
+/// Columns that not every row has: energy and draft tokens.
 fn beside(report: &Value, row: &Value) -> String {
     let mut out = String::new();
     if let Some(joules) = row["joules_per_token"].as_f64() {
@@ -180,7 +180,7 @@ fn unmeasured(report: &Value) -> String {
     format!("\nenergy: {}\n", report["energy"].as_str().unwrap_or_default())
 }
 
-/// Lines about the zeros that are skipped, and about simulated ones.
+/// Lines about skipped weights, and about simulated zeros.
 fn sparsity(report: &Value) -> String {
     let percent = |value: &Value| value.as_f64().map_or(f64::NAN, |share| share * 100.0);
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! `bench --save`: the random model as a file, for a race with other engines.
+//! `bench --save`: the random model as a file, to compare with other engines.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use sterna::kernels::DenseType;
 
 use crate::{convert, output};
 
-/// Merges that a vocabulary of Llama 3's size comes with; other vocabularies get two for each token.
+/// Tokens and merges of Llama 3's vocabulary; other vocabularies get two merges for each token.
 const LLAMA3: (usize, usize) = (128_256, 280_147);
 
 /// Writes a model of this shape to `file`: encoding of the ternary layers, architecture, and type of the head.

@@ -16,21 +16,21 @@ use sterna::engine::{Engine, Event, Generation, Request, Usage};
 
 use super::energy::Meter;
 
-/// What a run took.
+/// Times and counts of one run.
 pub struct Run {
-    /// Prompt tokens a second of the last stream, its wait for the others included.
+    /// Prompt tokens per second of the last stream, including its wait for the others.
     pub prefill_per_s: f64,
     /// Joules from the requests until all streams decode; `None` where they are not counted.
     pub prefill_joules: Option<f64>,
     /// Tokens of all streams after the last stream's first one, until any stream ends. 0: one ended before that.
     pub tokens: usize,
-    /// Seconds that they took.
+    /// Seconds from the first to the last of `tokens`.
     pub seconds: f64,
     /// Power while streams decode; `None` where it is not measured.
     pub watts: Option<f64>,
-    /// Tokens that speculation proposed to all streams, the whole run long.
+    /// Draft tokens of all streams, over the whole run.
     pub drafted: usize,
-    /// Of these, the tokens that were drawn.
+    /// Draft tokens that were accepted.
     pub accepted: usize,
 }
 
@@ -43,7 +43,7 @@ impl Run {
         let mut streams = requests.into_iter().map(start).collect::<Result<Vec<_>>>()?;
         streams.last_mut().context("a run has at least one stream")?.next()?;
         let (decoding, prefill_joules) = (Instant::now(), joules());
-        // This thread takes events when it gets to run, so the power is that of its own clock, and the speed is not.
+        // This thread may take events late: power is measured by its clock, speed by the times in the events.
         let mut power = None;
         let mut usages = Vec::new();
         for stream in &mut streams {

@@ -12,7 +12,8 @@ use sterna::model::{KvCache, KvType, Model};
 
 use super::streams::Run;
 
-/// Prompt tokens of all streams that one pass takes: a multiple of the engine's, so that all soon decode.
+/// Prompt tokens per forward pass when several streams run: a multiple of the engine's default, so that all of them
+/// soon decode.
 const STREAMS_CHUNK: usize = 1024;
 
 /// What is measured for each thread count.
@@ -27,7 +28,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether the model and the keys and values of all streams fit into memory.
+    /// Checks that the model and the keys and values of all streams fit into memory.
     pub fn check_memory(&self, checkpoint: &Checkpoint) -> sterna::Result<()> {
         let most = self.streams.iter().copied().max().unwrap_or(1);
         let positions = (self.prompt + self.tokens).next_multiple_of(PAGE).saturating_mul(most);
@@ -70,7 +71,7 @@ impl Work {
         for i in 0..self.repeat {
             progress.set_message(format!("{threads} threads, {streams} streams, run {} of {}", i + 1, self.repeat));
             let request = |stream| {
-                // Any ids do: the time does not depend on them. 7919 is a prime, so they differ.
+                // The time does not depend on the ids. 7919 is prime, so that they differ.
                 let ids = (0..self.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);
                 let prompt = ids.map(|id| id as u32).collect();
                 Request { max_tokens: Some(self.tokens), ignore_eos: true, ..Request::new(prompt) }

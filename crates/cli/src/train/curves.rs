@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// A mean in which what came last counts most.
+/// An exponentially weighted mean.
 #[derive(Clone, Copy)]
 pub struct Smooth {
     share: f64,
@@ -15,35 +15,35 @@ pub struct Smooth {
 }
 
 impl Smooth {
-    /// Over about `span` values.
+    /// A mean over about the last `span` values.
     pub fn over(span: f64) -> Self {
         Self { share: 1.0 / span.max(1.0), sum: 0.0, weight: 0.0 }
     }
 
-    /// With one more value.
+    /// Adds a value, and returns the mean with it.
     pub fn and(&mut self, value: f64) -> Self {
         self.sum += self.share * (value - self.sum);
         self.weight += self.share * (1.0 - self.weight);
         *self
     }
 
-    /// The mean of all that two means hold.
+    /// The mean of the values of both.
     fn beside(self, other: Self) -> f64 {
         (self.sum + other.sum) / (self.weight + other.weight)
     }
 
-    /// The mean. Nothing pulls it to 0: the weights always sum to 1. Not a number before the first value.
+    /// The mean; the weights always sum to 1, so that it has no bias towards 0. NaN before the first value.
     pub fn mean(&self) -> f64 {
         self.sum / self.weight
     }
 }
 
-/// x: tokens read so far.
+/// Points of a curve; x is the number of tokens read so far.
 pub type Line = Vec<(f64, f64)>;
 
-/// What a run logged.
+/// The curves of one run.
 pub struct Curves {
-    /// What the legend calls it.
+    /// Name in the legend.
     pub name: String,
     /// Steps done.
     pub steps: u64,
@@ -51,11 +51,11 @@ pub struct Curves {
     pub loss: Line,
     /// Bits a byte of the validation text.
     pub validation: Line,
-    /// Rate of the ternary layers.
+    /// Learning rate of the ternary layers.
     pub rate: Line,
     /// Norm of the gradient before it was clipped.
     pub gradient: Line,
-    /// Where rounding to trits began, if the run did not begin with it.
+    /// Tokens read when rounding to trits began, if the run began in full precision.
     pub ternary: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! Which options stand on the command line, whatever their values: those of a run that goes on cannot all change.
+//! Options that were given on the command line, as opposed to defaults: a resumed run accepts only some of them.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
@@ -12,7 +12,7 @@ impl Given {
         self.0.iter().any(|given| given == id)
     }
 
-    /// The first option that is none of `others`, as one writes it.
+    /// The first option that is not in `others`, with its dashes.
     pub fn first_but(&self, others: &[&str]) -> Option<String> {
         let other = self.0.iter().find(|given| !others.contains(&given.as_str()))?;
         Some(format!("--{}", other.replace('_', "-")))
@@ -21,7 +21,7 @@ impl Given {
 
 impl FromArgMatches for Given {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        // Beside options there are groups, which have the names of types.
+        // Ids of groups are names of types, which begin with a capital letter.
         let option = |id: &&str| id.starts_with(char::is_lowercase);
         let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         Ok(Self(matches.ids().map(|id| id.as_str()).filter(option).filter(given).map(str::to_owned).collect()))

@@ -1,4 +1,4 @@
-//! `sterna train`: trains a ternary model, or goes on with one.
+//! `sterna train`: trains a ternary model, or resumes a run.
 
 mod curves;
 mod given;
@@ -23,19 +23,19 @@ Data is .txt (one document) or .jsonl, one object a line: {\"text\": ...}, or a 
 {\"messages\": [{\"role\": \"user\", \"content\": ...}, {\"role\": \"assistant\", \"content\": ...}]}, of
 which only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
 
-DIR/model is a model for `sterna chat -m`, written anew at every checkpoint. A run that was stopped,
-by Ctrl-C or anything else, goes on with `sterna train --out DIR`, as if it had not stopped; only
---steps, --save-every and --threads may be given then. The first Ctrl-C ends the step and saves, a
-second one ends the program at once. DIR/log.jsonl has a line for every step.
+DIR/model is a model for `sterna chat -m`, written again at every checkpoint. A run that was stopped,
+by Ctrl-C or anything else, is resumed by `sterna train --out DIR`, with the same result as without the
+stop; only --steps, --save-every and --threads can be changed then. The first Ctrl-C finishes the step
+and saves; a second one ends the program at once. DIR/log.jsonl has a line for every step.
 
-If the loss rises or is no number, lower --rate and --other-rate; fine-tuning wants a tenth of the
-defaults or so. With less memory or for quicker steps, lower --batch. docs/training.md is a guide.
+If the loss rises or becomes NaN, lower --rate and --other-rate; fine-tuning needs about a tenth of
+the defaults. With less memory or for quicker steps, lower --batch. docs/training.md is a guide.
 
 Examples:
   sterna train --data stories.jsonl --out run                          a small model of your own
   sterna train --data books.jsonl=3 --data chat.jsonl --validate held-out.txt --out run
-  sterna train --out run                                               go on
-  sterna train --out run --steps 5000                                  go on for longer
+  sterna train --out run                                               resume
+  sterna train --out run --steps 5000                                  resume and train longer
   sterna train --from run/model --data chat.jsonl --steps 300 --rate 0.0005 \\
                --other-rate 0.0002 --out tuned                       fine-tune
   sterna train plot run tuned --out both.svg
@@ -47,27 +47,27 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Train {
-    // Before all others, because those take their values away.
+    // First, because parsing the other options removes their values from the matches.
     #[command(flatten)]
     given: Given,
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// A data file, and its share of the tokens [default share: 1]
+    /// A data file, and its weight: its share of the tokens, compared with the other files' [default weight: 1]
     #[arg(long, value_name = "FILE[=WEIGHT]")]
     data: Vec<String>,
-    /// A data file that is not trained on, scored at every checkpoint
+    /// A held-out data file, scored at every checkpoint
     #[arg(long, value_name = "FILE")]
     validate: Option<PathBuf>,
-    /// The run's directory; the model will be in DIR/model, an adapter in DIR/adapter
+    /// Directory of the run; the model is written to DIR/model, an adapter to DIR/adapter
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
-    /// Begin with the master weights and the tokenizer of this Hugging Face directory; with --adapter any model will do
+    /// Start from full-precision weights and tokenizer of this Hugging Face directory; with --adapter, from any model
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["vocab", "hidden", "intermediate", "layers", "heads", "kv_heads"])]
     from: Option<PathBuf>,
-    /// Train a low-rank adapter of this rank; the model stays as it is
+    /// Train a low-rank adapter (LoRA) of this rank; the model's own weights stay as they are
     #[arg(long, value_name = "RANK", requires = "from", conflicts_with_all = ["full_precision", "other_rate"])]
     adapter: Option<usize>,
-    /// What the adapter adds is multiplied by ALPHA / RANK [default: twice the rank]
+    /// The adapter's output is multiplied by ALPHA / RANK [default: twice the rank]
     #[arg(long, value_name = "ALPHA", requires = "adapter", allow_negative_numbers = true)]
     alpha: Option<f64>,
     /// Threads [default: as many as this process may use]
@@ -91,13 +91,13 @@ enum Verb {
 
 #[derive(clap::Args)]
 struct Size {
-    /// Tokens in the vocabulary; a tokenizer for it is made from the data
+    /// Tokens in the vocabulary; its tokenizer is trained on the data
     #[arg(long, value_name = "N", default_value_t = 4096)]
     vocab: usize,
-    /// Features of a token; a multiple of --heads
+    /// Hidden size: features of a token; a multiple of --heads
     #[arg(long, value_name = "N", default_value_t = 256)]
     hidden: usize,
-    /// Features inside the feed-forward block, mostly 2.5 to 4 times --hidden
+    /// Features inside the feed-forward block, usually 2.5 to 4 times --hidden
     #[arg(long, value_name = "N", default_value_t = 768)]
     intermediate: usize,
     /// Transformer layers
@@ -106,17 +106,17 @@ struct Size {
     /// Query heads
     #[arg(long, value_name = "N", default_value_t = 4)]
     heads: usize,
-    /// Key/value heads, which query heads share
+    /// Key/value heads; --heads is a multiple of it
     #[arg(long, value_name = "N", default_value_t = 2)]
     kv_heads: usize,
 }
 
 #[derive(clap::Args)]
 struct Length {
-    /// Updates
+    /// Optimizer steps in all
     #[arg(long, value_name = "N", default_value_t = 2000)]
     steps: usize,
-    /// Most tokens of an update
+    /// Tokens per step, at most
     #[arg(long, value_name = "TOKENS", default_value_t = 16384)]
     batch: usize,
     /// Longest sequence, in tokens [default: 512, or the model's own up to 2048]
@@ -129,26 +129,27 @@ struct Length {
 
 #[derive(clap::Args)]
 struct Steps {
-    /// Greatest rate of the ternary layers (Muon), or of an adapter (AdamW) [default: 0.004, adapter: 0.001]
+    /// Peak learning rate of the ternary layers (Muon), or of an adapter (AdamW) [default: 0.004, adapter: 0.001]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     rate: Option<f32>,
-    /// Greatest rate of embedding and norms (AdamW)
+    /// Peak learning rate of embedding and norms (AdamW)
     #[arg(long, value_name = "RATE", default_value_t = 0.002, allow_negative_numbers = true)]
     other_rate: f32,
-    /// How rates fall: in a last part of the run (wsd), or from the beginning and further from the middle on
+    /// How learning rates fall: wsd keeps them until the last part of the run, two-stage lowers them from the start,
+    /// and by another third from the middle on
     #[arg(long, value_enum, value_name = "NAME", default_value = "wsd")]
     schedule: ScheduleName,
-    /// Steps in which rates grow
+    /// Steps over which learning rates rise from 0
     #[arg(long, value_name = "STEPS", default_value_t = 50)]
     warm_up: usize,
-    /// Share of the steps in which wsd lets rates fall
+    /// Share of the steps over which wsd lowers the learning rates to 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, allow_negative_numbers = true)]
     decay: f64,
-    /// Share of a weight that a step takes away, times the rate; none in the schedule's last part [default: 0.1,
-    /// adapter: 0]
+    /// Weight decay: a step takes this share, times the learning rate, from each weight; 0 in the schedule's last part
+    /// [default: 0.1, adapter: 0]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     weight_decay: Option<f32>,
-    /// Most that the gradient's norm may be
+    /// Clip gradients to this norm
     #[arg(long, value_name = "NORM", default_value_t = 1.0, allow_negative_numbers = true)]
     clip: f32,
     /// Weight of the z-loss, which keeps logits small
@@ -213,14 +214,14 @@ impl Train {
         Ok(())
     }
 
-    /// That of the run in `out`, or that of a new one.
+    /// The recipe of the run in `out`, or that of a new run.
     fn recipe(&self, out: &Path) -> anyhow::Result<Recipe> {
         let stored = out.join("train.json");
         if !self.data.is_empty() {
             return self.new_recipe();
         }
         if !stored.exists() {
-            bail!("{}: there is no run to go on with; give --data FILE to begin one", out.display());
+            bail!("{}: there is no run to go on with; give --data FILE to start one", out.display());
         }
         if let Some(option) = self.given.first_but(&["out", "threads", "json", "steps", "save_every"]) {
             let remedy = "only --steps, --save-every and --threads can change; for another recipe choose another --out";
@@ -228,7 +229,7 @@ impl Train {
         }
         let mut recipe = read_recipe(&stored)?;
         if self.given.has("steps") {
-            // A twin in full precision stays one.
+            // A run that never rounds to trits still does not when it gets longer.
             if recipe.full_precision >= recipe.steps {
                 recipe.full_precision = recipe.full_precision.max(self.length.steps);
             }
@@ -304,7 +305,7 @@ fn source(given: &str) -> anyhow::Result<(PathBuf, f64)> {
         Some((path, weight)) if !Path::new(given).exists() => match weight.parse() {
             Ok(weight) => Ok((path.into(), weight)),
             Err(_) => {
-                let problem = format!("`{weight}` is no number; write --data FILE=2 for twice the share");
+                let problem = format!("`{weight}` is not a number; write --data FILE=2 for twice the share");
                 bail!(Misuse(format!("--data {given}: {problem}")))
             }
         },

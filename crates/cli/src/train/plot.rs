@@ -1,4 +1,4 @@
-//! `sterna train plot`: the curves of runs as a picture.
+//! `sterna train plot`: draws the curves of runs as SVG.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -51,7 +51,7 @@ fn legend(run: &Path, all: &[PathBuf]) -> String {
     if all.iter().filter(|other| last(other) == own).count() > 1 { run.display().to_string() } else { own }
 }
 
-/// Of the runs, on light and on dark ground.
+/// Colours of the runs, on light and on dark background.
 const COLOURS: [(&str, &str); 8] = [
     ("#0969da", "#4493f8"),
     ("#bc4c00", "#f0883e"),

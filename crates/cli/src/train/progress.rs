@@ -1,4 +1,4 @@
-//! What a training run shows while it goes: a bar on terminals, and a line for every checkpoint anywhere.
+//! Progress of a training run: a bar on terminals, and a line for every checkpoint on stderr.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::output;
 /// Steps over which loss and times are smoothed.
 const SPAN: f64 = 20.0;
 
-/// What is known of a run so far. Only steps of this process count.
+/// State of a run, as far as this process has computed it.
 pub struct Progress {
     bar: ProgressBar,
     steps: usize,
@@ -30,7 +30,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a run of `steps` steps, whose data is about to be read.
+    /// Progress of a run of `steps` steps, before its data is read.
     pub fn new(steps: usize) -> Self {
         let now = Instant::now();
         let (seconds_a_step, loss) = (Smooth::over(SPAN), Smooth::over(SPAN));
@@ -41,7 +41,7 @@ impl Progress {
         progress
     }
 
-    /// The bar, to write around it.
+    /// The bar; text is printed around it with `suspend`.
     pub fn bar(&self) -> &ProgressBar {
         &self.bar
     }
@@ -78,7 +78,7 @@ impl Progress {
     fn step(&mut self, report: &Report, speed: f64) {
         self.tokens += report.tokens as u64;
         self.loss.and(report.loss);
-        // The time of checkpoints is in it: what is left has them too.
+        // Includes the time of checkpoints, which the remaining steps have too.
         self.seconds_a_step.and(self.last.elapsed().as_secs_f64());
         self.last = Instant::now();
         self.bar.set_position(report.step as u64);
@@ -91,7 +91,7 @@ impl Progress {
         HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
     }
 
-    /// The line of a checkpoint.
+    /// The line printed at a checkpoint.
     fn saved(&self, step: usize, validation: Option<Validation>) -> String {
         let score = validation
             .map(|v| format!(", validation {:.3} ({:.3} bits a byte)", v.loss, v.bits_per_byte))
@@ -100,7 +100,7 @@ impl Progress {
         format!("step {step}/{steps}: loss {loss:.3}{score}, {:.0} tokens/s, {left} left\n", self.speed())
     }
 
-    /// Tokens a second, checkpoints included.
+    /// Tokens per second, including the time of checkpoints.
     fn speed(&self) -> f64 {
         self.tokens as f64 / self.seconds().max(1e-9)
     }
