@@ -8,7 +8,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(BUILT))/nehalem
 
-.PHONY: check examples lint circles toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
+.PHONY: check build examples lint circles toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
 
 check: lint test examples
 
@@ -37,11 +37,17 @@ toys:
 	python3 -B scripts/test_toys.py
 	python3 -B scripts/toys.py '$(CARGO)' $(BUILT)
 
+# Programs and examples, with the features of dependencies that `make test` and `make clippy` have: cargo compiles a
+# dependency again for every set of features, and packages by themselves (-p) ask for other sets.
+build:
+	$(CARGO) build --workspace --bins --examples
+
 # The examples of the library, with the model that the binary carries.
-examples:
-	$(CARGO) run -q -p sterna --example generate -- crates/cli/embedded/sterna.gguf 'Once upon a time'
-	$(CARGO) run -q -p sterna --example chat -- crates/cli/embedded/sterna.gguf 'Who are you?'
-	$(CARGO) run -q -p sterna --example logits -- crates/cli/embedded/sterna.gguf 'Once upon a time'
+MODEL = crates/cli/embedded/sterna.gguf
+examples: build
+	$(BUILT)/debug/examples/generate $(MODEL) 'Once upon a time'
+	$(BUILT)/debug/examples/chat $(MODEL) 'Who are you?'
+	$(BUILT)/debug/examples/logits $(MODEL) 'Once upon a time'
 
 # The standard libraries of the targets below. Cryptography is partly C: Debian: apt-get install gcc-aarch64-linux-gnu
 # libc6-dev-arm64-cross gcc-mingw-w64-x86-64-win32
@@ -58,14 +64,13 @@ targets:
 # Debian: apt-get install qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 qemu: qemu-x86 qemu-arm
 
-# A CPU of 2008, without AVX: kernels, and whole models against the reference.
+# A CPU of 2008, without AVX: kernels, whole models against the reference, and training.
 qemu-x86: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER = qemu-x86_64-static -L $(SYSROOT) -cpu Nehalem
 qemu-x86:
 	test $(HOST) = x86_64-unknown-linux-gnu
 	mkdir -p $(SYSROOT)/proc
 	echo 'flags : fpu sse sse2 ssse3 sse4_1 sse4_2 popcnt' > $(SYSROOT)/proc/cpuinfo
-	$(CARGO) test -p sterna-kernels --test conformance --test bf16 -- --nocapture
-	$(CARGO) test -p sterna --test golden
+	$(CARGO) test --workspace --test conformance --test bf16 --test golden -- --nocapture
 
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64-static -L /usr/aarch64-linux-gnu
@@ -79,8 +84,7 @@ loom:
 
 # Debian: apt-get install python3-venv chromium
 CLIENTS = $(abspath $(BUILT)/clients)
-clients: $(CLIENTS)/installed
-	$(CARGO) build -p sterna-cli
+clients: build $(CLIENTS)/installed
 	cp crates/server/clients/* $(CLIENTS)
 	$(CLIENTS)/bin/python $(CLIENTS)/run.py $(BUILT)/debug/sterna
 
@@ -91,8 +95,7 @@ $(CLIENTS)/installed: crates/server/clients/requirements.txt crates/server/clien
 	cd $(CLIENTS) && PATH=$(CLIENTS)/bin:$$PATH npm install --silent --no-audit --no-fund
 	touch $@
 
-load:
-	$(CARGO) build -p sterna-cli
+load: build
 	python3 crates/server/clients/load.py $(BUILT)/debug/sterna
 
 # Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
@@ -102,10 +105,19 @@ fuzz:
 		$(CARGO) fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS_PER_TARGET) -print_final_stats=1; \
 	done
 
-# Cargo keeps what it unpacked and built for a path and a version, and would build against an older state of it.
+# What would be published compiles by itself: each package is unpacked, and checked with the dependencies of `make clippy`.
+# `cargo package` alone would compile all dependencies again, once for each package's set of features.
+PACKED = $(BUILT)/package/unpacked
 package:
-	rm -rf $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/-*/sterna* $(BUILT)/package $(BUILT)/debug/.fingerprint/sterna*
-	$(CARGO) package --workspace --allow-dirty
+	rm -rf $(BUILT)/package
+	$(CARGO) package --workspace --allow-dirty --no-verify
+	mkdir -p $(PACKED)
+	for crate in $(BUILT)/package/*.crate; do tar -xzmf $$crate -C $(PACKED); done
+	{ printf '[workspace]\nresolver = "3"\nmembers = ["*"]\n\n[patch.crates-io]\n'; \
+		for crate in $(PACKED)/*; do name=$$(basename $$crate); echo "$${name%-*} = { path = \"$$name\" }"; done; \
+		sed -n '/^\[profile/,$$p' Cargo.toml; } > $(PACKED)/Cargo.toml
+	cp Cargo.lock $(PACKED)
+	cd $(PACKED) && CARGO_TARGET_DIR=$(abspath $(BUILT)) $(CARGO) check --workspace
 
 # Needs the Python packages that testdata/golden/README.md names.
 goldens:

@@ -98,7 +98,7 @@ def main(cargo, built):
         print(f"{patch.stem}: one new file, one changed line", flush=True)
     copy_compiled(built, target)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-    subprocess.run([*cargo.split(), "build", "-p", "sterna-cli"], cwd=tree, env=environment, check=True)
+    subprocess.run([*cargo.split(), "build", "--workspace", "--bins", "--examples"], cwd=tree, env=environment, check=True)
     for name, check in CHECKS.items():
         check(target / "debug/sterna", tree)
         print(f"{name}: works", flush=True)
