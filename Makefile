@@ -110,11 +110,11 @@ fuzz:
 PACKED = $(BUILT)/package/unpacked
 package:
 	rm -rf $(BUILT)/package
-	$(CARGO) package --workspace --allow-dirty --no-verify
+	$(CARGO) package --workspace --exclude sterna-lessons --allow-dirty --no-verify
 	mkdir -p $(PACKED)
 	for crate in $(BUILT)/package/*.crate; do tar -xzmf $$crate -C $(PACKED); done
 	{ printf '[workspace]\nresolver = "3"\nmembers = ["*"]\n\n[patch.crates-io]\n'; \
-		for crate in $(PACKED)/*; do name=$$(basename $$crate); echo "$${name%-*} = { path = \"$$name\" }"; done; \
+		for crate in $(PACKED)/*/; do name=$$(basename $$crate); echo "$${name%-*} = { path = \"$$name\" }"; done; \
 		sed -n '/^\[profile/,$$p' Cargo.toml; } > $(PACKED)/Cargo.toml
 	cp Cargo.lock $(PACKED)
 	cd $(PACKED) && CARGO_TARGET_DIR=$(abspath $(BUILT)) $(CARGO) check --workspace
