@@ -23,9 +23,7 @@ CHECKED = [
 
 # Circles that may stay: files or folders (without `.rs`) and the reason. A part of an allowed circle is allowed too.
 ALLOWED = {
-    "crates/kernels/src": [
-        ("x86_64/avx512 x86_64/avx512_bf16", "today's circle: the table of a set names a product that uses its registers"),
-    ],
+    "crates/kernels/src": [],
     "crates/sterna/src": [("checkpoint model", "today's circle; `summary.rs` asks the networks for their memory")],
     "crates/cli/src": [],
     "crates/train/src": [],

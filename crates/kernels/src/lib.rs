@@ -40,6 +40,7 @@ pub mod memory;
 mod op;
 pub mod pool;
 mod portable;
+pub mod random;
 pub mod row_matrix;
 pub mod rows;
 pub mod screen;

@@ -1,6 +1,7 @@
 //! Low-rank adapters: results compared with a naive network in f64, byte identity, and refused files.
 
 mod naive;
+#[path = "../../kernels/tests/random/mod.rs"]
 mod random;
 
 use std::fs;

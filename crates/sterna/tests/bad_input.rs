@@ -1,5 +1,6 @@
 //! Hostile and damaged files: each gives an error that names the file and the place, and none panics.
 
+#[path = "../../kernels/tests/random/mod.rs"]
 mod random;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,6 @@
 //! The screened head never leaves out a row that matters, for any weights and hidden states.
 
+#[path = "../../kernels/tests/random/mod.rs"]
 mod random;
 
 use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};

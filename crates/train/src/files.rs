@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::whole::{self, write_whole};
 use sterna::checkpoint::{Config, adapter};
+use sterna::kernels::math::f32_to_bf16;
 
 use crate::data::Cursor;
 use crate::network::Parameter;
 use crate::text::Text;
 use crate::trainer::Trainer;
-use crate::weights::to_bf16;
 use crate::{Error, Result};
 
 /// Where a run keeps its files.
@@ -165,7 +165,7 @@ impl RunDir {
 /// A parameter as master weights: in bf16, under its name.
 fn master(Parameter { slot, values }: &Parameter) -> (String, Entry) {
     let shape = if slot.rows == 1 { vec![slot.cols] } else { vec![slot.rows, slot.cols] };
-    let bytes = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect::<Vec<_>>().into();
+    let bytes = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect::<Vec<_>>().into();
     (slot.name.clone(), Entry { dtype: "BF16", shape, bytes })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sterna::checkpoint::encoding::{Trits, master};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
+use sterna::kernels::math::{bf16_to_f32, f32_to_bf16};
 use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
 
 use crate::network::{Network, Parameter, Role, Slot};
@@ -59,18 +60,9 @@ pub enum Input {
     Both(Activations, Rows),
 }
 
-/// Rounds to the nearest bf16, ties to even; NaN stays one.
-pub fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
-}
-
-/// The nearest bf16.
+/// The nearest number that bf16 holds.
 pub(crate) fn bf16(x: f32) -> f32 {
-    f32::from_bits(u32::from(to_bf16(x)) << 16)
+    bf16_to_f32(f32_to_bf16(x))
 }
 
 fn rounded(values: &[f32]) -> Vec<f32> {
@@ -81,7 +73,7 @@ fn rounded(values: &[f32]) -> Vec<f32> {
 ///
 /// # Errors
 /// [`Error::Diverged`] if a linear layer holds what is no finite number.
-/// 
+///
 /// # Panics
 /// If a parameter has a role that only adapters have: their networks are made by
 /// [`adapter::prepare`](crate::adapter::prepare).
@@ -132,7 +124,7 @@ impl Weight {
 
 impl Embedding {
     fn new(cpu: &Cpu, slot: &Slot, values: &[f32]) -> Self {
-        let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect();
         let rows = DenseMatrix::new(DenseType::Bf16, slot.rows, slot.cols, bytes.into());
         let forward = Bf16Panels::transposed(cpu, values, slot.rows, slot.cols);
         let backward = Bf16Panels::of(cpu, values, slot.cols);
@@ -190,7 +182,7 @@ impl Linear {
             let forward = Forward::Full(Bf16Panels::transposed(cpu, &values, rows, cols));
             return Ok(Self { forward, backward: Some(Bf16Panels::of(cpu, &values, cols)), scale: 1.0 });
         }
-        let bytes: Vec<u8> = values.iter().flat_map(|x| to_bf16(*x).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect();
         let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
         let latents = Trits::new(&master::BF16, rows, cols, Bytes::from(bytes)).map_err(diverged)?.quantized_at_load();
         let scale = latents.scale(cpu.pool()).map_err(diverged)?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sterna::checkpoint::Config;
 use sterna::kernels::Cpu;
 use sterna::kernels::gradient::LossTerms;
+use sterna::kernels::math::{bf16_to_f32, f32_to_bf16};
 use sterna_train::Batch;
 use sterna_train::batch::NONE;
 use sterna_train::network::{Network, Parameter, Role};
@@ -12,7 +13,7 @@ use sterna_train::pass::Pass;
 use sterna_train::precision::Precision;
 use sterna_train::recipe::Shape;
 use sterna_train::trainer::random;
-use sterna_train::weights::{prepare, to_bf16};
+use sterna_train::weights::prepare;
 
 const Z: f32 = 0.01;
 const VOCAB: u32 = 50;
@@ -51,7 +52,7 @@ fn network() -> Network<Parameter> {
 }
 
 fn as_stored(x: f32) -> f32 {
-    f32::from_bits(u32::from(to_bf16(x)) << 16)
+    bf16_to_f32(f32_to_bf16(x))
 }
 
 /// Sequences of 1, 5, 64, 65 and 30 tokens; a third of the rows have no target.

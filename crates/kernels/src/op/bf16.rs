@@ -3,6 +3,7 @@
 // Vectors are indexed: an iterator's closures may be compiled without the instruction set's features.
 #![allow(clippy::needless_range_loop)]
 
+use super::math::f32_to_bf16;
 use super::vector::{LANES, Vector};
 
 /// Columns of a panel.
@@ -17,11 +18,9 @@ trait Value: Copy {
 impl Value for f32 {
     #[inline(always)]
     fn bits(self, scale: f32) -> u32 {
-        let bits = (self * scale).to_bits();
-        let even = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // A carry must not make an infinity of a NaN; denormals are zeros, as the CPU's products take them.
-        let number = if even & 0x7f80 == 0 { even & 0x8000 } else { even };
-        if bits & 0x7fff_ffff > 0x7f80_0000 { bits >> 16 | 0x40 } else { number }
+        let nearest = u32::from(f32_to_bf16(self * scale));
+        // Denormals are zeros, as the CPU's products take them.
+        if nearest & 0x7f80 == 0 { nearest & 0x8000 } else { nearest }
     }
 }
 

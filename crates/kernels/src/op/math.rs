@@ -106,6 +106,21 @@ pub fn f32_to_f16(x: f32) -> u16 {
     sign | half as u16
 }
 
+/// The `f32` of a bf16: exact.
+#[inline(always)]
+pub fn bf16_to_f32(x: u16) -> f32 {
+    f32::from_bits(u32::from(x) << 16)
+}
+
+/// The bf16 nearest to `x`, ties to even; NaN stays one.
+#[inline(always)]
+pub fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let nearest = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    // A carry must not make an infinity of a NaN.
+    if x.is_nan() { (bits >> 16) as u16 | 0x40 } else { nearest }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +170,27 @@ mod tests {
         assert_eq!(f32_to_f16(1.0 + 3.0 * 2f32.powi(-11)), 0x3c02);
         assert_eq!(f32_to_f16(1.5 * 2f32.powi(-24)), 2);
         assert_eq!(f32_to_f16(0.5 * 2f32.powi(-24)), 0);
+    }
+
+    #[test]
+    fn bf16_is_the_nearest_one() {
+        for bits in (0..=u32::MAX).step_by(4099) {
+            let x = f32::from_bits(bits);
+            let rounded = bf16_to_f32(f32_to_bf16(x));
+            assert_eq!(rounded.is_nan(), x.is_nan(), "{x}");
+            if !x.is_finite() || !rounded.is_finite() {
+                assert!(x.is_nan() || rounded == x || x.abs() > bf16_to_f32(0x7f7f), "{x}");
+                continue;
+            }
+            // Neighbours differ by one step of the last of 8 bits.
+            let step = f64::from(f32::from_bits(rounded.to_bits() & 0x7f80_0000).max(f32::MIN_POSITIVE)) / 128.0;
+            let error = (f64::from(x) - f64::from(rounded)).abs();
+            assert!(error <= step / 2.0 && (error < step / 2.0 || f32_to_bf16(x) & 1 == 0), "{x} became {rounded}");
+        }
+        let ties = [(0x3f80_8000, 0x3f80), (0x3f81_8000, 0x3f82), (0x0000_8000, 0), (0x7f7f_8000, 0x7f80)];
+        for (bits, expected) in ties {
+            assert_eq!(f32_to_bf16(f32::from_bits(bits)), expected, "{bits:#x}");
+        }
+        assert!(bf16_to_f32(f32_to_bf16(f32::from_bits(0x7f80_0001))).is_nan());
     }
 }

@@ -7,6 +7,7 @@ use super::prefetch::{prefetch, prefetch_scattered};
 use super::{STREAMS, avx512_bf16, avx512_sparse};
 use crate::lines::LINE;
 use crate::op::attention::int8::Dots;
+use crate::op::bf16::Operands;
 use crate::op::codes::{BLOCK, Bits, LOW_BITS};
 use crate::op::ternary::{Order, TILE};
 use crate::set::{KernelSet, compiled};
@@ -34,9 +35,21 @@ pub(crate) static SET: KernelSet = KernelSet {
     columns_to_tiles: avx512_sparse::columns_to_tiles,
     // Zen 4.
     whole: |tokens| 1.5 + 0.45 * tokens as f32,
-    bf16_dot: avx512_bf16::dot,
+    bf16_dot,
     ..compiled::TABLE
 };
+
+/// Products of bf16: by `vdpbf16ps` on CPUs that have it. The sums are the same.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn bf16_dot(operands: &Operands<'_>, sums: &mut [f32]) {
+    if is_x86_feature_detected!("avx512bf16") {
+        // SAFETY: the CPU has the instruction, and AVX-512F is a feature of this function.
+        unsafe { avx512_bf16::pairs(operands, sums) }
+    } else {
+        // SAFETY: the kernels of the table are compiled with the features that this function has.
+        unsafe { (compiled::TABLE.bf16_dot)(operands, sums) }
+    }
+}
 
 /// Tokens of a block: with two tiles 16 sums stay in registers.
 const TOKENS: usize = 8;

@@ -2,26 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512;
 use crate::op::bf16::{Operands, PANEL};
 
 /// Rows in a block: with two registers of columns, 16 sums stay in registers.
 const ROWS: usize = 8;
 
-/// For sets with AVX-512. The CPU may lack the BF16 instruction, which came with Cooper Lake and Zen 4.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn dot(operands: &Operands<'_>, sums: &mut [f32]) {
-    if is_x86_feature_detected!("avx512bf16") {
-        // SAFETY: the CPU has the instruction.
-        unsafe { pairs(operands, sums) }
-    } else {
-        // SAFETY: the features enabled for this function are those of the set.
-        unsafe { (avx512::compiled::TABLE.bf16_dot)(operands, sums) }
-    }
-}
-
+/// For CPUs that have the instruction: it came with Cooper Lake and Zen 4.
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn pairs(operands: &Operands<'_>, sums: &mut [f32]) {
+pub(super) fn pairs(operands: &Operands<'_>, sums: &mut [f32]) {
     assert!(operands.fit(sums.len()));
     if operands.row_step == 1 && operands.pair_step == PANEL {
         rows::<1, PANEL>(operands, 1, sums);
@@ -92,6 +80,7 @@ fn dot_pairs(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::avx512;
     use super::*;
 
     /// The sums of the instruction, and those of the set without it.

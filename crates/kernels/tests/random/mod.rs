@@ -1,13 +1,20 @@
-//! SplitMix64 (Steele, Lea and Flood 2014), so that failures repeat.
+//! Random numbers of tests, here and in the tests of `sterna`: a seed, so that failures repeat.
 
-/// Its state; begin anywhere.
+use sterna_kernels::random::SplitMix64;
+
+/// A stream; its field is the seed. Tests add what they draw.
 pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        let mut stream = SplitMix64(self.0);
+        let number = stream.next();
+        self.0 = stream.0;
+        number
+    }
+
+    #[allow(dead_code, reason = "not every test draws numbers below a bound")]
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
     }
 }

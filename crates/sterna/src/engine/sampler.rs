@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use sterna_kernels::math::{exp, ln64};
+use sterna_kernels::random::{STEP, mix};
 
 use super::Sampling;
 use super::logprob::{clean, greatest};
@@ -231,14 +232,8 @@ fn pick(choices: &[Choice], share: f64) -> u32 {
     choices.last().map_or(0, |choice| choice.place)
 }
 
-/// Number `n` of the stream of `seed`, uniform in 0..1: SplitMix64 (Steele, Lea, Flood 2014) from a mixed seed.
+/// Number `n` of the stream of `seed`, uniform in 0..1: SplitMix64 from a mixed seed.
 fn uniform(seed: u64, n: u64) -> f64 {
-    let mix = |mut z: u64| {
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    };
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     let state = mix(seed.wrapping_add(STEP)).wrapping_add(STEP.wrapping_mul(n.wrapping_add(1)));
     (mix(state) >> 11) as f64 / (1u64 << 53) as f64
 }

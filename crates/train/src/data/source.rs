@@ -61,7 +61,7 @@ struct Row {
 impl Documents {
     ///
     /// Opens a file of documents.
-    /// 
+    ///
     /// # Errors
     /// [`Error::UnknownKind`] if the name ends neither with .txt nor with .jsonl, [`Error::Io`] if the file cannot be
     /// opened.
