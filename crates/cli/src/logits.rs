@@ -1,11 +1,11 @@
 //! `sterna logits`: the logits after every token, as a safetensors file.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
-use anyhow::Context;
 use serde_json::json;
+use sterna::checkpoint::safetensors::Writer;
+use sterna::checkpoint::whole;
 use sterna::kernels::Rows;
 
 use crate::interrupt;
@@ -51,21 +51,11 @@ impl Logits {
         let context = self.tokens.len().max(2);
         let engine = self.model.load(&self.loading.options(Some(context)))?;
         let shape = [self.tokens.len(), engine.config().vocab];
-        let mut file = Output::create(&self.out)?;
-        file.write(&header(shape))?;
-        // The library's error type has no place for a write that fails; it is kept aside.
-        let mut failure = None;
-        let result = engine.logits(&self.tokens, self.chunk as usize, &mut |rows| {
-            file.write(&bytes(rows)).map_err(|error| {
-                let message = format!("{error:#}");
-                failure = Some(error);
-                sterna::Error::request("out", message)
-            })
-        });
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        result?;
+        let size = shape.iter().product::<usize>() as u64 * 4;
+        let partial = whole::partial(&self.out);
+        interrupt::ends_program(move || drop(fs::remove_file(&partial)))?;
+        let mut file = Writer::create(&self.out, None, &[("logits", "F32", &shape, size)])?;
+        engine.logits(&self.tokens, self.chunk as usize, &mut |rows| file.write(&bytes(rows)))?;
         file.finish()?;
         if self.json {
             output::json(&json!({
@@ -83,93 +73,6 @@ impl Logits {
     }
 }
 
-/// Length (u64) and JSON of a safetensors header for the one tensor, padded so that its data is 8-byte aligned.
-fn header([tokens, vocab]: [usize; 2]) -> Vec<u8> {
-    let end = tokens as u64 * vocab as u64 * 4;
-    let mut text =
-        json!({ "logits": { "dtype": "F32", "shape": [tokens, vocab], "data_offsets": [0, end] } }).to_string();
-    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    let mut header = (text.len() as u64).to_le_bytes().to_vec();
-    header.extend_from_slice(text.as_bytes());
-    header
-}
-
 fn bytes(rows: &Rows) -> Vec<u8> {
     rows.data().iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// A file that appears under its name only when it is complete. Devices and pipes are written directly.
-struct Output {
-    path: PathBuf,
-    part: Option<PathBuf>,
-    writer: BufWriter<File>,
-}
-
-impl Output {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let plain = fs::metadata(path).map_or(true, |kind| kind.is_file());
-        let part = plain.then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{}.part", std::process::id()));
-            PathBuf::from(name)
-        });
-        let target = part.as_deref().unwrap_or(path);
-        let file = if plain { File::create(target) } else { File::options().write(true).open(target) };
-        let file = file.with_context(|| target.display().to_string())?;
-        let left = part.clone();
-        interrupt::ends_program(move || {
-            if let Some(part) = &left {
-                let _ = fs::remove_file(part);
-            }
-        })?;
-        Ok(Self { path: path.into(), part, writer: BufWriter::new(file) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.writer.write_all(bytes).with_context(|| self.path.display().to_string())
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        let name = || self.path.display().to_string();
-        self.writer.flush().with_context(name)?;
-        if let Some(part) = &self.part {
-            fs::rename(part, &self.path).with_context(name)?;
-            self.part = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(part) = &self.part {
-            let _ = fs::remove_file(part);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_aligned() {
-        for shape in [[1, 4096], [7, 128_256], [4096, 1]] {
-            let header = header(shape);
-            assert!(header.len().is_multiple_of(8));
-            assert_eq!(u64::from_le_bytes(header[..8].try_into().unwrap()) as usize, header.len() - 8);
-            let value: serde_json::Value = serde_json::from_slice(&header[8..]).unwrap();
-            assert_eq!(value["logits"]["data_offsets"], json!([0, shape[0] * shape[1] * 4]));
-        }
-    }
-
-    #[test]
-    fn unfinished_files_leave_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let mut output = Output::create(&path).unwrap();
-        output.write(b"abc").unwrap();
-        drop(output);
-        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
-    }
 }

@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::json;
 use sterna_kernels::Bytes;
 
-use super::whole::write_whole;
+use super::whole::WholeFile;
 use super::{DAMAGED, malformed, unsupported};
 use crate::{Error, Result};
 
@@ -96,23 +96,83 @@ impl Header {
 /// Writes tensors to the file `path`, which has that name only when it is complete.
 ///
 /// `about` is what the file says of itself, a name and a value; other libraries look for `("format", "pt")`. `dtype`s,
-/// shapes and numbers of bytes must fit each other. Fails with [`Error::Io`]; then no file is left behind, and
-/// one that was there before is as it was.
+/// shapes and numbers of bytes must fit each other.
+///
+/// # Errors
+/// [`Error::Io`]; then no file is left behind, and one that was there before is as it was.
 pub fn write(path: &Path, about: (&str, &str), tensors: &[(String, Entry)]) -> Result<()> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".into(), json!({ about.0: about.1 }));
-    let mut end = 0;
-    for (name, Entry { dtype, shape, bytes }) in tensors {
-        let begin = end;
-        end += bytes.len();
-        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }));
+    let listed: Vec<_> = tensors
+        .iter()
+        .map(|(name, Entry { dtype, shape, bytes })| (&**name, *dtype, &shape[..], bytes.len() as u64))
+        .collect();
+    let mut file = Writer::create(path, Some(about), &listed)?;
+    tensors.iter().try_for_each(|(_, entry)| file.write(&entry.bytes))?;
+    file.finish()
+}
+
+/// A file whose tensors are written piece by piece, so that they need not be in memory. It takes its name when it is
+/// complete, and is removed when dropped before; devices and pipes are written directly.
+pub struct Writer {
+    file: WholeFile<'static>,
+    /// Bytes of data that are still to be written.
+    left: u64,
+}
+
+impl Writer {
+    /// Begins the file `path` with its header: what it says of itself, as in [`write()`], and the name, number format,
+    /// shape and number of bytes of each tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be made.
+    pub fn create(
+        path: &Path,
+        about: Option<(&str, &str)>,
+        tensors: &[(&str, &'static str, &[usize], u64)],
+    ) -> Result<Self> {
+        let mut header = serde_json::Map::new();
+        if let Some((name, value)) = about {
+            header.insert("__metadata__".into(), json!({ name: value }));
+        }
+        let mut end = 0;
+        for (name, dtype, shape, bytes) in tensors {
+            let begin = end;
+            end += bytes;
+            header.insert((*name).into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }));
+        }
+        let mut header = serde_json::Value::Object(header).to_string();
+        // The data begin at a multiple of 8.
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let length = (header.len() as u64).to_le_bytes();
+        let mut file = WholeFile::create(path, (length.len() + header.len()) as u64 + end, None)?;
+        file.write(&length)?;
+        file.write(header.as_bytes())?;
+        Ok(Self { file, left: end })
     }
-    let mut header = serde_json::Value::Object(header).to_string();
-    // The data begin at a multiple of 8.
-    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let length = (header.len() as u64).to_le_bytes();
-    let data = tensors.iter().map(|(_, entry)| &entry.bytes[..]);
-    write_whole(path, &[&length[..], header.as_bytes()].into_iter().chain(data).collect::<Vec<_>>())
+
+    /// Writes the next bytes of the data: the tensors one after another.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they cannot be written.
+    ///
+    /// # Panics
+    /// If the tensors of the header have fewer bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.expect("a tensor has as many bytes as the header says");
+        self.file.write(bytes)
+    }
+
+    /// Gives the file its name, once it is safe on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then no file is left behind, and one that was there before is as it was.
+    ///
+    /// # Panics
+    /// If the tensors of the header have more bytes than were written.
+    pub fn finish(self) -> Result<()> {
+        assert_eq!(self.left, 0, "a tensor has as many bytes as the header says");
+        self.file.finish()
+    }
 }
 
 fn entry(path: &Path, name: &str, raw: &RawEntry, data: &Bytes) -> Result<Entry> {
@@ -200,5 +260,60 @@ impl<'de> Deserialize<'de> for Dimensions {
             }
         }
         deserializer.deserialize_seq(Shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_begins_at_a_multiple_of_8_and_is_read_back_however_it_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.safetensors");
+        for shape in [[1, 96], [7, 111], [40, 1]] {
+            let data: Vec<u8> = (0..shape[0] * shape[1] * 4).map(|i| i as u8).collect();
+            let mut file = Writer::create(&path, None, &[("logits", "F32", &shape, data.len() as u64)]).expect("made");
+            data.chunks(13).for_each(|bytes| file.write(bytes).expect("written"));
+            file.finish().expect("named");
+            let bytes = std::fs::read(&path).expect("there");
+            assert!((bytes.len() - data.len()).is_multiple_of(8) && bytes.ends_with(&data));
+            let read = Header::parse(&path, &bytes.into()).expect("valid");
+            assert_eq!((&read.tensors["logits"].bytes[..], &read.tensors["logits"].shape[..]), (&data[..], &shape[..]));
+            assert!(read.metadata.is_empty());
+            let entry = Entry { dtype: "F32", shape: shape.into(), bytes: data.clone().into() };
+            write(&path, ("format", "pt"), &[("a".into(), entry)]).expect("written");
+            let read = Header::parse(&path, &std::fs::read(&path).expect("there").into()).expect("valid");
+            assert_eq!((&read.tensors["a"].bytes[..], &*read.metadata["format"]), (&data[..], "pt"));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_the_old_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        std::fs::write(&path, "old").expect("written");
+        let mut file = Writer::create(&path, None, &[("x", "U8", &[4], 4)]).expect("made");
+        file.write(b"abc").expect("written");
+        drop(file);
+        assert_eq!(std::fs::read(&path).expect("there"), b"old");
+        assert_eq!(folder.path().read_dir().expect("a folder").count(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "as many bytes as the header says")]
+    fn a_file_with_fewer_bytes_than_its_header_says_is_not_finished() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = Writer::create(&folder.path().join("x"), None, &[("x", "U8", &[4], 4)]).expect("made");
+        drop(file.finish());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn devices_are_written_directly() {
+        let mut file = Writer::create(Path::new("/dev/null"), None, &[("x", "U8", &[4], 4)]).expect("opened");
+        file.write(b"abcd").expect("written");
+        file.finish().expect("finished");
+        assert!(!std::fs::metadata("/dev/null").expect("there").is_file(), "not replaced by a file");
     }
 }

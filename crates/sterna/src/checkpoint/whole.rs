@@ -23,8 +23,7 @@ pub fn is_partial(file: &Path) -> bool {
 
 /// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
 pub fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
-    let mut progress = |_, _| {};
-    let mut target = WholeFile::create(path, parts.iter().map(|part| part.len() as u64).sum(), &mut progress)?;
+    let mut target = WholeFile::create(path, parts.iter().map(|part| part.len() as u64).sum(), None)?;
     parts.iter().try_for_each(|part| target.write(part))?;
     target.finish()
 }
@@ -32,27 +31,32 @@ pub fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
 /// A file being written; removed when dropped before [`WholeFile::finish`].
 pub(super) struct WholeFile<'a> {
     path: PathBuf,
-    partial: PathBuf,
+    /// None for devices and pipes, which are written directly.
+    partial: Option<PathBuf>,
     file: BufWriter<File>,
     written: u64,
     total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-    finished: bool,
+    progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
 
 impl<'a> WholeFile<'a> {
-    pub fn create(path: &Path, total: u64, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
-        let partial = partial(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
+    /// Begins a file of `total` bytes. `progress` gets the bytes written, and `total`.
+    pub fn create(path: &Path, total: u64, progress: Option<&'a mut dyn FnMut(u64, u64)>) -> Result<Self> {
+        let plain = fs::metadata(path).map_or(true, |kind| kind.is_file());
+        let partial = plain.then(|| partial(path));
+        let target = partial.as_deref().unwrap_or(path);
+        let file = OpenOptions::new().write(true).create(plain).truncate(plain).open(target);
         let file = file.map_err(|source| Error::io(path, source))?;
         let file = BufWriter::with_capacity(1 << 20, file);
-        Ok(Self { path: path.into(), partial, file, written: 0, total, progress, finished: false })
+        Ok(Self { path: path.into(), partial, file, written: 0, total, progress })
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| self.failed(error))?;
         self.written += bytes.len() as u64;
-        (self.progress)(self.written, self.total);
+        if let Some(progress) = &mut self.progress {
+            progress(self.written, self.total);
+        }
         Ok(())
     }
 
@@ -64,9 +68,10 @@ impl<'a> WholeFile<'a> {
 
     pub fn finish(mut self) -> Result<()> {
         self.file.flush().map_err(|error| self.failed(error))?;
+        let Some(partial) = &self.partial else { return Ok(()) };
         self.file.get_ref().sync_all().map_err(|error| self.failed(error))?;
-        fs::rename(&self.partial, &self.path).map_err(|error| self.failed(error))?;
-        self.finished = true;
+        fs::rename(partial, &self.path).map_err(|error| self.failed(error))?;
+        self.partial = None;
         // The new name is safe once the directory is; systems that cannot open directories keep names safe by themselves.
         match self.path.parent().map(File::open) {
             Some(Ok(directory)) => directory.sync_all().or(Ok(())),
@@ -88,8 +93,8 @@ impl<'a> WholeFile<'a> {
 
 impl Drop for WholeFile<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_file(&self.partial);
+        if let Some(partial) = &self.partial {
+            let _ = fs::remove_file(partial);
         }
     }
 }

@@ -69,7 +69,7 @@ const MAX_F16: f32 = 65504.0;
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
     let header = keys::header(checkpoint, &options, &plan);
-    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, options.progress)?;
+    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, Some(options.progress))?;
     target.write(&header)?;
     for tensor in &plan.tensors {
         let name = &tensor.slot.name;
