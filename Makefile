@@ -75,8 +75,8 @@ qemu-x86:
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
 qemu-arm: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64-static -L /usr/aarch64-linux-gnu
 qemu-arm:
-	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels --test conformance --test bf16 -- --nocapture
-	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna --test golden
+	$(CARGO) test --target aarch64-unknown-linux-gnu -p sterna-kernels -p sterna --test conformance --test bf16 --test golden -- \
+		--nocapture
 
 # The thread pool under every interleaving (up to three preemptions) of loom's memory model.
 loom:

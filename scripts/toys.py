@@ -9,11 +9,15 @@ compiled again.
 """
 
 import json
+import math
 import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -79,7 +83,85 @@ def endpoint(sterna, _folder):
             process.terminate()
 
 
-CHECKS = {"endpoint": endpoint}
+def bf16(values):
+    """Rounds towards 0: bytes of bf16, and the values they hold."""
+    halves = [struct.unpack("<I", struct.pack("<f", value))[0] >> 16 for value in values]
+    return struct.pack(f"<{len(halves)}H", *halves), [struct.unpack("<f", struct.pack("<I", h << 16))[0] for h in halves]
+
+
+def safetensors(path, tensors):
+    """Writes tensors of bf16: name, shape and bytes."""
+    header, end = {}, 0
+    for name, shape, data in tensors:
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors))
+
+
+def logits(sterna, model, tokens, folder):
+    """Rows of `sterna logits`, as bytes."""
+    out = folder / "logits.safetensors"
+    run(sterna, "logits", "-m", model, "--tokens", ",".join(map(str, tokens)), "--out", out)
+    data = out.read_bytes()
+    data = data[8 + struct.unpack("<Q", data[:8])[0] :]
+    size = len(data) // len(tokens)
+    return [data[i * size : (i + 1) * size] for i in range(len(tokens))]
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def normed(x):
+    inverse = 1 / math.sqrt(sum(v * v for v in x) / len(x) + 1e-5)
+    return [v * inverse for v in x]
+
+
+def network(sterna, folder):
+    """A checkpoint of the toy network loads, generates, and gives the logits that its formula gives."""
+    size, vocab, layers, scale = 128, 512, 2, 1 / 16
+    numbers = random.Random(1)
+    table_bytes, table = bf16([numbers.uniform(-1, 1) for _ in range(vocab * size)])
+    ones = bf16([1] * size)[0]
+    tensors = [("model.embed_tokens.weight", [vocab, size], table_bytes), ("model.norm.weight", [size], ones)]
+    mixes = []
+    for layer in range(layers):
+        data, mix = bf16([scale * numbers.choice([-1, 1]) for _ in range(size * size)])
+        mixes.append(mix)
+        tensors.append((f"model.layers.{layer}.mix.weight", [size, size], data))
+        tensors.append((f"model.layers.{layer}.post_attention_layernorm.weight", [size], ones))
+    model = folder / "toy"
+    model.mkdir()
+    golden = ROOT / "testdata/golden/bitnet-bf16-online"
+    for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"]:
+        shutil.copy(golden / name, model)
+    config = json.loads((golden / "config.json").read_text())
+    config |= {"architectures": ["ToyForCausalLM"], "model_type": "toy", "hidden_act": "linear"}
+    (model / "config.json").write_text(json.dumps(config))
+    safetensors(model / "model.safetensors", tensors)
+
+    assert json.loads(run(sterna, "info", model, "--json"))["architecture"] == "toy"
+    answer = json.loads(run(sterna, "run", "-m", model, "--temperature", "0", "-n", "5", "--json", "Once upon a time"))
+    assert answer["tokens"], answer
+
+    tokens = [7, 300, 7]
+    rows = logits(sterna, model, tokens, folder)
+    assert rows[0] == rows[2] != rows[1], "a token's logits depend on that token alone"
+    for token, row in zip(tokens[:2], rows):
+        h = table[token * size : (token + 1) * size]
+        for mix in mixes:
+            x = normed(h)
+            h = [v + sum(w * x for w, x in zip(mix[r * size : (r + 1) * size], x)) for r, v in enumerate(h)]
+        x = normed(h)
+        expected = [sum(w * x for w, x in zip(table[t * size : (t + 1) * size], x)) for t in range(vocab)]
+        given = struct.unpack(f"<{vocab}f", row)
+        worst = max(abs(a - b) for a, b in zip(given, expected))
+        # Activations are rounded to int8.
+        assert worst < 0.02 * max(map(abs, expected)), (token, worst, max(map(abs, expected)))
+
+
+CHECKS = {"endpoint": endpoint, "network": network}
 
 
 def main(cargo, built):
@@ -100,7 +182,8 @@ def main(cargo, built):
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     subprocess.run([*cargo.split(), "build", "--workspace", "--bins", "--examples"], cwd=tree, env=environment, check=True)
     for name, check in CHECKS.items():
-        check(target / "debug/sterna", tree)
+        with tempfile.TemporaryDirectory() as folder:
+            check(target / "debug/sterna", Path(folder))
         print(f"{name}: works", flush=True)
     shutil.rmtree(built / "toys")
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use sterna::checkpoint::{Checkpoint, Data, Tensor};
 use sterna::engine::DEFAULT_CONTEXT;
-use sterna::kernels::Cpu;
+use sterna::kernels::Pool;
 use sterna::model::{KvCache, KvType};
 use sterna::text::{ChatTemplate, Tokenizer};
 
@@ -86,7 +86,7 @@ fn activations(checkpoint: &Checkpoint) -> anyhow::Result<(Option<&'static str>,
         _ => None,
     };
     let Some((trits, name)) = checkpoint.tensors.iter().find_map(ternary) else { return Ok((Some("int8"), None)) };
-    Ok(match trits.scale(Cpu::new(0)?.pool()) {
+    Ok(match trits.scale(&Pool::new(1)) {
         Ok(_) => (Some("int8"), None),
         Err(problem) => (None, Some(problem.at(&checkpoint.path, &name).to_string())),
     })
