@@ -129,7 +129,7 @@ fn errors_say_what_to_do() {
     let odd = format!("{GOLDEN}/bitnet-bf16-online");
     for (args, code, expected) in [
         (&["--out", &path("model.bin")][..], 2, "model.bin: the name of a GGUF file ends with .gguf"),
-        (&["--out", &path("folder.gguf")], 1, "folder.gguf: exists and is no file"),
+        (&["--out", &path("folder.gguf")], 1, "folder.gguf: exists and is not a regular file"),
         (&["--out", &path("no/model.gguf")], 1, "no/model.gguf: "),
         (&["-m", &odd, "--out", &path("x.gguf"), "--head", "q6_k"], 1, "cannot be stored as i2_s or q6_k"),
         (&["-m", &odd, "--out", &path("x.gguf"), "--encoding", "tq2_0"], 1, "cannot be stored as tq2_0 or f16"),

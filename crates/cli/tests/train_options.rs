@@ -57,7 +57,7 @@ fn impossible_values_are_misuse_and_leave_nothing() {
         ("--save-every 0", "--save-every 0"),
         ("--data data.jsonl=0", "data.jsonl=0: a share"),
         ("--data data.jsonl=-2", "data.jsonl=-2: a share"),
-        ("--data held.jsonl=much", "`much` is no number"),
+        ("--data held.jsonl=much", "`much` is not a number"),
         ("--from model --vocab 300", "cannot be used with"),
     ] {
         let output = train(&format!("--data data.jsonl --out run {given}"), directory.path());
