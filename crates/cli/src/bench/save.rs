@@ -15,7 +15,12 @@ use crate::{convert, output};
 const LLAMA3: (usize, usize) = (128_256, 280_147);
 
 /// Writes a model of this shape to `file`: encoding of the ternary layers, architecture, and type of the head.
-pub fn save(config: &Config, file: &Path, stored: (&'static Encoding, &'static Arch, DenseType), json: bool) -> Result<()> {
+pub fn save(
+    config: &Config,
+    file: &Path,
+    stored: (&'static Encoding, &'static Arch, DenseType),
+    json: bool,
+) -> Result<()> {
     let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
     let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
     let checkpoint = Checkpoint::synthetic(config.clone(), DenseType::F16, 1)?;
