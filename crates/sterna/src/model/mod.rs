@@ -1,15 +1,11 @@
 //! Networks: a batch of tokens in, what the head reads out. One file an architecture.
 
-mod bitnet;
 mod ffn;
 mod head;
 pub mod kv;
 mod layers;
-mod llama;
-mod onebitllm;
 mod open;
 mod pages;
-mod qwen3;
 pub mod rotation;
 mod stack;
 mod update;
@@ -28,6 +24,30 @@ use layers::Loader;
 pub use llama::ARCH as LLAMA;
 pub use onebitllm::ARCH as ONEBITLLM;
 pub use qwen3::ARCH as QWEN3;
+
+/// Declares the files of the networks, and lists them. Each file has a function `load`, and ends with `ARCH`.
+macro_rules! networks {
+    ($($file:ident,)+) => {
+        $(mod $file;)+
+
+        /// Every network that Sterna runs. A new one is a file and a line of `networks!`.
+        pub static ALL: &[Entry] = &[$(Entry { arch: &$file::ARCH, load: $file::load }),+];
+    };
+}
+
+networks! {
+    bitnet,
+    onebitllm,
+    llama,
+    qwen3,
+}
+
+/// A network that Sterna runs.
+pub struct Entry {
+    /// What is known of its files.
+    pub arch: &'static Arch,
+    load: fn(&Loader<'_>) -> Result<Box<dyn Model>>,
+}
 
 /// A network with its weights.
 pub trait Model: Send + Sync {
@@ -159,21 +179,6 @@ pub struct Settings {
     /// For measurements: this share of every gate is made zero, the rest positive.
     pub gate_zeros: Option<f32>,
 }
-
-/// A network that Sterna runs.
-pub struct Entry {
-    /// What is known of its files.
-    pub arch: &'static Arch,
-    load: fn(&Loader<'_>) -> Result<Box<dyn Model>>,
-}
-
-/// Every network that Sterna runs. A new one is a file and a line here.
-pub static ALL: &[Entry] = &[
-    Entry { arch: &bitnet::ARCH, load: bitnet::load },
-    Entry { arch: &onebitllm::ARCH, load: onebitllm::load },
-    Entry { arch: &llama::ARCH, load: llama::load },
-    Entry { arch: &qwen3::ARCH, load: qwen3::load },
-];
 
 /// The architectures of [`ALL`].
 pub fn known() -> Vec<&'static Arch> {
