@@ -211,8 +211,7 @@ struct Chat {
 
 impl Dialect for Chat {
     const FRAMING: Framing = Framing::Events;
-    const FIELDS: &[(&str, &str)] =
-        &[("prompt", "messages"), ("grammar", "response_format")];
+    const FIELDS: &[(&str, &str)] = &[("prompt", "messages"), ("grammar", "response_format")];
 
     fn opening(&mut self) -> Vec<Value> {
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });
