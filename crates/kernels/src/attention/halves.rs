@@ -1,4 +1,4 @@
-//! The f16 cache: how a position is stored. `op/attention/halves.rs` attends to it.
+//! Storage of a position in the f16 cache; `op/attention/halves.rs` reads it.
 
 use super::PAGE;
 use crate::op::attention::halves::BLOCK;

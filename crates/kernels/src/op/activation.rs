@@ -2,7 +2,7 @@
 
 use super::math::exp;
 
-/// `gate = relu(gate)² · up`; zero where the gate is not positive, whatever `up` is.
+/// `gate = relu(gate)² · up`; zero where the gate is not positive, for any `up`.
 #[inline(always)]
 pub(crate) fn relu2_mul(gate: &mut [f32], up: &[f32]) {
     for (gate, up) in gate.iter_mut().zip(up) {
@@ -19,7 +19,7 @@ pub(crate) fn silu_mul(gate: &mut [f32], up: &[f32]) {
     }
 }
 
-/// Replaces gate and up by their gradients of `relu(gate)² · up`.
+/// Replaces gate and up with their gradients of `relu(gate)² · up`.
 #[inline(always)]
 pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
     for ((gate, up), dy) in gate.iter_mut().zip(up).zip(dy) {

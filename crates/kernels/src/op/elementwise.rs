@@ -1,4 +1,4 @@
-//! Operations on every value of a row, or on its pairs.
+//! Operations on each value of a row, or on pairs of values.
 
 use super::math::f32_to_f16;
 
@@ -21,7 +21,7 @@ pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// Rounds to halves (see [`f32_to_f16`]).
+/// Rounds to f16 (see [`f32_to_f16`]).
 #[inline(always)]
 pub(crate) fn to_f16(x: &[f32], out: &mut [u16]) {
     for (out, x) in out.iter_mut().zip(x) {

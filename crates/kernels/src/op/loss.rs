@@ -3,16 +3,16 @@
 use super::math::{exp, ln64};
 use super::vector::{LANES, fold};
 
-/// What a loss needs to know besides logits and target.
+/// Parameters of the loss.
 #[derive(Clone, Copy, Debug)]
 pub struct LossTerms {
-    /// What every row's gradient is multiplied with: 1 / number of targets.
+    /// Factor of every row's gradient: 1 / number of targets.
     pub scale: f32,
-    /// Weight of `ln²Z` (z-loss): it keeps logits from drifting.
+    /// Weight of the z-loss `ln²Z`, which keeps logits from drifting.
     pub z: f32,
 }
 
-/// Replaces a row of logits by the loss's gradient; returns ln Z and −ln p(target).
+/// Replaces a row of logits with the gradient of the loss. Returns ln Z and −ln p(target).
 #[inline(always)]
 pub(crate) fn cross_entropy(logits: &mut [f32], target: usize, terms: LossTerms) -> (f32, f32) {
     let mut max = [f32::NEG_INFINITY; LANES];

@@ -1,4 +1,4 @@
-//! The narrow half of a low-rank update: a matrix of a few columns times a short row.
+//! The second product of a low-rank update: a matrix of few columns times a short row.
 
 /// Rows whose sums stay in registers.
 pub(crate) const BLOCK: usize = 64;
@@ -13,7 +13,7 @@ pub(crate) fn add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [
         for j in 0..t.len() {
             let column = &columns[j * stride + first..][..len];
             if len == BLOCK {
-                // The length is known: registers.
+                // The length is a constant, so the sums stay in registers.
                 for i in 0..BLOCK {
                     sums[i] += t[j] * column[i];
                 }

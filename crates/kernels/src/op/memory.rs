@@ -1,9 +1,9 @@
-//! Reading memory ahead of time, and reading it as fast as it goes.
+//! Prefetching, and reading memory at full bandwidth.
 
 use super::vector::Vector;
 use crate::lines::LINE;
 
-/// Asks for all cache lines of `bytes`.
+/// Prefetches all cache lines of `bytes`.
 #[inline(always)]
 pub(crate) fn prefetch<V: Vector>(zeros: V, bytes: &[u8]) {
     for line in bytes.chunks(LINE) {
@@ -11,8 +11,8 @@ pub(crate) fn prefetch<V: Vector>(zeros: V, bytes: &[u8]) {
     }
 }
 
-/// Reads whole lines as 1, 2, 4 or 8 streams side by side, each asking for what lies `ahead` bytes further on (0: for
-/// nothing). The result depends on every byte, so that no read can be left out.
+/// Reads whole lines in 1, 2, 4 or 8 parallel streams. Each stream prefetches the line `ahead` bytes further on (0: no
+/// prefetch). The result depends on every byte, so the compiler cannot remove a read.
 #[inline(always)]
 pub(crate) fn read<V: Vector>(zeros: V, bytes: &[u8], streams: usize, ahead: usize) -> u64 {
     match streams {

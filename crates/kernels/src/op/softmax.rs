@@ -3,7 +3,7 @@
 use super::math::exp;
 use super::vector::{LANES, Vector, fold, lanes};
 
-/// Replaces scores (a multiple of 16) by exp(score − max), and by 0 from `seen` on; returns (max, sum).
+/// Replaces scores (a multiple of 16) with exp(score − max), and with 0 from index `seen` on. Returns (max, sum).
 #[inline(always)]
 pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
     scores[seen..].fill(f32::NEG_INFINITY);
@@ -27,7 +27,7 @@ pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
     (max, fold(sum))
 }
 
-/// Scores of one query to weights that sum to 1: softmax of the first `seen`, zeros behind.
+/// Softmax of the first `seen` scores of one query: weights that sum to 1. The other weights are 0.
 #[inline(always)]
 pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
     let (_, sum) = softmax_terms(scores, seen);
@@ -37,8 +37,8 @@ pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
     }
 }
 
-/// Replaces the gradients of one query's weights by those of its scores before scaling:
-/// `d = w · (d − Σ w·d) · scale`, the sum being `delta`.
+/// Replaces the gradients of one query's weights with those of its scores before scaling: `d = w · (d − Σ w·d) ·
+/// scale`, where `delta` is the sum.
 #[inline(always)]
 pub(crate) fn softmax_backward(weights: &[f32], d: &mut [f32], delta: f32, scale: f32) {
     for (d, w) in d.iter_mut().zip(weights) {

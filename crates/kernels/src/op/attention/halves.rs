@@ -1,23 +1,25 @@
-//! The f16 cache: float dots, one multiplication and one addition a step, in the order of dims and of positions.
+//! Attention to the f16 cache: float dot products with one multiplication and one addition per step, in the order of
+//! dims and of positions.
 
 use super::{PAGE, SEGMENT, Segment};
 use crate::op::softmax::softmax_terms;
 use crate::op::vector::{LANES, Vector};
 
-/// Pages between what is read and what is asked for: 16 KiB of keys or values.
+/// Prefetch distance in pages: 16 KiB of keys or values.
 const AHEAD: usize = 2;
 
-/// Bytes of 16 halves.
+/// Bytes of 16 f16 values.
 pub(crate) const BLOCK: usize = 2 * LANES;
 
-/// One segment for any number of queries; `q` and `out` hold `padded_dim` and `padded_dim + 16` values for each.
+/// Attends to one segment, for any number of queries; `q` and `out` hold `padded_dim` and `padded_dim + 16` values per
+/// query.
 #[inline(always)]
 pub(crate) fn attend<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
     let (dim, queries) = (segment.padded_dim, segment.seen.len());
     let mut at = 0;
     while at < queries {
         let (q, seen, out) = (&q[at * dim..], &segment.seen[at..], &mut out[at * (dim + LANES)..]);
-        // As many queries share a converted key as sums fit the registers.
+        // Queries share converted keys; as many are taken together as there are registers for their sums.
         at += match queries - at {
             8.. if V::REGISTERS >= 32 => some::<V, 8, 2, 2>(zeros, segment, q, seen, out),
             4.. if V::REGISTERS >= 32 => some::<V, 4, 2, 4>(zeros, segment, q, seen, out),
@@ -27,7 +29,7 @@ pub(crate) fn attend<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out:
     }
 }
 
-/// `H` queries; `T` tiles of keys and `B` blocks of 16 dims of values at a time. Returns `H`.
+/// Attends for `H` queries, `T` tiles of keys and `B` blocks of 16 dims of values at a time. Returns `H`.
 #[inline(always)]
 fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
     zeros: V,
