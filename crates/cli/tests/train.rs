@@ -218,9 +218,10 @@ fn failures_have_their_exit_codes() {
 
     let message = failure(folder.go_on("nothing"), 1);
     assert!(message.contains("no run to go on with") && !folder.path("nothing").exists(), "{message}");
-    for (more, problem) in
-        [(["--data", "missing.txt"], "missing.txt: No such file"), (["--data", "data.csv"], "no kind of data file")]
-    {
+    for (more, problem) in [
+        (["--data", "missing.txt"], "missing.txt: No such file"),
+        (["--data", "data.csv"], "unknown kind of data file"),
+    ] {
         let message = failure(with(&more), 1);
         assert!(message.starts_with("error: ") && message.contains(problem), "{message}");
     }

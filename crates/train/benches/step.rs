@@ -1,6 +1,6 @@
-//! Tokens a second of whole training steps: the shape of the embedded model, random tokens, 64 sequences of 256.
+//! Tokens per second of whole training steps: the shape of the embedded model, random tokens, 64 sequences of 256.
 //!
-//! `cargo bench -p sterna-train`; what it is compared with is in docs/benchmarks.md.
+//! `cargo bench -p sterna-train`; docs/benchmarks/training.md compares it with PyTorch.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ const SHAPE: Shape = Shape {
     context: 256,
     rope_theta: 10_000.0,
 };
-/// Tokens of a step, and those that go through the network together.
+/// Tokens of a step, and tokens that go through the network together.
 const TOKENS: usize = 16384;
 const TOGETHER: u32 = 512;
 const STEPS: usize = 7;

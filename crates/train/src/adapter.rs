@@ -1,10 +1,10 @@
-//! Training of low-rank adapters: the ternary model, its embedding and its norms stay as they are.
+//! Training of low-rank adapters. The ternary model, its embedding and its norms are frozen.
 //!
 //! ```text
 //! forward    y = scale · trits · int8(x)  +  s · B · (A · x)                        s = alpha / rank
 //! backward   dx = scale · dy · trits + dt · A,   dt = s · dy · B,   dA = dtᵀ · x,   dB = s · dyᵀ · (A · x)
 //! ```
-//! Trits and a scale are all that is needed of the model, so it can be any checkpoint of the architecture, packed or not.
+//! The base model only has to have trits and a scale, so it can be any checkpoint of the architecture, packed or not.
 
 use sterna::checkpoint::adapter::LowRank as Pair;
 use sterna::checkpoint::{Adapter, Checkpoint};
@@ -17,10 +17,10 @@ use crate::recipe::{self, Recipe};
 use crate::update::{Update, halves};
 use crate::weights::{Embedding, Linear, Weight};
 
-/// Tells the random numbers of adapters from others.
+/// Separates the random numbers of adapters from other streams of the same seed.
 const ADAPTER: u64 = 0x6164_6170;
 
-/// The tensors of an adapter of that network.
+/// Names and shapes of the tensors of an adapter for a network.
 pub fn slots(network: &Network<Slot>, rank: usize) -> Network<Slot> {
     network.map(|slot| {
         let role = if slot.role == Role::Linear { Role::LowRank(rank) } else { Role::Frozen };
@@ -28,7 +28,8 @@ pub fn slots(network: &Network<Slot>, rank: usize) -> Network<Slot> {
     })
 }
 
-/// An adapter that changes nothing yet: A random, so large that `A · x` has the size of `x`, and B zero.
+/// A new adapter, which does not change the model yet. A is random, scaled so that `A · x` has the size of `x`. B is
+/// zero.
 pub fn random(slots: &Network<Slot>, seed: u64) -> Network<Parameter> {
     let mut random = Random::new(&[seed, ADAPTER]);
     slots.map(|slot| {
@@ -41,7 +42,7 @@ pub fn random(slots: &Network<Slot>, seed: u64) -> Network<Parameter> {
     })
 }
 
-/// The model that an adapter is trained on.
+/// Loads the frozen base model.
 ///
 /// # Errors
 /// [`Error::Sterna`](crate::Error::Sterna) if the checkpoint lacks a tensor, or has it in another shape.
@@ -55,7 +56,7 @@ pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Resu
     })
 }
 
-/// What a step needs: the base with its updates as they are now.
+/// The weights of one step: the base with the current updates.
 pub fn prepare(cpu: &Cpu, base: &Network<Weight>, adapter: &Network<Parameter>, scale: f32) -> Network<Weight> {
     let mut parameters = adapter.all().into_iter();
     base.map(|weight| {
@@ -68,7 +69,7 @@ pub fn prepare(cpu: &Cpu, base: &Network<Weight>, adapter: &Network<Parameter>, 
     })
 }
 
-/// The result as others read it.
+/// The adapter in the form that is saved.
 pub fn result(recipe: &Recipe, shape: recipe::Adapter, parameters: &Network<Parameter>) -> Adapter {
     let pairs = parameters.all().into_iter().filter_map(|parameter| {
         let (a, b) = halves(parameter)?;

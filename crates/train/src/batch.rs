@@ -1,8 +1,8 @@
-//! What one step sees: sequences of any lengths, one after another.
+//! The input of one forward and backward pass: sequences of any lengths, one after another.
 
 use std::ops::Range;
 
-/// The target of a row that no loss is taken at.
+/// The target of a row that does not count in the loss.
 pub const NONE: u32 = u32::MAX;
 
 /// Sequences one after another, without padding. Row `i` is one token at its position in its sequence.
@@ -23,22 +23,22 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Rows.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether there is no row.
+    /// Whether the batch has no rows.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 
-    /// Rows that a loss is taken at.
+    /// Number of rows that count in the loss.
     pub fn learned(&self) -> usize {
         self.targets.iter().filter(|target| **target != NONE).count()
     }
 
-    /// The rows of each sequence.
+    /// The range of rows of each sequence.
     pub fn sequences(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let ends = self.starts.iter().skip(1).copied().chain([self.len()]);
         self.starts.iter().copied().zip(ends).map(|(start, end)| start..end)
@@ -49,7 +49,7 @@ impl Batch {
         self.sequences().flat_map(|rows| 0..rows.len()).collect()
     }
 
-    /// The rows that a loss is taken at, and their targets.
+    /// The rows that count in the loss, and their targets.
     pub fn wanted(&self) -> (Vec<usize>, Vec<u32>) {
         let wanted = self.targets.iter().copied().enumerate().filter(|(_, target)| *target != NONE);
         wanted.unzip()

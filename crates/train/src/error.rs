@@ -1,4 +1,4 @@
-//! What can go wrong, in words that say where and what to do.
+//! Errors of this crate. Each text gives the place and the remedy.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The library that runs models refuses something.
+    /// An error of the `sterna` library.
     #[error(transparent)]
     Sterna(#[from] sterna::Error),
     /// A file could not be read or written.
@@ -20,13 +20,13 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A data file of a kind that cannot be read.
-    #[error("{}: no kind of data file by its name; use .txt (one document) or .jsonl (one JSON object a line)", path.display())]
+    /// A data file with an unknown extension.
+    #[error("{}: unknown kind of data file; use .txt (one document) or .jsonl (one JSON object per line)", path.display())]
     UnknownKind {
         /// The file.
         path: PathBuf,
     },
-    /// A data file has nothing to learn.
+    /// A data file without targets.
     #[error("{}: {problem}; {remedy}", path.display())]
     Empty {
         /// The file.
@@ -36,7 +36,7 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
-    /// A data file is no text.
+    /// A data file is not text.
     #[error("{}: line {line}, byte {byte} of the file: {problem}; save the file as UTF-8 text", path.display())]
     Binary {
         /// The file.
@@ -60,7 +60,7 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
-    /// The model's chat template cannot write a conversation, or not so that its answers can be found again.
+    /// The model's chat template cannot render a conversation, or the answers cannot be found in the rendered text.
     #[error("{}: line {line}: chat template: {problem}", path.display())]
     Template {
         /// The data file.
@@ -70,7 +70,7 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The tokenizer has ids that the model has no embedding for.
+    /// The tokenizer has ids beyond the model's embedding.
     #[error(
         "the tokenizer has {tokens} tokens, but the model's vocabulary has {vocab}; use the model's own tokenizer, \
              or train one for this vocabulary"
@@ -81,7 +81,7 @@ pub enum Error {
         /// Rows of the model's embedding.
         vocab: usize,
     },
-    /// A checkpoint without what training needs.
+    /// A checkpoint lacks a tensor that training needs.
     #[error(
         "{}: has no full-precision weights for `{name}`, only trits; use the model's master weights (Microsoft's \
              are in bitnet-b1.58-2B-4T-bf16), or train an adapter with --adapter", path.display()
@@ -92,33 +92,33 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// A checkpoint of a run cannot be gone on from.
-    #[error("{}: {problem}; remove it to begin the run again", path.display())]
+    /// A run cannot resume from its checkpoint.
+    #[error("{}: {problem}; remove it to start the run anew", path.display())]
     State {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
-    /// The numbers of a run left what can be computed with.
+    /// Training diverged: a loss, gradient or weight is not finite.
     #[error(
-        "training diverged: {what}; the last checkpoint is good: begin another run --from its model and lower --rate and \
+        "training diverged: {what}; the last checkpoint is good: start another run --from its model and lower --rate and \
              --other-rate, or raise --warm-up"
     )]
     Diverged {
-        /// What is no number any more.
+        /// The value that is not finite.
         what: String,
     },
-    /// A recipe asks for something impossible.
+    /// A recipe has an invalid value.
     #[error("{0}")]
     Recipe(String),
-    /// A saved position belongs to other data.
+    /// The data of a run changed since it started.
     #[error("the data changed since the run began: {0}; start a new run, or put the old files back")]
     Changed(String),
 }
 
 impl Error {
-    /// Wraps the system's reason: `map_err(Error::io(path))`.
+    /// Wraps an I/O error: `map_err(Error::io(path))`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.to_owned(), source }
     }

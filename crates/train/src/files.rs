@@ -1,4 +1,4 @@
-//! Files of a run.
+//! The files of a run.
 //!
 //! ```text
 //! OUT/train.json           the recipe
@@ -24,11 +24,11 @@ use crate::text::Text;
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
-/// Where a run keeps its files.
+/// The directory of a run.
 #[derive(Clone, Debug)]
 pub struct RunDir(PathBuf);
 
-/// Where a run stands.
+/// Progress of a run, as saved in a checkpoint.
 #[derive(Deserialize)]
 struct Place {
     step: usize,
@@ -36,7 +36,7 @@ struct Place {
 }
 
 impl RunDir {
-    /// The directory, made if it is not there. What a killed run could not finish is removed.
+    /// Opens the directory, creating it if necessary. Removes files that a killed run left unfinished.
     ///
     /// # Errors
     /// [`Error::Io`] if the directory cannot be made, or an unfinished file in it cannot be removed.
@@ -52,37 +52,37 @@ impl RunDir {
         Ok(run)
     }
 
-    /// The directory itself.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The recipe.
+    /// Path of the recipe.
     pub fn recipe(&self) -> PathBuf {
         self.0.join("train.json")
     }
 
-    /// One object a step.
+    /// Path of the log: one JSON object per step.
     pub fn log(&self) -> PathBuf {
         self.0.join("log.jsonl")
     }
 
-    /// The latest checkpoint.
+    /// Path of the latest checkpoint.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.safetensors")
     }
 
-    /// The result.
+    /// Path of the trained model.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
     }
 
-    /// The result, if it is an adapter.
+    /// Path of the trained adapter.
     pub fn adapter(&self) -> PathBuf {
         self.0.join("adapter")
     }
 
-    /// Writes the latest checkpoint, from which the run can go on as if it had not stopped.
+    /// Writes a checkpoint. A run resumed from it continues as if it had not stopped.
     ///
     /// # Errors
     /// [`Error::Sterna`] if the file cannot be written; the checkpoint before it then stays as it was.
@@ -99,8 +99,8 @@ impl RunDir {
         Ok(safetensors::write(&self.state(), ("place", &place), &tensors)?)
     }
 
-    /// Puts the latest checkpoint into a trainer of the same recipe; returns where its data was. `None` if there is
-    /// none.
+    /// Loads the latest checkpoint into a trainer of the same recipe, and returns the position in the data. `None` if
+    /// there is no checkpoint.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::State`] if it is damaged or of another network. The trainer
@@ -138,8 +138,8 @@ impl RunDir {
         Ok(Some(cursor))
     }
 
-    /// Writes the result: an adapter, or bf16 master weights, rounded to trits when they are loaded, and the
-    /// tokenizer's files.
+    /// Writes the result: an adapter, or the tokenizer's files and bf16 master weights, which are rounded to trits when
+    /// they are loaded.
     ///
     /// # Errors
     /// [`Error::Sterna`] if a file cannot be written. Files that were written before it stay.
@@ -162,7 +162,7 @@ impl RunDir {
     }
 }
 
-/// A parameter as master weights: in bf16, under its name.
+/// A parameter as master weights in bf16, under its name.
 fn master(Parameter { slot, values }: &Parameter) -> (String, Entry) {
     let shape = if slot.rows == 1 { vec![slot.cols] } else { vec![slot.rows, slot.cols] };
     let bytes = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect::<Vec<_>>().into();
@@ -178,7 +178,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     Ok(write_whole(path, &[text.as_bytes(), b"\n"])?)
 }
 
-/// The number with the fewest digits that is this one in f32.
+/// The decimal number with the fewest digits that rounds to this f32.
 fn shortest(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
 }

@@ -1,34 +1,33 @@
-//! The network that is trained, BitNet b1.58 2B4T's, as a container: one `T` for every tensor.
+//! The trained network (BitNet b1.58 2B4T's) as a container: one `T` for every tensor.
 //!
-//! Parameters, their gradients, what the optimiser keeps and their names all have this shape, and are walked in one
-//! order.
+//! Parameters, gradients, optimiser state and names all have this shape, and are iterated in one order.
 
 use std::convert::Infallible;
 
 use sterna::arch::{self, Kind, decoder};
 use sterna::checkpoint::Config;
 
-/// What kind of tensor it is; it decides how it is used and optimised.
+/// The kind of a tensor. It decides how the tensor is used and optimised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `(vocab, hidden)`, embedding and head.
+    /// The embedding, which is also the head: `(vocab, hidden)`.
     Embedding,
     /// Weights of an RMS norm; one row.
     Norm,
-    /// A linear layer, ternary when it is used.
+    /// A linear layer; its weights are rounded to trits for the forward pass.
     Linear,
     /// The low-rank update of a linear layer: A `(rank, cols)`, then B `(rows, rank)`.
     LowRank(usize),
-    /// Not trained, and not held here.
+    /// Not trained; holds no values here.
     Frozen,
 }
 
 /// Name and shape of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// As in the checkpoint.
+    /// Name in the checkpoint.
     pub name: String,
-    /// What it is.
+    /// Kind of the tensor.
     pub role: Role,
     /// Output features; 1 for norms.
     pub rows: usize,
@@ -46,7 +45,7 @@ impl Slot {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the tensor has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -63,21 +62,21 @@ impl From<arch::Slot> for Slot {
     }
 }
 
-/// A tensor's values, row after row, in full precision.
+/// A tensor's values in f32, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// Which one.
+    /// Name and shape.
     pub slot: Slot,
-    /// Its values.
+    /// Values, row by row.
     pub values: Vec<f32>,
 }
 
-/// Something for every tensor of the network.
+/// A `T` for every tensor of the network.
 #[derive(Clone, Debug, Default)]
 pub struct Network<T> {
     /// `model.embed_tokens`
     pub embedding: T,
-    /// From first to last.
+    /// The layers, first to last.
     pub layers: Vec<Layer<T>>,
     /// `model.norm`
     pub norm: T,
@@ -85,7 +84,7 @@ pub struct Network<T> {
 
 macro_rules! layer {
     ($($(#[$doc:meta])* $field:ident,)*) => {
-        /// Something for every tensor of a layer, in the order in which data meets them.
+        /// A `T` for every tensor of a layer, in the order of the forward pass.
         #[derive(Clone, Debug, Default)]
         pub struct Layer<T> {$(
             $(#[$doc])*
@@ -115,32 +114,32 @@ macro_rules! layer {
 }
 
 layer! {
-    /// Before attention.
+    /// Norm before attention.
     attention_norm,
-    /// Queries.
+    /// Query projection.
     q,
-    /// Keys.
+    /// Key projection.
     k,
-    /// Values.
+    /// Value projection.
     v,
-    /// Before `o`.
+    /// Norm before `o`.
     attention_sub_norm,
-    /// Attention's output.
+    /// Output projection of attention.
     o,
-    /// Before the feed-forward block.
+    /// Norm before the feed-forward block.
     ffn_norm,
-    /// Goes through ReLU².
+    /// Gate projection; its output goes through ReLU².
     gate,
-    /// Is multiplied with it.
+    /// Up projection; its output is multiplied by the gate.
     up,
-    /// Before `down`.
+    /// Norm before `down`.
     ffn_sub_norm,
-    /// The block's output.
+    /// Down projection: the output of the feed-forward block.
     down,
 }
 
 impl Network<Slot> {
-    /// The tensors of a configuration.
+    /// Names and shapes of all tensors of a configuration.
     pub fn of(config: &Config) -> Self {
         let layer = |number| Layer::of(&decoder::Layer { config, number });
         Self {
@@ -152,13 +151,13 @@ impl Network<Slot> {
 }
 
 impl<T> Network<T> {
-    /// The same shape with other contents.
+    /// Maps every tensor, in order.
     pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Network<U> {
         let Ok(network) = self.try_map(|t| Ok::<_, Infallible>(f(t)));
         network
     }
 
-    /// The same shape with other contents, or the first error.
+    /// Maps every tensor, in order, and stops at the first error.
     ///
     /// # Errors
     /// The first one that `f` returns.
@@ -170,13 +169,13 @@ impl<T> Network<T> {
         })
     }
 
-    /// Everything, in the one order.
+    /// All tensors, in order.
     pub fn all(&self) -> Vec<&T> {
         let layers = self.layers.iter().flat_map(Layer::all);
         [&self.embedding].into_iter().chain(layers).chain([&self.norm]).collect()
     }
 
-    /// The same, to change.
+    /// All tensors, in order, as mutable references.
     pub fn all_mut(&mut self) -> Vec<&mut T> {
         let layers = self.layers.iter_mut().flat_map(Layer::all_mut);
         [&mut self.embedding].into_iter().chain(layers).chain([&mut self.norm]).collect()

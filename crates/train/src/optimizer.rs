@@ -1,37 +1,37 @@
 //! Updates of the parameters: Muon for linear layers, AdamW for the embedding, the norms and low-rank updates.
 //!
-//! Muon: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); its size relative to
-//! AdamW's: "Muon is Scalable for LLM Training" (arXiv 2502.16982). Weights have no running mean: the average of
-//! latents is not what was trained once it is rounded to trits.
+//! Muon: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the size of its updates
+//! relative to AdamW's: "Muon is Scalable for LLM Training" (arXiv 2502.16982). There is no running mean of weights: an
+//! average of master weights, rounded to trits, was never trained.
 
 use sterna::kernels::Cpu;
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product};
 
 use crate::network::{Parameter, Role};
 
-/// Of momentum, for Muon.
+/// Decay of momentum, for Muon.
 const MOMENTUM: f32 = 0.95;
-/// Of gradients and their squares, for AdamW.
+/// Decay of the running means of gradients and of their squares, for AdamW.
 const BETAS: (f32, f32) = (0.9, 0.95);
 const EPSILON: f32 = 1e-8;
-/// Of x, x³ and x⁵ in an iteration towards the nearest orthogonal matrix.
+/// Coefficients of x, x³ and x⁵ in an iteration towards the nearest orthogonal matrix.
 const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.775, 2.0315);
 const ITERATIONS: usize = 5;
-/// Makes an orthogonal update as large as AdamW's usually is.
+/// Scales an orthogonal update to the usual size of AdamW's.
 const MUON_RMS: f32 = 0.2;
 
-/// How large the next update is.
+/// Learning rates and weight decay of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Of linear layers, or of what is added to them.
+    /// Learning rate of linear layers, or of their adapters.
     pub linear: f32,
-    /// Of embedding and norms.
+    /// Learning rate of embedding and norms.
     pub other: f32,
-    /// Share of a weight that an update takes away, times the rate. Norms keep theirs.
+    /// Weight decay: the share of a weight that an update subtracts is this times the rate. Norms have none.
     pub weight_decay: f32,
 }
 
-/// What the optimiser keeps of a tensor.
+/// Optimiser state of a tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moments {
     /// Running mean of the gradient (of its direction, in Muon).
@@ -41,7 +41,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Before the first step.
+    /// The state before the first step.
     pub fn zeros(parameter: &Parameter) -> Self {
         let len = parameter.values.len();
         let square = if parameter.slot.role == Role::Linear { 0 } else { len };
@@ -49,7 +49,7 @@ impl Moments {
     }
 }
 
-/// Step number `step`, counted from 1, of one tensor.
+/// Updates one tensor. `step` counts from 1.
 pub fn update(
     cpu: &Cpu,
     parameter: &mut Parameter,
@@ -99,7 +99,7 @@ fn muon(cpu: &Cpu, parameter: &mut Parameter, moments: &mut Moments, gradient: &
     }
 }
 
-/// About the nearest orthogonal matrix: singular values between 0.7 and 1.2.
+/// Approximates the nearest orthogonal matrix: the singular values of the result are between 0.7 and 1.2.
 fn orthogonal(cpu: &Cpu, mut x: Vec<f32>, rows: usize, cols: usize) -> Vec<f32> {
     let tall = rows > cols;
     if tall {

@@ -1,4 +1,4 @@
-//! One batch forward, with the engine's own kernels, and its gradients back.
+//! The forward pass of a batch, with the engine's own kernels, and the backward pass.
 //!
 //! ```text
 //! h ─► norm ─► quantise ─► q k v ─► rotate ─► attend ─► norm ─► quantise ─► o ─► + h
@@ -24,13 +24,13 @@ const LOGITS: usize = 256;
 /// Runs batches through networks of one shape.
 pub struct Pass {
     config: Config,
-    /// Of every position.
+    /// Rotations of every position.
     rotation: Rotation,
-    /// Of one layer: each layer overwrites the one before.
+    /// Key/value cache of one layer; each layer overwrites the layer before.
     cache: KvCache,
 }
 
-/// What a layer keeps for its gradients.
+/// Values that a layer keeps for its gradients.
 struct Kept {
     h: Rows,
     qkv: Input,
@@ -57,10 +57,10 @@ struct Run<'a> {
 }
 
 impl Pass {
-    /// For batches of at most `tokens` tokens.
+    /// A pass for batches of at most `tokens` tokens.
     pub fn new(config: &Config, tokens: usize) -> Self {
         let positions: Vec<usize> = (0..config.context).collect();
-        // A sequence leaves a part of its last page unused, and may have one token only.
+        // A sequence may have only one token, and leaves the rest of its last page unused.
         let cache = KvCache::new(&Config { layers: 1, ..config.clone() }, KvType::F16, tokens * PAGE);
         Self { config: config.clone(), rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions), cache }
     }
@@ -78,13 +78,14 @@ impl Pass {
         weights.embedding.embedding().logits(cpu, &hidden.select(picked))
     }
 
-    /// Loss sums over the batch's targets.
+    /// Sums of the loss over the batch's targets.
     pub fn loss(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> LossSums {
         let hidden = self.hidden(cpu, weights, precision, batch);
         score(cpu, weights, &hidden, batch, LossTerms { scale: 0.0, z: 0.0 }, |_, _, _| {})
     }
 
-    /// The same, and the gradients of the loss are added to `gradients`; those of frozen tensors are empty.
+    /// Sums of the loss over the batch's targets. Adds the gradients of the loss to `gradients`, which are empty for
+    /// frozen tensors.
     pub fn gradients(
         &mut self,
         cpu: &Cpu,
@@ -114,7 +115,7 @@ impl Pass {
         sums
     }
 
-    /// What the head reads: the normed hidden states of every row.
+    /// The input of the head: the normalised hidden states of every row.
     pub fn hidden(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> Rows {
         let run = self.run(cpu, precision, batch);
         let h = self.forward(&run, weights, drop);
@@ -127,7 +128,7 @@ impl Pass {
         Run { cpu, precision, eps: c.rms_eps, heads, batch, rotation: self.rotation.select(&batch.positions()) }
     }
 
-    /// Hidden states behind the last layer; `keep` gets what each layer computed.
+    /// Hidden states after the last layer. `keep` gets the values that each layer keeps for its gradients.
     fn forward(&mut self, run: &Run<'_>, weights: &Network<Weight>, mut keep: impl FnMut(Kept)) -> Rows {
         let cpu = run.cpu;
         let mut rows = model::Batch::default();
@@ -161,7 +162,7 @@ impl Pass {
 }
 
 impl Run<'_> {
-    /// Takes the gradient of a layer's output, `dh`, to that of its input.
+    /// Turns the gradient of a layer's output, `dh`, into the gradient of its input.
     fn layer_backward(
         &self,
         layer: &Layer<Weight>,
@@ -194,7 +195,7 @@ impl Run<'_> {
     }
 }
 
-/// The loss and the gradient of the hidden states behind it; rows without a target have the gradient 0.
+/// The loss and the gradient of the head's input. Rows without a target have the gradient 0.
 fn head(
     cpu: &Cpu,
     weights: &Network<Weight>,
@@ -213,7 +214,8 @@ fn head(
     (sums, dhidden)
 }
 
-/// The loss, some rows of logits at a time; `each` gets which rows, their hidden states and the gradients of their logits.
+/// The loss, computed for some rows of logits at a time. `each` gets the row numbers, their hidden states and the
+/// gradients of their logits.
 fn score(
     cpu: &Cpu,
     weights: &Network<Weight>,

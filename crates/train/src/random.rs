@@ -1,4 +1,4 @@
-//! Random numbers that are a function of their seed.
+//! Reproducible random numbers.
 
 use sterna::kernels::math::{ln64, sin_cos};
 use sterna::kernels::random::SplitMix64;
@@ -7,7 +7,7 @@ use sterna::kernels::random::SplitMix64;
 pub(crate) struct Random(SplitMix64);
 
 impl Random {
-    /// The stream of several numbers: a run's seed, a constant for its use, and how often it was used before.
+    /// A stream seeded by several numbers: the run's seed, a constant for the purpose, and a counter.
     pub fn new(seeds: &[u64]) -> Self {
         Self(seeds.iter().fold(SplitMix64(0), |stream, seed| SplitMix64(SplitMix64(stream.0 ^ seed).next())))
     }

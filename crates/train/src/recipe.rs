@@ -1,4 +1,4 @@
-//! What is trained, on what and how: the part of a run that its user decides, saved as `train.json`.
+//! The recipe of a run: network, data, steps and learning rates, as the user set them. Saved as `train.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct Shape {
     /// Tokens in the vocabulary.
     pub vocab: usize,
-    /// Features of a token.
+    /// Features per token.
     pub hidden: usize,
     /// Features inside the feed-forward block.
     pub intermediate: usize,
@@ -26,88 +26,89 @@ pub struct Shape {
     pub heads: usize,
     /// Key/value heads.
     pub kv_heads: usize,
-    /// Longest sequence.
+    /// Maximum length of a sequence.
     pub context: usize,
     /// Base of the rotary embedding.
     pub rope_theta: f64,
 }
 
-/// A low-rank adapter.
+/// Shape of a low-rank adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
-    /// Rows of every A.
+    /// Rank: the number of rows of every A.
     pub rank: usize,
-    /// What it adds is multiplied with `alpha / rank`.
+    /// The adapter's output is multiplied by `alpha / rank`.
     pub alpha: f64,
 }
 
 impl Adapter {
-    /// `alpha / rank`, as the engine has it.
+    /// `alpha / rank`, computed as in the engine.
     pub fn scale(&self) -> f32 {
         (self.alpha / self.rank as f64) as f32
     }
 }
 
-/// How the rate changes over a run.
+/// Schedule of the learning rate over a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// Warm-up, stable, and a last part in which the rate falls to 0.
+    /// Warm-up, a constant phase, and a last phase in which the rate falls to 0.
     Wsd,
-    /// Falls linearly, from the middle on at two thirds: BitNet's. Source: "The Era of 1-bit LLMs: Training Tips, Code
-    /// and FAQ" (Microsoft, 2024).
+    /// BitNet's schedule: the rate falls linearly, and is multiplied by two thirds from the middle on. Source: "The Era
+    /// of 1-bit LLMs: Training Tips, Code and FAQ" (Microsoft, 2024).
     TwoStage,
 }
 
-/// How a run goes. Steps are counted from 0.
+/// All settings of a run. Steps are counted from 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// The network.
+    /// Dimensions of the network.
     pub shape: Shape,
     /// Data files and the shares of tokens that come from each.
     pub data: Vec<(PathBuf, f64)>,
-    /// Text that is not trained on.
+    /// Validation data, which is not trained on.
     pub validate: Option<PathBuf>,
-    /// Where the first weights come from; random ones otherwise.
+    /// Checkpoint of the initial weights; `None`: random weights.
     pub from: Option<PathBuf>,
-    /// What is trained instead of the weights, which stay as they are.
+    /// Adapter to train while the weights are frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Adapter>,
-    /// Updates.
+    /// Number of steps; each updates the weights once.
     pub steps: usize,
-    /// Most tokens of an update.
+    /// Maximum number of tokens per step.
     pub batch: usize,
-    /// Greatest rate of the linear layers (Muon), or of an adapter (AdamW).
+    /// Peak learning rate of the linear layers (Muon), or of an adapter (AdamW).
     pub rate: f32,
-    /// Greatest rate of embedding and norms (AdamW).
+    /// Peak learning rate of embedding and norms (AdamW).
     pub other_rate: f32,
-    /// How rates change.
+    /// Schedule of both learning rates.
     pub schedule: Schedule,
-    /// Steps in which rates grow to their greatest.
+    /// Steps in which the rates grow to their peak.
     pub warm_up: usize,
-    /// Share of the steps in which [`Schedule::Wsd`] lets the rate fall.
+    /// Share of the steps in which the rate falls in [`Schedule::Wsd`].
     pub decay: f64,
-    /// Share of a weight that a step takes away, times the rate; 0 in the last part of either schedule.
+    /// Weight decay: the share of a weight that a step subtracts is this times the rate. 0 in the last phase of either
+    /// schedule.
     pub weight_decay: f32,
-    /// Most that the gradient's norm may be.
+    /// Gradient clipping: maximum norm of the gradient.
     pub clip: f32,
     /// Weight of the z-loss.
     pub z_loss: f32,
-    /// Steps at the beginning that are computed without rounding to trits and int8.
+    /// Number of first steps without rounding to trits and int8.
     pub full_precision: usize,
     /// Steps between checkpoints.
     pub save_every: usize,
-    /// Of the first weights and the order of data.
+    /// Seed of the initial weights and of the order of the data.
     pub seed: u64,
 }
 
 impl Shape {
-    /// As the engine describes networks.
+    /// The engine's configuration of this network.
     ///
     /// # Errors
     /// [`Error::Recipe`], which names the option, if a dimension is out of bounds or does not fit the others.
     pub fn config(&self, eos: Vec<u32>) -> Result<Config> {
-        // The engine's own bounds, but for the context: rotations of all its positions are in memory.
+        // The engine's own bounds, except for the context: the rotations of all positions are in memory.
         let sizes = [
             ("vocab", self.vocab, 1 << 19),
             ("hidden", self.hidden, 1 << 17),
@@ -153,7 +154,7 @@ impl Shape {
         })
     }
 
-    /// The dimensions of a checkpoint; `path` is for messages.
+    /// The dimensions of a checkpoint. `path` is for error messages.
     ///
     /// # Errors
     /// [`Error::Recipe`] if the checkpoint is not of the architecture that can be trained.
@@ -230,7 +231,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// How step `step` computes.
+    /// Precision of step `step`.
     pub fn precision(&self, step: usize) -> Precision {
         match self.adapter {
             Some(_) => Precision::Adapted,
@@ -239,7 +240,7 @@ impl Recipe {
         }
     }
 
-    /// The rates of step `step`.
+    /// Learning rates and weight decay of step `step`.
     pub fn rates(&self, step: usize) -> Rates {
         let (at, steps) = (step as f64, self.steps as f64);
         let warm = ((at + 1.0) / (self.warm_up as f64 + 1.0)).min(1.0);

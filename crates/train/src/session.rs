@@ -1,4 +1,4 @@
-//! A training run from beginning to end: its files, its data and its steps.
+//! A training run: its files, its data and its steps.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -25,34 +25,34 @@ use crate::validation::{self, Validation};
 use crate::weights::bf16;
 use crate::{Error, Result};
 
-/// A run that can go on.
+/// A run that is ready to train.
 pub struct Session {
     directory: RunDir,
     text: Text,
     trainer: Trainer,
     sampler: Sampler,
     validation: Option<Vec<Batch>>,
-    /// Whether the score of the latest checkpoint is in the log.
+    /// Whether the log has the validation of the latest checkpoint.
     scored: bool,
     threads: usize,
 }
 
-/// What a run tells while it goes.
+/// Progress reports of a run.
 pub enum Event<'a> {
     /// A file is being tokenised: its path, bytes read and bytes in all.
     Reading(&'a Path, u64, u64),
-    /// A step was done; the second number is how many tokens a second it read.
+    /// A step is done. The second value is its speed in tokens per second.
     Step(Report, f64),
-    /// A checkpoint was written after so many steps, and the validation text scored, if there is one.
+    /// A checkpoint is written after this many steps, with its validation if there is validation data.
     Saved(usize, Option<Validation>),
 }
 
 impl Session {
-    /// Begins a run in the directory `out`, or goes on with the one there, which must have the same recipe but for
-    /// [`Recipe::steps`] and [`Recipe::save_every`].
+    /// Starts a run in the directory `out`, or resumes the run there. A resumed run must have the same recipe, except
+    /// for [`Recipe::steps`] and [`Recipe::save_every`].
     ///
     /// # Errors
-    /// [`Error::Recipe`] for a recipe that cannot be or is another run's; otherwise what files and data have wrong.
+    /// [`Error::Recipe`] for an invalid recipe or that of another run; other errors for problems of files and data.
     pub fn open(recipe: Recipe, out: &Path, threads: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
         recipe.check()?;
         let directory = RunDir::create(out)?;
@@ -62,7 +62,7 @@ impl Session {
         }
         let session = Self::prepare(recipe, directory.clone(), threads, tell);
         if session.is_err() && !begun {
-            // What cannot begin must not stand in the way of what can.
+            // Remove the recipe so that a corrected run can use the directory.
             let _ = fs::remove_file(directory.recipe());
         }
         session
@@ -106,20 +106,20 @@ impl Session {
         step > 0 && (step.is_multiple_of(recipe.save_every.max(1)) || step == recipe.steps)
     }
 
-    /// What is trained.
+    /// The trainer.
     pub fn trainer(&self) -> &Trainer {
         &self.trainer
     }
 
-    /// Steps until the recipe's last one or until `stop` says so; then the run is saved.
+    /// Trains until the recipe's last step, or until `stop` returns true. Then saves the run.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if loss, gradient or weights are no numbers any more, [`Error::Io`] and [`Error::Sterna`] if
+    /// [`Error::Diverged`] if the loss, the gradient or a weight is not finite, [`Error::Io`] and [`Error::Sterna`] if
     /// a file cannot be written. The last checkpoint is then whole.
     pub fn run(&mut self, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let path = self.directory.log();
         let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        // One write a line: whoever reads meanwhile sees whole ones.
+        // One write per line, so that concurrent readers see whole lines.
         let log = |line: Value| (&file).write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&path));
         let steps = self.trainer.recipe().steps;
         if let Some(validation) = self.score(&log)? {
@@ -136,7 +136,7 @@ impl Session {
             let due = self.due(report.step);
             if due || stopped {
                 self.save()?;
-                // Who stops a run does not want to wait: a score that is due then is taken when the run goes on.
+                // On interrupt, skip validation; it runs on resume.
                 self.scored = !due;
                 let validation = if stopped && report.step < steps { None } else { self.score(&log)? };
                 tell(Event::Saved(report.step, validation));
@@ -148,7 +148,7 @@ impl Session {
         Ok(())
     }
 
-    /// Scores the validation text, if there is one and a score is due.
+    /// Runs the validation, if there is validation data and it is due.
     fn score(&mut self, log: &dyn Fn(Value) -> Result<()>) -> Result<Option<Validation>> {
         let validation = if self.scored { None } else { self.validate()? };
         if let Some(validation) = validation {
@@ -158,18 +158,19 @@ impl Session {
         Ok(validation)
     }
 
-    /// Writes a checkpoint, unless it could not be gone on from.
+    /// Writes a checkpoint, unless the weights are not finite.
     fn save(&self) -> Result<()> {
         let finite = |p: &&Parameter| p.values.iter().all(|x| bf16(*x).is_finite());
         if let Some(parameter) = self.trainer.parameters().all().into_iter().find(|p| !finite(p)) {
-            let what = format!("`{}` holds values that are no finite numbers any more", parameter.slot.name);
+            let what = format!("`{}` holds values that are no longer finite", parameter.slot.name);
             return Err(Error::Diverged { what });
         }
         self.directory.save_result(&self.trainer, &self.text)?;
         self.directory.save_state(&self.trainer, &self.sampler.cursor())
     }
 
-    /// Scores the validation text with the saved model: by the engine, or by the trainer if it is not ternary.
+    /// Scores the validation data with the saved model: with the engine, or with the trainer if the model is not
+    /// ternary.
     fn validate(&mut self) -> Result<Option<Validation>> {
         let Some(batches) = &self.validation else { return Ok(None) };
         let last = self.trainer.step_number().saturating_sub(1);
@@ -187,7 +188,7 @@ impl Session {
     }
 }
 
-/// What is trained, or what an adapter is trained on, and its text side.
+/// The configuration of the network, with its tokenizer and chat template.
 fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Result<(Config, Text)> {
     if let (Some(base), Some(_)) = (from, recipe.adapter) {
         Shape::of(&base.config, &base.path)?;
@@ -203,7 +204,7 @@ fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Re
     Ok((Config { eos: text.tokenizer.stop_tokens(), rms_eps, ..config }, text))
 }
 
-/// Training from the beginning.
+/// A trainer at step 0.
 fn trainer(cpu: Cpu, recipe: Recipe, config: Config, from: Option<&Checkpoint>) -> Result<Trainer> {
     let slots = Network::of(&config);
     let (parameters, base) = match (from, recipe.adapter) {
@@ -235,25 +236,25 @@ fn line(report: &Report, speed: f64) -> Value {
     })
 }
 
-/// Whether a run is there already; then it must be this one, but how long it goes and when it is saved may change.
+/// Whether the directory already holds a run. If so, its recipe must be the same, except for steps and save interval.
 fn same_recipe(directory: &RunDir, recipe: &Recipe) -> Result<bool> {
     let path = directory.recipe();
     if !path.exists() {
         return Ok(false);
     }
     let stored = read_recipe(&path)?;
-    // A twin in full precision stays one, however long it goes.
+    // A full-precision twin keeps full precision when its number of steps changes.
     let twin = stored.full_precision >= stored.steps && recipe.full_precision >= recipe.steps;
     let full_precision = if twin { recipe.full_precision } else { stored.full_precision };
     if (Recipe { steps: recipe.steps, save_every: recipe.save_every, full_precision, ..stored }) == *recipe {
         return Ok(true);
     }
     let problem = "holds a run with another recipe (train.json says which)";
-    let remedy = "choose another --out, or go on with that run by giving --out alone";
+    let remedy = "choose another --out, or resume that run by giving --out alone";
     Err(Error::Recipe(format!("{}: {problem}; {remedy}", directory.path().display())))
 }
 
-/// The recipe of a run.
+/// Reads the recipe of a run.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::State`] if it holds no recipe.
@@ -262,7 +263,8 @@ pub fn read_recipe(path: &Path) -> Result<Recipe> {
     serde_json::from_slice(&text).map_err(|error| Error::State { path: path.to_owned(), problem: error.to_string() })
 }
 
-/// Drops the log's lines of steps that were not saved: they will be done again. Returns whether step `step` was scored.
+/// Removes the log's lines of steps after the last checkpoint, because they will be repeated. Returns whether step
+/// `step` has a validation.
 fn forget_after(log: &Path, step: usize) -> Result<bool> {
     let file = match fs::File::open(log) {
         Ok(file) => file,
@@ -283,7 +285,7 @@ fn forget_after(log: &Path, step: usize) -> Result<bool> {
     Ok(scored)
 }
 
-/// The values of a checkpoint's tensor in full precision.
+/// The values of a checkpoint's tensor in f32.
 fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter> {
     let values = match slot.role {
         Role::Norm => checkpoint.vector(&slot.name, slot.cols)?,
@@ -299,14 +301,12 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
     };
     if !values.iter().all(|value| value.is_finite()) {
         let (path, name) = (checkpoint.path.display(), &slot.name);
-        return Err(Error::Recipe(format!(
-            "{path}: `{name}` holds values that are no finite numbers; use another model"
-        )));
+        return Err(Error::Recipe(format!("{path}: `{name}` holds values that are not finite; use another model")));
     }
     Ok(Parameter { slot: slot.clone(), values })
 }
 
-/// Master weights, if that is what is stored.
+/// Master weights, if the checkpoint stores them.
 fn master(trits: &Trits) -> Option<Vec<f32>> {
     let bytes = trits.bytes();
     let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));

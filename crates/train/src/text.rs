@@ -1,4 +1,5 @@
-//! The text side of the model that is trained: found in its checkpoint or in the run's directory, or made from the data.
+//! Tokenizer and chat template of the trained model: from its checkpoint, from the run's directory, or trained on the
+//! data.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +9,16 @@ use sterna::text::{ChatTemplate, Tokenizer};
 use crate::tokenizer::{self, Files};
 use crate::{Error, Result, data};
 
-/// Bytes of text that a tokenizer is made from.
+/// Bytes of text that a tokenizer is trained on.
 const SAMPLE: u64 = 20 << 20;
 
 /// Tokenizer and template, as files and ready for use.
 pub struct Text {
-    /// As they are written beside the model; an adapter needs none.
+    /// The files to write beside the model; `None` for an adapter.
     pub files: Option<Files>,
-    /// Made of them.
+    /// The tokenizer built from these files.
     pub tokenizer: Tokenizer,
-    /// Of conversations, if the model has one.
+    /// The chat template, if the model has one.
     pub template: Option<ChatTemplate>,
 }
 
@@ -29,7 +30,7 @@ impl Text {
         Ok(Self { files: Some(files), tokenizer, template })
     }
 
-    /// That of a checkpoint of any format, which will not be written.
+    /// Reads them from a checkpoint of any format. They will not be written.
     ///
     /// # Errors
     /// [`Error::Sterna`] if the checkpoint's tokenizer or chat template cannot be used.
@@ -38,7 +39,7 @@ impl Text {
         Ok(Self { files: None, tokenizer, template: ChatTemplate::new(&checkpoint.text)? })
     }
 
-    /// That of a checkpoint.
+    /// Reads them from a checkpoint, to be written beside the trained model.
     ///
     /// # Errors
     /// [`Error::Recipe`] if the checkpoint is not a Hugging Face directory, [`Error::Sterna`] if its tokenizer or chat
@@ -58,7 +59,8 @@ impl Text {
         Self::new(&checkpoint.path, Files { tokenizer: tokenizer.to_vec(), settings }, &checkpoint.config)
     }
 
-    /// That in the directory `model`, made from the data if there is none yet; it is written with the first checkpoint.
+    /// Reads them from the directory `model`, or trains a tokenizer on the data if there is none yet. It is written
+    /// with the first checkpoint.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::State`] if the directory's tokenizer cannot be read, [`Error::Sterna`] if it cannot

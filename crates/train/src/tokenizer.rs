@@ -1,4 +1,4 @@
-//! Makes the tokenizer of a new model: byte-level byte-pair encoding.
+//! Trains the tokenizer of a new model: byte-level byte-pair encoding.
 //!
 //! ```text
 //! 0, 1, 2     <|begin_of_text|>  <|end_of_text|>  <|eot_id|>
@@ -30,16 +30,16 @@ pub const BEGIN: &str = "<|begin_of_text|>";
 pub const END: &str = "<|end_of_text|>";
 /// Ends a turn of a conversation; id 2.
 pub const END_OF_TURN: &str = "<|eot_id|>";
-/// Fewest tokens of a vocabulary: those without merges.
+/// Smallest vocabulary: the special tokens and the bytes, without merges.
 pub const FEWEST: usize = 3 + 256;
 
-/// The words of Qwen 2, by which GGUF files can name them. Digits stand one by one: sums are easier for a small model
-/// so.
+/// The word pattern of Qwen 2, for which GGUF has a name. Digits are separate tokens: this makes sums easier for a
+/// small model.
 const WORDS: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Roles and turns as BitNet b1.58 2B4T writes them, but BOS is there, and a line break stands behind the role: it is
-/// one word with the colon, so an answer that stands in a prompt has the tokens that the model wrote and learned. After
-/// "Assistant: " it would write "Hello", and then read " Hello".
+/// Roles and turns as in BitNet b1.58 2B4T's template, with two differences. BOS is part of it. A line break follows
+/// the role: it forms one word with the colon, so an earlier answer in a prompt has the same tokens that the model
+/// generated and learned. After "Assistant: " the model would generate "Hello", but read " Hello" later.
 const TEMPLATE: &str = "{{ bos_token }}{% for m in messages %}\
     {{ m['role'] | capitalize + ':\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}\
     {% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
@@ -56,20 +56,20 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files as a checkpoint holds them.
+    /// The files in the form in which a checkpoint holds them.
     pub fn text(&self) -> TextFiles {
         let (tokenizer, config) = (self.tokenizer.clone().into(), self.settings.clone());
         TextFiles::HuggingFace { tokenizer, config, chat_template: None }
     }
 
-    /// Writes both into a model's directory, which is made if it is not there; each at once.
+    /// Writes both files into a model's directory, each atomically. Creates the directory if necessary.
     ///
     /// # Errors
     /// [`Error::Io`] if the directory cannot be made, [`Error::Sterna`] if a file cannot be written.
     pub fn write(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).map_err(Error::io(directory))?;
         let settings = format!("{:#}\n", self.settings);
-        // The tokenizer last: where it is, both are.
+        // The tokenizer is written last: if it exists, both files exist.
         let files = [("tokenizer_config.json", settings.as_bytes()), ("tokenizer.json", &self.tokenizer[..])];
         for (name, bytes) in files {
             write_whole(&directory.join(name), &[bytes])?;
@@ -78,7 +78,7 @@ impl Files {
     }
 }
 
-/// `tokenizer_config.json` of a new model that sees `context` tokens.
+/// `tokenizer_config.json` of a new model with a context of `context` tokens.
 pub fn settings(context: usize) -> Value {
     json!({
         "bos_token": BEGIN,
@@ -99,8 +99,8 @@ pub fn template(context: usize) -> Result<ChatTemplate> {
     ChatTemplate::new(&text)?.ok_or_else(|| Error::Recipe("a new model has no chat template".into()))
 }
 
-/// Learns a vocabulary of at most `vocab` tokens from texts: fewer if they hold fewer pairs that occur twice. The
-/// result does not depend on the number of threads. 20 MB of text take about 6 s of one core.
+/// Trains a vocabulary of at most `vocab` tokens on texts. It has fewer tokens if the texts have fewer pairs that occur
+/// twice. The result does not depend on the number of threads. 20 MB of text take about 6 s of one core.
 ///
 /// # Errors
 /// [`Error::Recipe`] if `vocab` has no room for the bytes.
@@ -137,7 +137,7 @@ fn learn(texts: &[String], vocab: usize) -> tokenizers::Result<Pipeline> {
     Ok(pipeline)
 }
 
-/// Text between special tokens, which the trainer would take for words.
+/// Splits text at special tokens, which the trainer would treat as words.
 fn plain(text: &str) -> impl Iterator<Item = &str> {
     let texts = text.split(BEGIN).flat_map(|text| text.split(END));
     texts.flat_map(|text| text.split(END_OF_TURN)).filter(|text| !text.is_empty())

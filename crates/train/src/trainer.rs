@@ -1,4 +1,4 @@
-//! A training run in memory: parameters, what the optimiser keeps, and one step after another.
+//! The trainer: parameters, optimiser state, and the training step.
 
 use sterna::checkpoint::{Adapter, Config};
 use sterna::kernels::Cpu;
@@ -17,26 +17,27 @@ use crate::recipe::Recipe;
 use crate::weights::{self, Weight};
 use crate::{Error, Result};
 
-/// Tokens that go through the network together; more would pass through memory instead of the caches.
+/// Tokens that go through the network together. With more tokens, activations would no longer fit into the processor's
+/// caches.
 const TOGETHER: usize = 512;
 
-/// Rows that a layer has at a time, those kept for its gradients included.
+/// Rows that a layer holds at a time, including those kept for its gradients.
 const BUFFERS_A_LAYER: usize = 12;
 
 /// Standard deviation of random weights.
 const DEVIATION: f32 = 0.02;
 
-/// Tells the random numbers of parameters from those of the data's order.
+/// Separates the random numbers of the parameters from those of the data's order.
 const PARAMETERS: u64 = 0x7061_7261;
 
-/// A network that is being trained.
+/// A network in training.
 pub struct Trainer {
     cpu: Cpu,
     recipe: Recipe,
     config: Config,
-    /// What the parameters are an adapter of; without it they are all there is.
+    /// The frozen base, if the parameters are those of an adapter.
     base: Option<Network<Weight>>,
-    /// Steps done.
+    /// Number of steps done.
     pub(crate) step: usize,
     pub(crate) parameters: Network<Parameter>,
     pub(crate) moments: Network<Moments>,
@@ -44,29 +45,29 @@ pub struct Trainer {
     pass: Pass,
 }
 
-/// What a step reports.
+/// Result of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
-    /// Steps done, this one included.
+    /// Number of this step, from 1.
     pub step: usize,
     /// Tokens read.
     pub tokens: usize,
-    /// Tokens that were predicted.
+    /// Targets of the loss.
     pub targets: usize,
-    /// Mean cross-entropy of a predicted token, in nats.
+    /// Mean cross-entropy of a target, in nats.
     pub loss: f64,
-    /// Mean ln²Z.
+    /// Mean of ln² Z, the z-loss before its weight.
     pub squared_log_z: f64,
-    /// Norm of the gradient before it was clipped.
+    /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
-    /// Rate of the linear layers.
+    /// Learning rate of the linear layers.
     pub rate: f32,
-    /// How it was computed.
+    /// Precision of the step.
     pub precision: Precision,
 }
 
 impl Trainer {
-    /// Training of given parameters from the beginning.
+    /// A trainer at step 0 with given parameters.
     pub fn new(cpu: Cpu, recipe: Recipe, config: Config, parameters: Network<Parameter>) -> Self {
         let moments = parameters.map(Moments::zeros);
         let gradients = parameters.map(|parameter| vec![0.0; parameter.values.len()]);
@@ -75,15 +76,15 @@ impl Trainer {
         Self { cpu, recipe, config, base: None, step: 0, parameters, moments, gradients, pass }
     }
 
-    /// Training of an adapter: the parameters are what is added to `base`.
+    /// A trainer of an adapter for the frozen `base`.
     pub fn adapting(self, base: Network<Weight>) -> Self {
         Self { base: Some(base), ..self }
     }
 
-    /// What a step computes with.
+    /// The weights of a step.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a linear layer holds what is no finite number.
+    /// [`Error::Diverged`] if a linear layer holds a NaN or an infinity.
     pub fn weights(&self, precision: Precision) -> Result<Network<Weight>> {
         match (&self.base, &self.recipe.adapter) {
             (Some(base), Some(shape)) => Ok(adapter::prepare(&self.cpu, base, &self.parameters, shape.scale())),
@@ -91,12 +92,12 @@ impl Trainer {
         }
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn step_number(&self) -> usize {
         self.step
     }
 
-    /// How the run goes.
+    /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
@@ -106,12 +107,12 @@ impl Trainer {
         &self.config
     }
 
-    /// The network's values.
+    /// The parameters.
     pub fn parameters(&self) -> &Network<Parameter> {
         &self.parameters
     }
 
-    /// The result, if it is an adapter.
+    /// The adapter in the form that is saved; `None` if no adapter is trained.
     pub fn adapter(&self) -> Option<Adapter> {
         let shape = self.recipe.adapter?;
         Some(adapter::result(&self.recipe, shape, &self.parameters))
@@ -129,11 +130,10 @@ impl Trainer {
         batches
     }
 
-    /// One update from some batches.
+    /// Updates the parameters once, from several batches.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if the loss, the gradient or a weight is no finite number; the parameters are then as they
-    /// were.
+    /// [`Error::Diverged`] if the loss, the gradient or a weight is not finite; the parameters are then unchanged.
     pub fn step(&mut self, batches: &[Batch]) -> Result<Report> {
         let precision = self.recipe.precision(self.step);
         let weights = self.weights(precision)?;
@@ -177,23 +177,24 @@ impl Trainer {
         }
     }
 
-    /// Sum of the cross-entropies of some batches' targets, in nats.
+    /// Sum of the cross-entropies over the batches' targets, in nats.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a linear layer holds what is no finite number.
+    /// [`Error::Diverged`] if a linear layer holds a NaN or an infinity.
     pub fn cross_entropy(&mut self, batches: &[Batch], precision: Precision) -> Result<f64> {
         let weights = self.weights(precision)?;
         let losses = batches.iter().map(|batch| self.pass.loss(&self.cpu, &weights, precision, batch).cross_entropy);
         Ok(losses.sum())
     }
 
-    /// What computes.
+    /// The CPU that computes.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
 }
 
-/// Random values for a network: normal, those of layers that add to the residual smaller the more there are.
+/// Random initial values: normally distributed. Layers that add to the residual stream get smaller values the more of
+/// them there are.
 pub fn random(slots: &Network<Slot>, seed: u64) -> Network<Parameter> {
     let mut random = Random::new(&[seed, PARAMETERS]);
     let residual = DEVIATION / (2.0 * slots.layers.len() as f32).sqrt();

@@ -5,7 +5,7 @@ use sterna::kernels::{Cpu, LowRank, Rows};
 
 use crate::network::{Parameter, Role};
 
-/// What an adapter adds to one layer.
+/// The low-rank update of one layer.
 pub struct Update {
     forward: LowRank,
     /// `(rank, cols)`
@@ -15,7 +15,7 @@ pub struct Update {
     scale: f32,
 }
 
-/// A and B of a low-rank update.
+/// Splits a low-rank update into A and B.
 pub(crate) fn halves(parameter: &Parameter) -> Option<(&[f32], &[f32])> {
     match parameter.slot.role {
         Role::LowRank(rank) => Some(parameter.values.split_at(rank * parameter.slot.cols)),
@@ -33,7 +33,7 @@ impl Update {
         Self { forward, a, b, scale }
     }
 
-    /// Adds to `out` what comes of `x`, as the engine does.
+    /// Adds the update's output for `x` to `out`, as the engine does.
     pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
         self.forward.add(cpu, x, out);
     }

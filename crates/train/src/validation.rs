@@ -1,4 +1,4 @@
-//! How well the model predicts text that it is not trained on.
+//! Validation: how well the model predicts text that it is not trained on.
 
 use serde::Serialize;
 use sterna::engine::Engine;
@@ -10,29 +10,29 @@ use crate::Result;
 use crate::batch::{Batch, NONE};
 use crate::data::Dataset;
 
-/// Most tokens that are scored.
+/// Maximum number of tokens that are scored.
 const TOKENS: usize = 1 << 16;
-/// Tokens of a batch.
+/// Tokens per batch.
 const TOGETHER: usize = 2048;
 
-/// The score of a text.
+/// The result of a validation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Validation {
-    /// Tokens predicted.
+    /// Number of predicted tokens.
     pub tokens: usize,
-    /// Mean cross-entropy of one, in nats.
+    /// Mean cross-entropy of a predicted token, in nats.
     pub loss: f64,
-    /// Bits that a byte of their text takes.
+    /// Cross-entropy in bits per byte of the predicted text.
     pub bits_per_byte: f64,
 }
 
-/// Pieces from all over the data.
+/// Batches of pieces from all over the data.
 pub fn batches(data: &Dataset) -> Vec<Batch> {
     data.batches(TOGETHER, data.tokens().div_ceil(TOKENS).max(1)).collect()
 }
 
 impl Validation {
-    /// From the sum of cross-entropies over the targets of `batches`.
+    /// Computes the result from the sum of cross-entropies (nats) over the targets of `batches`.
     ///
     /// # Errors
     /// [`Error::Sterna`](crate::Error::Sterna) if the tokenizer cannot decode the targets.
@@ -50,7 +50,7 @@ impl Validation {
         Ok(Self { tokens, loss: cross_entropy / tokens.max(1) as f64, bits_per_byte })
     }
 
-    /// Through the engine that will run the model.
+    /// Scores the batches with the engine that will run the model.
     ///
     /// # Errors
     /// [`Error::Sterna`](crate::Error::Sterna) if the engine refuses a batch or has stopped, or the tokenizer cannot

@@ -1,5 +1,5 @@
-//! Parameters as a step uses them: rounded to bf16, as they are saved, and linear layers from there to trits by the
-//! rule that the engine's loader has.
+//! The weights of a step, made from the parameters. Parameters are rounded to bf16, as they are saved; linear layers
+//! are then rounded to trits by the rule of the engine's loader.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::{Error, Result};
 
 /// A parameter ready for use.
 pub enum Weight {
-    /// Of a norm.
+    /// Weights of a norm.
     Norm(Vec<f32>),
     /// Embedding and head.
     Embedding(Arc<Embedding>),
-    /// Linear layer, and what an adapter adds to it.
+    /// A linear layer and its low-rank update, if there is one.
     Linear(Arc<Linear>, Option<Update>),
 }
 
-/// Rows to look up, and the head's matrix in both directions.
+/// The embedding: rows to look up, and the head's matrix for the forward and the backward product.
 pub struct Embedding {
     rows: DenseMatrix,
     /// `(hidden, vocab)`
     forward: Bf16Panels,
-    /// What bf16 leaves of them, if they are stored in another type.
+    /// What rounding to bf16 takes away from the rows, if they are stored in another type.
     low: Option<Bf16Panels>,
     /// `(vocab, hidden)`
     backward: Bf16Panels,
@@ -38,8 +38,8 @@ pub struct Embedding {
 /// A linear layer `(rows, cols)`.
 pub struct Linear {
     forward: Forward,
-    /// `(rows, cols)`: trits, or the weights. Those of a frozen layer are unpacked when they are used: in bf16 they are
-    /// eight times as large.
+    /// `(rows, cols)`: trits, or the weights. A frozen layer stays packed and is unpacked when it is used, because bf16
+    /// takes eight times the memory.
     backward: Option<Bf16Panels>,
     scale: f32,
 }
@@ -50,17 +50,17 @@ enum Forward {
     Full(Bf16Panels),
 }
 
-/// What linear layers read, kept for their gradients.
+/// The input of linear layers, kept for their gradients.
 pub enum Input {
     /// int8 codes.
     Codes(Activations),
-    /// As it is; rounded to bf16 in products.
+    /// Rows in f32; products round them to bf16.
     Full(Rows),
-    /// Both, for layers with low-rank updates.
+    /// int8 codes and f32 rows, for layers with low-rank updates.
     Both(Activations, Rows),
 }
 
-/// The nearest number that bf16 holds.
+/// Rounds to the nearest bf16 and back.
 pub(crate) fn bf16(x: f32) -> f32 {
     bf16_to_f32(f32_to_bf16(x))
 }
@@ -69,10 +69,10 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|x| bf16(*x)).collect()
 }
 
-/// The parameters as a step computes with them.
+/// Makes the weights of a step from the parameters.
 ///
 /// # Errors
-/// [`Error::Diverged`] if a linear layer holds what is no finite number.
+/// [`Error::Diverged`] if a linear layer holds a NaN or an infinity.
 ///
 /// # Panics
 /// If a parameter has a role that only adapters have: their networks are made by
@@ -113,7 +113,7 @@ impl Weight {
         }
     }
 
-    /// What an adapter adds to a linear layer.
+    /// The low-rank update of a linear layer.
     pub fn update(&self) -> &Update {
         match self {
             Self::Linear(_, Some(update)) => update,
@@ -131,7 +131,7 @@ impl Embedding {
         Self { rows: rows.expect("a row is not empty"), forward, low: None, backward }
     }
 
-    /// Rows as a checkpoint stores them.
+    /// A frozen embedding, with rows as a checkpoint stores them.
     pub fn frozen(cpu: &Cpu, rows: DenseMatrix) -> Self {
         let (vocab, hidden) = (rows.rows(), rows.cols());
         let mut values = rows.lookup(cpu, &(0..vocab as u32).collect::<Vec<_>>());
@@ -144,12 +144,13 @@ impl Embedding {
         Self { rows, forward, low, backward }
     }
 
-    /// The rows of some tokens.
+    /// Looks up the rows of tokens: `(token, hidden)`.
     pub fn lookup(&self, cpu: &Cpu, tokens: &[u32]) -> Rows {
         self.rows.lookup(cpu, tokens)
     }
 
-    /// `(token, vocab)`. Hidden states go in as the sum of two bf16, so that only their last bits are lost.
+    /// Logits: `(token, vocab)`. Hidden states enter the product as the sum of two bf16, so only their last bits are
+    /// lost.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
         let mut low = hidden.clone();
         lose_high(cpu, &mut low);
@@ -162,7 +163,8 @@ impl Embedding {
         logits
     }
 
-    /// The gradient of hidden states; that of the embedding is added to `gradient`, unless it is frozen.
+    /// Returns the gradient of the hidden states. Adds the gradient of the embedding to `gradient`, unless it is
+    /// frozen.
     pub fn logits_backward(&self, cpu: &Cpu, hidden: &Rows, dlogits: &Rows, gradient: &mut [f32]) -> Rows {
         let dhidden = product_rows(cpu, Left::Rows(&Bf16Rows::from_rows(cpu, dlogits)), &self.backward, 1.0);
         if !gradient.is_empty() {
@@ -198,7 +200,7 @@ impl Linear {
         Ok(Self { forward: Forward::Ternary(matrix), backward, scale: scale.value })
     }
 
-    /// A layer that is not trained.
+    /// A frozen layer.
     pub fn frozen(matrix: TernaryMatrix) -> Self {
         Self { scale: matrix.scale(), forward: Forward::Ternary(matrix), backward: None }
     }
@@ -210,7 +212,7 @@ impl Linear {
         }
     }
 
-    /// Weights over the scale: `(rows, cols)`.
+    /// Weights divided by the scale, `(rows, cols)`.
     fn backward(&self, cpu: &Cpu) -> Cow<'_, Bf16Panels> {
         match &self.backward {
             Some(panels) => Cow::Borrowed(panels),
@@ -223,7 +225,7 @@ impl Linear {
         }
     }
 
-    /// Adds the gradient of the input to `dx`, straight through its rounding; `dy` is that of the output.
+    /// Adds the gradient of the input to `dx`, straight through the rounding. `dy` is the gradient of the output.
     pub fn input_gradient<'a>(&self, cpu: &Cpu, dy: &Bf16Rows, dx: &'a mut Option<Rows>) -> &'a mut Rows {
         let panels = self.backward(cpu);
         match dx {
@@ -236,14 +238,14 @@ impl Linear {
     }
 }
 
-/// Leaves what rounding to bf16 takes away.
+/// Replaces each value by what rounding it to bf16 takes away.
 fn lose_high(cpu: &Cpu, values: &mut Rows) {
     let dim = values.dim();
     cpu.pool().pieces(values.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x -= bf16(*x)));
 }
 
 impl Input {
-    /// Rows, normed.
+    /// Normalised rows.
     pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32, precision: Precision) -> Self {
         match precision {
             Precision::Ternary => Self::Codes(Activations::normed(cpu, x, weight, eps)),
@@ -252,7 +254,7 @@ impl Input {
         }
     }
 
-    /// `relu(gate)² · up`, normed.
+    /// `relu(gate)² · up`, normalised.
     pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32, precision: Precision) -> Self {
         match precision {
             Precision::Ternary => Self::Codes(Activations::gated(cpu, gate, up, weight, eps)),
@@ -266,7 +268,7 @@ impl Input {
     }
 }
 
-/// Products of layers with one input: `(token, rows)` each.
+/// Products of several layers with one input: `(token, rows)` each.
 pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -> [Rows; N] {
     match input {
         Input::Codes(codes) => {
@@ -291,8 +293,8 @@ pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -
     }
 }
 
-/// The gradient of layers' common input before it was quantised, straight through; those of the weights are added to
-/// `gradients`.
+/// Returns the gradient of the layers' common input before quantisation, straight through the rounding. Adds the
+/// gradients of the weights to `gradients`.
 pub fn backward<const N: usize>(
     cpu: &Cpu,
     layers: [&Weight; N],
@@ -301,7 +303,7 @@ pub fn backward<const N: usize>(
     gradients: [&mut Vec<f32>; N],
 ) -> Rows {
     let (right, scales) = match input {
-        // What the layer read was code / scale; the codes are exact in bf16, so the scale goes to the other side.
+        // The layer's input was code / scale. The codes are exact in bf16, so the scale goes to the other operand.
         Input::Codes(codes) => {
             (Bf16Panels::of_codes(cpu, codes), codes.scales().iter().map(|scale| 1.0 / scale).collect())
         }
@@ -317,7 +319,7 @@ pub fn backward<const N: usize>(
     dx.expect("an input has a layer")
 }
 
-/// The gradient of the common input of layers with updates, whose gradients are added to `gradients`.
+/// Returns the gradient of the common input of layers with updates. Adds the gradients of the updates to `gradients`.
 fn adapted_backward<const N: usize>(
     cpu: &Cpu,
     layers: [&Weight; N],

@@ -46,7 +46,7 @@ fn a_run_that_cannot_begin_leaves_its_directory_to_another() {
         ("empty.txt", b"", "the file is empty"),
         ("binary.txt", b"\x7fELF\0\0", "a zero byte"),
         ("latin.txt", b"caf\xe9\n", "no UTF-8"),
-        ("data.csv", b"a,b", "no kind of data file"),
+        ("data.csv", b"a,b", "unknown kind of data file"),
     ];
     for (name, content, problem) in files {
         let path = tiny.path(name);
@@ -101,7 +101,7 @@ fn a_damaged_checkpoint_is_refused() {
     for bad in [&good[..good.len() - 5], &good[..40], b"", &[b"\xff\xff\xff\xff\xff\xff\xff\xff", &good[8..]].concat()]
     {
         fs::write(&state, bad).expect("written");
-        says(tiny.run("out"), &["state.safetensors", "remove it to begin the run again"]);
+        says(tiny.run("out"), &["state.safetensors", "remove it to start the run anew"]);
     }
     // Of a network of another size.
     tiny.recipe.shape.intermediate += 4;

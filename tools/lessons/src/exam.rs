@@ -1,4 +1,4 @@
-//! Examines a model: every question at temperature 0, every pair of nouns once at temperature 0.7.
+//! Runs the exam: every question at temperature 0, and one story for every pair of nouns at temperature 0.7.
 
 use serde::Serialize;
 use sterna::engine::{Engine, Event, Request, Sampling};
@@ -6,19 +6,19 @@ use sterna::text::Message;
 
 use crate::score::{judge, judge_story, known_words, pairs, questions};
 
-/// More than any answer needs: about twice the words that a story may have.
+/// Token limit of an answer: about twice the number of words allowed in a story.
 const TOKENS: usize = 600;
 
-/// One question, what the model answered, and what is wrong with it.
+/// One question, the model's answer, and its mark.
 #[derive(Debug, Serialize)]
 pub struct Mark {
     /// Its topic; `sampled story` for a pair of nouns.
     pub topic: String,
-    /// What the user said.
+    /// The user's message.
     pub ask: String,
-    /// What the model answered.
+    /// The model's answer.
     pub answer: String,
-    /// Which rule the answer broke; nothing if it is right.
+    /// The rule that the answer broke; `None` if the answer is right.
     pub fault: Option<String>,
 }
 

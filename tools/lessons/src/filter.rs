@@ -1,11 +1,11 @@
-//! Keeps the lessons apart from the exam.
+//! Keeps questions of the exam out of the lessons.
 
 use std::collections::HashSet;
 
 use crate::score::{pairs, questions};
 use crate::words::{four_grams, words};
 
-/// What lessons may not say.
+/// Phrases of the exam that lessons must not contain.
 #[derive(Debug)]
 pub struct Filter {
     runs: HashSet<Vec<String>>,
@@ -29,13 +29,14 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// Whether a message shares no run of four words with a question, and is not one of the questions that are shorter.
+    /// Whether a message shares no run of four words with a question of the exam, and is not itself one of the shorter
+    /// questions.
     pub fn allows(&self, message: &str) -> bool {
         let said = words(message);
         !self.short.contains(&said) && !four_grams(&said).any(|run| self.runs.contains(run))
     }
 
-    /// Whether a lesson may ask for a story about two nouns.
+    /// Whether a lesson may ask for a story about two nouns: only if the exam does not.
     pub fn allows_pair(&self, a: &str, b: &str) -> bool {
         a != b && !self.nouns.contains(&[a.to_owned(), b.to_owned()])
     }

@@ -1,4 +1,4 @@
-//! Conversations: which topics, how many turns, in which order.
+//! Conversations: choice of topics, number of turns and their order.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::topics::{self, Exchange, MIX, Topic};
 pub struct Message {
     /// `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -23,7 +23,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// The conversation in which two speakers say `turns` in turn. A last word of the first speaker is left out.
+    /// A conversation in which two speakers alternate. If the first speaker has the last turn, that turn is left out.
     pub fn new(turns: impl IntoIterator<Item = String>) -> Self {
         let roles = ["user", "assistant"].into_iter().cycle();
         let mut messages: Vec<_> =
@@ -35,14 +35,14 @@ impl Conversation {
     }
 }
 
-/// The lessons of a seed, without end. The same seed gives the same lessons.
+/// An endless stream of lessons. The same seed gives the same lessons.
 pub fn conversations(seed: u64) -> impl Iterator<Item = Conversation> {
     let mut random = Random::new(seed);
     let filter = Filter::default();
     std::iter::repeat_with(move || conversation(&mut random, &filter))
 }
 
-/// Six of ten conversations have one topic. A story stands in one only once, and mostly alone.
+/// Six of ten conversations have one topic. A conversation has at most one story, and mostly nothing beside it.
 fn conversation(random: &mut Random, filter: &Filter) -> Conversation {
     let count = *random.pick(&[1, 1, 1, 1, 1, 1, 2, 2, 3, 4]);
     let mut turns: Vec<Exchange> = Vec::new();
@@ -74,7 +74,7 @@ fn topic(random: &mut Random) -> &'static Topic {
     &MIX[0]
 }
 
-/// Draws a thread of a topic until one keeps apart from the exam.
+/// Draws threads of a topic until one shares nothing with the exam.
 fn thread(random: &mut Random, filter: &Filter, draw: topics::Thread) -> Vec<Exchange> {
     loop {
         let turns = draw(random, filter);

@@ -18,7 +18,7 @@ const USAGE: &str = "usage:
   lessons words < corpus.jsonl > words.txt              the words of a corpus that the exam knows
   lessons exam -m MODEL [--json]                        100 questions and 50 stories; prints what went wrong";
 
-/// How often a word must stand in the corpus; the nouns of the exam need to do so once only.
+/// How often a word must occur in the corpus; once is enough for the nouns of the exam.
 const OFTEN: usize = 20;
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn run(args: &[String]) -> Result {
     }
 }
 
-/// Writes conversations as JSON, one a line; those without an answer are left out.
+/// Writes conversations as JSON, one per line. Conversations without an answer are left out.
 fn write(conversations: impl Iterator<Item = Result<Conversation>>) -> Result {
     let mut out = BufWriter::new(io::stdout().lock());
     for conversation in conversations {
@@ -57,7 +57,7 @@ fn write(conversations: impl Iterator<Item = Result<Conversation>>) -> Result {
     Ok(out.flush()?)
 }
 
-/// A line of the corpus: a document, or what two speakers say in turn.
+/// A line of the corpus: a document, or the alternating turns of two speakers.
 #[derive(Deserialize)]
 struct Record {
     #[serde(default)]

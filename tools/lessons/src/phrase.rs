@@ -1,15 +1,15 @@
-//! Sentences with choices. `[a|b|]` is one of its parts, which may hold choices again; `{name}` is what a slot holds,
-//! which may hold choices too.
+//! Sentence templates. `[a|b|]` stands for one of its parts, which may contain choices again. `{name}` stands for the
+//! value of a slot, which may contain choices too.
 
 use crate::random::Random;
 
-/// What stands for `{name}`.
+/// Names and values of slots: what `{name}` stands for.
 pub type Slots<'a> = &'a [(&'a str, &'a str)];
 
-/// One of the sentences that a template describes.
+/// Draws one of the sentences of a template.
 ///
 /// # Panics
-/// If the template names a slot that is not there or does not close a bracket: an error in the tables of the topics.
+/// If the template names an unknown slot or does not close a bracket. Both are errors in the tables of the topics.
 pub fn expand(random: &mut Random, template: &str, slots: Slots) -> String {
     let mut text = String::new();
     write(random, template, slots, &mut text);
@@ -35,7 +35,7 @@ fn write(random: &mut Random, template: &str, slots: Slots, text: &mut String) {
     text.push_str(rest);
 }
 
-/// The parts of a choice whose bracket is open, and what follows it.
+/// Splits after an open bracket: the parts of the choice, and the rest of the text.
 fn options(text: &str) -> (Vec<&str>, &str) {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -49,7 +49,7 @@ fn options(text: &str) -> (Vec<&str>, &str) {
     panic!("a choice is not closed: {text}");
 }
 
-/// The parts of a text between `mark`s that stand in no choice.
+/// Splits a text at `mark`s outside choices.
 fn parts(text: &str, mark: char) -> Vec<&str> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
     for (at, c) in text.char_indices() {
@@ -67,12 +67,12 @@ fn parts(text: &str, mark: char) -> Vec<&str> {
     parts
 }
 
-/// The parts of a text between `mark`s that stand in no choice, without the spaces around them and without empty ones.
+/// Splits a text at `mark`s outside choices, trims the parts, and drops empty ones.
 pub fn split(text: &str, mark: char) -> Vec<&str> {
     parts(text, mark).into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
 }
 
-/// One space between words, none before a mark.
+/// Normalises spaces: one between words, none before a punctuation mark.
 fn tidy(text: &str) -> String {
     let mut tidy = String::with_capacity(text.len());
     for c in text.chars() {
@@ -87,7 +87,7 @@ fn tidy(text: &str) -> String {
     tidy.trim().to_owned()
 }
 
-/// A text with a capital at the start of each sentence. After a closing quote the template says it.
+/// Capitalises the start of each sentence, except after a closing quote, where the template decides.
 pub fn sentence_case(text: &str) -> String {
     let mut cased = String::with_capacity(text.len());
     let (mut start, mut ended) = (true, false);

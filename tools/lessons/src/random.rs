@@ -1,4 +1,4 @@
-//! The random numbers of the generator: a seed means one text for ever.
+//! The random numbers of the generator. A seed gives the same text in every version.
 
 use sterna::kernels::random::SplitMix64;
 
@@ -12,7 +12,7 @@ impl Random {
         Self(SplitMix64(seed))
     }
 
-    /// A number below `n`, which is not 0.
+    /// A number below `n`; `n` must not be 0.
     pub fn below(&mut self, n: usize) -> usize {
         self.0.below(n)
     }
@@ -22,12 +22,12 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
-    /// True `percent` times of a hundred.
+    /// True with a probability of `percent` in a hundred.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of `items`, which is not empty.
+    /// One of `items`, which must not be empty.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }

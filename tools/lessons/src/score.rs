@@ -1,11 +1,11 @@
-//! The rules of the exam. They read the words of an answer only, so the same answer always gets the same mark.
+//! The rules of the exam. They depend only on the words of an answer, so the same answer always gets the same mark.
 //!
 //! Every answer must
-//! - have a word, and at most as many words as its topic allows ([`Question::limit`]),
+//! - have at least one word, and at most as many words as its topic allows ([`Question::limit`]),
 //! - end in `.`, `!` or `?` (a story: in `.`),
-//! - hold no run of four words three times.
+//! - contain no run of four words three times.
 //!
-//! Then, by what the question's line holds:
+//! Further rules depend on the fields of the question:
 //! - `right`: of each group, one alternative stands in the answer as whole words, upper case or not. An alternative with
 //!   a sign (`-1`, `+1`) must stand there as it is, with no letter or digit at its sides.
 //! - `wrong`: none of these stands there.
@@ -20,25 +20,25 @@ use serde::Deserialize;
 
 use crate::words::{four_grams, sentences, words};
 
-/// One question of the exam and what makes an answer right.
+/// One question of the exam and the rules for its answer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// What the user says.
+    /// The user's message.
     pub ask: String,
     /// Its topic: `greeting`, `identity`, `ternary`, `arithmetic`, `opposite`, `colour`, `joke`, `riddle` or `story`.
     pub topic: String,
-    /// Groups of alternatives; the answer has one of each group.
+    /// Groups of alternatives; the answer must have one of each group.
     #[serde(default)]
     pub right: Vec<Vec<String>>,
-    /// What the answer must not have.
+    /// Phrases that the answer must not have.
     #[serde(default)]
     pub wrong: Vec<String>,
-    /// The last number of the answer.
+    /// Expected last number of the answer.
     pub number: Option<u32>,
     /// The form of the answer where its words are free.
     pub form: Option<Form>,
-    /// The nouns that a story is asked about.
+    /// The nouns that the story must name.
     pub nouns: Option<[String; 2]>,
 }
 
@@ -46,13 +46,13 @@ pub struct Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// A question and its point.
+    /// A question and its punch line.
     Joke,
     /// A question.
     Riddle,
 }
 
-/// Two nouns to ask a story about.
+/// Two nouns for a story.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -61,7 +61,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// What the user says: "Tell me a story about a fox and a key."
+    /// The user's message: "Tell me a story about a fox and a key."
     pub fn ask(&self) -> String {
         let [a, b] = &self.nouns;
         format!("Tell me a story about {} {a} and {} {b}.", article(a), article(b))
@@ -89,7 +89,7 @@ pub fn pairs() -> Vec<Pair> {
     read(include_str!("../stories.jsonl"))
 }
 
-/// The words that stand in the corpus 20 times or more, and the nouns of the pairs.
+/// The words that occur in the corpus 20 times or more, and the nouns of the pairs.
 pub fn known_words() -> HashSet<String> {
     include_str!("../words.txt").lines().map(str::to_owned).collect()
 }
@@ -99,7 +99,7 @@ fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Vec<T> {
 }
 
 impl Question {
-    /// The most words that an answer may have: 400 for a story, 60 for a joke, a riddle and talk, 24 for one fact.
+    /// Maximum number of words of an answer: 400 for a story, 60 for a joke, a riddle and talk, 24 for one fact.
     pub fn limit(&self) -> usize {
         match self.topic.as_str() {
             "story" => 400,
@@ -112,7 +112,7 @@ impl Question {
 /// Marks an answer.
 ///
 /// # Errors
-/// Says which rule the answer broke.
+/// The error names the broken rule.
 pub fn judge(question: &Question, answer: &str) -> Result<(), String> {
     let answer = answer.trim();
     let said = words(answer);
@@ -154,7 +154,7 @@ pub fn judge(question: &Question, answer: &str) -> Result<(), String> {
 /// Marks a sampled story about two nouns: the rules for a story, and at least 97 % of its words are `known`.
 ///
 /// # Errors
-/// Says which rule the story broke.
+/// The error names the broken rule.
 pub fn judge_story(nouns: [&str; 2], text: &str, known: &HashSet<String>) -> Result<(), String> {
     let text = text.trim();
     let said = words(text);
@@ -196,7 +196,7 @@ fn riddle(answer: &str, said: &[String]) -> Result<(), String> {
     if said.len() < 5 || !asks { Err("asks no riddle".into()) } else { Ok(()) }
 }
 
-/// No run of four words may stand three times.
+/// Fails if a run of four words occurs three times.
 fn repeats(said: &[String]) -> Result<(), String> {
     let mut counts = HashMap::new();
     for run in four_grams(said) {

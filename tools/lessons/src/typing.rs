@@ -133,8 +133,8 @@ const AFTER: &[&str] = &[
     " if you can",
 ];
 
-/// A message that a template describes, as people type it: it may get an opener, a tail, and other capitals and marks.
-/// Templates begin with a small letter unless a name does.
+/// Fills a template and varies it as people type: with an opener, a tail, other capitals and other marks. Templates
+/// start with a small letter, except for names.
 pub fn ask(random: &mut Random, template: &str, slots: Slots) -> String {
     let text = expand(random, template, slots);
     let first = text.split([' ', ',', ':']).next().unwrap_or_default();
@@ -159,7 +159,7 @@ pub fn ask(random: &mut Random, template: &str, slots: Slots) -> String {
     marks(random, &text)
 }
 
-/// The same without openers and tails, for messages that are polite already.
+/// Like [`ask`], but without openers and tails, for messages that are already polite.
 pub fn chat(random: &mut Random, template: &str, slots: Slots) -> String {
     let text = expand(random, template, slots);
     marks(random, &text)

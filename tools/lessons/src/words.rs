@@ -1,4 +1,4 @@
-//! What counts as a word, a sentence and a shared run of words, for the exam and for the generator alike.
+//! Definitions of a word, a sentence and a run of words, shared by the exam and the generator.
 
 /// The words of a text: maximal runs of letters, digits and apostrophes, in lower case. `’` counts as `'`.
 ///

@@ -1,4 +1,4 @@
-//! The model that the program carries, examined. It answers the same on every machine, so what it knows is known exactly.
+//! The exam of the built-in model. It gives the same answers on every machine, so its score is known exactly.
 
 use sterna::engine::{Engine, Options};
 use sterna_lessons::exam::{Mark, ask_questions, ask_stories};

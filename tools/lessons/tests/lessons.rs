@@ -1,4 +1,4 @@
-//! Lessons keep apart from the exam, and a seed means one text.
+//! Lessons share nothing with the exam, and a seed gives the same text.
 
 use std::collections::HashSet;
 

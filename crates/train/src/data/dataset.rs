@@ -10,24 +10,24 @@ use super::source::{Documents, Part};
 use crate::batch::{Batch, NONE};
 use crate::{Error, Result};
 
-/// Parts are tokenised together until they have so many bytes; a constant, so that the first error is the same one
-/// whatever the number of threads.
+/// Parts of about this many bytes together are tokenised in parallel. It is a constant, so that the first error does
+/// not depend on the number of threads.
 const ROUND: usize = 16 << 20;
 
-/// How far reading has come.
+/// Progress of reading a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Bytes of the file that were read.
+    /// Bytes read so far.
     pub read: u64,
-    /// Bytes of the file.
+    /// Bytes of the file in all.
     pub size: u64,
     /// Tokens so far.
     pub tokens: usize,
 }
 
-/// A tokenised file: pieces of documents, each at most as long as the context and beginning with BOS.
+/// A tokenised file: pieces of documents. Each piece starts with BOS and is at most as long as the context.
 ///
-/// Four bytes and a bit a token; the text itself is not kept.
+/// Takes four bytes and one bit per token. The text itself is not kept.
 #[derive(Debug)]
 pub struct Dataset {
     tokens: Vec<u32>,
@@ -53,11 +53,11 @@ impl Bits {
 }
 
 impl Dataset {
-    /// Reads and tokenises a file (`.txt`: one document, `.jsonl`: one a line). The result does not depend on the number
-    /// of threads.
+    /// Reads and tokenises a file (`.txt`: one document, `.jsonl`: one document per line). The result does not depend
+    /// on the number of threads.
     ///
     /// # Errors
-    /// A file that cannot be read, is no text, has a wrong line, or has nothing to learn.
+    /// A file that cannot be read, is not text, has an invalid line, or has no targets.
     pub fn read(path: &Path, packer: &Packer<'_>, pool: &Pool, mut progress: impl FnMut(Progress)) -> Result<Self> {
         let mut documents = Documents::open(path)?;
         let mut data = Self { tokens: vec![], learned: Bits::default(), starts: vec![0], left_out: 0, digest: 0 };
@@ -92,7 +92,7 @@ impl Dataset {
         Ok(data)
     }
 
-    /// Appends the pieces of a document. Those of which nothing is learned are left out.
+    /// Appends the pieces of a document. Pieces without targets are left out.
     fn push(&mut self, packer: &Packer<'_>, document: &Body) {
         let bos = packer.bos();
         // A template may print BOS itself.
@@ -103,7 +103,7 @@ impl Dataset {
             let (piece, rest) = tokens.split_at(length);
             let (marks, other_marks) = learned.split_at(length);
             (tokens, learned) = (rest, other_marks);
-            // Without BOS nothing comes before the first token.
+            // Without BOS, the first token of a piece has no token before it and is no target.
             if !marks.iter().skip(usize::from(bos.is_none())).any(|mark| *mark) {
                 self.left_out += 1;
                 continue;
@@ -128,7 +128,7 @@ impl Dataset {
         Err(Error::Empty { path: path.to_owned(), problem: problem.into(), remedy: remedy.into() })
     }
 
-    /// A number that other data would almost certainly not have (FNV-1a's steps over whole numbers).
+    /// A hash of the data (FNV-1a's steps over whole numbers), to notice changed data.
     fn compute_digest(&self) -> u64 {
         let tokens = self.tokens.iter().map(|token| u64::from(*token));
         let starts = self.starts.iter().map(|start| *start as u64);
@@ -143,7 +143,7 @@ impl Dataset {
         self.digest
     }
 
-    /// Number of pieces, 1 at least.
+    /// Number of pieces, at least 1.
     pub fn pieces(&self) -> usize {
         self.starts.len() - 1
     }
@@ -153,12 +153,12 @@ impl Dataset {
         self.tokens.len()
     }
 
-    /// Number of tokens that are learned.
+    /// Number of targets.
     pub fn learned(&self) -> usize {
         self.learned.0.iter().map(|bits| bits.count_ones() as usize).sum()
     }
 
-    /// Documents without a token, and pieces with nothing to learn.
+    /// Number of documents without tokens, and of pieces without targets.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
@@ -181,7 +181,8 @@ impl Dataset {
         batch.targets.extend(next.chain([NONE]));
     }
 
-    /// Every `step`-th piece (0 counts as 1), in batches of at most `tokens` tokens, or of one piece that is longer.
+    /// Every `step`-th piece (0 counts as 1), in batches of at most `tokens` tokens. A longer piece is a batch of its
+    /// own.
     pub fn batches(&self, tokens: usize, step: usize) -> impl Iterator<Item = Batch> + '_ {
         let mut next = 0;
         std::iter::from_fn(move || {

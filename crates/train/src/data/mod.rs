@@ -1,4 +1,4 @@
-//! Training data: files to documents, documents to pieces that fit the context, pieces to batches.
+//! Training data: from files to documents, to pieces that fit the context, to batches.
 //!
 //! ```text
 //! file ─► source: parts of documents ─► pack: tokens, and which are learned ─► Dataset: pieces

@@ -1,4 +1,4 @@
-//! Documents as tokens, with what is learned of them, and where they may be cut.
+//! Documents as tokens: which tokens are targets of the loss, and where a document may be cut.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use sterna::text::{ChatTemplate, Message, Tokenizer};
 use super::source::{Content, Part};
 use crate::{Error, Result};
 
-/// Turns documents into tokens of a model.
+/// Tokenises documents.
 ///
-/// Of a text everything is learned, with the EOS token at its end. Of a conversation only the answers are, each with the
-/// token that ends it. A conversation is tokenised in segments that end where answers begin and end, so that before an
-/// answer the model sees the very tokens of the prompt that `sterna chat` makes.
+/// In a text, every token is a target, and so is the EOS token at its end. In a conversation, only the answers are
+/// targets, each with the token that ends it. A conversation is tokenised in segments that end where answers begin and
+/// end. So before an answer the model reads exactly the prompt tokens that `sterna chat` makes.
 pub struct Packer<'a> {
     tokenizer: &'a Tokenizer,
     template: Option<&'a ChatTemplate>,
     stops: Vec<u32>,
-    /// For each token, how good it is to cut a document after it.
+    /// For each token, how suitable a cut after it is.
     cuts: Vec<Cut>,
     context: usize,
 }
@@ -33,7 +33,7 @@ enum Cut {
 #[derive(Default)]
 pub(super) struct Body {
     pub tokens: Vec<u32>,
-    /// Whether each token is learned, as what follows the one before it.
+    /// Whether each token is a target of the loss.
     pub learned: Vec<bool>,
 }
 
@@ -50,11 +50,12 @@ impl Body {
 }
 
 impl<'a> Packer<'a> {
-    /// A packer for a model that sees `context` tokens and has `vocab` of them. Without a template, conversations are
-    /// refused.
+    /// A packer for a model with a context of `context` tokens and a vocabulary of `vocab`. Without a template,
+    /// conversations are refused.
     ///
     /// # Errors
-    /// [`Error::Vocabulary`] if the tokenizer has more tokens, [`Error::Recipe`] for a context that is too short to learn.
+    /// [`Error::Vocabulary`] if the tokenizer has more than `vocab` tokens, [`Error::Recipe`] if the context is too
+    /// short.
     pub fn new(
         tokenizer: &'a Tokenizer,
         template: Option<&'a ChatTemplate>,
@@ -74,7 +75,7 @@ impl<'a> Packer<'a> {
         Ok(Self { tokenizer, template, stops, cuts, context })
     }
 
-    /// The token that every piece begins with, if the model uses one.
+    /// The token that starts every piece (BOS), if the model uses one.
     pub(super) fn bos(&self) -> Option<u32> {
         self.tokenizer.bos()
     }
@@ -96,7 +97,7 @@ impl<'a> Packer<'a> {
         Ok(body)
     }
 
-    /// The token that ends a text, if the model has one; a conversation ends itself.
+    /// The token that ends a text (EOS), if the model has one. A conversation already ends with its own token.
     pub(super) fn end(&self, part: &Part, document: &mut Body) {
         let text = matches!(part.content, Content::Text(_)) && !document.tokens.is_empty();
         if let Some(eos) = self.tokenizer.eos().filter(|eos| text && document.tokens.last() != Some(eos)) {
@@ -122,7 +123,7 @@ impl<'a> Packer<'a> {
             let tokens = self.tokenizer.encode(question.strip_prefix(&written).ok_or_else(rewritten)?, false)?;
             body.push(&tokens, 0);
             let tokens = self.tokenizer.encode(answer.strip_prefix(&question).ok_or_else(rewritten)?, false)?;
-            // What a template writes after the token that ends the answer is never generated.
+            // The model never generates the template's text after the token that ends the answer.
             let end = tokens.iter().rposition(|token| self.stops.contains(token));
             body.push(&tokens, end.map_or(tokens.len(), |end| end + 1));
             written = answer;
@@ -130,19 +131,20 @@ impl<'a> Packer<'a> {
         Ok(body)
     }
 
-    /// Lengths of the pieces of a document, which leave room for BOS: it is cut after an answer, a line or a sentence in
-    /// the last quarter of a piece where there is one.
+    /// Lengths of the pieces of a document. They leave room for BOS. A cut comes after an answer, a line or a sentence
+    /// in the last quarter of a piece, if there is one.
     pub(super) fn lengths(&self, tokens: &[u32], learned: &[bool]) -> Vec<usize> {
         let capacity = self.context - usize::from(self.bos().is_some());
         let mut lengths = Vec::new();
         let mut start = 0;
         while tokens.len() - start > capacity {
             let rest = &tokens[start..];
-            // The last piece gets a quarter at least: a piece of one or two tokens would teach to end at once.
+            // The last piece gets a quarter at least. A piece of one or two tokens would teach the model to end at
+            // once.
             let most = capacity.min(rest.len() - capacity / 4);
             let window = most - most / 4..=most;
             let cut = |length: usize| {
-                // After a question its answer would begin the next piece.
+                // A cut after a question would put its answer at the start of the next piece.
                 let cut = if learned[start + length - 1] { self.cuts.get(rest[length - 1] as usize) } else { None };
                 cut.copied().unwrap_or(Cut::Anywhere)
             };

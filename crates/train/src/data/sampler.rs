@@ -8,17 +8,17 @@ use crate::batch::Batch;
 use crate::random::Random;
 use crate::{Error, Result};
 
-/// A source of pieces.
+/// A data file with its weight.
 #[derive(Debug)]
 pub struct Weighted {
-    /// The pieces.
+    /// The pieces of the file.
     pub data: Dataset,
-    /// Its share of all tokens, compared with the weights of the others.
+    /// Its share of all tokens, relative to the weights of the other sources.
     pub weight: f64,
 }
 
-/// Endless batches: every source is visited in an order of its own, a new one each epoch, and the next piece comes from
-/// the source that is furthest behind its share. So the batches are a function of data, weights and seed.
+/// An endless stream of batches. Every source is shuffled anew for each epoch, and the next piece comes from the source
+/// that is furthest behind its share. So the batches are a function of data, weights and seed.
 #[derive(Debug)]
 pub struct Sampler {
     sources: Vec<Source>,
@@ -34,7 +34,7 @@ struct Source {
     place: Place,
 }
 
-/// Where a [`Sampler`] stands.
+/// The position of a [`Sampler`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     seed: u64,
@@ -45,18 +45,18 @@ pub struct Cursor {
 struct Place {
     /// [`Dataset::digest`] of the source's pieces.
     digest: u64,
-    /// Tokens given out.
+    /// Tokens drawn so far.
     given: u64,
     epoch: u64,
-    /// The next piece's place in the order of the epoch.
+    /// Index of the next piece in the order of the epoch.
     next: usize,
 }
 
 impl Sampler {
-    /// A sampler at its beginning.
+    /// A sampler at the start of its stream.
     ///
     /// # Errors
-    /// [`Error::Recipe`] if there is no source, or a weight is no positive number.
+    /// [`Error::Recipe`] if there is no source, or a weight is not a positive number.
     pub fn new(sources: Vec<Weighted>, seed: u64) -> Result<Self> {
         if sources.is_empty() {
             return Err(Error::Recipe("there is no data to train on".into()));
@@ -71,8 +71,8 @@ impl Sampler {
         Ok(Self { sources: sources.into_iter().enumerate().map(source).collect(), seed })
     }
 
-    /// The next pieces that fit into `tokens` tokens together. The first one that does not begins the next batch; one
-    /// that is longer than a batch is a batch of its own.
+    /// The next batch: the next pieces that fit into `tokens` tokens together. The first piece that does not fit starts
+    /// the next batch. A piece longer than a batch is a batch of its own.
     pub fn next(&mut self, tokens: usize) -> Batch {
         let mut batch = Batch::default();
         while let Some((i, source)) = neediest(&mut self.sources) {
@@ -93,15 +93,15 @@ impl Sampler {
         batch
     }
 
-    /// Where the sampler stands.
+    /// The current position.
     pub fn cursor(&self) -> Cursor {
         Cursor { seed: self.seed, sources: self.sources.iter().map(|source| source.place.clone()).collect() }
     }
 
-    /// Goes to where a sampler of the same data and weights stood.
+    /// Moves to the position of a sampler of the same data and weights.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the data are not the same; the sampler then stays where it is.
+    /// [`Error::Changed`] if the data differ; the sampler then does not move.
     pub fn restore(&mut self, cursor: &Cursor) -> Result<()> {
         if cursor.sources.len() != self.sources.len() {
             let (before, now) = (cursor.sources.len(), self.sources.len());
@@ -122,18 +122,18 @@ impl Sampler {
 }
 
 impl Source {
-    /// Orders the pieces for the epoch; `i` is the source's number.
+    /// Shuffles the pieces for the epoch. `i` is the source's number.
     fn shuffle(&mut self, seed: u64, i: usize) {
         self.order = Random::new(&[seed, i as u64, self.place.epoch]).permutation(self.data.pieces());
     }
 
-    /// What it has given, measured by its weight.
+    /// Tokens drawn so far, divided by the weight.
     fn used(&self) -> f64 {
         self.place.given as f64 / self.weight
     }
 }
 
-/// The source furthest behind its share: the first of those that gave least for their weight.
+/// The source furthest behind its share; the first of these, if there are several.
 fn neediest(sources: &mut [Source]) -> Option<(usize, &mut Source)> {
     sources.iter_mut().enumerate().min_by(|(_, a), (_, b)| a.used().total_cmp(&b.used()))
 }

@@ -1,4 +1,4 @@
-//! Data files, read a part at a time.
+//! Reads data files, one part at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,17 +10,17 @@ use sterna::text::{ChatTemplate, Message};
 
 use crate::{Error, Result};
 
-/// Longest line of a file; a row of `.jsonl` is one.
+/// Maximum length of a line, in bytes. A row of a `.jsonl` file is a line.
 const LONGEST_LINE: u64 = 256 << 20;
-/// Texts are cut into parts of about so many bytes, which are tokenised at the same time.
+/// Texts are cut into parts of about this many bytes, which are tokenised in parallel.
 const PART: usize = 1 << 14;
-/// Bytes after which a line of a sample ends at white space, or at the double of it anywhere.
+/// After this many bytes a line of a sample is cut at the next white space; after twice as many, anywhere.
 const LONG: usize = 1 << 12;
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
 /// A document, or a part of a long text.
 pub(super) struct Part {
-    /// Line where it starts, from 1.
+    /// Line where the part starts, from 1.
     pub line: u64,
     pub content: Content,
     /// Whether the document ends here.
@@ -42,13 +42,13 @@ impl Content {
     }
 }
 
-/// The documents of a file: one of a `.txt`, one a line of a `.jsonl`.
+/// The documents of a file: one for a `.txt`, one per line of a `.jsonl`.
 pub(super) struct Documents {
     lines: Lines,
     rows: bool,
-    /// Parts of a row that are still to be given out.
+    /// Parts of the current row that are not returned yet.
     ready: VecDeque<Part>,
-    /// The line after the part that was given out last, and its number.
+    /// The line after the last returned part, and its number.
     carried: Option<(u64, String)>,
 }
 
@@ -82,7 +82,7 @@ impl Documents {
     /// The next part; `None` at the end of the file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Binary`] for what is no text, and [`Error::Line`] for a row that is not as it should be.
+    /// [`Error::Io`], [`Error::Binary`] if the file is not text, and [`Error::Line`] for an invalid row.
     pub fn next(&mut self) -> Result<Option<Part>> {
         if !self.rows {
             return self.next_of_text();
@@ -146,20 +146,20 @@ impl Documents {
     }
 }
 
-/// Whether a part ends before `next`. No word of the Llama 3 and Qwen patterns spans a line break that no white space
-/// follows, so a text's tokens do not depend on where its parts end; other tokenizers may cut one word a part
-/// differently.
+/// Whether a part ends before `next`. In the Llama 3 and Qwen patterns, no word spans a line break that is not followed
+/// by white space. So a text's tokens do not depend on where its parts end. Other tokenizers may split one word per
+/// part differently.
 fn ends_part(part: &str, next: &str) -> bool {
     !part.is_empty() && part.len() + next.len() > PART && !next.starts_with(char::is_whitespace)
 }
 
-/// The message of an error without the line, which is always the first.
+/// The message of an error without the line number, which is always 1.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
-/// Checks that a conversation can be learned from; otherwise says what is wrong and what to do.
+/// Checks that a conversation can be trained on. The error gives the problem and the remedy.
 fn check(messages: &[Message]) -> std::result::Result<(), (String, &'static str)> {
     if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
         let role: String = message.role.chars().take(40).collect();
@@ -169,17 +169,17 @@ fn check(messages: &[Message]) -> std::result::Result<(), (String, &'static str)
         Some(message) if message.role == "assistant" => Ok(()),
         Some(message) => {
             let problem = format!("the conversation ends with the role {:?}", message.role);
-            Err((problem, "end it with an answer of the assistant: only answers are learned"))
+            Err((problem, "end it with an answer of the assistant: only answers are trained on"))
         }
         None => Err(("the conversation is empty".into(), "leave the row out")),
     }
 }
 
-/// Lines of a file that must be text.
+/// Reads the lines of a text file.
 struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
-    /// Number of the line read last, from 1.
+    /// Number of the last line read, from 1.
     number: u64,
     /// Bytes read.
     read: u64,
@@ -238,12 +238,12 @@ pub(super) fn check_weight(weight: f64) -> Result<()> {
     Err(Error::Recipe(format!("{weight} is no weight of a data file; use a number above 0")))
 }
 
-/// About `bytes` bytes of text to train a tokenizer on: lines spread evenly over each file, which gets its share by
-/// weight, or all it has. Conversations are written by `template`.
+/// About `bytes` bytes of text to train a tokenizer on. Lines are taken evenly from all over each file. Each file gives
+/// its share by weight, or all its text if it has less. Conversations are rendered with `template`.
 ///
 /// # Errors
-/// [`Error::Recipe`] if a weight is no positive number, [`Error::Template`] if a conversation cannot be written, and
-/// those of reading a file: [`Error::UnknownKind`], [`Error::Io`], [`Error::Binary`] and [`Error::Line`].
+/// [`Error::Recipe`] if a weight is not a positive number, [`Error::Template`] if a conversation cannot be rendered,
+/// and those of reading a file: [`Error::UnknownKind`], [`Error::Io`], [`Error::Binary`] and [`Error::Line`].
 pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> Result<Vec<String>> {
     files.iter().try_for_each(|(_, weight)| check_weight(*weight))?;
     let weights: f64 = files.iter().map(|(_, weight)| weight).sum();
@@ -251,7 +251,7 @@ pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> 
     for (path, weight) in files {
         let mut documents = Documents::open(path)?;
         let (_, size) = documents.progress();
-        // Of every line, this share of its bytes is credited; the line is taken once it is paid.
+        // Every line adds this share of its bytes to a balance. A line is taken when the balance covers it.
         let share = (bytes as f64 * weight / weights / size.max(1) as f64).min(1.0);
         let mut credit = 0.0;
         while let Some(part) = documents.next()? {

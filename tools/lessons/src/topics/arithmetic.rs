@@ -12,7 +12,7 @@ use crate::score::{TENS, UNITS};
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("arithmetic.txt")));
 
-/// What the table has under a heading.
+/// The lines of the table under a heading.
 fn asks(name: &str) -> &'static [&'static str] {
     &TABLE.get(name).asks
 }
@@ -86,7 +86,7 @@ impl Sum {
         }
     }
 
-    /// The sum with its sign or a word for it, as `a` and `b` are written.
+    /// The sum with its sign or a word for it; `a` and `b` are the numbers as written.
     fn short(self, random: &mut Random, a: &str, b: &str) -> String {
         let forms = asks(self.headings()[0]);
         let digits = a.starts_with(|c: char| c.is_ascii_digit());
@@ -116,7 +116,7 @@ impl Sum {
         }
     }
 
-    /// A sum that goes on from this one's result, or another.
+    /// A sum that continues with this one's result, or an unrelated one.
     fn next(self, random: &mut Random) -> (Self, Exchange) {
         let a = self.result();
         if (2..=20).contains(&a) && random.chance(40) {
@@ -131,7 +131,7 @@ impl Sum {
     }
 }
 
-/// People, and whether they are "he".
+/// Names, and whether the pronoun is "he".
 const PEOPLE: &[(&str, bool)] = &[
     ("Anna", false),
     ("Ben", true),
@@ -162,7 +162,7 @@ pub fn in_words(n: usize) -> String {
     }
 }
 
-/// A sum of numbers that are too large, which is refused.
+/// Draws a sum of numbers that are too large, which the answer declines.
 fn large(random: &mut Random) -> Exchange {
     let number = |random: &mut Random| {
         let (low, high) = *random.pick(&[(30, 99), (100, 999), (101, 9999), (1000, 99_999)]);
@@ -186,7 +186,7 @@ fn double_or_half(random: &mut Random) -> Exchange {
     exchange(random, asks(table), &[&answer], &[("n", &shown)])
 }
 
-/// A sum, and perhaps more of them.
+/// Draws a sum, and perhaps more of them.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     match random.below(100) {
         0..4 => return vec![large(random)],

@@ -1,4 +1,4 @@
-//! Greetings, thanks, farewells and how one is.
+//! Greetings, thanks, farewells, and "how are you".
 
 use std::sync::LazyLock;
 
@@ -10,12 +10,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("greet
 const FIRST: &[&str] = &["hello", "morning", "afternoon", "evening", "how are you"];
 const LAST: &[&str] = &["thanks", "bye", "night"];
 
-/// A greeting, thanks, farewell or how one is.
+/// Draws a greeting, thanks, a farewell, or "how are you".
 pub fn thread(random: &mut Random, filter: &Filter) -> Vec<Exchange> {
     if random.chance(45) { ending(random, filter) } else { hello(random, filter) }
 }
 
-/// How a conversation begins.
+/// Draws the start of a conversation.
 pub fn hello(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     let first = TABLE.draw(random, FIRST).turn(random, &[]);
     let next = if first.assistant.ends_with("How are you?") && random.chance(60) {
@@ -28,7 +28,7 @@ pub fn hello(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     vec![first, TABLE.draw(random, next).turn(random, &[])]
 }
 
-/// How a conversation ends.
+/// Draws the end of a conversation.
 pub fn ending(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     vec![TABLE.draw(random, LAST).turn(random, &[])]
 }

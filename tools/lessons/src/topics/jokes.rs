@@ -1,4 +1,4 @@
-//! Jokes: a question and its point.
+//! Jokes: a question and its punch line.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use crate::random::Random;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("jokes.txt")));
 
-/// A joke, and perhaps another.
+/// Draws a joke, and perhaps another one.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     let jokes = TABLE.get("joke");
     let first = *random.pick(&jokes.answers);

@@ -1,4 +1,4 @@
-//! What lessons are about, and how often each topic comes up. A topic's words stand in a text file of its name.
+//! The topics of the lessons and their frequencies. The phrases of a topic are in a text file of its name.
 
 use std::sync::LazyLock;
 
@@ -17,21 +17,21 @@ pub mod words;
 
 pub use table::{Exchange, Table};
 
-/// Draws exchanges that belong together: a question, and perhaps what follows from it.
+/// Draws exchanges that belong together: a question, and perhaps follow-up questions.
 pub type Thread = fn(&mut Random, &Filter) -> Vec<Exchange>;
 
-/// A topic and how often it comes up.
+/// A topic and its frequency.
 #[derive(Debug)]
 pub struct Topic {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// How often it comes up, in a thousand. A story is some twenty times as long as other answers.
+    /// Frequency, per thousand. (A story is some twenty times as long as other answers.)
     pub weight: usize,
-    /// Draws a thread.
+    /// Draws a thread of exchanges.
     pub thread: Thread,
 }
 
-/// The topics, by how often they come up in a thousand.
+/// The topics, with frequencies per thousand.
 pub static MIX: &[Topic] = &[
     Topic { name: "story", weight: 150, thread: story::thread },
     Topic { name: "arithmetic", weight: 160, thread: arithmetic::thread },

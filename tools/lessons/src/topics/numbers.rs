@@ -1,4 +1,4 @@
-//! Numbers one after another: counting, before and after, more and less.
+//! The order of numbers: counting, before and after, more and less.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use crate::random::Random;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("numbers.txt")));
 
-/// A question about a number, or two.
+/// Draws one or two questions about numbers.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     let list = |numbers: &mut dyn Iterator<Item = usize>| {
         let numbers: Vec<String> = numbers.map(|n| n.to_string()).collect();

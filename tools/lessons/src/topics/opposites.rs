@@ -9,7 +9,7 @@ use crate::random::Random;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("opposites.txt")));
 
-/// The words in both directions, each with the opposite that is its answer; words that people try first stand first.
+/// The words in both directions, each with the opposite that is its answer. The words that people try first come first.
 pub static PAIRS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for [a, b] in TABLE.get("opposite").rows() {
@@ -22,7 +22,7 @@ pub static PAIRS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     pairs
 });
 
-/// An opposite, and perhaps more of them.
+/// Draws a question about an opposite, and perhaps more of them.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     let intent = TABLE.get("opposite");
     let mut turns = Vec::new();

@@ -1,4 +1,4 @@
-//! Riddles, both ways: the model asks one and tells the answer, or answers one.
+//! Riddles in both directions: the model asks one and gives the answer, or answers one.
 
 use std::sync::LazyLock;
 
@@ -9,9 +9,9 @@ use crate::random::Random;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("riddles.txt")));
 
-/// A riddle asked by one side, and how it goes on.
+/// Draws a riddle asked by either side, and the turns that follow.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
-    // A row is the answer, the riddle as the model asks it, and the clues by which users ask it.
+    // A row holds the answer, the riddle as the model asks it, and the clues in users' questions.
     let riddles = TABLE.get("riddle").rows();
     let [answer, question, clues] = *random.pick(&riddles);
     if random.chance(50) {

@@ -1,4 +1,4 @@
-//! Tables of what people say and what is answered, as text:
+//! Tables of messages and answers, as text:
 //!
 //! ```text
 //! = capital 30             a heading: a name, how often it comes up (0 if nothing is said), `plain` for no openers
@@ -18,29 +18,29 @@ use crate::typing::{ask, chat};
 /// A question and its answer.
 #[derive(Debug, Clone)]
 pub struct Exchange {
-    /// What the user says.
+    /// The user's message.
     pub user: String,
-    /// What the model answers.
+    /// The model's answer.
     pub assistant: String,
 }
 
-/// Something that users want, in many wordings, and the few wordings of the answer.
+/// An intent: many wordings of a request, and a few wordings of the answer.
 #[derive(Debug, Default)]
 pub struct Intent {
     name: &'static str,
     weight: usize,
     plain: bool,
     rows: Vec<Row>,
-    /// Templates of what users say.
+    /// Templates of the user's messages.
     pub asks: Vec<&'static str>,
-    /// Templates of the answer.
+    /// Templates of the answers.
     pub answers: Vec<&'static str>,
-    /// Templates of what users say to go on with another row.
+    /// Templates of the user's follow-up messages about another row.
     pub next: Vec<&'static str>,
     same: Vec<(Vec<&'static str>, &'static str)>,
 }
 
-/// What stands for {1}, {2} and so on, and with an article for {a1}, {a2}.
+/// Values of {1}, {2} and so on, and of {a1}, {a2} with an article.
 type Row = Vec<(&'static str, String)>;
 
 /// A table of intents and lists of words.
@@ -54,7 +54,7 @@ impl Table {
     /// Reads a table.
     ///
     /// # Panics
-    /// If a line stands before the first heading or a weight is no number: an error in the table.
+    /// If a line comes before the first heading, or a weight is not a number. Both are errors in the table.
     pub fn read(text: &'static str) -> Self {
         let mut intents: Vec<Intent> = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -83,7 +83,7 @@ impl Table {
         Self { lists: lists.collect(), intents }
     }
 
-    /// The intent of a name.
+    /// The intent with a name.
     ///
     /// # Panics
     /// If there is none.
@@ -96,7 +96,7 @@ impl Table {
         self.lists.iter().map(|(name, words)| (*name, words.as_str()))
     }
 
-    /// Draws an intent as often as its weight says, of those named or of all.
+    /// Draws an intent by weight, from those named or from all.
     pub fn draw(&self, random: &mut Random, names: &[&str]) -> &Intent {
         let fits = |intent: &&Intent| names.is_empty() || names.contains(&intent.name);
         let mut at = random.below(self.intents.iter().filter(fits).map(|intent| intent.weight).sum());
@@ -109,7 +109,7 @@ impl Table {
         &self.intents[0]
     }
 
-    /// What is said about one intent: a question, and perhaps others that go on with it.
+    /// Draws a thread about one intent: a question, and perhaps follow-up questions.
     pub fn talk(&self, random: &mut Random, intent: &Intent) -> Vec<Exchange> {
         let mut turns = Vec::new();
         let mut row = intent.row(random);
@@ -125,7 +125,7 @@ impl Table {
         turns
     }
 
-    /// What is said about one intent of the table, and perhaps about another.
+    /// Draws a thread about one intent of the table, and perhaps another one.
     pub fn thread(&self, random: &mut Random) -> Vec<Exchange> {
         let mut turns = Vec::new();
         while turns.is_empty() || turns.len() < 3 && random.chance(15) {
@@ -160,7 +160,7 @@ impl Intent {
         if self.rows.is_empty() { Row::new() } else { random.pick(&self.rows).clone() }
     }
 
-    /// What stands for `{1}`, `{2}` and so on in each row.
+    /// Values of `{1}`, `{2}` and so on in each row.
     pub fn rows<const N: usize>(&self) -> Vec<[&str; N]> {
         self.rows.iter().map(|row| std::array::from_fn(|at| row[2 * at].1.as_str())).collect()
     }
@@ -170,23 +170,23 @@ impl Intent {
         draw(random, asks, &self.answers, slots)
     }
 
-    /// A message of the user, as it is typed, and an answer of the table.
+    /// Draws a user's message, as people type it, and an answer of the table.
     pub fn turn(&self, random: &mut Random, slots: Slots) -> Exchange {
         self.exchange(random, &self.asks, slots)
     }
 }
 
-/// How one of the asks and one of the answers become an exchange.
+/// Makes an exchange from one of the messages and one of the answers.
 pub type Turn = fn(&mut Random, &[&str], &[&str], Slots) -> Exchange;
 
-/// One of `asks` with openers and tails, and one of `answers`.
+/// Draws one of `asks`, with openers and tails, and one of `answers`.
 pub fn exchange(random: &mut Random, asks: &[&str], answers: &[&str], slots: Slots) -> Exchange {
     let template = *random.pick(asks);
     let user = ask(random, template, slots);
     Exchange { user, assistant: answer(random, answers, slots) }
 }
 
-/// One of `asks` as it stands, and one of `answers`.
+/// Draws one of `asks`, unchanged, and one of `answers`.
 pub fn plain(random: &mut Random, asks: &[&str], answers: &[&str], slots: Slots) -> Exchange {
     let template = *random.pick(asks);
     let user = chat(random, template, slots);

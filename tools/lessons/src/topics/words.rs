@@ -1,4 +1,4 @@
-//! Words and their letters: said again, spelled, counted.
+//! Words and their letters: repeating, spelling, counting.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use crate::score::UNITS;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("words.txt")));
 
-/// A question about a word.
+/// Draws a question about a word.
 pub fn thread(random: &mut Random, _: &Filter) -> Vec<Exchange> {
     let word = loop {
         let word = random.pick(&NOUNS).word;

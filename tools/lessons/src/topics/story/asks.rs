@@ -1,4 +1,4 @@
-//! How people ask for a story.
+//! Requests for stories.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use crate::score::article;
 use crate::topics::Table;
 use crate::typing::ask;
 
-/// What people say before and after a story.
+/// Phrases that people use before and after a story.
 pub static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("asks.txt")));
 
 fn written(random: &mut Random, about: &About, table: &str) -> String {
@@ -35,7 +35,7 @@ fn written(random: &mut Random, about: &About, table: &str) -> String {
     ask(random, template, &slots)
 }
 
-/// A request for a story, mostly by its two nouns.
+/// Draws a request for a story, mostly with its two nouns.
 pub fn request(random: &mut Random, about: &About) -> String {
     let table = match random.below(100) {
         0..8 => "none",
@@ -45,7 +45,7 @@ pub fn request(random: &mut Random, about: &About) -> String {
     written(random, about, table)
 }
 
-/// A request for one more.
+/// Draws a request for another story.
 pub fn another(random: &mut Random, about: &About) -> String {
     written(random, about, "another")
 }

@@ -11,7 +11,7 @@ use crate::words::{four_grams, sentences, words};
 
 mod asks;
 
-/// A noun and what it is; `nouns.txt` lists them.
+/// A noun and its kind; `nouns.txt` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noun {
     /// The noun in the singular.
@@ -32,7 +32,7 @@ pub static NOUNS: LazyLock<Vec<Noun>> = LazyLock::new(|| {
     lines.flat_map(|(kind, words)| words.split(',').map(move |word| Noun { word: word.trim(), kind })).collect()
 });
 
-/// A plot: what its second noun is, and its sentences.
+/// A plot: the kind of its second noun, and its sentences.
 #[derive(Debug)]
 pub struct Plot {
     kind: &'static str,
@@ -53,7 +53,7 @@ pub static PLOTS: LazyLock<Vec<Plot>> = LazyLock::new(|| {
     plots
 });
 
-/// Other people, with their pronouns.
+/// Minor characters, with their pronouns.
 const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("old woman", "she", "her", "her"),
     ("old man", "he", "him", "his"),
@@ -73,13 +73,13 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
 ];
 static WORDS: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("words.txt")));
 
-/// One of a list of words that all plots share.
+/// Draws a word from a list that all plots share.
 fn word(random: &mut Random, list: &str) -> String {
     let slots: Vec<_> = WORDS.lists().collect();
     expand(random, &format!("{{{list}}}"), &slots)
 }
 
-/// What a story is about.
+/// The subjects of a story.
 #[derive(Debug, Clone)]
 struct About {
     hero: Noun,
@@ -94,7 +94,7 @@ impl About {
     fn draw(random: &mut Random, filter: &Filter) -> Self {
         let (hero, other) = loop {
             let (a, b) = (*random.pick(&NOUNS), *random.pick(&NOUNS));
-            // Most people ask for somebody and something.
+            // Most requests name a character and a thing.
             let dull = !a.is_being() && random.chance(75) || b.is_being() && random.chance(50);
             if !dull && filter.allows_pair(a.word, b.word) {
                 break if b.is_being() && !a.is_being() { (b, a) } else { (a, b) };
@@ -123,7 +123,7 @@ impl About {
         fitting[random.below(fitting.len())]
     }
 
-    /// A story that keeps the rules of the exam with a sentence to spare.
+    /// Draws a story that meets the rules of the exam with one sentence to spare.
     fn story(&self, random: &mut Random) -> String {
         loop {
             let plot = self.plot(random);
@@ -186,7 +186,7 @@ impl About {
         let mut text = String::new();
         let mut met = false;
         for line in story {
-            // A friend is brought in when first named.
+            // A friend is introduced at the first mention.
             let known = met || line.contains("{aF}") || line.contains("friend the {F}");
             let line = if known { line.to_owned() } else { line.replacen("the {F}", "{his} friend the {F}", 1) };
             met |= line.contains("{F}") || line.contains("{aF}");
@@ -212,7 +212,7 @@ fn repeats(story: &str) -> bool {
     runs.iter().any(|run| runs.iter().filter(|other| *other == run).count() > 2)
 }
 
-/// A story, and perhaps a word about it or another one.
+/// Draws a story, and perhaps a comment on it or another story.
 pub fn thread(random: &mut Random, filter: &Filter) -> Vec<Exchange> {
     let about = About::draw(random, filter);
     let with_article = |noun: Noun| format!("{} {}", article(noun.word), noun.word);
