@@ -33,7 +33,7 @@ pub struct Chat {
     message: Option<String>,
     #[command(flatten)]
     model: Source,
-    /// Instructions that stand before the conversation
+    /// System prompt, which goes before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]

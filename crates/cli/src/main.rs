@@ -1,4 +1,4 @@
-//! `sterna`: ternary language models from the terminal. One file a verb.
+//! `sterna`: ternary language models from the terminal. One file per command.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -30,7 +30,7 @@ pub struct RunDir(PathBuf);
 
 /// Progress of a run, as saved in a checkpoint.
 #[derive(Deserialize)]
-struct Place {
+struct SavedPosition {
     step: usize,
     cursor: Cursor,
 }
@@ -118,7 +118,7 @@ impl RunDir {
             other => other.into(),
         })?;
         let place = file.metadata.get("place").ok_or_else(|| damaged("does not say which step it is of".into()))?;
-        let Place { step, cursor } = serde_json::from_str(place).map_err(|error| damaged(error.to_string()))?;
+        let SavedPosition { step, cursor } = serde_json::from_str(place).map_err(|error| damaged(error.to_string()))?;
         let fill = |name: String, values: &mut Vec<f32>| {
             let tensor = file.tensors.get(&name).ok_or_else(|| damaged(format!("has no `{name}`")))?;
             if tensor.dtype != "F32" || tensor.shape != [values.len()] {

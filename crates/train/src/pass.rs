@@ -31,7 +31,7 @@ pub struct Pass {
 }
 
 /// Values that a layer keeps for its gradients.
-struct Kept {
+struct LayerActivations {
     h: Rows,
     qkv: Input,
     q: Rows,
@@ -129,7 +129,7 @@ impl Pass {
     }
 
     /// Hidden states after the last layer. `keep` gets the values that each layer keeps for its gradients.
-    fn forward(&mut self, run: &Run<'_>, weights: &Network<Weight>, mut keep: impl FnMut(Kept)) -> Rows {
+    fn forward(&mut self, run: &Run<'_>, weights: &Network<Weight>, mut keep: impl FnMut(LayerActivations)) -> Rows {
         let cpu = run.cpu;
         let mut rows = model::Batch::default();
         let sequences: Vec<SequenceId> = run.batch.sequences().map(|_| self.cache.add()).collect();
@@ -154,7 +154,7 @@ impl Pass {
             let down = Input::gated(cpu, &gate, &up, layer.ffn_sub_norm.norm(), run.eps, run.precision);
             let [f] = weights::forward(cpu, [&layer.down], &down);
             let h = std::mem::replace(&mut h, cpu.sum(&h_ffn, &f));
-            keep(Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });
+            keep(LayerActivations { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });
         }
         sequences.into_iter().for_each(|sequence| self.cache.remove(sequence));
         h
@@ -166,13 +166,13 @@ impl Run<'_> {
     fn layer_backward(
         &self,
         layer: &Layer<Weight>,
-        kept: Kept,
+        kept: LayerActivations,
         inverse: &Rotation,
         dh: Rows,
         gradients: &mut Layer<Vec<f32>>,
     ) -> Rows {
         let (cpu, eps) = (self.cpu, self.eps);
-        let Kept { h, qkv, q, k, v, attended, o, h_ffn, gate_up, mut gate, mut up, down } = kept;
+        let LayerActivations { h, qkv, q, k, v, attended, o, h_ffn, gate_up, mut gate, mut up, down } = kept;
         let dx = weights::backward(cpu, [&layer.down], &down, [&dh], [&mut gradients.down]);
         let (gated, weight) = (cpu.relu2_product(&gate, &up), layer.ffn_sub_norm.norm());
         let dgated = cpu.rms_norm_backward(&gated, weight, eps, &dx, None, &mut gradients.ffn_sub_norm);

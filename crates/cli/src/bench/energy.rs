@@ -1,8 +1,8 @@
 //! Energy of the processor packages, as the kernel's power capping framework counts it (RAPL, Intel and AMD).
 //!
-//! `/sys/class/powercap/intel-rapl:<n>` is a zone: `name` says of what ("package-0"; "psys" is the whole machine, which
-//! holds the packages), `energy_uj` counts its microjoules and starts again at `max_energy_range_uj`. Source:
-//! Documentation/power/powercap/powercap.rst of Linux.
+//! Each directory `/sys/class/powercap/intel-rapl:<n>` is a zone. `name` tells what it measures ("package-0"; "psys" is
+//! the whole machine, including the packages). `energy_uj` counts microjoules and wraps at `max_energy_range_uj`.
+//! Source: Documentation/power/powercap/powercap.rst of Linux.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const POWERCAP: &str = "/sys/class/powercap";
 const NONE: &str = "this machine has no energy counters (RAPL)";
 
-/// What is counted, or why nothing is.
+/// What is measured, or why nothing is.
 pub fn source() -> String {
     match Meter::start() {
         Ok(_) => "processor packages (RAPL), whatever else runs on them; memory is not included".into(),
@@ -18,20 +18,23 @@ pub fn source() -> String {
     }
 }
 
-/// The counters of all packages since a moment.
+/// The energy counters of all packages, from a starting point on.
 pub struct Meter {
     packages: Vec<Package>,
 }
 
 struct Package {
     counter: PathBuf,
-    /// Microjoules at which the counter starts again: minutes of full load at least. Only one new start is noticed.
+    /// Microjoules at which the counter wraps, after at least some minutes of full load. Only one wrap is noticed.
     range: u64,
     start: u64,
 }
 
 impl Meter {
-    /// Starts counting; the error says why this machine does not let us.
+    /// Starts counting.
+    ///
+    /// # Errors
+    /// The reason why this machine does not provide the counters.
     pub fn start() -> Result<Self, String> {
         Self::of(Path::new(POWERCAP))
     }
@@ -50,7 +53,7 @@ impl Meter {
         if packages.is_empty() { Err(NONE.to_owned()) } else { Ok(Self { packages }) }
     }
 
-    /// Joules of all packages since the start, whatever else ran on them; `None` if a counter cannot be read any more.
+    /// Joules of all packages since the start, including other programs. `None` if a counter can no longer be read.
     pub fn joules(&self) -> Option<f64> {
         self.packages.iter().map(Package::joules).sum()
     }
@@ -64,7 +67,8 @@ impl Package {
     }
 }
 
-/// A package seen through the processor's registers: `intel-rapl-mmio:0` is the same one, seen through memory.
+/// Whether a zone is a package read through the processor's registers. `intel-rapl-mmio:0` is the same package, read
+/// through memory.
 fn is_package(zone: &Path) -> bool {
     let named = zone.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("intel-rapl:"));
     named && fs::read_to_string(zone.join("name")).is_ok_and(|name| name.starts_with("package"))

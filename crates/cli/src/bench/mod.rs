@@ -168,14 +168,14 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     for &threads in &counts {
         let (threads, runs) = work.decode(&model, threads, 1, &progress)?;
         let figures = Figures::new(threads, 1, &work, &runs);
-        // A pass that checks drafts gives several tokens: what it reads is no token's.
+        // A pass that checks drafts generates several tokens, so its bytes are not those of one token.
         results.push((figures, (!work.speculation).then(|| work.bytes_per_token(&*model))));
     }
     for (&threads, &count) in counts.iter().flat_map(|threads| work.streams.iter().map(move |count| (threads, count))) {
         let (threads, runs) = work.decode(&model, threads, count, &progress)?;
         streams.push(Figures::new(threads, count, &work, &runs));
     }
-    // Read before the buffer for the bandwidth is there.
+    // Read before the bandwidth test allocates its buffer.
     let peak = memory::peak_resident();
     let (weights, config, density) = (model.weights(), model.config().clone(), density::report(&*model));
     let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
@@ -207,7 +207,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     if args.json { output::json(&report) } else { output::text(&report::table(&report)) }
 }
 
-/// GB/s.
+/// Memory bandwidth in GB/s.
 fn read_memory(isa: Isa, threads: usize, progress: &ProgressBar) -> f64 {
     progress.set_message(format!("reading memory on {threads} threads"));
     bandwidth::read(&Cpu::with(isa, threads), 1 << 30)

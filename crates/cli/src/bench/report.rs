@@ -14,15 +14,15 @@ pub struct Figures {
     /// `None` where energy is not counted.
     prefill_joules: Option<f64>,
     decode_joules: Option<f64>,
-    /// Fewest tokens of all streams together that a run timed.
+    /// Fewest tokens that a run timed, over all its streams together.
     timed: usize,
-    /// Tokens that speculation proposed, in all runs together.
+    /// Draft tokens of all runs together.
     drafted: usize,
     accepted: usize,
 }
 
 impl Figures {
-    /// Of at least one run.
+    /// Medians of `runs`, which must not be empty.
     pub fn new(threads: usize, streams: usize, work: &Work, runs: &[Run]) -> Self {
         let prompts = (streams * work.prompt) as f64;
         let each = |of: &dyn Fn(&Run) -> Option<f64>| median(runs.iter().filter_map(of).collect());
@@ -39,7 +39,7 @@ impl Figures {
         }
     }
 
-    /// An object of `results`: one stream, against the bandwidth `limit` in GB/s; `None`: what a token reads is unknown.
+    /// An object of `results` for one stream. `limit` is the bandwidth in GB/s; `bytes_per_token` is `None` if unknown.
     pub fn row(&self, work: &Work, bytes_per_token: Option<f64>, limit: f64) -> Value {
         let achieved = bytes_per_token.map(|bytes| bytes * self.decode_per_s / 1e9);
         json!({

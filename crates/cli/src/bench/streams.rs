@@ -6,8 +6,8 @@
 //! stream 2               prompt│t t t t t t t t│
 //!                              └─timed─┘
 //! ```
-//! The engine computes the oldest prompt first and draws the tokens of a step in the same order. So the stream that was
-//! asked for last starts last, and its token is the last one of each step.
+//! The engine computes the oldest prompt first, and draws the tokens of a step in the same order. So the stream that
+//! was started last begins to decode last, and its token is the last one of each step.
 
 use std::time::Instant;
 
@@ -20,13 +20,13 @@ use super::energy::Meter;
 pub struct Run {
     /// Prompt tokens per second of the last stream, including its wait for the others.
     pub prefill_per_s: f64,
-    /// Joules from the requests until all streams decode; `None` where they are not counted.
+    /// Joules from the requests until all streams decode; `None` without energy counters.
     pub prefill_joules: Option<f64>,
-    /// Tokens of all streams after the last stream's first one, until any stream ends. 0: one ended before that.
+    /// Tokens of all streams from the last stream's first token until any stream ends; 0 if one ended before that.
     pub tokens: usize,
     /// Seconds from the first to the last of `tokens`.
     pub seconds: f64,
-    /// Power while streams decode; `None` where it is not measured.
+    /// Power while streams decode; `None` without energy counters.
     pub watts: Option<f64>,
     /// Draft tokens of all streams, over the whole run.
     pub drafted: usize,
@@ -35,7 +35,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts the requests, at least one, which must be equally long and fit into the cache together; waits for all.
+    /// Starts the requests and waits for all of them. There must be at least one, they must be equally long, and they
+    /// must fit into the cache together.
     pub fn of(engine: &Engine, requests: Vec<Request>) -> Result<Self> {
         let meter = Meter::start().ok();
         let joules = || meter.as_ref().and_then(Meter::joules);
@@ -63,8 +64,8 @@ impl Run {
     }
 }
 
-/// Tokens drawn while all streams decoded, and the seconds they took. `drawn` are each stream's times in order, of the
-/// stream that was asked for last at the end.
+/// Tokens drawn while all streams decoded, and the seconds they took. `drawn` holds the times of each stream in order;
+/// the stream started last comes last.
 fn side_by_side(drawn: &[&[Instant]]) -> (usize, f64) {
     let start = drawn.iter().filter_map(|times| times.first()).max();
     let first_end = drawn.iter().filter_map(|times| times.last()).min();
@@ -79,7 +80,7 @@ struct Stream {
     generation: Generation,
     /// When each token was drawn.
     drawn: Vec<Instant>,
-    /// There once the stream has ended.
+    /// Present once the stream has ended.
     usage: Option<Usage>,
 }
 
@@ -93,7 +94,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes all events that are left.
+    /// Takes all remaining events.
     fn finish(&mut self) -> Result<Usage> {
         loop {
             match self.usage {
@@ -110,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Two streams' times, in ticks of a quarter second.
+    /// Times of two streams, in ticks of a quarter second.
     fn timed(first: &[u64], last: &[u64]) -> (usize, f64) {
         let base = Instant::now();
         let times = |ticks: &[u64]| ticks.iter().map(|&n| base + Duration::from_millis(n * 250)).collect::<Vec<_>>();
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn several_tokens_of_a_step_count() {
-        // The last stream's drafts are right and end it first.
+        // The last stream's drafts are accepted, and it ends first.
         assert_eq!(timed(&[3, 7, 11, 15], &[4, 8, 8, 8]), (4, 1.0));
     }
 

@@ -52,8 +52,8 @@ impl Work {
         (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv
     }
 
-    /// Prefill and decode of `streams` streams on `threads` threads, as often as the work asks for;
-    /// also how many threads there really were.
+    /// Measures prefill and decode of `streams` streams on `threads` threads, repeatedly. Also returns the actual
+    /// number of threads.
     pub fn decode(
         &self,
         model: &Arc<dyn Model>,

@@ -19,7 +19,7 @@ pub enum Format {
     Quiet,
 }
 
-/// Starts to write the log.
+/// Starts logging.
 pub fn begin(format: Format) {
     let level = if format == Format::Quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);

@@ -27,7 +27,7 @@ impl Smooth {
         *self
     }
 
-    /// The mean of the values of both.
+    /// The mean of the values of both means.
     fn beside(self, other: Self) -> f64 {
         (self.sum + other.sum) / (self.weight + other.weight)
     }
@@ -49,7 +49,7 @@ pub struct Curves {
     pub steps: u64,
     /// Cross-entropy of a token, in nats.
     pub loss: Line,
-    /// Bits a byte of the validation text.
+    /// Bits per byte of the validation text.
     pub validation: Line,
     /// Learning rate of the ternary layers.
     pub rate: Line,
@@ -74,7 +74,7 @@ impl Curves {
             gradient: Vec::new(),
             ternary: None,
         };
-        // A last line without its end is still being written.
+        // A last line without a line break is still being written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let (mut tokens, mut full) = (0.0, false);
         for (i, line) in whole.lines().enumerate() {
@@ -108,7 +108,7 @@ impl Curves {
     }
 }
 
-/// A line smoothed over a fiftieth of its points, 5 at least, to both sides, so that it does not lag behind a fall.
+/// Smooths a line over a fiftieth of its points (at least 5), in both directions so that it does not lag.
 pub fn smooth(line: &Line) -> Line {
     let mut mean = Smooth::over((line.len() as f64 / 100.0).max(2.5));
     let mut after = mean;
@@ -117,7 +117,7 @@ pub fn smooth(line: &Line) -> Line {
     line.iter().zip(ahead).map(|((x, y), after)| (*x, mean.and(*y).beside(after))).collect()
 }
 
-/// At most about `most` points of a line: of every stretch the lowest and the highest, and both ends.
+/// Reduces a line to about `most` points: the lowest and highest of every stretch, and both ends.
 pub fn thin(line: &Line, most: usize) -> Line {
     if line.len() <= most {
         return line.clone();
@@ -145,7 +145,7 @@ mod tests {
         let mut mean = Smooth::over(10.0);
         assert!(mean.mean().is_nan());
         assert_eq!(mean.and(8.0).mean(), 8.0);
-        // Weights 0.9 · 0.1 and 0.1, of 0.19 in all.
+        // Weights 0.9 · 0.1 and 0.1, 0.19 in total.
         assert!((mean.and(0.0).mean() - 8.0 * 0.09 / 0.19).abs() < 1e-12);
         (0..200).for_each(|_| _ = mean.and(3.0));
         assert!((mean.mean() - 3.0).abs() < 1e-6);

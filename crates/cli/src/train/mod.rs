@@ -158,7 +158,7 @@ struct Steps {
     /// Steps at the beginning without rounding to trits; all of them train a twin to compare with, which Sterna cannot run
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     full_precision: usize,
-    /// Of the first weights and the order of the data
+    /// Seed of the initial weights and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
@@ -229,7 +229,7 @@ impl Train {
         }
         let mut recipe = read_recipe(&stored)?;
         if self.given.has("steps") {
-            // A run that never rounds to trits still does not when it gets longer.
+            // A run that never rounds to trits stays that way when its length grows.
             if recipe.full_precision >= recipe.steps {
                 recipe.full_precision = recipe.full_precision.max(self.length.steps);
             }
@@ -291,7 +291,7 @@ impl Train {
     }
 }
 
-/// The model of a run, and the adapter if that is what was trained.
+/// Paths of the run's model, and of the adapter if one was trained.
 fn result(recipe: &Recipe, out: &Path) -> (String, Option<String>) {
     match (&recipe.from, recipe.adapter) {
         (Some(base), Some(_)) => (base.display().to_string(), Some(out.join("adapter").display().to_string())),
@@ -299,7 +299,7 @@ fn result(recipe: &Recipe, out: &Path) -> (String, Option<String>) {
     }
 }
 
-/// `FILE` or `FILE=WEIGHT`.
+/// Parses `FILE` or `FILE=WEIGHT`.
 fn source(given: &str) -> anyhow::Result<(PathBuf, f64)> {
     match given.rsplit_once('=') {
         Some((path, weight)) if !Path::new(given).exists() => match weight.parse() {

@@ -41,7 +41,7 @@ impl Plot {
     }
 }
 
-/// The last part of a run's path, or the path if that is another run's too.
+/// A run's name in the legend: the last part of its path, or the whole path if another run ends alike.
 fn legend(run: &Path, all: &[PathBuf]) -> String {
     let last = |run: &Path| {
         let path = fs::canonicalize(run).unwrap_or_else(|_| run.to_owned());
@@ -71,15 +71,15 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 const STYLE_DARK: &str = "text { fill: #e6edf3 } .small { fill: #9198a1 } .grid { stroke: #30363d }";
 
-/// Size of the picture, and room around what is drawn: left of a panel, between panels, and for a line of the legend.
+/// Size of the picture, and margins: left of a panel, between panels, and for a line of the legend.
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 52.0;
 const GAP: f64 = 66.0;
 const LEGEND: f64 = 18.0;
-/// Points of a line; more could not be seen.
+/// Most points of a line; more would not be visible.
 const POINTS: usize = 1000;
 
-/// The picture.
+/// Draws the picture.
 pub fn draw(runs: &[Curves]) -> String {
     let top = 44.0 + LEGEND * runs.len() as f64;
     let validated = runs.iter().any(|run| !run.validation.is_empty());
@@ -133,7 +133,7 @@ fn style(runs: usize) -> String {
     format!("<style>{STYLE}\n{light}\n@media (prefers-color-scheme: dark) {{\n{STYLE_DARK}\n{dark}\n}}</style>")
 }
 
-/// A run in a line of text.
+/// Describes a run in one line.
 fn about(run: &Curves) -> String {
     let last = |line: &Line| line.last().map_or(f64::NAN, |(_, y)| *y);
     let tokens = run.loss.last().map_or(0.0, |(x, _)| *x);
@@ -145,13 +145,13 @@ fn about(run: &Curves) -> String {
     text
 }
 
-/// Which y values a panel has to show.
+/// The range of y values that a panel shows.
 #[derive(Clone, Copy, PartialEq)]
 enum Range {
-    /// Few points; each is marked.
+    /// The range of all points; there are few, and each is marked.
     Points,
     FromZero,
-    /// All but the highest twentieth: the first steps must not flatten the rest.
+    /// All but the highest twentieth, so that the first steps do not flatten the rest.
     MostOf,
     MostFromZero,
 }
@@ -175,7 +175,7 @@ impl Range {
     }
 }
 
-/// From the first tick to the last one.
+/// An axis, from the first tick to the last.
 #[derive(Debug, PartialEq)]
 struct Axis {
     low: f64,
@@ -184,13 +184,13 @@ struct Axis {
 }
 
 impl Axis {
-    /// At most `most` steps of 1, 2 or 5 times a power of ten that hold `low` and `high`.
+    /// An axis from `low` to `high` of at most `most` steps, each 1, 2 or 5 times a power of ten.
     fn of(low: f64, high: f64, most: usize) -> Self {
         let high = if high > low { high } else { low + low.abs().max(1e-6) };
         let mut power = 10f64.powf(((high - low) / most as f64).log10().floor());
         loop {
             for step in [1.0, 2.0, 5.0].map(|digit| digit * power) {
-                // A limit that is a tick but for rounding is that tick.
+                // Rounding must not turn a limit that is a tick into another tick.
                 let first = (low / step + 1e-9).floor();
                 let count = (high / step - 1e-9).ceil() - first;
                 if count <= most as f64 {
@@ -210,7 +210,7 @@ impl Axis {
     }
 }
 
-/// Where the lines of a panel are.
+/// The position of a panel.
 struct Frame {
     left: f64,
     top: f64,
@@ -250,7 +250,7 @@ impl Frame {
             below(&mut out, left + x.share(tick) * width, bottom + 16.0, "middle", &label(tick, x.step));
         }
         below(&mut out, right, bottom + 30.0, "end", "tokens read");
-        // Inside an element of its own, which cuts off what lies outside.
+        // A nested element clips the lines to the panel.
         let _ = writeln!(out, "<svg x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\">");
         let at = |(tokens, value): &(f64, f64)| (x.share(*tokens) * width, (1.0 - y.share(*value)) * height);
         for (i, (raw, line)) in lines.iter().enumerate() {
@@ -280,7 +280,7 @@ fn polyline(class: &str, run: usize, line: &Line, at: impl Fn(&(f64, f64)) -> (f
     format!("<polyline class=\"{class} run{run}\" points=\"{}\"/>\n", points.join(" "))
 }
 
-/// A number as exact as steps of `step` need: `250k`, `1.5M`, `0.004`.
+/// Formats a number with the precision that steps of `step` need: `250k`, `1.5M`, `0.004`.
 fn label(value: f64, step: f64) -> String {
     let (unit, name) = match value.abs() {
         0.0..1e3 => (1.0, ""),
@@ -292,7 +292,7 @@ fn label(value: f64, step: f64) -> String {
     if value == 0.0 { "0".into() } else { format!("{:.places$}{name}", value / unit) }
 }
 
-/// Text for XML, which cannot hold control characters at all.
+/// Escapes text for XML, which does not allow control characters.
 fn escape(text: &str) -> String {
     output::printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -46,7 +46,7 @@ impl Progress {
         &self.bar
     }
 
-    /// Reading is over; steps begin after the `done` ones of earlier processes.
+    /// The data is read, and training begins after the `done` steps of earlier processes.
     pub fn begin(&mut self, done: usize) {
         self.begin = Instant::now();
         self.last = self.begin;

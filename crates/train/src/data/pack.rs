@@ -17,12 +17,12 @@ pub struct Packer<'a> {
     template: Option<&'a ChatTemplate>,
     stops: Vec<u32>,
     /// For each token, how suitable a cut after it is.
-    cuts: Vec<Cut>,
+    cuts: Vec<Boundary>,
     context: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cut {
+enum Boundary {
     Anywhere,
     Sentence,
     Line,
@@ -70,7 +70,8 @@ impl<'a> Packer<'a> {
         }
         let stops = tokenizer.stop_tokens();
         let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        let cut = |id| if stops.contains(&id) { Ok(Cut::Turn) } else { Ok(cut_after(&tokenizer.decode(&[id], true)?)) };
+        let cut =
+            |id| if stops.contains(&id) { Ok(Boundary::Turn) } else { Ok(cut_after(&tokenizer.decode(&[id], true)?)) };
         let cuts = ids.map(cut).collect::<Result<_>>()?;
         Ok(Self { tokenizer, template, stops, cuts, context })
     }
@@ -146,7 +147,7 @@ impl<'a> Packer<'a> {
             let cut = |length: usize| {
                 // A cut after a question would put its answer at the start of the next piece.
                 let cut = if learned[start + length - 1] { self.cuts.get(rest[length - 1] as usize) } else { None };
-                cut.copied().unwrap_or(Cut::Anywhere)
+                cut.copied().unwrap_or(Boundary::Anywhere)
             };
             let length = window.max_by_key(|&length| (cut(length), length)).unwrap_or(most);
             lengths.push(length);
@@ -159,13 +160,13 @@ impl<'a> Packer<'a> {
     }
 }
 
-fn cut_after(token: &str) -> Cut {
+fn cut_after(token: &str) -> Boundary {
     let closed = token.trim_end_matches(['"', '\'', '”', '’', '」', ')']);
     if token.ends_with('\n') {
-        Cut::Line
+        Boundary::Line
     } else if closed.ends_with(['.', '!', '?', '。', '！', '？']) {
-        Cut::Sentence
+        Boundary::Sentence
     } else {
-        Cut::Anywhere
+        Boundary::Anywhere
     }
 }

@@ -31,18 +31,18 @@ struct Source {
     weight: f64,
     /// The pieces in this epoch's order.
     order: Vec<usize>,
-    place: Place,
+    place: SourcePosition,
 }
 
 /// The position of a [`Sampler`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     seed: u64,
-    sources: Vec<Place>,
+    sources: Vec<SourcePosition>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+struct SourcePosition {
     /// [`Dataset::digest`] of the source's pieces.
     digest: u64,
     /// Tokens drawn so far.
@@ -63,7 +63,7 @@ impl Sampler {
         }
         sources.iter().try_for_each(|source| check_weight(source.weight))?;
         let source = |(i, Weighted { data, weight })| {
-            let place = Place { digest: data.digest(), given: 0, epoch: 0, next: 0 };
+            let place = SourcePosition { digest: data.digest(), given: 0, epoch: 0, next: 0 };
             let mut source = Source { data, weight, order: vec![], place };
             source.shuffle(seed, i);
             source
