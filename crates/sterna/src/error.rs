@@ -1,12 +1,12 @@
-//! Errors of this crate: whose they are, where the problem is, and what to do about it.
+//! Errors of this crate. Each names the cause, the place and the remedy.
 //!
-//! | variants | who can mend it |
+//! | variants | who can fix it |
 //! |---|---|
 //! | [`Error::Request`], [`Error::PromptTooLong`], [`Error::Template`] | the author of the request |
 //! | [`Error::Option`], [`Error::InstructionSet`] | the program that set the option, or its user |
 //! | [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`] | the owner of the file |
 //! | [`Error::OutOfMemory`], [`Error::Resources`] | the owner of the machine |
-//! | [`Error::EngineFailed`], [`Error::EngineStopped`] | nobody outside: a bug of Sterna or of a network |
+//! | [`Error::EngineFailed`], [`Error::EngineStopped`] | nobody outside: a bug in Sterna or in a network |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,14 +31,14 @@ pub enum Error {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where in it: a key, a tensor, an offset.
+        /// Place in the file: a key, a tensor, an offset.
         place: String,
-        /// What is wrong.
+        /// What is wrong with it.
         problem: String,
         /// What the user can do.
         remedy: String,
     },
-    /// The file is well-formed, but Sterna does not run this.
+    /// The file is well-formed, but Sterna does not support its contents.
     #[error("{}: {what} is not supported; {remedy}", path.display())]
     Unsupported {
         /// The file.
@@ -51,11 +51,11 @@ pub enum Error {
     /// The model does not fit into memory.
     #[error("{}: needs about {need_mib} MiB of memory, but {available_mib} MiB are available; {remedy}", path.display())]
     OutOfMemory {
-        /// The model.
+        /// The model's file.
         path: PathBuf,
-        /// What loading it would take.
+        /// Memory needed for loading.
         need_mib: u64,
-        /// What the machine has left.
+        /// Memory available on the machine.
         available_mib: u64,
         /// What the user can do.
         remedy: String,
@@ -74,55 +74,55 @@ pub enum Error {
     /// A chat template could not be rendered.
     #[error("chat template: {0}")]
     Template(String),
-    /// A field of a request asks for something impossible.
+    /// A field of a request has an impossible value.
     #[error("{problem}")]
     Request {
-        /// The field, by its name in [`engine::Request`](crate::engine::Request) or
-        /// [`engine::Sampling`](crate::engine::Sampling), or the argument of the function that was called.
+        /// Name of the field in [`engine::Request`](crate::engine::Request) or
+        /// [`engine::Sampling`](crate::engine::Sampling), or of the function's argument.
         field: &'static str,
         /// What is wrong with it.
         problem: String,
     },
-    /// An option of loading, evaluating or converting does not suit the model.
+    /// An option for loading, evaluating or converting does not fit the model.
     #[error("{problem}")]
     Option {
-        /// The option, by its name in the struct of options.
+        /// Name of the option.
         option: &'static str,
-        /// What is wrong with it, and what can be chosen instead.
+        /// What is wrong with it, and the possible values.
         problem: String,
     },
-    /// The operating system refused something that the work needs, such as a thread.
+    /// The operating system refused a resource, such as a thread.
     #[error("{problem}")]
     Resources {
         /// What was refused, and why.
         problem: String,
     },
-    /// The engine panicked while it computed this request. It drops what was running, starts anew and serves on.
+    /// The engine panicked while it computed this request. The running requests fail, and the engine restarts.
     #[error(
         "the engine failed while it computed this request, for a reason that it wrote to stderr; it has started anew, \
              so the request can be sent again"
     )]
     EngineFailed,
-    /// The engine has ended for good: it panicked, and could not start anew.
+    /// The engine has stopped permanently: it panicked and could not restart.
     #[error("the engine stopped after an internal error, which it wrote to stderr; load the model again")]
     EngineStopped,
-    /// `STERNA_ISA` names no usable instruction set.
+    /// `STERNA_ISA` does not name a usable instruction set.
     #[error("STERNA_ISA: {0}")]
     InstructionSet(#[from] sterna_kernels::sets::UnknownSet),
 }
 
 impl Error {
-    /// An error of the file or directory `path`.
+    /// An error about the file or directory `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { path: path.into(), source: source.into() }
     }
 
-    /// An error of the field `field` of a request.
+    /// An error about the field `field` of a request.
     pub fn request(field: &'static str, problem: impl Into<String>) -> Self {
         Self::Request { field, problem: problem.into() }
     }
 
-    /// An error of the option `option`.
+    /// An error about the option `option`.
     pub fn option(option: &'static str, problem: impl Into<String>) -> Self {
         Self::Option { option, problem: problem.into() }
     }
