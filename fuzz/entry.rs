@@ -1,6 +1,7 @@
-//! What the fuzzers call with arbitrary bytes, and `crates/sterna/tests/seeds.rs` with the seeds.
+//! Entry points for fuzzers, which call them with arbitrary bytes. `crates/sterna/tests/seeds.rs` calls them with the
+//! seeds.
 //!
-//! Every function only has to return: errors are expected, panics and endless work are findings.
+//! Every function only has to return: errors are expected; panics and endless work are findings.
 #![allow(dead_code, reason = "each fuzz target calls one of these")]
 
 use std::path::Path;
@@ -10,12 +11,12 @@ use sterna::kernels::{Bytes, Cpu, TernaryMatrix, sets};
 use sterna::model::BITNET;
 use sterna::text::Tokenizer;
 
-/// Bytes as a GGUF file; a model that opens is read as a whole.
+/// Parses the bytes as a GGUF file, and reads all of a model that opens.
 pub fn gguf_header(bytes: &[u8]) {
     let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) else { return };
     let cpu = Cpu::with(sets::portable(), 1);
     for (name, tensor) in &checkpoint.tensors {
-        // Each tensor is a result of its own.
+        // Each tensor may succeed or fail.
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),
             (_, &[rows, cols]) => drop(checkpoint.ternary::<TernaryMatrix>(&cpu, name, rows, cols)),
@@ -25,12 +26,12 @@ pub fn gguf_header(bytes: &[u8]) {
     checkpoint.summary();
 }
 
-/// Bytes as a safetensors file.
+/// Parses the bytes as a safetensors file.
 pub fn safetensors_header(bytes: &[u8]) {
     let _ = safetensors::Header::parse(Path::new("fuzz.safetensors"), &bytes.to_vec().into());
 }
 
-/// Bytes as tokenizer.json; a tokenizer that is built encodes and decodes a line.
+/// Parses the bytes as tokenizer.json; a tokenizer that can be built encodes and decodes a line.
 pub fn tokenizer_json(bytes: &[u8]) {
     let config = Config {
         architecture: &BITNET,
@@ -58,7 +59,7 @@ pub fn tokenizer_json(bytes: &[u8]) {
     }
 }
 
-/// Bytes as config.json and as generation_config.json.
+/// Parses the bytes as config.json and as generation_config.json.
 pub fn config_json(bytes: &[u8]) {
     let bytes = Bytes::from(bytes.to_vec());
     let _ = Checkpoint::from_files("fuzz", &[("config.json", bytes.clone()), ("generation_config.json", bytes)]);

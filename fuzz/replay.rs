@@ -1,4 +1,4 @@
-//! Seeds through the function that a fuzzer calls, so that a finding kept as a seed stays fixed without a fuzzer at hand.
+//! Runs seeds through the function that a fuzzer calls, so that a finding kept as a seed stays fixed without a fuzzer.
 
 use std::path::Path;
 

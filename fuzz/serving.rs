@@ -1,4 +1,5 @@
-//! What the fuzzer of the server calls with arbitrary bytes, and `crates/server/tests/seeds.rs` with the seeds.
+//! The entry point for the server's fuzzer, which calls it with arbitrary bytes. `crates/server/tests/seeds.rs` calls
+//! it with the seeds.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,7 +18,7 @@ mod toy;
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/cli/embedded/sterna.gguf");
 const MODEL_OF_A_CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
-/// The first byte of the input chooses one.
+/// Endpoints; the first byte of the input selects one.
 const PATHS: [&str; 8] = [
     "/v1/chat/completions",
     "/v1/completions",
@@ -29,7 +30,7 @@ const PATHS: [&str; 8] = [
     "/api/show",
 ];
 
-/// A whole server but its sockets, around a toy network with the built-in model's vocabulary and chat template.
+/// A whole server without sockets, with a toy network and the built-in model's vocabulary and chat template.
 fn server() -> (Runtime, Router) {
     let path =
         [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
@@ -40,7 +41,7 @@ fn server() -> (Runtime, Router) {
     (runtime, router)
 }
 
-/// The rest as the body of a request, which may be wrong but never the server's fault.
+/// Sends the rest as the body of a request. It may be wrong, but must not cause a server error.
 pub fn request_body(bytes: &[u8]) {
     static SERVER: OnceLock<(Runtime, Router)> = OnceLock::new();
     let (runtime, router) = SERVER.get_or_init(server);

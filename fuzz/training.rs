@@ -1,4 +1,5 @@
-//! As `entry.rs`, for what training reads. `crates/train/tests/seeds.rs` calls it with the seeds.
+//! The entry point for the fuzzer of training data, like `entry.rs`. `crates/train/tests/seeds.rs` calls it with the
+//! seeds.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -9,12 +10,12 @@ use sterna_train::data::{Dataset, Packer};
 use sterna_train::recipe::Shape;
 use sterna_train::tokenizer;
 
-/// Tokens of the vocabulary: the bytes and the special tokens.
+/// Size of the vocabulary: the bytes and the special tokens.
 const VOCAB: usize = 259;
-/// Tokens of a piece; so few that short inputs are cut.
+/// Tokens per piece, so few that short inputs are cut.
 const CONTEXT: usize = 12;
 
-/// Bytes as one text and as rows of JSON. What is read lies in pieces of tokens that a model of that size has.
+/// Reads the bytes as one text and as rows of JSON, and packs them into pieces of tokens.
 pub fn training_data(bytes: &[u8]) {
     static MODEL: LazyLock<(Tokenizer, ChatTemplate)> = LazyLock::new(model);
     let cpu = Cpu::with(sets::portable(), 1);

@@ -11,7 +11,7 @@ fn sterna(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sterna")).args(args).output().unwrap()
 }
 
-/// Writes an adapter of every o_proj of the built-in model, whose values of B are all `b`.
+/// Writes an adapter for every o_proj of the built-in model; all values of B are `b`.
 fn write(dir: &Path, b: f32, missing_rows: usize) {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf"));
     let config = Checkpoint::open(path).unwrap().config;

@@ -1,4 +1,4 @@
-//! `sterna bench`: figures that fit each other, and nothing else on stdout.
+//! `sterna bench` prints consistent figures, and nothing else on stdout.
 
 use std::process::{Command, Output};
 
@@ -26,14 +26,14 @@ fn the_report_names_and_relates_its_figures() {
     assert_eq!(report["weight_bytes"], body + 4096 * 8 * (32 + 2));
     assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"q8_0".into()));
     assert_eq!(report["speculation"], "off");
-    // The exact head reads 6-bit codes, and three numbers of every row.
+    // The exact head reads 6-bit codes, and three numbers per row.
     let head = f64::from(4096 * 256 / 4 * 3 + 4096 * 3 * 4);
     assert_eq!(report["head_bytes_per_token"], head as u64);
     let results = report["results"].as_array().expect("a list");
     assert_eq!(results.iter().map(|row| row["threads"].clone()).collect::<Vec<_>>(), [1, 2]);
     for row in results {
         let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
-        // Keys and values: 8 layers × 2 × 2 heads of 64 halves, at the 28 positions before a token on average.
+        // Keys and values: 8 layers × 2 × 2 heads of 64 f16 values, at the 28 positions before a token on average.
         assert_eq!(number("bytes_per_decoded_token"), f64::from(body + 28 * 8 * 2 * 2 * 64 * 2) + head);
         let achieved = number("bytes_per_decoded_token") * number("decode_tokens_per_s") / 1e9;
         assert!((achieved - number("achieved_gb_per_s")).abs() < 0.02, "{row}");
@@ -53,7 +53,8 @@ fn streams_are_timed_while_all_decode() {
     let counts: Vec<_> = rows.iter().map(|row| (row["threads"].as_u64(), row["streams"].as_u64())).collect();
     assert_eq!(counts, [(Some(2), Some(1)), (Some(2), Some(3))]);
     for row in rows {
-        // All but the first token of a stream alone. Of several, the first may have some before the last starts.
+        // All but the first token of a single stream. With several streams, the first may generate tokens before the
+        // last starts.
         let timed = row["timed_tokens"].as_u64().expect("a number");
         assert!(if row["streams"] == 1 { timed == 129 } else { (1..=3 * 129).contains(&timed) }, "{row}");
         assert!(row["decode_tokens_per_s"].as_f64() > Some(0.0) && row["drafted"] == 0, "{row}");

@@ -1,4 +1,4 @@
-//! The real binary, with the built-in model: what it prints, how it fails, and that results are the same bytes.
+//! Runs the binary with the built-in model: output, failures, and reproducible results.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ fn output(args: &[&str]) -> Output {
     sterna(args).output().unwrap()
 }
 
-/// stdout of a run that must succeed.
+/// The stdout of a run that must succeed.
 fn stdout(args: &[&str]) -> String {
     succeeded(args, output(args))
 }
@@ -32,7 +32,7 @@ fn succeeded(args: &[&str], output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The one object that a run prints.
+/// The single JSON object that a run prints.
 fn json(args: &[&str]) -> Value {
     one_object(&stdout(args))
 }
@@ -48,7 +48,7 @@ fn with_stdin(args: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Exit code and stderr of a run that must fail without a word on stdout.
+/// Exit code and stderr of a run that must fail and print nothing on stdout.
 fn failure(output: Output) -> (i32, String) {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -84,7 +84,7 @@ fn skipped_zeros_are_reported_and_change_nothing() {
     };
     let [dense, sparse, auto] = ["dense", "sparse", "auto"].map(run);
     assert!(dense["ffn"].is_null() && dense["tokens"] == sparse["tokens"] && dense["tokens"] == auto["tokens"]);
-    // The first of the nine comes from the prompt.
+    // The first of the nine tokens comes from the prompt.
     let tokens = ids(&sparse["prompt_tokens"]).len() + 8;
     assert_eq!((&sparse["ffn"]["tokens"], sparse["ffn"]["layers"].as_array().map(Vec::len)), (&tokens.into(), Some(8)));
     let share = |of: &Value, key: &str| of[key].as_f64().unwrap();
@@ -240,7 +240,7 @@ fn tokenize_equals_the_reference() {
             assert_eq!(keys(&printed), ["tokens"]);
             let mut expected = ids(&case["ids"]);
             if text.starts_with("<s>") && expected.starts_with(&[1, 1]) {
-                // A text that brings its own BOS: Hugging Face then has it twice, Sterna once.
+                // A text that contains BOS: Hugging Face then adds a second one, Sterna does not.
                 assert_eq!(expected.remove(0), 1);
             }
             assert_eq!(ids(&printed["tokens"]), expected, "{model}: {text:?}");
@@ -467,7 +467,7 @@ fn help_teaches_with_examples() {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is listed");
         let help = stdout(&[verb, "--help"]);
         assert!(help.contains(&format!("Examples:\n  sterna {verb}")), "{help}");
-        // Its output is JSON anyway.
+        // The output is JSON without the option.
         assert_eq!(help.contains("--json"), verb != "tokenize", "{help}");
     }
     let (code, message) = failure(sterna(&["tokenize", "--json", "x"]).output().unwrap());

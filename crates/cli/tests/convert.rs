@@ -1,4 +1,4 @@
-//! `sterna convert`: what the written file holds, and what is refused.
+//! `sterna convert`: contents of written files, and refusals.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn output(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sterna")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-/// stdout of a run that must succeed, without a word on stderr.
+/// The stdout of a run that must succeed and print nothing on stderr.
 fn stdout(args: &[&str]) -> String {
     let output = output(args);
     assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{args:?}");
@@ -38,7 +38,7 @@ fn info(model: &str) -> Value {
     facts
 }
 
-/// Full-precision and packed weights, of every network; tied and untied; rows that GGUF interleaves.
+/// Full-precision and packed weights of every network; tied and untied heads; rows that GGUF interleaves.
 #[test]
 fn nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ fn a_smaller_file_gives_the_same_answer_with_every_head() {
         assert!(fs::metadata(&out).unwrap().len() < most);
         let stored = parse(&["info", file, "--json"])["encodings"].clone();
         assert_eq!((&stored[encoding]["tensors"], &stored[head]["tensors"]), (&56.into(), &1.into()));
-        // The model's own embedding is q8_0: rounded again it is the same, in fewer bits it may say something else.
+        // The model's embedding is q8_0: rounding it again changes nothing; fewer bits may change the answer.
         let wanted = answer(if head == "q8_0" { EMBEDDED } else { file }, "f16");
         for mode in ["exact", "two-plane", "int8", "f16"] {
             assert_eq!(answer(file, mode), wanted, "{encoding} {head} {mode}");
@@ -92,7 +92,7 @@ fn files_are_replaced_only_when_asked_and_only_by_whole_ones() {
     let (out, damaged) = (folder.path().join("model.gguf"), folder.path().join("damaged"));
     let (file, damaged_name) = (out.to_str().unwrap(), damaged.to_str().unwrap());
     fs::write(&out, "mine").unwrap();
-    // NaN in the last matrix: found when most of the file is written.
+    // NaN in the last matrix, which is found when most of the file is written.
     fs::create_dir(&damaged).unwrap();
     let source = Path::new(GOLDEN).join("bitnet-bf16-online");
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
@@ -116,7 +116,7 @@ fn files_are_replaced_only_when_asked_and_only_by_whole_ones() {
     }
     stdout(&["convert", "--out", file, "--force"]);
     assert_eq!(fs::read(&out).unwrap()[..4], *b"GGUF");
-    // A model can take its own place.
+    // A model can replace its own file.
     stdout(&["convert", "-m", file, "--out", file, "--force", "--head", "q8_0"]);
     assert_eq!(parse(&["info", file, "--json"])["encodings"]["q8_0"]["tensors"], 1);
 }

@@ -1,4 +1,4 @@
-//! Answers that must have a form: `--schema`, `--regex` and `--grammar`.
+//! Constrained answers: `--schema`, `--regex` and `--grammar`.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};

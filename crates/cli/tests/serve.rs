@@ -1,4 +1,4 @@
-//! `sterna serve` as a process: its settings, its beginning and its end.
+//! `sterna serve` as a process: settings, startup and shutdown.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,7 +22,7 @@ fn settings(mut command: Command) -> Value {
     serde_json::from_slice(&stdout).unwrap()
 }
 
-/// A server that listens, and its address.
+/// A listening server, and its address.
 fn listening(args: &[&str]) -> (Child, String) {
     let mut child =
         sterna(&[args, &["--port", "0"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -146,7 +146,7 @@ fn a_server_answers_and_says_nothing_of_what_was_said() {
     }
 }
 
-/// What systemd sends.
+/// The signal that systemd sends.
 fn end(child: &Child) {
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());

@@ -1,4 +1,4 @@
-//! `sterna train`, the real binary: killed, interrupted and out of room, it goes on as if nothing had been.
+//! `sterna train` as a process: a run that was killed, interrupted or out of disk space resumes with the same results.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Arguments of a tiny run in the directory `out`.
+    /// Arguments for a tiny run in the directory `out`.
     fn args(&self, out: &str) -> Vec<String> {
         let size = "--vocab 280 --hidden 32 --intermediate 64 --layers 2 --heads 2 --kv-heads 1 --context 32";
         let steps = format!("--steps {STEPS} --batch 128 --save-every 3 --warm-up 2 --full-precision 2 -t 2");
@@ -62,7 +62,7 @@ fn succeed(mut command: Command) {
     assert!(output.stdout.is_empty() && stderr.contains(&format!("{STEPS} steps done")), "{stderr}");
 }
 
-/// stderr of a run that must fail with this exit code.
+/// The stderr of a run that must fail with this exit code.
 fn failure(mut command: Command, code: i32) -> String {
     let Output { status, stdout, stderr } = command.stderr(Stdio::piped()).output().unwrap();
     let stderr = String::from_utf8(stderr).unwrap();
@@ -93,7 +93,7 @@ fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Waits until a file has other contents than `before`; `false` if the run ended first.
+/// Waits until a file's contents differ from `before`; `false` if the run ended first.
 fn waits_for_change(child: &mut Child, file: &Path, before: Option<u64>) -> bool {
     for _ in 0..50_000_000 {
         if fs::metadata(file).ok().map(|about| about.len()).filter(|len| *len > 0) != before {
@@ -107,7 +107,7 @@ fn waits_for_change(child: &mut Child, file: &Path, before: Option<u64>) -> bool
     panic!("{} stays as it is", file.display());
 }
 
-/// Kills in the middle of reading, of steps and of checkpoints, again and again.
+/// Kills the run repeatedly while it reads, trains and writes checkpoints.
 #[test]
 fn a_killed_run_goes_on() {
     let folder = Folder::new();
@@ -125,7 +125,7 @@ fn a_killed_run_goes_on() {
         let before = fs::metadata(out.join(name)).ok().map(|about| about.len()).filter(|len| *len > 0);
         let mut child = command.spawn().unwrap();
         let file = out.join(name.replace(".part", &format!(".{}.part", child.id())));
-        // A log is first cut down to what was saved, and then grows.
+        // On resume the log is truncated to the saved step, then it grows.
         for _ in 0..=round % 3 {
             let before = if round % 3 == 0 { before } else { fs::metadata(&file).ok().map(|about| about.len()) };
             waits_for_change(&mut child, &file, before);
@@ -144,12 +144,12 @@ fn a_killed_run_goes_on() {
     let names = files(&out);
     assert!(!names.keys().any(|name| name.ends_with(".part")), "{:?}", names.keys());
     assert_same(&names, &files(&folder.path("unbroken")));
-    // A finished run has nothing to do.
+    // A finished run does nothing.
     succeed(folder.go_on("killed"));
     assert_same(&files(&out), &names);
 }
 
-/// Begins a run, and presses Ctrl-C when it has done a step.
+/// Starts a run, and sends Ctrl-C after its first step.
 fn interrupt(folder: &Folder, name: &str) -> PathBuf {
     let out = folder.path(name);
     for _ in 0..20 {
@@ -174,7 +174,7 @@ fn an_interrupted_run_is_saved() {
     let out = interrupt(&folder, "stopped");
     let log = fs::read_to_string(out.join("log.jsonl")).unwrap();
     let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-    // The place of the checkpoint is that of the last step that was done.
+    // The checkpoint holds the last finished step.
     let state = fs::read(out.join("state.safetensors")).unwrap();
     let place = format!("\\\"step\\\":{}", last["step"]);
     assert!(state[..1000].windows(place.len()).any(|window| window == place.as_bytes()), "{place}");
@@ -182,7 +182,7 @@ fn an_interrupted_run_is_saved() {
     assert_same(&files(&out), &files(&folder.path("unbroken")));
 }
 
-/// No file may grow beyond 100 or 200 KB, as the shell counts: the model fits, its checkpoint does not.
+/// The shell limits files to 100 or 200 KB: the model fits, its checkpoint does not.
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! `sterna train`: what its options accept, what may change when a run goes on, and what it prints.
+//! `sterna train`: accepted options, changes on resume, and output.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn train(args: &str, directory: &Path) -> Output {
     command.arg("train").args(args.split_whitespace()).current_dir(directory).stdin(Stdio::null()).output().unwrap()
 }
 
-/// stdout and stderr of a run that must succeed.
+/// The stdout and stderr of a run that must succeed.
 fn done(args: &str, directory: &Path) -> (String, String) {
     let output = train(args, directory);
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -110,7 +110,7 @@ fn a_run_can_be_made_longer_and_nothing_else() {
     let these: u64 = steps[3..].iter().filter_map(|line| line["tokens"].as_u64()).sum();
     assert_eq!(object["tokens"], these, "only what this process read");
     assert_eq!((&recipe(path)["steps"], &recipe(path)["save_every"]), (&5.into(), &5.into()));
-    // The whole command again, with more steps, is the same run too.
+    // Repeating the whole command with more steps resumes the same run.
     done(&first.replace("--steps 3", "--steps 6"), path);
     assert_eq!((&recipe(path)["steps"], &recipe(path)["save_every"]), (&6.into(), &2.into()));
     let before = recipe(path);

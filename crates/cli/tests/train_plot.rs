@@ -1,4 +1,4 @@
-//! `sterna train plot`: the points of a picture are where the log's numbers are.
+//! `sterna train plot`: the points in the picture match the numbers in the log.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What clients and monitoring see when the engine fails, and how answers leave the queue.
+//! Failures of the engine as clients and monitoring see them, and the counts of answers in the queue.
 
 mod running;
 
@@ -73,7 +73,7 @@ fn a_panic_of_the_network_is_503_and_the_server_goes_on() {
     }
 }
 
-/// A panic that not even its payload survives, after which the engine cannot start anew.
+/// A panic whose payload panics when it is dropped, so that the engine cannot restart.
 struct PanicsAgain;
 
 impl Drop for PanicsAgain {
@@ -128,7 +128,7 @@ fn a_wrong_field_is_400_with_its_name() {
     assert!(length.starts_with("max_output_tokens is 0"), "{length}");
 }
 
-/// Lets forward passes run until every answer of a request has its first token.
+/// Allows forward passes until every answer of a request has its first token.
 fn run_until(server: &Running, open: &Sender<()>, writing: usize) {
     (0..2 * writing).for_each(|_| open.send(()).unwrap());
     server.comes_to(&format!("sterna_writing {writing}"));
@@ -142,7 +142,7 @@ fn answers_leave_the_queue_whether_or_not_they_are_read() {
         ("/v1/completions", json!({ "prompt": ["a", "b"], "n": 2, "max_tokens": 60 }), 4),
     ] {
         let (engine, open) = gated(&options());
-        // One answer may wait. A request with several is let in all the same, as a later one could not do better.
+        // One answer may wait. A request with several answers is admitted anyway, because waiting would not help it.
         let server = Running::start(engine, Settings { queue: 1, ..Settings::default() });
         let running = server.send(&server.posting(path, &request.to_string(), ""));
         server.comes_to(&format!("sterna_waiting {answers}"));

@@ -1,4 +1,4 @@
-//! The fuzzer's seeds, through the function that the fuzzer calls.
+//! Runs the fuzzer's seeds through the function that the fuzzer calls.
 
 #[path = "../../../fuzz/replay.rs"]
 mod replay;

@@ -1,4 +1,4 @@
-//! Clients that behave well or badly, against a real server.
+//! Well-behaved and misbehaving clients of a real server.
 
 mod running;
 
@@ -252,7 +252,7 @@ fn a_client_that_leaves_frees_the_cache() {
         server.comes_to("sterna_waiting 2");
         hog.shutdown(Shutdown::Both).unwrap();
         server.comes_to("sterna_waiting 1");
-        // The step that runs already, and three for the prompt and the two tokens.
+        // The running step, and three more for the prompt and the two tokens.
         (0..8).for_each(|_| open.send(()).unwrap());
         assert_eq!(Answer::read(next).status, 200);
         server.comes_to("sterna_waiting 0");
@@ -279,7 +279,7 @@ fn a_server_that_stops_finishes_what_runs() {
     server.comes_to("sterna_waiting 1");
     let address = server.address;
     let gate = thread::spawn(move || {
-        // Once nobody listens any more, the answer may go on.
+        // After the client has left, the answer may continue.
         while TcpStream::connect(address).is_ok() {
             thread::yield_now();
         }
@@ -332,7 +332,7 @@ fn the_document_describes_what_is_there() {
     let operations =
         document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
     operations.for_each(|operation| well_described(&operation["requestBody"]));
-    // Every reference leads somewhere.
+    // Every reference can be resolved.
     for name in document.to_string().split("#/components/schemas/").skip(1) {
         let name = name.split('"').next().unwrap();
         assert!(schemas.contains_key(name), "{name}");
@@ -352,7 +352,7 @@ const SAMPLING: [&str; 9] = [
     "seed",
 ];
 
-/// Every description is a sentence, and that of an optional field says its default or that it is not read.
+/// Every description is a sentence. For optional fields it names the default or says that they are not read.
 fn well_described(schema: &Value) {
     if let Some(list) = schema.as_array() {
         return list.iter().for_each(well_described);

@@ -1,4 +1,4 @@
-//! Low-rank adapters: gradients against PyTorch's, logits against the engine's, and whole runs.
+//! Low-rank adapters: gradients compared with PyTorch's, logits with the engine's, and whole runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn cpu() -> Cpu {
     Cpu::new(2).expect("a set")
 }
 
-/// The parameters that hold an adapter, and the network that it is added to.
+/// The parameters of an adapter, and the network that it adapts.
 fn adapted(cpu: &Cpu, checkpoint: &Checkpoint, adapter: &Adapter) -> (Network<Parameter>, Network<Weight>) {
     let (network, shape) = (Network::of(&checkpoint.config), shape(adapter));
     let parameters = adapter::slots(&network, adapter.rank).map(|slot| {
@@ -93,7 +93,7 @@ fn gradients_are_those_of_pytorch() {
         let name = parameter.slot.name.trim_end_matches(".weight");
         let (a, b) = gradient.split_at(rank * parameter.slot.cols);
         for (which, gradient) in [("A", a), ("B", b)] {
-            // Products are of bf16 numbers, as in training without adapters.
+            // Products use bf16 operands, as in training without adapters.
             let error = relative(gradient, &tensor(&expected, &format!("grad.{name}.lora_{which}")));
             assert!(error < 0.02, "{name}.lora_{which}: {error}");
         }
@@ -102,7 +102,7 @@ fn gradients_are_those_of_pytorch() {
     assert_eq!(layers, 14);
 }
 
-/// An adapter that changes a good part of every layer's output.
+/// An adapter that contributes a good part of every layer's output.
 fn strong(checkpoint: &Checkpoint, rank: usize) -> Adapter {
     let mut parameters = adapter::random(&adapter::slots(&Network::of(&checkpoint.config), rank), 3);
     for parameter in parameters.all_mut() {
@@ -188,7 +188,7 @@ fn recipe(from: &Path, data: &Path, rank: usize) -> Recipe {
     }
 }
 
-/// Runs until the recipe's end or step `stop`; the validation losses.
+/// Runs until the recipe's end or step `stop`. Returns the validation losses.
 fn run(recipe: &Recipe, out: &Path, threads: usize, stop: usize) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     let step = std::cell::Cell::new(0);
@@ -221,7 +221,7 @@ fn a_run_learns_its_text_and_goes_on_where_it_stopped() {
         };
         same("adapter/adapter_model.safetensors", |bytes| bytes);
         same("adapter/adapter_config.json", |bytes| bytes);
-        // Its header names step and cursor in any order.
+        // The order of step and cursor in the header varies.
         same("state.safetensors", |bytes| &bytes[8 + usize::from_le_bytes(bytes[..8].try_into().unwrap())..]);
         [whole, parts].iter().for_each(|dir| fs::remove_dir_all(dir).unwrap());
     }

@@ -1,4 +1,4 @@
-//! From data files to batches: what is learned, where documents are cut, what is refused.
+//! From data files to batches: training targets, cuts of documents, and refusals.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const EOS: u32 = 1;
 const EOT: u32 = 2;
 const VOCAB: usize = 380;
 
-/// Text with many words that occur again; `n` makes documents differ.
+/// Text with many repeated words; `n` makes documents differ.
 fn story(n: usize) -> String {
     let animals = ["tern", "fox", "owl", "hare", "seal", "crab"];
     let places = ["the pier", "a cold beach", "the old mill", "an island", "the lighthouse"];
@@ -81,7 +81,7 @@ impl Model {
         Dataset::read(path, &self.packer(context), &Pool::new(2), |_| {})
     }
 
-    /// Reads a file of this name and content.
+    /// Reads a file with this name and content.
     fn read_as(&self, name: &str, content: impl AsRef<[u8]>, context: usize) -> Result<Dataset> {
         let folder = tempfile::tempdir().expect("folder");
         self.read(&put(&folder, name, content), context)
@@ -206,7 +206,7 @@ fn only_answers_are_learned() {
     assert_eq!(model.text(&learned), "I am Sterna.<|eot_id|>4<|eot_id|>");
 }
 
-/// The prompt that `sterna chat` makes for each answer is what training puts before that answer, token for token.
+/// Training puts the same tokens before an answer as the prompt that `sterna chat` makes for it.
 #[test]
 fn prompts_are_prefixes_of_what_is_trained() {
     let model = Model::new();

@@ -1,4 +1,4 @@
-//! What is trained is what runs: a saved checkpoint, loaded as any other, computes what the trainer computed.
+//! The engine computes what was trained: a saved checkpoint, loaded as any other, gives the trainer's results.
 
 mod tiny;
 
@@ -35,12 +35,12 @@ fn batch() -> Batch {
     batch
 }
 
-/// Latents of which some lie on thresholds, some are ternary already and some are all zero.
+/// Latent weights: some lie on thresholds, some are already ternary, and some are all zero.
 fn trainer(tiny: &Tiny) -> Trainer {
     let config = SHAPE.config(vec![1, 2]).expect("possible");
     let mut parameters = random(&Network::of(&config), 5);
     let [first, second] = &mut parameters.layers[..] else { panic!("two layers") };
-    // The mean is 1: a half rounds to the even 0, and so does what bf16 makes a half of.
+    // The mean is 1: a half rounds to even, to 0, and so does a value that bf16 rounds to a half.
     let ties = [0.5, -0.5, 1.5, -1.5, 0.5 + 2f32.powi(-11), -0.5, 1.5, 1.5 - 2f32.powi(-11)];
     first.q.values.iter_mut().zip(ties.into_iter().cycle()).for_each(|(value, tie)| *value = tie);
     first.gate.values.iter_mut().enumerate().for_each(|(i, value)| *value = [0.3, 0.0, -0.3][i % 3]);
@@ -99,7 +99,7 @@ fn trits_and_scales_are_those_that_are_loaded() {
     }
 }
 
-/// Before the first step and after some, on every instruction set: hidden states bit for bit, and logits near.
+/// Compares before the first step and after some, on every instruction set: equal bits for hidden states, close logits.
 #[test]
 fn hidden_states_and_logits_are_the_engines() {
     let tiny = Tiny::new();
@@ -159,7 +159,7 @@ fn hidden_states_and_logits_are_the_engines() {
     }
 }
 
-/// The score in a run's log is what the trainer's own network says of the text.
+/// The validation score in a run's log equals the loss of the trainer's network on the text.
 #[test]
 fn a_score_is_that_of_what_was_trained() {
     let tiny = Tiny::new();

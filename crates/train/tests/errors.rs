@@ -1,4 +1,4 @@
-//! What goes wrong says where and what to do, and leaves the last checkpoint as it was.
+//! Errors name the place and the remedy, and leave the last checkpoint unchanged.
 
 mod tiny;
 
@@ -15,7 +15,7 @@ use tiny::{SHAPE, Tiny, run, story};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
-/// The message of a failure that says all of these.
+/// Checks that the failure's message contains all of these.
 fn says(result: Result<()>, parts: &[&str]) {
     let message = result.expect_err("must fail").to_string();
     for part in parts {
@@ -23,7 +23,7 @@ fn says(result: Result<()>, parts: &[&str]) {
     }
 }
 
-/// Bytes of the checkpoint and the result.
+/// The bytes of the checkpoint and of the result.
 fn kept(out: &Path) -> Vec<Vec<u8>> {
     ["state.safetensors", "model/model.safetensors", "train.json"]
         .map(|name| fs::read(out.join(name)).expect("there"))
@@ -103,7 +103,7 @@ fn a_damaged_checkpoint_is_refused() {
         fs::write(&state, bad).expect("written");
         says(tiny.run("out"), &["state.safetensors", "remove it to start the run anew"]);
     }
-    // Of a network of another size.
+    // A checkpoint of a network of another size.
     tiny.recipe.shape.intermediate += 4;
     tiny.run("other").expect("runs");
     fs::copy(tiny.path("other/state.safetensors"), &state).expect("copied");
@@ -123,7 +123,7 @@ fn a_tokenizer_must_fit() {
     assert!(parts_left(&tiny.path("out")).is_empty());
 }
 
-/// Rates that no network survives: the step after the first checkpoint fails, or already writing that.
+/// Learning rates that make any network diverge: the first checkpoint or the step after it fails.
 #[test]
 fn divergence_keeps_the_last_checkpoint() {
     for (rate, warm_up, saves) in [(1e37, 1000, true), (f32::MAX, 0, false)] {
@@ -162,7 +162,7 @@ fn models_that_cannot_be_trained_say_why() {
     says(from(golden("train")), &["no tokenizer", "tokenizer.json"]);
     assert!(!tiny.path("out/train.json").exists());
 
-    // A value of a linear layer that is no number.
+    // A linear layer with NaN.
     tiny.run("good").expect("runs");
     let path = tiny.path("good/model/model.safetensors");
     let good = fs::read(&path).expect("there");
@@ -216,7 +216,7 @@ fn impossible_recipes_name_the_option() {
     assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("file")), "{error}");
 }
 
-/// Every 0-th piece is none too many.
+/// A step of 0 pieces counts as 1, so that the iterator ends.
 #[test]
 fn batches_end() {
     let tiny = Tiny::new();

@@ -1,5 +1,5 @@
-//! What PyTorch computes in float32 from a tiny checkpoint and a ragged batch (`testdata/golden/train`), against the
-//! trainer: loss, logits, every gradient, and what the optimiser makes of them.
+//! Compares the trainer with PyTorch in float32 on a tiny checkpoint and a ragged batch (`testdata/golden/train`):
+//! loss, logits, every gradient, and the optimiser's updates.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ struct Golden {
     config: Config,
     parameters: Network<Parameter>,
     batch: Batch,
-    /// Recipe, and losses of both modes and of three steps.
+    /// The recipe, and the losses of both modes and of three steps.
     about: Value,
     reference: Vec<u8>,
 }
@@ -46,7 +46,7 @@ fn golden() -> Golden {
     Golden { config, parameters, batch, about, reference: read("ref.safetensors") }
 }
 
-/// A tensor's numbers, whatever their format.
+/// The values of a tensor of any number type.
 fn floats(file: &[u8], name: &str) -> Vec<f32> {
     let file = SafeTensors::deserialize(file).expect("a safetensors file");
     let tensor = file.tensor(name).unwrap_or_else(|_| panic!("tensor {name}"));
@@ -101,8 +101,8 @@ fn compute(golden: &Golden, precision: Precision) -> Computed {
     Computed { loss: mean(sums.cross_entropy), squared_log_z: mean(sums.squared_log_z), logits, gradients }
 }
 
-/// Compares one mode; `most` are the largest differences allowed: of losses, of logits, and of gradients the largest
-/// and the median, as relative norms.
+/// Compares one mode. `most` holds the largest allowed differences of losses and logits, and the largest and the median
+/// of the gradients' relative norms.
 fn check(mode: &str, prefix: &str, precision: Precision, most: (f64, f32, f64, f64)) {
     let golden = golden();
     let got = compute(&golden, precision);
@@ -126,20 +126,20 @@ fn check(mode: &str, prefix: &str, precision: Precision, most: (f64, f32, f64, f
     assert!((squares.sqrt() / expected("gradient_norm") - 1.0).abs() < most.2);
 }
 
-/// The forward pass differs from float32 in the last bits only; backwards, products have bf16 operands.
+/// The forward pass differs from float32 only in the last bits; the backward pass uses bf16 operands.
 #[test]
 fn ternary_loss_and_gradients_are_those_of_pytorch() {
     check("ternary", "", Precision::Ternary, (1e-5, 1e-4, 0.015, 0.008));
 }
 
-/// Here forward products have bf16 operands too.
+/// Here the forward pass uses bf16 operands, too.
 #[test]
 fn full_precision_loss_and_gradients_are_those_of_pytorch() {
     check("full", "full.", Precision::Full, (1e-3, 0.05, 0.019, 0.014));
 }
 
-/// One AdamW step is nearly the sign of a gradient, and an orthogonal matrix depends on all of it: products in bf16 make
-/// PyTorch's own updates differ by 0.43 at most and 0.13 in the median.
+/// An AdamW step is close to the sign of the gradient, and an orthogonalised matrix depends on all of it. bf16 products
+/// alone make PyTorch's own updates differ by up to 0.43, with a median of 0.13.
 #[test]
 fn updates_are_those_of_pytorch() {
     let golden = golden();
@@ -175,7 +175,7 @@ fn updates_are_those_of_pytorch() {
     }
 }
 
-/// Steps at the greatest rates.
+/// Steps at the peak learning rates.
 fn recipe(config: &Config, given: &Value) -> Recipe {
     let number = |name: &str| given[name].as_f64().expect("a number") as f32;
     Recipe {

@@ -1,4 +1,4 @@
-//! Gradients of a whole network in full precision, against what the loss does when parameters move.
+//! Gradients of a whole network in full precision, compared with changes of the loss when parameters move.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use sterna_train::weights::prepare;
 
 const Z: f32 = 0.01;
 const VOCAB: u32 = 50;
-/// Pieces of a path.
+/// Number of pieces of a path.
 const PIECES: usize = 8;
 
 fn config() -> Config {
@@ -34,7 +34,7 @@ fn config() -> Config {
     shape.config(vec![1]).expect("possible")
 }
 
-/// Random weights, large enough that every layer matters, as bf16 holds them.
+/// Random weights representable in bf16, large enough that every layer matters.
 fn network() -> Network<Parameter> {
     let mut parameters = random(&Network::of(&config()), 3);
     for parameter in parameters.all_mut() {
@@ -81,7 +81,7 @@ impl Bench {
         Self { cpu: Cpu::new(2).expect("a set"), pass: Pass::new(&config(), 256), batch: batch() }
     }
 
-    /// The loss, z-loss included, and its gradient.
+    /// The loss, including the z-loss, and its gradient.
     fn at(&mut self, parameters: &Network<Parameter>) -> (f64, Network<Vec<f32>>) {
         let weights = prepare(&self.cpu, parameters, Precision::Full).expect("finite");
         let mut gradients = parameters.map(|p| vec![0.0; p.values.len()]);
@@ -92,8 +92,9 @@ impl Bench {
         (loss * f64::from(scale), gradients)
     }
 
-    /// What the loss does along a straight path, and what its gradient says it does: ∫ g·dθ, by trapezoids. Parameters
-    /// are bf16 in the network, so the path goes over such points, from each to the next by what really changes.
+    /// The change of the loss along a straight path, and its prediction from the gradient: ∫ g·dθ, by the trapezoidal
+    /// rule. The network's parameters are bf16, so the path consists of bf16 points, and each step uses the actual
+    /// change.
     fn path(&mut self, from: &Network<Parameter>, step: impl Fn(&str, usize) -> f32) -> (f64, f64) {
         let mut said = 0.0;
         let mut here = from.clone();
@@ -124,15 +125,15 @@ fn norm(values: &[f32]) -> f32 {
     values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt() as f32
 }
 
-/// Numbers without a pattern, the same for a name and place.
+/// Pseudo-random numbers, determined by a name and an index.
 fn noise(seed: u32, name: &str, i: usize) -> f32 {
     let name = name.bytes().fold(seed, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
     let x = (name ^ i as u32).wrapping_mul(2_654_435_761);
     ((x ^ x >> 15).wrapping_mul(0x846c_a68b) >> 8) as f32 / (1 << 23) as f32 - 1.0
 }
 
-/// Each tensor alone, along its gradient and something random: an error in one tensor's gradient cannot hide behind the
-/// others'.
+/// Moves each tensor alone, along its gradient plus a random direction, so that an error in one tensor's gradient
+/// cannot hide behind the others.
 #[test]
 fn every_tensor_changes_the_loss_as_its_gradient_says() {
     let mut bench = Bench::new();
@@ -154,8 +155,8 @@ fn every_tensor_changes_the_loss_as_its_gradient_says() {
     }
 }
 
-/// Everything at once, in directions that are random but lead upwards: bf16 products make the loss rough by about 0.003,
-/// so it has to change by much more.
+/// Moves all parameters at once, in random directions that increase the loss. bf16 products make the loss noisy by
+/// about 0.003, so it must change by much more.
 #[test]
 fn the_loss_changes_as_the_gradient_says() {
     let mut bench = Bench::new();
@@ -172,13 +173,13 @@ fn the_loss_changes_as_the_gradient_says() {
     }
 }
 
-/// The gradient of an embedding row comes from where the token is read and where it is predicted.
+/// The gradient of an embedding row comes from reading the token as input and from predicting it.
 #[test]
 fn the_embedding_has_two_roles() {
     let mut bench = Bench::new();
     let parameters = network();
     let hidden = config().hidden;
-    // Token 49 is never read, 48 is never read and never learned; the head sees both as wrong answers.
+    // Tokens 48 and 49 are never read, and 48 is never a target; the head sees both as wrong answers.
     bench.batch.tokens.iter_mut().for_each(|token| *token %= VOCAB - 2);
     bench.batch.targets.iter_mut().filter(|target| **target == VOCAB - 2).for_each(|target| *target = 0);
     let row = |gradients: &Network<Vec<f32>>, token: u32| {
@@ -187,7 +188,7 @@ fn the_embedding_has_two_roles() {
     let (_, both) = bench.at(&parameters);
     let (wrong, learned) = (row(&both, VOCAB - 2), row(&both, VOCAB - 1));
     assert!(wrong > 0.0 && learned > wrong, "{wrong} {learned}");
-    // With a single target, tokens of its sequence learn as inputs; other sequences do not.
+    // With a single target, only tokens of its own sequence get gradients as inputs.
     let last = bench.batch.len() - 1;
     bench.batch.targets.fill(NONE);
     bench.batch.targets[last - 3] = 7;
@@ -203,7 +204,7 @@ fn what_is_not_learned_has_no_effect() {
     let mut bench = Bench::new();
     let parameters = network();
     let sequences: Vec<_> = bench.batch.sequences().collect();
-    // Of the third sequence only the first 20 rows matter; of the fourth nothing does.
+    // Only the first 20 rows of the third sequence matter, and none of the fourth.
     bench.batch.targets[sequences[2].start + 20..sequences[3].end].fill(NONE);
     let (loss, gradients) = bench.at(&parameters);
     for row in sequences[2].start + 20..sequences[3].end {
@@ -215,7 +216,7 @@ fn what_is_not_learned_has_no_effect() {
         let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
         assert!(norm(&difference) <= 1e-6 * norm(a), "{} of {}", norm(&difference), norm(a));
     }
-    // Nothing to learn at all: no gradient, and no number that is none.
+    // Without targets there is no gradient, and no NaN.
     bench.batch.targets.fill(NONE);
     let weights = prepare(&bench.cpu, &parameters, Precision::Full).expect("finite");
     let mut gradients = parameters.map(|p| vec![0.0; p.values.len()]);

@@ -1,4 +1,4 @@
-//! A run that was stopped goes on as if it had not been, wherever that was.
+//! A run that was stopped at any point resumes with the same results.
 
 mod tiny;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use sterna_train::session::{Event, Session};
 use tiny::{Tiny, run};
 
-/// Every file of a run; of the log what does not depend on the machine's speed.
+/// Every file of a run, without the parts of the log that depend on the machine's speed.
 fn files(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for directory in [out.to_owned(), out.join("model")] {
@@ -92,14 +92,14 @@ fn stopped_after_any_step() {
     assert_same(&files(&tiny.path("unbroken")), &unbroken, "opened once more");
 }
 
-/// The files as they are when something happens are those that a kill then would leave.
+/// Copies the files at each event, as a kill at that moment would leave them.
 #[test]
 fn killed_at_any_event() {
     let tiny = Tiny::new();
     let (out, count) = (tiny.path("unbroken"), Cell::new(0));
     let mut snapshot = |event: Event<'_>| {
         let saved = matches!(event, Event::Saved(..));
-        // A checkpoint also before its score was written.
+        // Includes the checkpoint before its score was written.
         for scored in if saved { &[true, false][..] } else { &[true] } {
             let to = tiny.path(&format!("killed-{}", count.get()));
             count.set(count.get() + 1);
@@ -138,7 +138,7 @@ fn threads_change_nothing() {
     assert_same(&of(3), &one, "three threads");
 }
 
-/// Going on with a checkpoint begins with its very weights, and keeps its tokenizer and its norms' epsilon.
+/// Training from a checkpoint starts with its exact weights, and keeps its tokenizer and the epsilon of its norms.
 #[test]
 fn another_run_begins_with_the_result() {
     let mut tiny = Tiny::new();

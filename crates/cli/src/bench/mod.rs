@@ -120,7 +120,7 @@ impl Bench {
         measure(&self, checkpoint, &name)
     }
 
-    /// What the options ask for of a model with `context` positions.
+    /// The work that the options request, for a model with `context` positions.
     fn work(&self, context: usize) -> Result<Work> {
         let prompt = self.prompt.unwrap_or(512.min(context - context / 5));
         let tokens = self.tokens.unwrap_or(128.min(context.saturating_sub(prompt)));

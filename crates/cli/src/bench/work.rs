@@ -1,4 +1,4 @@
-//! What a benchmark computes for each number of threads, and what that needs.
+//! The work of a benchmark for each number of threads, and its memory needs.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::streams::Run;
 /// soon decode.
 const STREAMS_CHUNK: usize = 1024;
 
-/// What is measured for each thread count.
+/// Measurements for each number of threads.
 pub struct Work {
     /// Numbers of streams, besides the one that is always measured.
     pub streams: Vec<usize>,

@@ -1,4 +1,4 @@
-//! A real server on a real socket, and a plain client.
+//! A server on a real socket, and a plain client.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 #[path = "../../../sterna/tests/toy/mod.rs"]
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 pub const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
-/// A server in a thread of its own.
+/// A server on a thread of its own.
 pub struct Running {
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -51,7 +51,7 @@ impl Running {
         stream
     }
 
-    /// The response to a request that is sent as it stands.
+    /// Sends the bytes of a request, and returns the response.
     pub fn raw(&self, request: &str) -> Answer {
         Answer::read(self.send(request))
     }
@@ -77,7 +77,7 @@ impl Running {
         self.post("/v1/chat/completions", &chat(more))
     }
 
-    /// Reads the metrics until they have a line, up to a limit of tries.
+    /// Reads the metrics until they contain a line, at most a limited number of times.
     pub fn comes_to(&self, line: &str) {
         let line = format!("{line}\n");
         assert!((0..20_000).any(|_| self.get("/metrics", "").body.contains(&line)), "{:?}", self.get("/metrics", ""));
@@ -98,7 +98,7 @@ impl Drop for Running {
     }
 }
 
-/// A request to the chat endpoint with further fields.
+/// Sends a request with additional fields to the chat endpoint.
 pub fn chat(more: Value) -> Value {
     let mut request = json!({
         "messages": [{ "role": "user", "content": "Tell me a story about a fox." }],

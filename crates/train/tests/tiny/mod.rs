@@ -1,4 +1,4 @@
-//! A run that takes a moment.
+//! A tiny training run.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ impl Tiny {
     }
 }
 
-/// Goes on with a run for so many steps.
+/// Resumes a run for this many steps.
 pub fn run(recipe: Recipe, out: &Path, threads: usize, steps: usize, tell: &mut dyn FnMut(Event<'_>)) -> Result<()> {
     let left = Cell::new(steps);
     let stop = || {
