@@ -96,7 +96,7 @@ impl Verb {
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
-        Ok(cli) => instruction_set().map_err(Into::into).and_then(|_| cli.verb.run()),
+        Ok(cli) => check_cpu(&cli.verb).and_then(|()| cli.verb.run()),
         Err(help) if help.kind() == ErrorKind::DisplayVersion => match instruction_set() {
             Ok(_) => help.exit(),
             Err(error) => Err(error.into()),
@@ -107,6 +107,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::report(&error),
     }
+}
+
+/// Finds an error in `STERNA_ISA` before anything is loaded, and tells the user of a set that computes wrongly. The server
+/// writes that in its log.
+fn check_cpu(verb: &Verb) -> anyhow::Result<()> {
+    let cpu = Cpu::new(1).map_err(sterna::Error::from)?;
+    if let (Some(warning), false) = (cpu.warning(), matches!(verb, Verb::Serve(_))) {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
 }
 
 /// The instruction set that `STERNA_ISA` or the CPU chooses.

@@ -14,8 +14,19 @@ fn the_report_names_and_relates_its_figures() {
     let output = bench(&["-p", "24", "-n", "8", "-t", "1,2", "-r", "1", "--ffn", "dense", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON object");
-    let keys =
-        ["shape", "isa", "head", "stored_head", "kv", "speculation", "gate_zeros", "ffn", "machine", "peak_rss_bytes"];
+    let keys = [
+        "shape",
+        "isa",
+        "head",
+        "stored_head",
+        "kv",
+        "speculation",
+        "gate_zeros",
+        "ffn",
+        "machine",
+        "peak_rss_bytes",
+        "cost",
+    ];
     for key in keys {
         assert!(report.get(key).is_some(), "{key} in {report}");
     }

@@ -6,47 +6,41 @@ use std::ops::Range;
 
 use crate::cpu::Cpu;
 use crate::lines::{LINE, Line};
-use crate::op::ternary::Order;
+use crate::op::operand::{Operand, Order, arrange};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
 
-/// Activations in an [`Order`].
-pub(crate) enum Arranged<'a> {
+/// The codes of all rows in the order that a set reads.
+pub(crate) struct Arranged<'a> {
+    codes: Codes<'a>,
+    order: Order,
+    tokens: usize,
+    depth: usize,
+}
+
+enum Codes<'a> {
     /// As many values as the rows have.
-    Rows(Cow<'a, [i8]>),
-    /// `Order::Tiles`.
-    Tiles(Vec<Line>),
+    Values(Cow<'a, [i8]>),
+    /// Padded; a row of a tile is a cache line.
+    Lines(Vec<Line>),
 }
 
 impl Arranged<'_> {
-    /// Rows of `stride` values in [`Order::Tiles`].
-    pub(crate) fn tiles(pool: &Pool, rows: &[i8], stride: usize) -> Self {
-        let (tokens, depth) = (rows.len() / stride, stride.div_ceil(LINE));
-        let mut out = vec![Line([0; LINE]); tokens.next_multiple_of(16) * depth];
-        pool.pieces(&mut out, 16 * depth, |i, out| {
-            let rows = &rows[16 * i * stride..tokens.min(16 * i + 16) * stride];
-            for (t, row) in rows.chunks_exact(stride).enumerate() {
-                for (codes, line) in row.chunks(LINE).zip(out[t..].iter_mut().step_by(16)) {
-                    for (byte, code) in line.0.iter_mut().zip(codes) {
-                        *byte = *code as u8;
-                    }
-                }
-            }
-        });
-        Self::Tiles(out)
-    }
-
-    /// What belongs to these tokens of `depth` values each; they start at a whole block or tile.
-    pub(crate) fn tokens(&self, tokens: Range<usize>, depth: usize) -> &[i8] {
-        match self {
-            Self::Rows(codes) => &codes[tokens.start * depth..tokens.end * depth],
-            Self::Tiles(lines) => {
-                let lines = &lines[tokens.start * depth.div_ceil(LINE)..];
-                let lines = &lines[..tokens.len().next_multiple_of(16) * depth.div_ceil(LINE)];
+    /// The operand that these tokens are. They begin with a block of the order, and end with one or with the last token.
+    pub(crate) fn tokens(&self, tokens: Range<usize>) -> Operand<'_> {
+        let Self { order, depth, .. } = *self;
+        assert!(tokens.start.is_multiple_of(order.tokens) && tokens.end <= self.tokens, "whole blocks");
+        assert!(tokens.end.is_multiple_of(order.tokens) || tokens.end == self.tokens, "whole blocks");
+        let codes = match &self.codes {
+            Codes::Values(codes) => codes,
+            Codes::Lines(lines) => {
                 // SAFETY: `Line` is 64 plain bytes without padding, and all bytes are values of `i8`.
-                unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+                unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<i8>(), lines.len() * LINE) }
             }
-        }
+        };
+        let first = tokens.start * order.stride(depth);
+        let codes = &codes[first..][..order.len(tokens.len(), depth)];
+        Operand { codes, order, tokens: tokens.len(), depth }
     }
 }
 
@@ -71,7 +65,10 @@ impl Activations {
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.isa.quantize(x.row(row), codes))
     }
 
-    /// The same of the rows' norm, without keeping that: `quantize(rms_norm(x))`.
+    /// The codes of the rows' norm, which is not kept: `quantize(rms_norm(x))`.
+    ///
+    /// # Panics
+    /// `weight` has not one value for each feature of `x`.
     pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32) -> Self {
         assert_eq!(x.dim(), weight.len(), "one weight a feature");
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
@@ -84,6 +81,9 @@ impl Activations {
     }
 
     /// `quantize(rms_norm(relu(gate)² · up))`
+    ///
+    /// # Panics
+    /// `up` has not the shape of `gate`, or `weight` not one value for each feature.
     pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32) -> Self {
         assert_eq!((gate.len(), gate.dim(), gate.dim()), (up.len(), up.dim(), weight.len()), "one weight a feature");
         Self::build(gate.len(), gate.dim(), &cpu.pool, |row, codes| {
@@ -126,6 +126,9 @@ impl Activations {
     }
 
     /// The codes of row `i`.
+    ///
+    /// # Panics
+    /// There is no row `i`.
     pub fn row(&self, i: usize) -> &[i8] {
         &self.codes[i * self.stride()..][..self.cols]
     }
@@ -145,28 +148,32 @@ impl Activations {
         &self.sums
     }
 
-    /// All codes in the order that a set's kernels read, each row padded with zeros to a multiple of 16.
+    /// All codes in the order that the set reads, each row padded with zeros to a multiple of 16.
     pub(crate) fn arranged(&self, cpu: &Cpu) -> Arranged<'_> {
-        match cpu.isa.order(self.rows()) {
-            Order::Interleaved(tokens) if self.rows() > 1 => Arranged::Rows(self.interleaved(cpu, tokens).into()),
-            Order::Interleaved(_) | Order::Rows => Arranged::Rows((&self.codes).into()),
-            Order::Tiles => Arranged::tiles(&cpu.pool, &self.codes, self.stride()),
-        }
-    }
-
-    fn interleaved(&self, cpu: &Cpu, block: usize) -> Vec<i8> {
-        let stride = self.stride();
-        let mut out = vec![0; self.codes.len()];
-        cpu.pool.pieces(&mut out, block * stride, |i, out| {
-            let tokens = out.len() / stride;
-            let rows = &self.codes[i * block * stride..][..out.len()];
-            for (t, row) in rows.chunks_exact(stride).enumerate() {
-                for (dword, out) in row.chunks_exact(4).zip(out[4 * t..].chunks_mut(4 * tokens)) {
-                    out[..4].copy_from_slice(dword);
-                }
-            }
-        });
-        out
+        let (order, tokens, depth) = (cpu.isa.order(self.rows()), self.rows(), self.stride());
+        let rows = |block: usize| {
+            let end = tokens.min((block + 1) * order.tokens);
+            &self.codes[block * order.tokens * depth..end * depth]
+        };
+        let block = order.tokens * order.stride(depth);
+        let codes = if order.padded {
+            let mut lines = vec![Line([0; LINE]); order.len(tokens, depth).div_ceil(LINE)];
+            assert!(block.is_multiple_of(LINE), "padded blocks are whole cache lines");
+            cpu.pool.pieces(&mut lines, block / LINE, |i, lines| {
+                // SAFETY: `Line` is 64 plain bytes without padding, any bytes make one, and all are values of `i8`.
+                let out =
+                    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<i8>(), lines.len() * LINE) };
+                arrange(order, rows(i), depth, out);
+            });
+            Codes::Lines(lines)
+        } else if tokens == 1 || order == Order::ROWS {
+            Codes::Values((&self.codes).into())
+        } else {
+            let mut codes = vec![0; self.codes.len()];
+            cpu.pool.pieces(&mut codes, block, |i, out| arrange(order, rows(i), depth, out));
+            Codes::Values(codes.into())
+        };
+        Arranged { codes, order, tokens, depth }
     }
 
     pub(crate) fn stride(&self) -> usize {

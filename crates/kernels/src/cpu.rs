@@ -1,31 +1,52 @@
 //! What computes: an instruction set, threads, and the operations on rows of activations.
 
+use crate::check::first_right;
 use crate::pool::{Pool, default_threads};
 use crate::rows::Rows;
-use crate::set::Isa;
-use crate::sets::{UnknownSet, by_name};
+use crate::set::{Cost, Isa};
+use crate::sets::{UnknownSet, by_name, from};
 
 /// What computes: an instruction set and the threads to run it on.
 pub struct Cpu {
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
+    warning: Option<String>,
 }
 
 impl Cpu {
     /// The set that `STERNA_ISA` names (the best one if unset or empty) on `threads` threads (0: as many as CPUs).
+    ///
+    /// The set first computes one small case of every kernel. If one differs from `portable`'s, the next set is taken, and
+    /// [`Cpu::warning`] says so.
+    ///
+    /// # Errors
+    /// `STERNA_ISA` names no set of this build, or one that this CPU lacks.
     pub fn new(threads: usize) -> Result<Self, UnknownSet> {
         let name = std::env::var("STERNA_ISA").unwrap_or_default();
-        Ok(Self::with(by_name(&name)?, threads))
+        by_name(&name)?;
+        let (isa, warning) = first_right(from(&name));
+        Ok(Self { warning, ..Self::with(isa, threads) })
     }
 
-    /// A given set on `threads` threads (0: as many as CPUs).
+    /// A given set on `threads` threads (0: as many as CPUs), without the check of [`Cpu::new`]: for tests and
+    /// measurements of that set.
     pub fn with(isa: Isa, threads: usize) -> Self {
-        Self { isa, pool: Pool::new(if threads == 0 { default_threads() } else { threads }) }
+        Self { isa, pool: Pool::new(if threads == 0 { default_threads() } else { threads }), warning: None }
+    }
+
+    /// What users must know: the sets that were not taken because they compute wrongly on this CPU.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// What work costs with its instruction set.
+    pub fn cost(&self) -> Cost {
+        self.isa.cost()
     }
 
     /// The threads.
@@ -34,6 +55,9 @@ impl Cpu {
     }
 
     /// `out = w · (x / sqrt(mean(x²) + eps))`, row by row.
+    ///
+    /// # Panics
+    /// `weight` has not one value for each feature of `x`.
     pub fn rms_norm(&self, x: &Rows, weight: &[f32], eps: f32) -> Rows {
         assert_eq!(x.dim(), weight.len(), "one weight a feature");
         let mut out = Rows::unwritten(x.len(), x.dim());
@@ -42,6 +66,9 @@ impl Cpu {
     }
 
     /// `x += y`
+    ///
+    /// # Panics
+    /// The shapes differ.
     pub fn add(&self, x: &mut Rows, y: &Rows) {
         assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
         let dim = x.dim();
@@ -49,6 +76,9 @@ impl Cpu {
     }
 
     /// `x + y`
+    ///
+    /// # Panics
+    /// The shapes differ.
     pub fn sum(&self, x: &Rows, y: &Rows) -> Rows {
         assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
         let mut out = Rows::unwritten(x.len(), x.dim());
@@ -60,6 +90,9 @@ impl Cpu {
     }
 
     /// `relu(gate)² · up`
+    ///
+    /// # Panics
+    /// The shapes differ.
     pub fn relu2_product(&self, gate: &Rows, up: &Rows) -> Rows {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let mut out = Rows::unwritten(gate.len(), gate.dim());
@@ -71,6 +104,9 @@ impl Cpu {
     }
 
     /// `gate = relu(gate)² · up`
+    ///
+    /// # Panics
+    /// The shapes differ.
     pub fn relu2_mul(&self, gate: &mut Rows, up: &Rows) {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
@@ -78,6 +114,9 @@ impl Cpu {
     }
 
     /// `gate = silu(gate) · up`
+    ///
+    /// # Panics
+    /// The shapes differ.
     pub fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
@@ -85,6 +124,9 @@ impl Cpu {
     }
 
     /// Rotates every head of every row (pairs i, i + dim/2); `cos` and `sin` have `head_dim / 2` values a row.
+    ///
+    /// # Panics
+    /// `cos` and `sin` have not one row for each of `x`, their widths differ, or the rows of `x` are not whole heads.
     pub fn rotate(&self, x: &mut Rows, cos: &Rows, sin: &Rows) {
         assert!(cos.len() == x.len() && sin.len() == x.len() && sin.dim() == cos.dim(), "angles for every row");
         assert!(x.dim().is_multiple_of((2 * cos.dim()).max(1)), "rows are whole heads of {} values", 2 * cos.dim());

@@ -64,6 +64,9 @@ impl DenseMatrix {
     }
 
     /// Rows `ids` as `f32`: an embedding lookup.
+    ///
+    /// # Panics
+    /// An id is no row.
     pub fn lookup(&self, cpu: &Cpu, ids: &[u32]) -> Rows {
         let mut out = Rows::unwritten(ids.len(), self.cols);
         cpu.pool.pieces(out.data_mut(), self.cols, |i, out| {
@@ -73,6 +76,9 @@ impl DenseMatrix {
     }
 
     /// `y = x · Wᵀ` in `f32`: `(token, rows)`.
+    ///
+    /// # Panics
+    /// `x` has not the input features of the matrix.
     pub fn matmul(&self, cpu: &Cpu, x: &Rows) -> Rows {
         /// Rows of one chunk of work.
         const CHUNK: usize = 64;
@@ -94,6 +100,9 @@ impl DenseMatrix {
     }
 
     /// The products of one token with rows `ids`: the bytes that [`DenseMatrix::matmul`] gives for them.
+    ///
+    /// # Panics
+    /// `x` has not the input features of the matrix, or an id is no row.
     pub fn products(&self, cpu: &Cpu, x: &[f32], ids: &[u32]) -> Vec<f32> {
         /// Rows of one chunk of work.
         const CHUNK: usize = 16;

@@ -12,6 +12,7 @@
 //! ```text
 //! matrices     ternary, row_matrix, column_matrix, dense, screen, low_rank, attention, bf16, gradient, activations
 //! cpu          `Cpu`: an instruction set and threads; operations on rows
+//! check        one small case of every kernel, compared with portable
 //! sets         the ladder of instruction sets, best first
 //! x86_64, portable      one set each: its own kernels, and the definitions compiled with its features
 //! set          the table that an instruction set is
@@ -30,6 +31,7 @@ pub mod activations;
 pub mod attention;
 pub mod bandwidth;
 pub mod bf16;
+mod check;
 pub mod column_matrix;
 mod cpu;
 pub mod dense;
@@ -63,5 +65,5 @@ pub use pool::Pool;
 pub use row_matrix::RowMatrix;
 pub use rows::Rows;
 pub use screen::Screen;
-pub use set::Isa;
+pub use set::{Cost, Isa};
 pub use ternary::{Packed, TernaryMatrix};

@@ -21,6 +21,9 @@ pub struct Bytes {
 
 impl Bytes {
     /// Maps a whole file, read-only.
+    ///
+    /// # Errors
+    /// The file cannot be opened or mapped, or is a directory.
     pub fn map(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.is_dir() {

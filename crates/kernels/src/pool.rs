@@ -101,7 +101,10 @@ impl Pool {
 
     /// Calls `job(chunk)` once for every `chunk` in `0..chunks`, on any thread, in any order; returns when all are done.
     ///
-    /// Panics if the job panicked on any thread. A job must not call `run` on the same pool.
+    /// A job must not call `run` on the same pool.
+    ///
+    /// # Panics
+    /// The job panicked on any thread.
     pub fn run(&self, chunks: usize, job: impl Fn(usize) + Sync) {
         if self.workers.is_empty() || chunks <= 1 {
             (0..chunks).for_each(job);
@@ -129,6 +132,9 @@ impl Pool {
     }
 
     /// Splits `data` into pieces of `len` (the last may be shorter) and calls `job(index, piece)` for each.
+    ///
+    /// # Panics
+    /// The job panicked on any thread.
     pub fn pieces<T: Send>(&self, data: &mut [T], len: usize, job: impl Fn(usize, &mut [T]) + Sync) {
         let (total, len) = (data.len(), len.max(1));
         let base = SendPtr(data.as_mut_ptr());

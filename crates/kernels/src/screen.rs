@@ -50,6 +50,8 @@ const LARGEST: f64 = 1e38;
 /// A screen of a `(rows, cols)` matrix.
 pub struct Screen {
     bits: Bits,
+    /// Of the set that stored the codes.
+    bias: u8,
     rows: usize,
     cols: usize,
     lines: Lines,
@@ -142,7 +144,7 @@ impl Screen {
                 let fit = cpu.isa.fit(bits, &row, &mut codes);
                 // SAFETY: row first + r < rows, and only this chunk writes it.
                 unsafe { *fits_at.get().add(first + r) = fit };
-                pack_row(bits, &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
+                pack_row(bits, cpu.isa.bias(), &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
                 if bits == Bits::Six {
                     // SAFETY: `fine` has `fine_stride` lines for each of `rows` rows, and only this chunk writes those
                     // of row first + r.
@@ -159,6 +161,7 @@ impl Screen {
         let finite = fits.iter().filter(|fit| fit.error.is_finite());
         Some(Self {
             bits,
+            bias: cpu.isa.bias(),
             rows,
             cols,
             lines,
@@ -182,8 +185,13 @@ impl Screen {
     ///
     /// # Panics
     /// If `x` has another width than the matrix.
+    ///
+    /// # Panics
+    /// If `x` has another width than the matrix, or `cpu` uses an instruction set with another bias than the one that built
+    /// the screen.
     pub fn estimate(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> Estimates {
         assert_eq!(x.dim(), self.cols, "matrix and activations have the same input width");
+        assert_eq!(cpu.isa.bias(), self.bias, "a screen is read with an instruction set like that which built it");
         let (m, rows, depth) = (x.len(), self.rows, self.depth());
         let (integers, tokens) = self.tokens(cpu, x, margin);
         let (mut values, mut margins) = (Rows::unwritten(m, rows), Rows::unwritten(m, rows));
@@ -217,6 +225,9 @@ impl Screen {
     /// Narrows the estimates of the rows `ids` for the token `x`, using the two low bits stored for six-bit codes.
     /// Other codes have no low bits, and nothing changes. `values` and `margins` hold the estimates of all rows for
     /// this token.
+    ///
+    /// # Panics
+    /// If `x` has another width than the matrix, or an id is not a row.
     pub fn refine(&self, cpu: &Cpu, x: &[f32], margin: Margin, ids: &[u32], values: &mut [f32], margins: &mut [f32]) {
         /// Rows in one chunk of work: they stay in the second-level cache between the two products.
         const CHUNK: usize = 128;
@@ -276,7 +287,7 @@ impl Screen {
     /// Writes the integers of a token, 8 bytes every `stride`. Returns its scale and the bounds on what rounding
     /// removed.
     fn token(&self, x: &[f32], margin: Margin, out: &mut [i8], stride: usize) -> Token {
-        let (shift, zero) = self.bits.value();
+        let (shift, zero) = self.bits.value(self.bias);
         let range = range(self.cols);
         let max = largest(x);
         // Below TINY the step would lose precision. All integers are then 0, and the whole token counts as rounding

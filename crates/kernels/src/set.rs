@@ -11,13 +11,13 @@
 //! A set begins with what `compiled!` gives it and replaces the kernels that it has written itself.
 
 use crate::op;
-use crate::op::ternary::Order;
+use crate::op::operand::Order;
 
 /// How a set wants the products of a batch cut into chunks.
 pub(crate) struct Cut {
     /// Most tiles of a chunk.
     pub(crate) tiles: usize,
-    /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of what lies interleaved.
+    /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of the order's blocks.
     pub(crate) tokens: (usize, usize),
     /// Whether all weights meet some tokens before the next ones, whose activations then stay in the cache.
     pub(crate) tokens_first: bool,
@@ -26,6 +26,25 @@ pub(crate) struct Cut {
 impl Cut {
     /// All tokens, and about 80 KiB of weights, which then stay in the cache.
     pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX), tokens_first: false };
+}
+
+/// What work costs with a set, where it was measured. Plans follow it; no result depends on it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Cost {
+    /// Multiply-adds of a ternary matrix that take as long as one of attention.
+    pub attention_per_weight: usize,
+    /// Rows of one step that take about as long as two steps of one row: the weights are read once for all of them. Drafted
+    /// tokens are added up to this number of rows.
+    pub rows_for_two: usize,
+    /// How many matrices, read by single rows or columns, take as long as one that is rearranged into tiles for this many
+    /// tokens.
+    pub(crate) whole: fn(usize) -> f32,
+}
+
+impl Cost {
+    /// For sets without measurements: everything costs what its multiply-adds are.
+    pub(crate) const NEUTRAL: Self = Self { attention_per_weight: 1, rows_for_two: 2, whole: |tokens| tokens as f32 };
 }
 
 /// Makes the struct of a list of kernels, and its methods.
@@ -47,10 +66,12 @@ macro_rules! table {
             pub(crate) order: fn(usize) -> Order,
             /// How the products with that many tokens and columns are cut into pieces of work.
             pub(crate) cut: fn(usize, usize) -> Cut,
+            /// What is added to int8 codes before they are stored in a key/value cache or a screen: 128 where `int8_dot`
+            /// and `coded_dot` read unsigned bytes, 0 where they read signed ones.
+            pub(crate) bias: u8,
             /// Whether `columns_dot` leaves the sums of field f multiplied by 4ᶠ.
             pub(crate) columns_scaled: bool,
-            /// How many matrices, read by rows or columns, take as long as one that is rearranged for this many tokens.
-            pub(crate) whole: fn(usize) -> f32,
+            pub(crate) cost: Cost,
             /// Whether a left side that is stored transposed should be turned for `bf16_dot`.
             pub(crate) bf16_rows: fn() -> bool,
             $(pub(crate) $name: unsafe fn($($type),*) $(-> $ret)?,)*
@@ -76,8 +97,8 @@ macro_rules! compiled {
             #![allow(clippy::too_many_arguments, reason = "the arguments of the definitions")]
             use super::$vector as V;
             use crate::op;
-            use crate::op::ternary::Order;
-            use crate::set::{Cut, KernelSet};
+            use crate::op::operand::Order;
+            use crate::set::{Cost, Cut, KernelSet};
 
             crate::set::kernels! { crate::set::compiled! @each [$(#[$feature])*] }
         }
@@ -92,10 +113,11 @@ macro_rules! compiled {
         pub(crate) const TABLE: KernelSet = KernelSet {
             name: "",
             supported: || false,
-            order: |_| Order::Rows,
+            order: |_| Order::ROWS,
             cut: |_, _| Cut::SMALL,
+            bias: 0,
             columns_scaled: false,
-            whole: |tokens| tokens as f32,
+            cost: Cost::NEUTRAL,
             bf16_rows: || false,
             $($name,)*
         };
@@ -122,8 +144,8 @@ pub(crate) use compiled;
 macro_rules! kernels {
     ($($make:ident)::+ ! $($with:tt)*) => {
         $($make)::+! { $($with)*
-            ternary_dot = op::ternary::dot(codes: &[u8], groups: usize, x: &[i8], sums: &mut [i32]),
-                requires op::ternary::fits(codes, groups, x, sums);
+            ternary_dot = op::ternary::dot(codes: &[u8], x: &op::operand::Operand<'_>, sums: &mut [i32]),
+                requires op::ternary::fits(codes, x, sums);
             ternary_dot_f32 = op::ternary::dot_f32(
                 codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]
             ), requires op::ternary::fits_f32(codes, groups, x, depth, out);
@@ -267,14 +289,20 @@ impl Isa {
         (self.0.cut)(tokens, cols)
     }
 
+    /// What is added to int8 codes before they are stored: 128 where [`Isa::int8_dot`] and [`Isa::coded_dot`] read
+    /// unsigned bytes, 0 where they read signed ones.
+    pub(crate) fn bias(self) -> u8 {
+        self.0.bias
+    }
+
     /// Whether [`Isa::columns_dot`] leaves the sums of field f multiplied by 4ᶠ.
     pub(crate) fn columns_scaled(self) -> bool {
         self.0.columns_scaled
     }
 
-    /// How many matrices, read by rows or columns, take as long as one that is rearranged for this many tokens.
-    pub(crate) fn whole(self, tokens: usize) -> f32 {
-        (self.0.whole)(tokens)
+    /// What work costs with this set.
+    pub fn cost(self) -> Cost {
+        self.0.cost
     }
 
     /// Whether a left side that is stored transposed should be turned for [`Isa::bf16_dot`].

@@ -26,6 +26,9 @@ pub fn available() -> impl Iterator<Item = Isa> {
 }
 
 /// The definition of correct, which every CPU has.
+///
+/// # Panics
+/// Never: every CPU has the set.
 pub fn portable() -> Isa {
     Isa::new(&crate::portable::SET).expect("every CPU has it")
 }
@@ -52,7 +55,14 @@ impl std::error::Error for UnknownSet {}
 /// # Errors
 /// The name is no set of this build, or this CPU lacks the set.
 pub fn by_name(name: &str) -> Result<Isa, UnknownSet> {
-    // Probed only when asked for: probing AMX asks the operating system for its registers.
-    let found = ALL.iter().filter(|set| name.is_empty() || set.name == name).find_map(|set| Isa::new(set));
-    found.ok_or_else(|| UnknownSet { name: name.to_owned() })
+    from(name)
+        .next()
+        .filter(|isa| name.is_empty() || isa.name() == name)
+        .ok_or_else(|| UnknownSet { name: name.to_owned() })
+}
+
+/// The sets that this CPU has, from the one called `name` on (all for an empty name), best first. None is probed before it
+/// is asked for: probing AMX asks the operating system for its registers.
+pub(crate) fn from(name: &str) -> impl Iterator<Item = Isa> {
+    ALL.iter().skip_while(move |set| !name.is_empty() && set.name != name).filter_map(|set| Isa::new(set))
 }

@@ -43,7 +43,7 @@ impl Wanted {
 
     /// Whether to read a matrix of `all` rows or columns for each token anew, instead of all of it once.
     pub(crate) fn one_by_one(&self, cpu: &Cpu, all: usize) -> bool {
-        self.total() as f32 <= cpu.isa.whole(self.0.len()) * all as f32
+        self.total() as f32 <= (cpu.isa.cost().whole)(self.0.len()) * all as f32
     }
 }
 

@@ -225,8 +225,8 @@ pub fn matmul<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Activations) -> Vec<Row
         matrices,
         x.rows(),
         &cpu.isa.cut(x.rows(), x.cols()),
-        |groups, codes, tokens, acc: &mut [i32]| {
-            cpu.isa.ternary_dot(codes, groups, codes_of_x.tokens(tokens, groups * 16), acc);
+        |_, codes, tokens, acc: &mut [i32]| {
+            cpu.isa.ternary_dot(codes, &codes_of_x.tokens(tokens), acc);
         },
         |w, t, sums, out| finish(out, sums, x.sums()[t], w.scale() / x.scales()[t]),
     )

@@ -2,6 +2,10 @@
 
 mod random;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, LowRank, Packed, Rows, TernaryMatrix, ternary};
@@ -358,12 +362,13 @@ fn attention_over_pages() {
             let at: Vec<usize> = (0..4).chain(250..261).chain([15, 16, 31, 32, 255, 256, 511, 599]).collect();
             let queries: Vec<_> = at.iter().map(|&position| Query { pages: &cache.numbers, position }).collect();
             let q = random.rows(at.len(), group * kv_heads * head_dim);
-            let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &queries, &q);
+            let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages(cpu), &queries, &q);
             against_portable(&format!("attention {kind:?} {head_dim} {kv_heads} {group}"), |cpu| bits(&[all(cpu)]));
             let cpu = Cpu::with(sets::portable(), 1);
             let together = all(&cpu);
             for (row, query) in queries.iter().enumerate() {
-                let alone = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages, &[*query], &q.select(&[row]));
+                let alone =
+                    |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages(cpu), &[*query], &q.select(&[row]));
                 assert_eq!(alone(&cpu).row(0), together.row(row), "{kind:?}: row {row} alone");
                 // With several threads a single row is split at its segments.
                 against_portable("one row", |cpu| bits(&[alone(cpu)]));
@@ -391,7 +396,7 @@ fn int8_attention_is_close_to_the_formula() {
         let cache = Cache::of(layout, k, v);
         let queries = [0, 40, 299].map(|position| Query { pages: &cache.numbers, position });
         let cpu = Cpu::with(sets::portable(), 1);
-        let out = attention::attend(&cpu, &layout, 0, &cache.pages, &queries, &q);
+        let out = attention::attend(&cpu, &layout, 0, &cache.pages(&cpu), &queries, &q);
         check_attention(&cache, &queries, &q, &out, &f64::from, 0.02);
     }
 }
@@ -405,7 +410,7 @@ fn int8_attention_does_not_wrap() {
         let cache = Cache::of(layout, rows(key), rows(value));
         let queries = [Query { pages: &cache.numbers, position: 511 }; 3];
         let q = Rows::from_vec(256, vec![query; 3 * 256]);
-        let out = |cpu: &Cpu| attention::attend(cpu, &layout, 0, &cache.pages, &queries, &q);
+        let out = |cpu: &Cpu| attention::attend(cpu, &layout, 0, &cache.pages(cpu), &queries, &q);
         // All weights are equal, and the mean of equal values is that value.
         for x in out(&Cpu::with(sets::portable(), 1)).data() {
             assert!((x - value).abs() < 1e-4 * value.abs(), "{x} for {value}");
@@ -417,7 +422,8 @@ fn int8_attention_does_not_wrap() {
 /// Keys and values of one sequence in the last layer of a cache.
 struct Cache {
     layout: Layout,
-    pages: Vec<Page>,
+    /// By the name of the set that stored them.
+    stored: RefCell<HashMap<&'static str, Rc<Vec<Page>>>>,
     numbers: Vec<usize>,
     k: Rows,
     v: Rows,
@@ -432,15 +438,25 @@ impl Cache {
 
     fn of(layout: Layout, k: Rows, v: Rows) -> Self {
         let count = k.len().div_ceil(PAGE);
-        let mut pages: Vec<Page> = (0..count).map(|_| Page::new(&layout)).collect();
         // The pages of the sequence are out of order in the cache.
         let numbers: Vec<usize> = (0..count).rev().collect();
-        let cpu = Cpu::with(sets::portable(), 1);
+        Self { layout, stored: RefCell::default(), numbers, k, v }
+    }
+
+    /// The pages as this set stores them.
+    fn pages(&self, cpu: &Cpu) -> Rc<Vec<Page>> {
+        let Self { layout, numbers, k, v, .. } = self;
+        if let Some(pages) = self.stored.borrow().get(cpu.isa().name()) {
+            return pages.clone();
+        }
+        let mut pages: Vec<Page> = numbers.iter().map(|_| Page::new(layout)).collect();
         for p in 0..k.len() {
             let page = &mut pages[numbers[p / PAGE]];
-            attention::store(&cpu, &layout, page, layout.layers - 1, p % PAGE, k.row(p), v.row(p));
+            attention::store(cpu, layout, page, layout.layers - 1, p % PAGE, k.row(p), v.row(p));
         }
-        Self { layout, pages, numbers, k, v }
+        let pages = Rc::new(pages);
+        self.stored.borrow_mut().insert(cpu.isa().name(), pages.clone());
+        pages
     }
 }
 

@@ -6,6 +6,9 @@ use sterna_kernels::bf16::{Left, product_rows};
 use sterna_kernels::gradient::LossTerms;
 use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Cpu, LowRank, Rows, sets};
 
+/// Its name, and what it does with rows.
+type Operation<'a> = (&'static str, &'a dyn Fn(&Rows));
+
 #[test]
 fn row_operations_refuse_other_shapes() {
     let cpu = Cpu::with(sets::portable(), 1);
@@ -13,7 +16,7 @@ fn row_operations_refuse_other_shapes() {
     let (terms, weight) = (LossTerms { scale: 1.0, z: 0.0 }, [1.0; 32]);
     let update = LowRank::new(2, &[1.0; 64], &[1.0; 32], 1.0).expect("whole rows");
     // Each operation must accept 3 × 32 and reject rows of other shapes.
-    let operations: [(&str, &dyn Fn(&Rows)); 13] = [
+    let operations: [Operation<'_>; 13] = [
         ("rms_norm", &|x| drop(cpu.rms_norm(x, &weight, 1e-5))),
         ("add", &|x| cpu.add(&mut rows(3, 32), x)),
         ("sum", &|x| drop(cpu.sum(&rows(3, 32), x))),

@@ -72,6 +72,9 @@ impl Server {
     /// Serves until `stop`, then finishes the running requests, for [`Settings::grace`] at most.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, app, .. } = self;
+        if let Some(warning) = app.engine.warning() {
+            tracing::warn!("{warning}");
+        }
         let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);

@@ -187,6 +187,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let report = json!({
         "shape": name,
         "isa": isa.name(),
+        "cost": { "attention_per_weight": isa.cost().attention_per_weight, "rows_for_two": isa.cost().rows_for_two },
         "head": args.head.name(),
         "stored_head": stored_head,
         "kv": work.kv.name(),

@@ -49,6 +49,9 @@ pub struct Forward<'a> {
 }
 
 /// Gradients of queries, keys and values.
+///
+/// # Panics
+/// The rows have not the shapes that `shape` gives, or `sequences` are not all rows, one after another.
 pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &Forward<'_>) -> [Rows; 3] {
     let (q_dim, kv_dim) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
     let Forward { q, k, v, out, dout } = forward;

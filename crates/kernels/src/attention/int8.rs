@@ -17,6 +17,8 @@ const MAX_DIM: usize = 1 << 15;
 /// Stores one position's key and value in the bytes of its head. See [`super`] for the layout.
 pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
     assert!(padded <= MAX_DIM, "heads of up to {MAX_DIM} values");
+    // 128 or 0, so adding it is flipping a bit.
+    let bias = u32::from_le_bytes([isa.bias(); 4]);
     let mut codes = vec![0; padded];
     let (keys, rest) = bytes.split_at_mut(PAGE * padded);
     let (values, scales) = rest.split_at_mut(PAGE * padded);
@@ -25,7 +27,7 @@ pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &
     let scale = quantize(isa, k, &mut codes[..k.len()]);
     key_scales[4 * slot..][..4].copy_from_slice(&scale.step.to_le_bytes());
     for (line, codes) in tile.as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
-        let codes = u32::from_le_bytes(codes.map(|code| code as u8)) ^ 0x8080_8080;
+        let codes = u32::from_le_bytes(codes.map(|code| code as u8)) ^ bias;
         line[4 * lane..4 * lane + 4].copy_from_slice(&codes.to_le_bytes());
     }
     let scale = quantize(isa, v, &mut codes[..v.len()]);
@@ -33,7 +35,7 @@ pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &
     for (block, codes) in values.chunks_exact_mut(PAGE * LANES).zip(codes.as_chunks::<LANES>().0) {
         let line = &mut block[slot / 4 * 64..][..64];
         for (to, code) in line.as_chunks_mut::<4>().0.iter_mut().zip(codes) {
-            to[slot % 4] = *code as u8 ^ 128;
+            to[slot % 4] = *code as u8 ^ isa.bias();
         }
     }
 }
@@ -42,7 +44,7 @@ pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &
 fn quantize(isa: Isa, x: &[f32], codes: &mut [i8]) -> Scale {
     let (scale, sum) = isa.quantize(x, codes);
     let (step, most) = (1.0 / scale, 65504.0 / 127.0);
-    Scale { step: if step < most { step } else { most }, offset: 128 * sum }
+    Scale { step: if step < most { step } else { most }, offset: i32::from(isa.bias()) * sum }
 }
 
 /// Query heads as int8.
@@ -83,7 +85,13 @@ pub(super) fn attend(isa: Isa, segment: &Segment<'_>, q: &Queries, out: &mut [f3
         let mut weights = [0i8; 2 * QUERIES * SEGMENT];
         let mut steps = [Scale::default(); QUERIES];
         for (i, (&query, &seen)) in scales.iter().zip(seen).enumerate() {
-            let terms = Terms { key_scales: &key_scales[..len], value_scales: &value_scales[..len], query, seen };
+            let terms = Terms {
+                key_scales: &key_scales[..len],
+                value_scales: &value_scales[..len],
+                query,
+                bias: i32::from(isa.bias()),
+                seen,
+            };
             let weights = &mut weights[2 * i * SEGMENT..][..2 * SEGMENT];
             let out = &mut out[i * (dim + LANES) + dim..][..2];
             steps[i] = isa.int8_weights(&terms, &dots[i * SEGMENT..][..len], weights, out);
@@ -92,7 +100,7 @@ pub(super) fn attend(isa: Isa, segment: &Segment<'_>, q: &Queries, out: &mut [f3
     }
 }
 
-/// `dots[query][position] += Σ code_q · (code_k + 128)`
+/// `dots[query][position] += Σ code_q · (code_k + bias)`
 fn score(isa: Isa, segment: &Segment<'_>, codes: &[i8], queries: usize, dots: &mut [i32]) {
     let dim = segment.padded_dim;
     for page in 0..segment.numbers.len() {

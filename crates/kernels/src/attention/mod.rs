@@ -8,8 +8,8 @@
 //! page      = [layer][kv head][keys | values | scales]
 //! f16  keys   [tile of 16 positions][dim][16 positions]          u16 halves
 //!      values [position][dim]                                    u16 halves
-//! int8 keys   [tile of 16 positions][dim / 4][16 positions][4]   u8 = code + 128
-//!      values [dim / 16][position / 4][16 dims][4 positions]     u8 = code + 128
+//! int8 keys   [tile of 16 positions][dim / 4][16 positions][4]   code + bias of the set
+//!      values [dim / 16][position / 4][16 dims][4 positions]     code + bias of the set
 //!      scales [keys, values][position]                           f32
 //! ```
 //!

@@ -4,7 +4,7 @@
 //! Column 4f + b of a step is found in byte b of a row's dword of these lines:
 //!
 //! ```text
-//! 8 bits:  line f                                                                        weight ≈ s · (code − 128)
+//! 8 bits:  line f, as code − 128 + the bias of the set                                   weight ≈ s · (code − 128)
 //! 6 bits:  f < 3: the low six bits of line f; f = 3: the high two of lines 0, 1 and 2    weight ≈ s · (code − 31.5)
 //! 4 bits:  the low (f even) or high nibble of line f / 2                                 weight ≈ s · (code − 7.5)
 //! ```
@@ -46,25 +46,27 @@ impl Bits {
         }
     }
 
-    /// The code of (row, column k) in a tile; the definition of the layout.
+    /// What is stored for (row, column k) in a tile; the definition of the layout. Bytes are signed here: the bias of the
+    /// definitions is 0.
     #[inline(always)]
-    pub(crate) fn code(self, tile: &[u8], row: usize, k: usize) -> u8 {
+    pub(crate) fn stored(self, tile: &[u8], row: usize, k: usize) -> i32 {
         let step = &tile[k / STEP * self.tile_bytes(STEP)..];
         let (f, at) = (k % STEP / 4, row * 4 + k % 4);
-        match self {
-            Self::Eight => step[f * LINE + at],
+        let code = match self {
+            Self::Eight => return i32::from(step[f * LINE + at] as i8),
             Self::Six if f < 3 => step[f * LINE + at] & 63,
             Self::Six => step[at] >> 6 | step[LINE + at] >> 6 << 2 | step[2 * LINE + at] >> 6 << 4,
             Self::Four => step[f / 2 * LINE + at] >> (4 * (f % 2)) & 15,
-        }
+        };
+        i32::from(code)
     }
 
-    /// (log₂ f, z): what `code` stands for is (f · code − z) · s / f.
-    pub(crate) fn value(self) -> (u32, i32) {
+    /// (log₂ f, z): what is stored stands for (f · stored − z) · s / f. `bias` is that of the set that stored it.
+    pub(crate) fn value(self, bias: u8) -> (u32, i32) {
         match self {
             Self::Four => (1, 15),
             Self::Six => (1, 63),
-            Self::Eight => (0, 128),
+            Self::Eight => (0, i32::from(bias)),
         }
     }
 }
@@ -85,8 +87,10 @@ pub(crate) struct Fit {
 /// Smaller numbers are not scaled to codes.
 pub(crate) const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
-/// Writes the codes of a row into its lane of a tile.
-pub(crate) fn pack_row(bits: Bits, codes: &[u8], lane: usize, tile: &mut [Line]) {
+/// Writes the codes of a row into its lane of a tile. `bias` is that of the set which will read them.
+pub(crate) fn pack_row(bits: Bits, bias: u8, codes: &[u8], lane: usize, tile: &mut [Line]) {
+    // Codes of eight bits are 128 + the signed code already.
+    let flip = u32::from_le_bytes([bias ^ 128; 4]);
     let lines = bits.tile_bytes(STEP) / LINE;
     for (step, codes) in tile.chunks_exact_mut(lines).zip(codes.as_chunks::<4>().0.as_chunks::<4>().0) {
         let [a, b, c, d] = codes.map(u32::from_le_bytes);
@@ -96,7 +100,7 @@ pub(crate) fn pack_row(bits: Bits, codes: &[u8], lane: usize, tile: &mut [Line])
         let dwords = match bits {
             Bits::Four => [a | b << 4, c | d << 4, 0, 0],
             Bits::Six => [six_a | pair(0), six_b | pair(1), six_c | pair(2), 0],
-            Bits::Eight => [a, b, c, d],
+            Bits::Eight => [a ^ flip, b ^ flip, c ^ flip, d ^ flip],
         };
         for (line, dword) in step.iter_mut().zip(dwords) {
             line.0[4 * lane..4 * lane + 4].copy_from_slice(&dword.to_le_bytes());
@@ -220,7 +224,7 @@ pub(crate) fn dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [
                 *sum = (0..depth).fold(0i32, |sum, k| {
                     let at = (k / 4 * m + t) * 8 + k % 4;
                     let x = (i32::from(x[at]) << LOW_BITS) + i32::from(x[at + 4]);
-                    sum.wrapping_add(i32::from(bits.code(tile, row % TILE, k)) * x)
+                    sum.wrapping_add(bits.stored(tile, row % TILE, k) * x)
                 });
             }
         }

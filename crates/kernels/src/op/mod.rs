@@ -24,6 +24,7 @@ pub(crate) mod low_rank;
 pub mod math;
 pub(crate) mod memory;
 pub(crate) mod norm;
+pub(crate) mod operand;
 pub(crate) mod quantize;
 pub(crate) mod softmax;
 pub(crate) mod sparse;

@@ -13,6 +13,7 @@
 //! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
 //! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
 
+use super::operand::Operand;
 use super::vector::LANES;
 use crate::lines::LINE;
 
@@ -21,26 +22,6 @@ pub const TILE: usize = 16;
 
 /// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
 pub const MAX_COLS: usize = 1 << 18;
-
-/// The order in which a set's kernels read activations.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "the sets of other CPUs read rows"))]
-pub(crate) enum Order {
-    /// Token after token.
-    Rows,
-    /// Blocks of this many tokens, the dwords of a block's n tokens side by side; the last block has the tokens that
-    /// are left.
-    ///
-    /// ```text
-    /// block = [k / 4][token 0 … n][k % 4]
-    /// ```
-    Interleaved(usize),
-    /// Tiles of 16 tokens × 64 columns, zeros where there are fewer of either; each row a cache line.
-    ///
-    /// ```text
-    /// [token / 16][k / 64][token % 16][k % 64]
-    /// ```
-    Tiles,
-}
 
 /// The code of (row, column k) in a tile; the definition of the layout.
 #[inline(always)]
@@ -59,22 +40,23 @@ pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
 }
 
 /// Whether the slices of [`dot`] fit each other.
-pub(crate) fn fits(codes: &[u8], groups: usize, x: &[i8], sums: &[i32]) -> bool {
-    let tiles = codes.len() / (groups * LINE).max(1);
-    codes.len() == tiles * groups * LINE && sums.len() * groups <= x.len() * tiles
+pub(crate) fn fits(codes: &[u8], x: &Operand<'_>, sums: &[i32]) -> bool {
+    let tile = x.depth / 16 * LINE;
+    tile > 0 && x.fits() && codes.len().is_multiple_of(tile) && sums.len() == x.tokens * (codes.len() / tile * TILE)
 }
 
-/// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 rows, in tiles of 16 rows (layout: the module).
+/// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 activations, in tiles of 16 rows (layout: the module).
 ///
-/// `codes`: `tiles · groups · 64` bytes; `x`: `m · groups · 16` values, row after row here;
-/// `sums[t][row]`: the sum of code · x, exact.
+/// `codes`: tiles of `x.depth / 16` lines; `sums[t][row]`: the sum of code · x, exact.
 #[inline(always)]
-pub(crate) fn dot(codes: &[u8], groups: usize, x: &[i8], sums: &mut [i32]) {
-    let (depth, tiles) = (groups * 16, codes.len() / (groups * 64));
-    for (x, sums) in x.chunks_exact(depth).zip(sums.chunks_exact_mut(tiles * 16)) {
+pub(crate) fn dot(codes: &[u8], x: &Operand<'_>, sums: &mut [i32]) {
+    let tile_bytes = x.depth / 16 * LINE;
+    let mut row_of_x = Vec::new();
+    for (t, sums) in sums.chunks_exact_mut(codes.len() / tile_bytes * TILE).enumerate() {
+        let x = x.row(t, &mut row_of_x);
         for (row, sum) in sums.iter_mut().enumerate() {
-            let tile = &codes[row / 16 * groups * 64..][..groups * 64];
-            *sum = (0..depth).map(|k| i32::from(code(tile, row % 16, k)) * i32::from(x[k])).sum();
+            let tile = &codes[row / TILE * tile_bytes..][..tile_bytes];
+            *sum = x.iter().enumerate().map(|(k, x)| i32::from(code(tile, row % TILE, k)) * i32::from(*x)).sum();
         }
     }
 }

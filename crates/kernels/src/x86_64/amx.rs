@@ -1,7 +1,7 @@
 //! AMX: one instruction multiplies a tile register of activations with one of weights, 16 tokens × 64 columns × 16 rows.
 //!
 //! ```text
-//! A  activations (i8)   tile row = a token, 64 columns                 `Order::Tiles`
+//! A  activations (i8)   tile row = a token, 64 columns                 `TILES`
 //! B  weights (u8)       tile row = 4 columns × 16 rows of the matrix   a packed line masked to one field
 //! C  sums (i32)         tile row = a token, 16 rows of the matrix
 //! ```
@@ -17,8 +17,9 @@ use super::prefetch::prefetch;
 use super::tiles::Configured;
 use super::{amx_bf16, avx512};
 use crate::lines::LINE;
-use crate::op::ternary::{Order, TILE};
-use crate::set::{Cut, KernelSet};
+use crate::op::operand::{Operand, Order};
+use crate::op::ternary::TILE;
+use crate::set::{Cost, Cut, KernelSet};
 
 /// For Sapphire Rapids and newer, on Linux.
 pub(crate) static SET: KernelSet = KernelSet {
@@ -27,7 +28,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     order,
     cut,
     ternary_dot,
-    whole,
+    cost: Cost { whole, ..avx512::COST },
     bf16_dot: amx_bf16::dot,
     bf16_rows: amx_bf16::available,
     ..avx512::SET
@@ -35,6 +36,9 @@ pub(crate) static SET: KernelSet = KernelSet {
 
 /// Tokens up to which AVX-512 takes less time: what a tile costs is its unpacking, however few tokens it holds.
 const FEW: usize = 4;
+
+/// Tiles of 16 tokens × 64 columns; each row is a cache line.
+const TILES: Order = Order { tokens: TOKENS, columns: COLS, padded: true };
 
 /// Tokens of a tile.
 const TOKENS: usize = 16;
@@ -91,7 +95,7 @@ fn permitted() -> bool {
 }
 
 fn order(tokens: usize) -> Order {
-    if tokens <= FEW { (avx512::SET.order)(tokens) } else { Order::Tiles }
+    if tokens <= FEW { (avx512::SET.order)(tokens) } else { TILES }
 }
 
 /// Divides the tokens into equal blocks whose activations fit [`BLOCK`].
@@ -110,14 +114,12 @@ fn whole(tokens: usize) -> f32 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
-    // The last block of many tokens may hold few, but tiles are padded: not even four rows are as long as one tile.
-    let tokens = acc.len() / (codes.len() / (groups * LINE) * TILE);
-    if tokens <= FEW && x.len() == tokens * groups * 16 {
-        avx512::ternary_dot(codes, groups, x, acc);
-    } else {
+fn ternary_dot(codes: &[u8], x: &Operand<'_>, acc: &mut [i32]) {
+    if x.order == TILES {
         // SAFETY: this is a kernel of the set, and runs only where `supported` found the registers and their permission.
-        unsafe { product::<Registers>(codes, groups, x, acc) };
+        unsafe { product::<Registers>(codes, x, acc) };
+    } else {
+        avx512::ternary_dot(codes, x, acc);
     }
 }
 
@@ -143,14 +145,15 @@ trait Tiles {
     fn multiply<const N: usize>(&self, a: [&[i8]; N], panel: &[[Bytes; 2]], sums: &mut Sums);
 }
 
-/// The blocking: what `ternary_dot` does with tokens in `Order::Tiles`.
+/// The blocking: what `ternary_dot` does with tokens in the order [`TILES`].
 ///
 /// # Safety
 /// That of [`Tiles::configure`].
 #[inline(always)]
-unsafe fn product<T: Tiles>(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
+unsafe fn product<T: Tiles>(codes: &[u8], x: &Operand<'_>, acc: &mut [i32]) {
+    let (groups, tokens, x) = (x.depth / 16, x.tokens, x.codes);
     let width = codes.len() / (groups * LINE) * TILE;
-    let (tokens, depth) = (acc.len() / width, groups.div_ceil(LINES));
+    let depth = groups.div_ceil(LINES);
     assert!(x.len() == tokens.div_ceil(TOKENS) * depth * BYTES);
     // SAFETY: the caller vouches for the tiles.
     let tiles = unsafe { T::configure(TOKENS.min(tokens)) };
@@ -291,8 +294,7 @@ impl Tiles for Registers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Pool;
-    use crate::activations::Arranged;
+    use crate::op::operand::arrange;
 
     /// Tile registers in plain Rust, following the manual's definition of the instructions.
     struct Model;
@@ -329,11 +331,16 @@ mod tests {
             for tokens in [1, 2, 15, 16, 17, 32, 33, 50] {
                 let rows: Vec<i8> = (0..tokens * groups * 16).map(|_| random() as i8).collect();
                 let mut expected = vec![0; tokens * tiles * TILE];
-                crate::op::ternary::dot(&codes, groups, &rows, &mut expected);
+                let depth = groups * 16;
+                let operand = |codes, order| Operand { codes, order, tokens, depth };
+                crate::op::ternary::dot(&codes, &operand(&rows, Order::ROWS), &mut expected);
                 let mut got = vec![-1; expected.len()];
-                let x = Arranged::tiles(&Pool::new(1), &rows, groups * 16);
-                // SAFETY: the model is plain Rust and needs no instructions.
-                unsafe { product::<Model>(&codes, groups, x.tokens(0..tokens, groups * 16), &mut got) };
+                let mut x = vec![0; TILES.len(tokens, depth)];
+                for (rows, tile) in rows.chunks(TOKENS * depth).zip(x.chunks_mut(TOKENS * TILES.stride(depth))) {
+                    arrange(TILES, rows, depth, tile);
+                }
+                // SAFETY: the model is plain Rust.
+                unsafe { product::<Model>(&codes, &operand(&x, TILES), &mut got) };
                 assert!(got == expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
             }
         }

@@ -4,12 +4,13 @@ use std::arch::x86_64::*;
 
 use super::avx2_vector::F32x16;
 use super::prefetch::{prefetch, prefetch_scattered};
-use super::{STREAMS, avx2_sparse, sums};
+use super::{STREAMS, avx2_sparse, avx512, sums};
 use crate::lines::LINE;
 use crate::op::attention::int8::Dots;
 use crate::op::codes::{BLOCK, Bits, LOW_BITS};
-use crate::op::ternary::{Order, TILE};
-use crate::set::{KernelSet, compiled};
+use crate::op::operand::{Operand, Order};
+use crate::op::ternary::TILE;
+use crate::set::{Cost, KernelSet, compiled};
 
 compiled! { F32x16, #[target_feature(enable = "avx2,f16c")] }
 
@@ -17,7 +18,8 @@ compiled! { F32x16, #[target_feature(enable = "avx2,f16c")] }
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avx2",
     supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
-    order: |_| Order::Interleaved(sums::TOKENS),
+    order: |_| ORDER,
+    bias: 128,
     cut: |tokens, _| sums::cut(tokens, SUMS_FROM),
     ternary_dot,
     coded_dot,
@@ -26,10 +28,13 @@ pub(crate) static SET: KernelSet = KernelSet {
     columns_dot: avx2_sparse::columns_dot,
     rows_to_tile: avx2_sparse::rows_to_tile,
     columns_to_tiles: avx2_sparse::columns_to_tiles,
-    // Zen 4.
-    whole: |tokens| 3.0 + 0.35 * tokens as f32,
+    // `whole` was measured on Zen 4; the others are those of AVX-512, with which AVX2 has been used so far.
+    cost: Cost { whole: |tokens| 3.0 + 0.35 * tokens as f32, ..avx512::COST },
     ..compiled::TABLE
 };
+
+/// As many tokens side by side as a table of sums has.
+const ORDER: Order = Order::blocks(sums::TOKENS);
 
 /// Tokens of a block without tables.
 const TOKENS: usize = 4;
@@ -44,11 +49,12 @@ const LINES: usize = 16;
 const SUMS_FROM: usize = 12;
 
 #[target_feature(enable = "avx2")]
-fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
-    let depth = groups * 16;
+fn ternary_dot(codes: &[u8], x: &Operand<'_>, acc: &mut [i32]) {
+    assert!(x.order == ORDER);
+    let (depth, groups) = (x.depth, x.depth / 16);
     let width = codes.len() / (groups * LINE) * TILE;
-    let summed = sums::share(x.len() / depth, SUMS_FROM);
-    let ((summed_x, x), (summed_acc, acc)) = (x.split_at(summed * depth), acc.split_at_mut(summed * width));
+    let summed = sums::share(x.tokens, SUMS_FROM);
+    let ((summed_x, x), (summed_acc, acc)) = (x.codes.split_at(summed * depth), acc.split_at_mut(summed * width));
     sums::ternary_dot(codes, groups, summed_x, summed_acc);
     let tokens = x.len() / depth;
     for (i, tile) in codes.chunks_exact(groups * LINE).enumerate() {

@@ -5,14 +5,15 @@ use std::arch::x86_64::*;
 use super::prefetch::prefetch;
 use super::{STREAMS, avx2};
 use crate::lines::LINE;
-use crate::op::ternary::{Order, TILE};
+use crate::op::operand::{Operand, Order};
+use crate::op::ternary::TILE;
 use crate::set::{Cut, KernelSet};
 
 /// For Alder Lake, Zen 5 and newer. The float kernels are those of AVX2.
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avxvnni",
     supported: || (avx2::SET.supported)() && is_x86_feature_detected!("avxvnni"),
-    order: |_| Order::Interleaved(TOKENS),
+    order: |_| ORDER,
     cut: |_, _| Cut::SMALL,
     ternary_dot: vex::ternary_dot,
     ..avx2::SET
@@ -20,6 +21,9 @@ pub(crate) static SET: KernelSet = KernelSet {
 
 /// Tokens of a block: with the two halves of a tile 8 sums stay in registers.
 const TOKENS: usize = 4;
+
+/// The tokens of a block side by side.
+const ORDER: Order = Order::blocks(TOKENS);
 
 /// How far ahead of the loads a stream is prefetched, in bytes.
 const AHEAD: usize = 1024;
@@ -31,11 +35,12 @@ macro_rules! kernel {
             use super::*;
 
             #[target_feature(enable = $features)]
-            pub(super) fn ternary_dot(codes: &[u8], groups: usize, x: &[i8], acc: &mut [i32]) {
-                let depth = groups * 16;
+            pub(super) fn ternary_dot(codes: &[u8], x: &Operand<'_>, acc: &mut [i32]) {
+                assert!(x.order == ORDER);
+                let (depth, groups) = (x.depth, x.depth / 16);
                 let width = codes.len() / (groups * LINE) * TILE;
                 for (i, tile) in codes.chunks_exact(groups * LINE).enumerate() {
-                    for (x, acc) in x.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
+                    for (x, acc) in x.codes.chunks(TOKENS * depth).zip(acc.chunks_mut(TOKENS * width)) {
                         let acc = &mut acc[i * TILE..];
                         match x.len() / depth {
                             1 => block::<1>(tile, x, acc, width),
@@ -96,6 +101,7 @@ kernel! { vex, "avx2,avxvnni", _mm256_dpbusd_avx_epi32 }
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::operand::arrange;
 
     // The same instruction in the encoding of AVX-512, which more test machines support.
     kernel! { evex, "avx2,avx512vnni,avx512vl", _mm256_dpbusd_epi32 }
@@ -112,16 +118,15 @@ mod tests {
             let codes: Vec<u8> =
                 (0..tiles * groups * LINE).map(|i| byte(i) & !((byte(i) & byte(i) >> 1 & 0x55) << 1)).collect();
             let x: Vec<i8> = (0..tokens * depth).map(|i| byte(i + 9999) as i8).collect();
-            let mut interleaved = Vec::new();
-            for block in x.chunks(TOKENS * depth) {
-                for dword in 0..depth / 4 {
-                    block.chunks_exact(depth).for_each(|row| interleaved.extend_from_slice(&row[4 * dword..][..4]));
-                }
+            let mut codes_of_x = vec![0; x.len()];
+            for (rows, block) in x.chunks(TOKENS * depth).zip(codes_of_x.chunks_mut(TOKENS * depth)) {
+                arrange(ORDER, rows, depth, block);
             }
+            let operand = |codes, order| Operand { codes, order, tokens, depth };
             let (mut got, mut expected) = (vec![0; tokens * tiles * TILE], vec![0; tokens * tiles * TILE]);
             // SAFETY: the CPU has the features.
-            unsafe { evex::ternary_dot(&codes, groups, &interleaved, &mut got) };
-            crate::op::ternary::dot(&codes, groups, &x, &mut expected);
+            unsafe { evex::ternary_dot(&codes, &operand(&codes_of_x, ORDER), &mut got) };
+            crate::op::ternary::dot(&codes, &operand(&x, Order::ROWS), &mut expected);
             assert_eq!(got, expected, "{tiles} tiles of {groups} lines, {tokens} tokens");
         }
     }

@@ -236,6 +236,11 @@ impl Engine {
         self.core.cpu.isa().name()
     }
 
+    /// What users must know: an instruction set that computes wrongly on this CPU and was not taken.
+    pub fn warning(&self) -> Option<&str> {
+        self.core.cpu.warning()
+    }
+
     /// Threads in use.
     pub fn threads(&self) -> usize {
         self.core.cpu.pool().threads()

@@ -1,12 +1,11 @@
 //! Whose turn it is: which rows the next forward pass takes.
 
+use sterna_kernels::Cost;
+
 use crate::checkpoint::Config;
 
 /// Steps after which a prompt that got no row comes first.
 const PATIENCE: usize = 8;
-
-/// An attention multiply-add takes as long as so many of a ternary matrix (2B4T, AVX-512).
-const ATTENTION: usize = 5;
 
 /// What a sequence still has to compute.
 #[derive(Clone, Copy)]
@@ -19,9 +18,9 @@ pub struct Pending {
 }
 
 /// The position at which a row's attention takes as long as its matrices.
-pub fn depth(config: &Config) -> usize {
+pub fn depth(config: &Config, cost: Cost) -> usize {
     let query = config.heads * config.head_dim;
-    (config.ternary_weights() / (config.layers * 2 * query * ATTENTION)).max(1)
+    (config.ternary_weights() / (config.layers * 2 * query * cost.attention_per_weight)).max(1)
 }
 
 /// Rows of each sequence in the next step; `pending` are the sequences, oldest first.

@@ -24,10 +24,6 @@ use crate::model::kv::PAGE;
 use crate::model::{Batch, KvCache};
 use crate::{Error, Result};
 
-/// Rows of a step up to which drafted tokens are added. Weights read once serve a few rows for less than their number: 4
-/// take as long as 2.1 alone (2B4T, AVX-512), 8 as 4.1, so that more would rarely pay.
-const SPECULATED_ROWS: usize = 4;
-
 /// Owns the cache and everything that runs; lives on the engine thread.
 pub(super) struct Scheduler<'a> {
     core: &'a Core,
@@ -45,7 +41,7 @@ pub(super) struct Scheduler<'a> {
 impl<'a> Scheduler<'a> {
     /// A scheduler with an empty cache of at most `pages` pages.
     pub fn new(core: &'a Core, pages: usize) -> Self {
-        let (kv, depth) = (empty_cache(core, pages), depth(core.model.config()));
+        let (kv, depth) = (empty_cache(core, pages), depth(core.model.config(), core.cpu.cost()));
         Self { core, pages, kv, queue: VecDeque::new(), running: Vec::new(), readers: None, depth }
     }
 
@@ -187,7 +183,7 @@ impl<'a> Scheduler<'a> {
     fn batch(&mut self, rows: &[usize]) -> Batch {
         let mut batch = Batch::default();
         let decoding = rows.iter().filter(|&&rows| rows == 1).count();
-        let most = (SPECULATED_ROWS / decoding.max(1)).saturating_sub(1);
+        let most = (self.core.cpu.cost().rows_for_two / decoding.max(1)).saturating_sub(1);
         for (sequence, &rows) in self.running.iter_mut().zip(rows) {
             let id = sequence.id;
             let (position, tokens) = sequence.take(rows);

@@ -7,9 +7,11 @@
 //! out(i)    = (Σ code(p) · code_v(p, i)) · largest weight / 16383            i32, then one f32 product
 //! ```
 //!
-//! Keys and values are stored as code + 128, since `vpdpbusd` and AMX multiply unsigned with signed; 128 times the sum
-//! of the other side is taken off afterwards. Nothing wraps: a score is at most 255 · 128 · 256 dims < 2²³, and a
-//! segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256 positions < 2³⁰, however long the context is.
+//! Keys and values are stored as code + bias. The bias is 128 for a set that multiplies unsigned with signed bytes
+//! (`vpdpbusd`), and 0 for one that multiplies signed ones, as the definitions do; bias times the sum of the other side
+//! is taken off afterwards, so every set has the same integers. Nothing wraps: a score is at most
+//! 255 · 128 · 256 dims < 2²³, and a segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256 positions < 2³⁰,
+//! however long the context is.
 
 use super::SEGMENT;
 use crate::lines::LINE;
@@ -26,7 +28,7 @@ const TINY: f32 = 1e-30;
 /// Tiles of 16 lanes times rows of int8: `acc[row · acc_stride + tile · 16 + lane] += Σ line · x`, exact.
 ///
 /// ```text
-/// tile = [depth / 4][16 lanes][4] u8        x row = [depth] i8
+/// tile = [depth / 4][16 lanes][4] bytes     x row = [depth] i8
 /// ```
 pub(crate) struct Dots<'a> {
     /// Whole tiles.
@@ -57,7 +59,7 @@ impl Dots<'_> {
     }
 }
 
-/// Exact dots of u8 tiles with int8 rows, added to `acc`.
+/// Exact dots of tiles with int8 rows, added to `acc`. The tiles' bytes are signed here: the bias of the definitions is 0.
 #[inline(always)]
 pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
     for (i, tile) in dots.lines.chunks_exact(dots.depth * LANES).enumerate() {
@@ -70,7 +72,7 @@ pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
             for (line, x) in tile.chunks_exact(LINE).zip(x.chunks_exact(4)) {
                 for (acc, bytes) in acc.iter_mut().zip(line.chunks_exact(4)) {
                     for b in 0..4 {
-                        *acc += i32::from(bytes[b]) * i32::from(x[b]);
+                        *acc += i32::from(bytes[b] as i8) * i32::from(x[b]);
                     }
                 }
             }
@@ -83,7 +85,7 @@ pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
 pub(crate) struct Scale {
     /// What one step of the codes is worth.
     pub step: f32,
-    /// 128 times the sum of the codes: what the 128 on the other side added.
+    /// The bias times the sum of the codes: what the bias of the other side added.
     pub offset: i32,
 }
 
@@ -92,6 +94,8 @@ pub(crate) struct Terms<'a> {
     pub key_scales: &'a [f32],
     pub value_scales: &'a [f32],
     pub query: Scale,
+    /// The bias of the stored codes.
+    pub bias: i32,
     /// Positions that the query sees.
     pub seen: usize,
 }
@@ -136,7 +140,7 @@ pub(crate) fn weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &m
         low[i] = (code & 127) as i8;
         sum += code;
     }
-    Scale { step: max / LARGEST, offset: 128 * sum }
+    Scale { step: max / LARGEST, offset: terms.bias * sum }
 }
 
 /// `out = (128 · high + low − offset) · step` of one query; `dots` holds the high sums, then the low ones.

@@ -17,7 +17,7 @@ pub const PAGE: usize = 32;
 /// Positions whose softmax is one sum; a multiple of [`PAGE`]. Keys and values of one fit the second-level cache.
 pub(crate) const SEGMENT: usize = 256;
 
-/// Storage of [`PAGE`] positions.
+/// Storage of [`PAGE`] positions, for the instruction set that stores them: int8 codes have its bias.
 pub struct Page(pub(crate) Lines);
 
 /// Up to [`SEGMENT`] positions of one (sequence, layer, kv head).
