@@ -91,6 +91,9 @@ impl Words {
 }
 
 /// Reads the tokenizer of a GGUF file. `path` is for error messages.
+///
+/// # Errors
+/// [`Error::Malformed`] for an inconsistent vocabulary; [`Error::Unsupported`] for a kind of tokenizer that is not known.
 pub fn parts(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
     for (key, id) in [("bos_token_id", gguf.bos), ("eos_token_id", gguf.eos)] {
         if id.is_some_and(|id| id as usize >= gguf.tokens.len()) {

@@ -81,6 +81,9 @@ impl<'de> Deserialize<'de> for Merge {
 
 /// Reads the tokenizer from `tokenizer.json` and `tokenizer_config.json`. `path` is the path of `tokenizer.json`, for
 /// error messages.
+///
+/// # Errors
+/// [`Error::Malformed`] for a damaged file; [`Error::Unsupported`] for components that byte-pair vocabularies do not use.
 pub fn parts(path: &Path, tokenizer: &[u8], settings: &Value) -> Result<Parts> {
     let file: File = serde_json::from_slice(tokenizer).map_err(|error| explain(path, tokenizer, &error))?;
     let unsupported = |what: &str| unsupported(path, what);

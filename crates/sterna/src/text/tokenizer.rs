@@ -213,6 +213,9 @@ impl Parts {
     }
 
     /// Checks that every id is below `limit`, the number of embedding rows. Returns the highest id plus one.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if an id is too high, or the vocabulary is empty.
     pub fn check_ids(&self, limit: usize) -> Result<usize> {
         let Some((token, &highest)) = self.vocabulary.iter().max_by_key(|(_, id)| **id) else {
             return Err(malformed(&self.path, self.places[0], "the vocabulary is empty"));
