@@ -1,7 +1,7 @@
-//! The check of an instruction set before it is used: one small case of every kernel, compared with `portable`.
+//! Self-test of an instruction set before it is used: one small case of every kernel, compared with `portable`.
 //!
-//! A kernel that is wrong on some CPU would give wrong tokens without an error. AMX above all needs this check: its
-//! kernels have run in an emulator only (decision 009). The cases take about a millisecond, once in a process.
+//! A kernel that is wrong on some CPU would give wrong tokens without an error. AMX needs this test most: its kernels
+//! have run only in an emulator (decision 009). The cases take about a millisecond, once per process.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,8 +19,8 @@ use crate::op::vector::LANES;
 use crate::set::{Isa, kernels};
 use crate::sets;
 
-/// The first of `ladder` that computes what `portable` does, and a warning if that is not the first one there is. The last
-/// is taken in any case.
+/// The first set of `ladder` whose kernels agree with `portable`, and a warning if sets before it were skipped. The
+/// last set is not tested.
 pub(crate) fn first_right(ladder: impl Iterator<Item = Isa>) -> (Isa, Option<String>) {
     let mut warnings = Vec::new();
     for isa in ladder {
@@ -35,7 +35,7 @@ pub(crate) fn first_right(ladder: impl Iterator<Item = Isa>) -> (Isa, Option<Str
     (sets::portable(), Some(warnings.join("\n")))
 }
 
-/// The first kernel of a set whose case differs from `portable`'s; the answer is kept for the life of the process.
+/// The first kernel of a set that disagrees with `portable`. The result is cached for the life of the process.
 fn wrong_kernel(isa: Isa) -> Option<&'static str> {
     static KNOWN: Mutex<Vec<(&str, Option<&str>)>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,10 +47,10 @@ fn wrong_kernel(isa: Isa) -> Option<&'static str> {
     wrong
 }
 
-/// A kernel's name, and the bits of what its case gives.
+/// A kernel's name, and a function that returns the bits of its results.
 type Case = (&'static str, fn(Isa) -> Vec<u32>);
 
-/// A case for each kernel of the table: a kernel without one does not compile.
+/// Lists a case for each kernel of the table. A kernel without a case does not compile.
 macro_rules! cases {
     ($($name:ident = $($op:ident)::+ $(<$v:ident>)? ($($argument:tt)*) $(-> $ret:ty)? $(, requires $check:expr)?;)*) => {
         const CASES: &[Case] = &[$((stringify!($name), cases::$name)),*];
@@ -59,7 +59,7 @@ macro_rules! cases {
 
 kernels! { cases! }
 
-/// Whole numbers from −`most` to `most`, without a pattern that a mistake could hide behind.
+/// Pseudo-random integers from −`most` to `most`, so that no pattern can hide a mistake.
 fn integers(seed: u32, len: usize, most: i32) -> impl Iterator<Item = i32> {
     let mut state = seed;
     (0..len).map(move |_| {
@@ -80,7 +80,7 @@ fn floats(seed: u32, len: usize) -> Vec<f32> {
     integers(seed, len, 1 << 20).map(|x| x as f32 / 300_000.0).collect()
 }
 
-/// Packed trits: no field is 3.
+/// Packed trits; no field has the value 3.
 fn trits(seed: u32, len: usize) -> Vec<u8> {
     bytes(seed, len).into_iter().map(|byte| byte & !((byte & byte >> 1 & 0x55) << 1)).collect()
 }
@@ -96,7 +96,7 @@ fn words(x: &[i32]) -> Vec<u32> {
 mod cases {
     use super::*;
 
-    /// Enough tokens for whole tiles and blocks and for rests of them, more tiles and lines than are worked on together.
+    /// Whole and partial tiles and blocks of tokens, and more tiles and lines than are processed together.
     pub(super) fn ternary_dot(isa: Isa) -> Vec<u32> {
         let (tiles, groups) = (5, 45);
         let (matrix, depth) = (trits(1, tiles * groups * LINE), groups * 16);
@@ -124,13 +124,13 @@ mod cases {
     pub(super) fn coded_dot(isa: Isa) -> Vec<u32> {
         let (depth, tiles) = (48, 5);
         let sums = [Bits::Four, Bits::Six, Bits::Eight].map(|bits| {
-            // Codes of eight bits are stored with the set's bias.
+            // Eight-bit codes are stored with the set's bias.
             let flip = if bits == Bits::Eight { isa.bias() } else { 0 };
             let stored: Vec<u8> = bytes(3, tiles * bits.tile_bytes(depth)).into_iter().map(|x| x ^ flip).collect();
             let products = [1, 2, 11].map(|tokens| {
                 let parts: Vec<[i8; 2]> = integers(4, tokens * depth, 63).map(|x| [x as i8, (x & 31) as i8]).collect();
                 let mut sums = vec![0; tokens * tiles * TILE];
-                // Tokens of a block lie interleaved, high parts of four columns and then low ones.
+                // The tokens of a block are interleaved: high parts of four columns, then their low parts.
                 let x: Vec<i8> = parts
                     .as_chunks::<4>()
                     .0
@@ -195,7 +195,7 @@ mod cases {
         tiles.into_iter().map(u32::from).collect()
     }
 
-    /// It changes nothing.
+    /// A prefetch has no result; the case only runs it.
     pub(super) fn prefetch(isa: Isa) -> Vec<u32> {
         isa.prefetch(&bytes(11, 100));
         Vec::new()
@@ -254,10 +254,10 @@ mod cases {
         bits(&out)
     }
 
-    /// Numbers of one type: rows of bytes that are no NaN.
+    /// Stored rows of one number type, without NaN.
     fn stored(kind: DenseType, rows: usize, cols: usize) -> Vec<u8> {
         let bytes = bytes(29, rows * kind.row_bytes(cols).unwrap_or(0));
-        // Small halves and exponents, whatever the position of scales in a block.
+        // Small f16 values and exponents, wherever the scales of a block are.
         bytes.into_iter().map(|byte| byte & 0x3b).collect()
     }
 
@@ -410,7 +410,7 @@ mod cases {
         out
     }
 
-    /// Small integers, whose products are exact in every order: AMX has one of its own.
+    /// Small integers, whose sums are exact in every order: AMX has its own order.
     pub(super) fn bf16_dot(isa: Isa) -> Vec<u32> {
         let (rows, pairs, step) = (35, 170, 192);
         let pair = |len, seed| -> Vec<u32> {
@@ -440,7 +440,7 @@ mod tests {
     use super::*;
     use crate::set::KernelSet;
 
-    /// A set whose products are one too large, as a CPU or an emulator with a wrong instruction would have it.
+    /// A set whose products are one too large, as if the CPU or emulator had a wrong instruction.
     static BROKEN: KernelSet = KernelSet {
         name: "broken",
         supported: || true,
@@ -453,17 +453,17 @@ mod tests {
 
     #[test]
     fn a_set_that_computes_wrongly_is_not_used() {
-        let broken = Isa::new(&BROKEN).expect("it says so");
+        let broken = Isa::new(&BROKEN).expect("it is supported");
         let (isa, warning) = first_right([broken, sets::portable()].into_iter());
         assert_eq!(isa.name(), "portable");
-        let warning = warning.expect("the user is told");
+        let warning = warning.expect("a warning for the user");
         assert!(warning.contains("`broken`") && warning.contains("`ternary_dot`"), "{warning}");
         assert!(first_right([sets::portable()].into_iter()).1.is_none());
         let (isa, warning) = first_right([broken].into_iter());
         assert!(isa.name() == "portable" && warning.is_some());
     }
 
-    /// What a case gives depends on what its kernel does: a kernel that does nothing would leave zeros.
+    /// The result of a case depends on its kernel: a kernel that does nothing would leave zeros.
     #[test]
     fn every_case_has_something_to_compare() {
         for (kernel, case) in CASES {

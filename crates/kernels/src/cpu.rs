@@ -1,4 +1,4 @@
-//! What computes: an instruction set, threads, and the operations on rows of activations.
+//! The `Cpu`: an instruction set, threads, and the operations on rows of activations.
 
 use crate::check::first_right;
 use crate::pool::{Pool, default_threads};
@@ -6,7 +6,7 @@ use crate::rows::Rows;
 use crate::set::{Cost, Isa};
 use crate::sets::{UnknownSet, by_name, from};
 
-/// What computes: an instruction set and the threads to run it on.
+/// An instruction set, and the threads to run it on.
 pub struct Cpu {
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
@@ -14,13 +14,13 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The set that `STERNA_ISA` names (the best one if unset or empty) on `threads` threads (0: as many as CPUs).
+    /// Uses the set named by `STERNA_ISA` (the best one if unset or empty) on `threads` threads (0: as many as CPUs).
     ///
-    /// The set first computes one small case of every kernel. If one differs from `portable`'s, the next set is taken, and
-    /// [`Cpu::warning`] says so.
+    /// The set first runs one small case of every kernel. If a result differs from `portable`'s, the next set is used,
+    /// and [`Cpu::warning`] reports it.
     ///
     /// # Errors
-    /// `STERNA_ISA` names no set of this build, or one that this CPU lacks.
+    /// If `STERNA_ISA` names a set that this build or this CPU lacks.
     pub fn new(threads: usize) -> Result<Self, UnknownSet> {
         let name = std::env::var("STERNA_ISA").unwrap_or_default();
         by_name(&name)?;
@@ -28,13 +28,13 @@ impl Cpu {
         Ok(Self { warning, ..Self::with(isa, threads) })
     }
 
-    /// A given set on `threads` threads (0: as many as CPUs), without the check of [`Cpu::new`]: for tests and
+    /// Uses a given set on `threads` threads (0: as many as CPUs), without the self-test of [`Cpu::new`]. For tests and
     /// measurements of that set.
     pub fn with(isa: Isa, threads: usize) -> Self {
         Self { isa, pool: Pool::new(if threads == 0 { default_threads() } else { threads }), warning: None }
     }
 
-    /// What users must know: the sets that were not taken because they compute wrongly on this CPU.
+    /// A warning for the user if sets were skipped because they compute wrongly on this CPU.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
@@ -44,7 +44,7 @@ impl Cpu {
         self.isa
     }
 
-    /// What work costs with its instruction set.
+    /// Relative costs of work with this instruction set.
     pub fn cost(&self) -> Cost {
         self.isa.cost()
     }
@@ -57,9 +57,9 @@ impl Cpu {
     /// `out = w · (x / sqrt(mean(x²) + eps))`, row by row.
     ///
     /// # Panics
-    /// `weight` has not one value for each feature of `x`.
+    /// If `weight` does not have one value for each feature of `x`.
     pub fn rms_norm(&self, x: &Rows, weight: &[f32], eps: f32) -> Rows {
-        assert_eq!(x.dim(), weight.len(), "one weight a feature");
+        assert_eq!(x.dim(), weight.len(), "one weight for each feature");
         let mut out = Rows::unwritten(x.len(), x.dim());
         self.pool.pieces(out.data_mut(), weight.len(), |i, out| self.isa.rms_norm(x.row(i), weight, eps, out));
         out
@@ -68,7 +68,7 @@ impl Cpu {
     /// `x += y`
     ///
     /// # Panics
-    /// The shapes differ.
+    /// If the shapes differ.
     pub fn add(&self, x: &mut Rows, y: &Rows) {
         assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
         let dim = x.dim();
@@ -78,7 +78,7 @@ impl Cpu {
     /// `x + y`
     ///
     /// # Panics
-    /// The shapes differ.
+    /// If the shapes differ.
     pub fn sum(&self, x: &Rows, y: &Rows) -> Rows {
         assert_eq!((x.len(), x.dim()), (y.len(), y.dim()), "same shape");
         let mut out = Rows::unwritten(x.len(), x.dim());
@@ -92,7 +92,7 @@ impl Cpu {
     /// `relu(gate)² · up`
     ///
     /// # Panics
-    /// The shapes differ.
+    /// If the shapes differ.
     pub fn relu2_product(&self, gate: &Rows, up: &Rows) -> Rows {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let mut out = Rows::unwritten(gate.len(), gate.dim());
@@ -106,7 +106,7 @@ impl Cpu {
     /// `gate = relu(gate)² · up`
     ///
     /// # Panics
-    /// The shapes differ.
+    /// If the shapes differ.
     pub fn relu2_mul(&self, gate: &mut Rows, up: &Rows) {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
@@ -116,17 +116,18 @@ impl Cpu {
     /// `gate = silu(gate) · up`
     ///
     /// # Panics
-    /// The shapes differ.
+    /// If the shapes differ.
     pub fn silu_mul(&self, gate: &mut Rows, up: &Rows) {
         assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
         let dim = gate.dim();
         self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.silu_mul(gate, up.row(i)));
     }
 
-    /// Rotates every head of every row (pairs i, i + dim/2); `cos` and `sin` have `head_dim / 2` values a row.
+    /// Rotates every head of every row (pairs i, i + dim/2). `cos` and `sin` have `head_dim / 2` values per row.
     ///
     /// # Panics
-    /// `cos` and `sin` have not one row for each of `x`, their widths differ, or the rows of `x` are not whole heads.
+    /// If `cos` or `sin` does not have one row for each row of `x`, if their widths differ, or if the rows of `x` are
+    /// not whole heads.
     pub fn rotate(&self, x: &mut Rows, cos: &Rows, sin: &Rows) {
         assert!(cos.len() == x.len() && sin.len() == x.len() && sin.dim() == cos.dim(), "angles for every row");
         assert!(x.dim().is_multiple_of((2 * cos.dim()).max(1)), "rows are whole heads of {} values", 2 * cos.dim());

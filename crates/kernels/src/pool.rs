@@ -1,8 +1,8 @@
 //! A persistent thread pool for jobs of a few microseconds.
 //!
-//! A job is a closure called once per chunk. The caller publishes it, takes chunks itself, and at the end waits
-//! only for workers that *joined*: a worker that the operating system has put aside costs nothing, which is what
-//! keeps the latency when cores are shared with other programs.
+//! A job is a closure that is called once for each chunk. The caller publishes it, runs chunks itself, and at the end
+//! waits only for workers that *joined*. So a worker that the operating system has descheduled costs nothing, and
+//! latency stays low when other programs use the cores.
 //!
 //! ```text
 //! state: u64 = | generation : 32 | open : 1 | joined : 31 |
@@ -13,7 +13,7 @@
 use std::cell::UnsafeCell;
 use std::sync::atomic::Ordering::*;
 
-// `make loom` runs the pool on loom's model of memory and threads (`tests/pool_loom.rs`).
+// `make loom` runs the pool in loom's model of memory and threads (`tests/pool_loom.rs`).
 #[cfg(loom)]
 use loom::{
     hint,
@@ -33,8 +33,8 @@ use std::{
 
 const OPEN: u64 = 1 << 31;
 const JOINED: u64 = OPEN - 1;
-/// How often a worker looks for the next job before it sleeps; about 50 µs, longer than the gap between two jobs of a
-/// forward pass, shorter than anything a user notices on a battery.
+/// How often a worker polls for the next job before it sleeps: about 50 µs. This is longer than the gap between two
+/// jobs of a forward pass, and too short to matter for a battery.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 2_000 };
 
 type Job = *const (dyn Fn(usize) + Sync);
@@ -65,13 +65,13 @@ pub struct Pool {
     turn: Mutex<()>,
 }
 
-/// Threads to use when the user asks for none: the CPUs this process may run on, cgroup quotas respected.
+/// Default number of threads: the CPUs this process may run on, limited by cgroup quotas.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 impl Pool {
-    /// A pool of `threads` threads in all: the caller of [`Pool::run`] is one of them.
+    /// A pool of `threads` threads in total; the caller of [`Pool::run`] is one of them.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
@@ -86,7 +86,7 @@ impl Pool {
         let workers = (1..threads.max(1))
             .filter_map(|i| {
                 let shared = shared.clone();
-                // A machine that refuses another thread still computes, with fewer.
+                // If the machine refuses a thread, the pool works with fewer.
                 thread::Builder::new().name(format!("sterna-{i}")).spawn(move || work(&shared)).ok()
             })
             .map(|handle| (handle.thread().clone(), Some(handle)))
@@ -94,17 +94,18 @@ impl Pool {
         Self { shared, workers, turn: Mutex::new(()) }
     }
 
-    /// Number of threads that take part in a job, the caller included.
+    /// Number of threads that run a job, including the caller.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `job(chunk)` once for every `chunk` in `0..chunks`, on any thread, in any order; returns when all are done.
+    /// Calls `job(chunk)` once for every `chunk` in `0..chunks`, on any thread and in any order. Returns when all are
+    /// done.
     ///
     /// A job must not call `run` on the same pool.
     ///
     /// # Panics
-    /// The job panicked on any thread.
+    /// If the job panics on any thread.
     pub fn run(&self, chunks: usize, job: impl Fn(usize) + Sync) {
         if self.workers.is_empty() || chunks <= 1 {
             (0..chunks).for_each(job);
@@ -134,20 +135,20 @@ impl Pool {
     /// Splits `data` into pieces of `len` (the last may be shorter) and calls `job(index, piece)` for each.
     ///
     /// # Panics
-    /// The job panicked on any thread.
+    /// If the job panics on any thread.
     pub fn pieces<T: Send>(&self, data: &mut [T], len: usize, job: impl Fn(usize, &mut [T]) + Sync) {
         let (total, len) = (data.len(), len.max(1));
         let base = SendPtr(data.as_mut_ptr());
         self.run(total.div_ceil(len), |i| {
             let start = i * len;
-            // SAFETY: the pieces are disjoint, inside `data`, and each index is taken once.
+            // SAFETY: the pieces are disjoint ranges of `data`, and each index is used once.
             let piece = unsafe { std::slice::from_raw_parts_mut(base.get().add(start), len.min(total - start)) };
             job(i, piece);
         });
     }
 }
 
-/// A pointer that crosses threads; whoever uses it proves that the places they touch are disjoint.
+/// A pointer that is shared between threads. Its users must prove that they access disjoint places.
 pub(crate) struct SendPtr<T>(pub *mut T);
 impl<T> Clone for SendPtr<T> {
     fn clone(&self) -> Self {
@@ -155,9 +156,9 @@ impl<T> Clone for SendPtr<T> {
     }
 }
 impl<T> Copy for SendPtr<T> {}
-// SAFETY: only a pointer; see the type's contract.
+// SAFETY: sending the pointer accesses nothing; each access through it is unsafe and proves that it is disjoint.
 unsafe impl<T: Send> Send for SendPtr<T> {}
-// SAFETY: only a pointer; see the type's contract.
+// SAFETY: sharing the pointer accesses nothing; each access through it is unsafe and proves that it is disjoint.
 unsafe impl<T: Send> Sync for SendPtr<T> {}
 impl<T> SendPtr<T> {
     pub(crate) fn get(self) -> *mut T {
@@ -165,12 +166,12 @@ impl<T> SendPtr<T> {
     }
 }
 
-/// Ends the job when dropped: lets nobody join any more and waits for those who did.
+/// Ends the job when dropped: prevents workers from joining, and waits for those that have joined.
 struct Close<'a>(&'a Shared);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {
-        // After a panic in the caller's own chunk the rest is not worth running.
+        // After a panic in a chunk of the caller, the remaining chunks are skipped.
         if std::thread::panicking() {
             self.0.cursor.store(usize::MAX / 2, Relaxed);
         }
@@ -200,22 +201,23 @@ fn work(shared: &Shared) {
         let Some(state) = next_job(shared, seen) else { return };
         seen = state >> 32;
         if shared.state.compare_exchange(state, state + 1, AcqRel, Relaxed).is_err() {
-            // Closed meanwhile, or another worker joined first: look again at the same generation.
+            // The job was closed, or another worker joined at the same time: check the same generation again.
             seen = seen.wrapping_sub(1);
             continue;
         }
-        // SAFETY: joined an open job, so the pointer is set and stays valid until `finished` is counted below.
+        // SAFETY: this worker joined an open job, so the pointer is set, and it stays valid until `finished` is counted
+        // below.
         let job = unsafe { &*(*shared.job.get()).expect("an open job is set") };
         if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_chunks(shared, job))) {
             shared.panicked.store(true, Release);
-            // Not dropped: the payload's own drop might panic, and the caller would wait for this worker for ever.
+            // Not dropped: the payload's drop might panic, and then the caller would wait for this worker for ever.
             std::mem::forget(payload);
         }
         shared.finished.fetch_add(1, Release);
     }
 }
 
-/// Waits for an open job of another generation than `seen`; `None` when the pool is being dropped.
+/// Waits for an open job of a generation other than `seen`. `None` when the pool is dropped.
 fn next_job(shared: &Shared, seen: u64) -> Option<u64> {
     let ready = || {
         let state = shared.state.load(Acquire);
@@ -232,8 +234,8 @@ fn next_job(shared: &Shared, seen: u64) -> Option<u64> {
             if cfg!(loom) || spin % 64 == 63 { thread::yield_now() } else { hint::spin_loop() }
         }
         shared.sleepers.fetch_add(1, SeqCst);
-        // Looked again after being counted as a sleeper: either the caller sees the sleeper and wakes it, or the
-        // sleeper sees the job. `park` returns at once if the wake-up came first.
+        // Checked again after registering as a sleeper: either the caller sees the sleeper and wakes it, or the sleeper
+        // sees the job. `park` returns at once if the wake-up came first.
         if shared.state.load(SeqCst) & OPEN == 0 && !shared.stop.load(SeqCst) {
             thread::park();
         }

@@ -1,8 +1,8 @@
-//! The instruction sets of this build, and the ladder that picks one at run time.
+//! All instruction sets of this build, and the choice of one at run time.
 
 use crate::set::{Isa, KernelSet};
 
-/// Every set that this build knows, best first. A new one is a file and a line here.
+/// Every set of this build, best first. A new one is a file and a line here.
 const ALL: &[&KernelSet] = &[
     #[cfg(target_arch = "x86_64")]
     &crate::x86_64::amx::SET,
@@ -15,25 +15,25 @@ const ALL: &[&KernelSet] = &[
     &crate::portable::SET,
 ];
 
-/// Names of all sets that this build knows, best first.
+/// Names of all sets in this build, best first.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|set| set.name)
 }
 
-/// The sets that this CPU has, best first; `portable` is always the last.
+/// The sets that this CPU supports, best first; `portable` is always last.
 pub fn available() -> impl Iterator<Item = Isa> {
     ALL.iter().filter_map(|set| Isa::new(set))
 }
 
-/// The definition of correct, which every CPU has.
+/// The set that defines correct results, which every CPU supports.
 ///
 /// # Panics
-/// Never: every CPU has the set.
+/// Never: every CPU supports the set.
 pub fn portable() -> Isa {
     Isa::new(&crate::portable::SET).expect("every CPU has it")
 }
 
-/// A name that is no instruction set, or one this CPU lacks.
+/// A name that is not an instruction set, or a set that this CPU lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownSet {
     name: String,
@@ -53,7 +53,7 @@ impl std::error::Error for UnknownSet {}
 /// The set called `name`; the best one for an empty name.
 ///
 /// # Errors
-/// The name is no set of this build, or this CPU lacks the set.
+/// If this build has no such set, or this CPU lacks it.
 pub fn by_name(name: &str) -> Result<Isa, UnknownSet> {
     from(name)
         .next()
@@ -61,8 +61,8 @@ pub fn by_name(name: &str) -> Result<Isa, UnknownSet> {
         .ok_or_else(|| UnknownSet { name: name.to_owned() })
 }
 
-/// The sets that this CPU has, from the one called `name` on (all for an empty name), best first. None is probed before it
-/// is asked for: probing AMX asks the operating system for its registers.
+/// The sets that this CPU supports, best first, from the one called `name` on (all for an empty name). Sets are probed
+/// lazily: probing AMX requests permission from the operating system.
 pub(crate) fn from(name: &str) -> impl Iterator<Item = Isa> {
     ALL.iter().skip_while(move |set| !name.is_empty() && set.name != name).filter_map(|set| Isa::new(set))
 }

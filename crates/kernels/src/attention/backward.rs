@@ -1,6 +1,6 @@
 //! The gradient of causal attention, for training.
 //!
-//! Scores are computed again, in bf16, block by block; nothing of size positions² is kept from the forward pass.
+//! Scores are recomputed in bf16, block by block; the forward pass stores nothing of size positions².
 //!
 //! ```text
 //! for each (sequence, key/value head):                       blocks of 64 positions, j ≤ i
@@ -19,22 +19,23 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Isa;
 
-/// Positions of a block.
+/// Positions in a block.
 const BLOCK: usize = 64;
 const TILE: usize = BLOCK * BLOCK;
 
-/// How rows divide into heads.
+/// Numbers and sizes of heads.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
     /// Query heads.
     pub heads: usize,
-    /// Key/value heads; each serves heads / kv_heads query heads.
+    /// Key/value heads; each belongs to heads / kv_heads query heads.
     pub kv_heads: usize,
-    /// Values in a head.
+    /// Dimensions of a head.
     pub head_dim: usize,
 }
 
-/// What the forward pass had and gave, and the gradient of what it gave: rows of all sequences, one after another.
+/// Inputs and outputs of the forward pass, and the gradient of the outputs: rows of all sequences, one sequence after
+/// another.
 pub struct Forward<'a> {
     /// Rotated queries `(token, heads · head_dim)`.
     pub q: &'a Rows,
@@ -42,16 +43,16 @@ pub struct Forward<'a> {
     pub k: &'a Rows,
     /// Values `(token, kv_heads · head_dim)`.
     pub v: &'a Rows,
-    /// Outputs, the shape of `q`.
+    /// Outputs, with the shape of `q`.
     pub out: &'a Rows,
-    /// Their gradient.
+    /// Gradient of the outputs.
     pub dout: &'a Rows,
 }
 
 /// Gradients of queries, keys and values.
 ///
 /// # Panics
-/// The rows have not the shapes that `shape` gives, or `sequences` are not all rows, one after another.
+/// If the rows do not have the shapes given by `shape`, or if `sequences` do not cover all rows in order.
 pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &Forward<'_>) -> [Rows; 3] {
     let (q_dim, kv_dim) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
     let Forward { q, k, v, out, dout } = forward;
@@ -67,7 +68,7 @@ pub fn backward(cpu: &Cpu, shape: Heads, sequences: &[Range<usize>], forward: &F
     assert_eq!(end, tokens, "every row belongs to a sequence");
     let mut gradients = [q_dim, kv_dim, kv_dim].map(|dim| Rows::unwritten(tokens, dim));
     let outs = gradients.each_mut().map(|rows| SendPtr(rows.data_mut().as_mut_ptr()));
-    // Long sequences first: the last pieces of work should be small.
+    // Long sequences first, so that the last pieces of work are small.
     let mut order: Vec<_> = sequences.iter().flat_map(|s| (0..shape.kv_heads).map(move |head| (s, head))).collect();
     order.sort_by_key(|(sequence, _)| std::cmp::Reverse(sequence.len()));
     cpu.pool.run(order.len(), |i| {
@@ -113,7 +114,7 @@ struct QueryBlock {
     dq: Vec<f32>,
 }
 
-/// What a thread keeps from task to task.
+/// Buffers that a thread keeps between tasks.
 #[derive(Default)]
 struct Scratch {
     keys: Vec<KeyBlock>,
@@ -128,7 +129,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// 64 rows of one head from `first` on, zeros behind `end`.
+/// 64 rows of one head from `first` on, with zeros after `end`.
 fn gather(rows: &Rows, first: usize, end: usize, cols: Range<usize>, out: &mut Vec<f32>) {
     out.clear();
     for row in first..end.min(first + BLOCK) {
@@ -168,7 +169,7 @@ impl Task<'_> {
         }
     }
 
-    /// Block `i` of the queries of one head against the keys it sees.
+    /// Computes the gradients of query block `i` of one head and the keys before it.
     fn queries(&self, scratch: &mut Scratch, head: usize, i: usize) {
         let (isa, dim) = (self.isa, self.shape.head_dim);
         let scale = 1.0 / (dim as f32).sqrt();
@@ -214,20 +215,21 @@ impl Task<'_> {
         queries.deltas.extend(lines.map(|(out, dout)| self.isa.dot(out, dout)));
     }
 
-    /// Copies a block to its rows and columns of an output with `heads` heads.
+    /// Copies a block to its rows and columns in an output with `heads` heads.
     fn scatter(&self, out: SendPtr<f32>, block: &[f32], i: usize, heads: usize, head: usize) {
         let dim = self.shape.head_dim;
         let first = self.rows.start + i * BLOCK;
         for (row, values) in (first..self.rows.end).zip(block.chunks_exact(dim)) {
-            // SAFETY: the place of this row and head in an output of all rows and `heads` heads; one task has the rows
-            // of this key/value head, and a query head belongs to one key/value head.
+            // SAFETY: the place of this row and head lies in the output, which has all rows and `heads` heads. One task
+            // has the rows of this key/value head, and a query head belongs to one key/value head.
             let out = unsafe { std::slice::from_raw_parts_mut(out.get().add((row * heads + head) * dim), dim) };
             out.copy_from_slice(values);
         }
     }
 }
 
-/// Scores of 64 queries, tile after tile, to softmax weights; query r sees r + 1 positions of the last tile.
+/// Converts the scores of 64 queries, tile by tile, to softmax weights; query r attends to r + 1 positions of the last
+/// tile.
 fn weights(isa: Isa, tiles: &mut [f32], line: &mut Vec<f32>) {
     let seen = tiles.len() / BLOCK - BLOCK + 1;
     for row in 0..BLOCK {

@@ -1,23 +1,23 @@
-//! The int8 cache: how a position is stored and how a segment is attended to. `op/attention/int8.rs` has the formulas.
+//! Storage of and attention to the int8 cache; `op/attention/int8.rs` has the formulas.
 
 use super::{PAGE, SEGMENT, Segment};
 use crate::op::attention::int8::{Dots, Scale, Terms};
 use crate::op::vector::LANES;
 use crate::set::Isa;
 
-/// Pages between what is read and what is asked for: 8 KiB of keys or values.
+/// Prefetch distance in pages: 8 KiB of keys or values.
 const AHEAD: usize = 2;
 
-/// Queries whose sums are in work together.
+/// Number of queries whose sums are computed together.
 const QUERIES: usize = 8;
 
-/// The largest head, so that no sum of products wraps.
+/// Largest head size for which no sum of products overflows.
 const MAX_DIM: usize = 1 << 15;
 
 /// Stores one position's key and value in the bytes of its head. See [`super`] for the layout.
 pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
     assert!(padded <= MAX_DIM, "heads of up to {MAX_DIM} values");
-    // 128 or 0, so adding it is flipping a bit.
+    // The bias is 128 or 0, so adding it flips one bit.
     let bias = u32::from_le_bytes([isa.bias(); 4]);
     let mut codes = vec![0; padded];
     let (keys, rest) = bytes.split_at_mut(PAGE * padded);
@@ -40,14 +40,14 @@ pub(super) fn store(isa: Isa, padded: usize, bytes: &mut [u8], slot: usize, k: &
     }
 }
 
-/// Codes of a head. As with halves, one that reaches beyond ±65504 saturates.
+/// Quantises a head. As with f16, values beyond ±65504 saturate.
 fn quantize(isa: Isa, x: &[f32], codes: &mut [i8]) -> Scale {
     let (scale, sum) = isa.quantize(x, codes);
     let (step, most) = (1.0 / scale, 65504.0 / 127.0);
     Scale { step: if step < most { step } else { most }, offset: i32::from(isa.bias()) * sum }
 }
 
-/// Query heads as int8.
+/// Query heads in int8.
 pub(super) struct Queries {
     codes: Vec<i8>,
     scales: Vec<Scale>,
@@ -62,7 +62,7 @@ impl Queries {
     }
 }
 
-/// One segment for all queries of a tile; `out` holds `padded_dim + 16` values for each.
+/// Attends to one segment for all queries of a tile; `out` holds `padded_dim + 16` values per query.
 pub(super) fn attend(isa: Isa, segment: &Segment<'_>, q: &Queries, out: &mut [f32]) {
     let dim = segment.padded_dim;
     let (mut key_scales, mut value_scales) = ([0.0; SEGMENT], [0.0; SEGMENT]);
@@ -111,7 +111,7 @@ fn score(isa: Isa, segment: &Segment<'_>, codes: &[i8], queries: usize, dots: &m
     }
 }
 
-/// `out[query] = Σ weight · value`: both parts of a weight are rows of one product.
+/// `out[query] = Σ weight · value`; the two parts of a weight are rows of one product.
 fn weigh(isa: Isa, segment: &Segment<'_>, weights: &[i8], steps: &[Scale], out: &mut [f32]) {
     let (dim, rows) = (segment.padded_dim, 2 * steps.len());
     let mut dots = vec![0; rows * dim];

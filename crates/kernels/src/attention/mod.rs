@@ -1,8 +1,7 @@
 //! Causal attention over a paged cache of keys and values.
 //!
-//! A page holds [`PAGE`] positions of every layer and key/value head, in cache lines of 64 bytes; head_dim is padded
-//! to a multiple of 16. Keys lie so that a lane is a position, values so that a lane is a dimension: no sum runs
-//! across lanes.
+//! A page holds [`PAGE`] positions of every layer and key/value head, in cache lines of 64 bytes; head_dim is padded to
+//! a multiple of 16. In keys a lane is a position, and in values a lane is a dimension, so no sum crosses lanes.
 //!
 //! ```text
 //! page      = [layer][kv head][keys | values | scales]
@@ -13,10 +12,10 @@
 //!      scales [keys, values][position]                           f32
 //! ```
 //!
-//! One query's written order: positions go in segments of `SEGMENT`, counted from 0. A segment gives its largest
-//! score, Σ exp(score − largest) and Σ exp(score − largest) · value; segments are merged one after another, first to
-//! last. So the result depends neither on how the prompt was cut, nor on what else is in the batch, nor on which
-//! thread took which segment. Positions beyond a query's own get the weight 0, and adding 0 to a sum that began at +0
+//! The order of sums is fixed for each query. Positions are grouped into segments of `SEGMENT`, counted from 0. A
+//! segment gives its largest score, Σ exp(score − largest) and Σ exp(score − largest) · value; segments are merged in
+//! order. So the result does not depend on the chunks of the prompt, on the rest of the batch, or on which thread
+//! computes which segment. Positions after a query's own get the weight 0, and adding 0 to a sum that started at +0
 //! never changes it.
 
 pub mod backward;
@@ -34,21 +33,21 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Isa;
 
-/// Queries (tokens · heads of a group) that one task takes through the cache together, about.
+/// Approximate number of queries (tokens · heads of a group) that one task computes together.
 const TILE: usize = 32;
 
-/// How keys and values are kept.
+/// Number type of the key/value cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
-    /// Halves, rounded half to even.
+    /// f16, rounded half to even.
     #[default]
     F16,
-    /// int8 with a scale for every position and head; scores and weighted sums are exact integer dots.
+    /// int8 with one scale per position and head. Scores and weighted sums are exact integer dot products.
     Int8,
 }
 
 impl KvType {
-    /// "f16" or "int8".
+    /// The name: "f16" or "int8".
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
@@ -57,16 +56,16 @@ impl KvType {
     }
 }
 
-/// What a page holds.
+/// The layout of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// How keys and values are kept.
+    /// Number type of keys and values.
     pub kind: KvType,
     /// Transformer layers.
     pub layers: usize,
     /// Key/value heads.
     pub kv_heads: usize,
-    /// Values in a head.
+    /// Dimensions of a head.
     pub head_dim: usize,
 }
 
@@ -76,7 +75,7 @@ impl Layout {
         self.head_dim.next_multiple_of(LANES)
     }
 
-    /// Bytes of one position: keys and values (and their scales) of all layers and heads.
+    /// Bytes per position: keys, values and their scales, of all layers and heads.
     pub fn position_bytes(&self) -> usize {
         let head = match self.kind {
             KvType::F16 => 2 * self.padded_dim() * size_of::<u16>(),
@@ -85,13 +84,13 @@ impl Layout {
         self.layers * self.kv_heads * head
     }
 
-    /// Bytes of the keys, and again of the values, of one head in a page.
+    /// Bytes of one head's keys in a page; its values take as many.
     fn side_bytes(&self) -> usize {
         let size = if self.kind == KvType::F16 { size_of::<u16>() } else { 1 };
         PAGE * self.padded_dim() * size
     }
 
-    /// Where (layer, kv head) lies in a page, in bytes.
+    /// The byte range of (layer, key/value head) in a page.
     fn head(&self, layer: usize, head: usize) -> Range<usize> {
         let bytes = self.position_bytes() * PAGE / (self.layers * self.kv_heads);
         let start = (layer * self.kv_heads + head) * bytes;
@@ -106,7 +105,10 @@ impl Page {
     }
 }
 
-/// Stores the keys and values (`kv_heads · head_dim` each) of one position of one layer in its page.
+/// Stores the keys and values (`kv_heads · head_dim` each) of one position and layer in its page.
+///
+/// # Panics
+/// If `slot` is not below [`PAGE`].
 pub fn store(cpu: &Cpu, layout: &Layout, page: &mut Page, layer: usize, slot: usize, k: &[f32], v: &[f32]) {
     assert!(slot < PAGE, "a page has {PAGE} positions");
     let dim = layout.head_dim;
@@ -129,7 +131,12 @@ pub struct Query<'a> {
     pub position: usize,
 }
 
-/// Attention of every row of `q` (`heads · head_dim` values, rotated) against its own sequence; same shape out.
+/// Attention of every row of `q` (`heads · head_dim` rotated values) to its own sequence. The result has the shape of
+/// `q`.
+///
+/// # Panics
+/// If there is not one query for each row, if the heads do not divide by the key/value heads, or if a position has no
+/// page.
 pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries: &[Query<'_>], q: &Rows) -> Rows {
     assert_eq!(q.len(), queries.len(), "one query position a row");
     let group = q.dim() / layout.head_dim / layout.kv_heads;
@@ -155,7 +162,7 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
         });
         return out;
     }
-    // Too few tasks to go round: each is cut into runs of segments, and the merge comes after.
+    // With too few tasks for the threads, each is divided into runs of segments, which are merged afterwards.
     let size = work.tiles.iter().map(|tile| tile.len() * group * work.stride()).max().unwrap_or(0);
     let run = segments.div_ceil((4 * cpu.pool.threads()).div_ceil(tasks));
     let runs = segments.div_ceil(run);
@@ -177,7 +184,7 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
     out
 }
 
-/// Neighbouring rows of one sequence, at most `most` together.
+/// Groups of adjacent rows of one sequence, at most `most` rows each.
 fn tiles(queries: &[Query<'_>], most: usize) -> Vec<Range<usize>> {
     let mut tiles: Vec<Range<usize>> = Vec::new();
     for (row, query) in queries.iter().enumerate() {
@@ -189,7 +196,7 @@ fn tiles(queries: &[Query<'_>], most: usize) -> Vec<Range<usize>> {
     tiles
 }
 
-/// One call of [`attend`]. Task i is (tile i / kv_heads, kv head i % kv_heads).
+/// One call of [`attend`]. Task i computes (tile i / kv_heads, key/value head i % kv_heads).
 struct Work<'a> {
     layout: &'a Layout,
     layer: usize,
@@ -201,7 +208,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Values that a query's segment takes: Σ exp · value (padded), then the largest score and Σ exp.
+    /// Number of values for one query and segment: Σ exp · value (padded), the largest score and Σ exp.
     fn stride(&self) -> usize {
         self.layout.padded_dim() + LANES
     }
@@ -226,13 +233,13 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The queries of a tile, divided by √head_dim, as its cache wants them.
+/// The queries of a tile, divided by √head_dim, in the number type of the cache.
 enum Prepared {
     F32(Vec<f32>),
     Int8(int8::Queries),
 }
 
-/// The query heads of one kv head, for neighbouring tokens: query i is head i % group of token i / group.
+/// The query heads of one key/value head, for adjacent tokens: query i is head i % group of token i / group.
 struct Tile<'a> {
     work: &'a Work<'a>,
     rows: Range<usize>,
@@ -246,7 +253,7 @@ impl Tile<'_> {
         vec![0.0; self.queries * self.work.stride()]
     }
 
-    /// Positions of the query that sees the most.
+    /// Number of positions that the last query attends to.
     fn positions(&self) -> usize {
         self.work.queries[self.rows.clone()].iter().map(|query| query.position + 1).max().unwrap_or(0)
     }
@@ -255,7 +262,8 @@ impl Tile<'_> {
         self.positions().div_ceil(SEGMENT)
     }
 
-    /// Largest score, sum and weighted values of segment `index`: [`Work::stride`] values a query.
+    /// Computes the largest score, the sum and the weighted values of segment `index`: [`Work::stride`] values per
+    /// query.
     fn segment(&self, isa: Isa, index: usize, out: &mut [f32]) {
         let start = index * SEGMENT;
         let end = self.positions().min(start + SEGMENT).div_ceil(PAGE);
@@ -286,13 +294,13 @@ impl Tile<'_> {
         }
     }
 
-    /// Divides by the sums and writes the tile's heads.
+    /// Divides by the sums, and writes the tile's heads.
     fn finish(&self, state: &[f32], out: SendPtr<f32>) {
         let (dim, padded, group) = (self.work.layout.head_dim, self.work.layout.padded_dim(), self.work.group);
         for (i, state) in state.chunks_exact(self.work.stride()).take(self.queries).enumerate() {
             let at = (self.rows.start + i / group) * self.work.q.dim() + (self.head * group + i % group) * dim;
-            // SAFETY: the place of this row and head in the output, which has the shape of `q`; one tile holds the
-            // row, and one task the head.
+            // SAFETY: `at` is the place of this row and head in the output, which has the shape of `q`. Each row
+            // belongs to one tile, and each head of a tile to one task.
             let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), dim) };
             let inverse = 1.0 / state[padded + 1];
             for (out, sum) in out.iter_mut().zip(state) {

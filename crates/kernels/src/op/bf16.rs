@@ -1,15 +1,15 @@
 //! Products of bf16 values, summed in `f32`: rounding into the two layouts of [`mod@crate::bf16`], and the inner product.
 
-// Vectors are indexed: an iterator's closures may be compiled without the instruction set's features.
+// Vectors are indexed, because the closures of iterators may be compiled without the set's features.
 #![allow(clippy::needless_range_loop)]
 
 use super::math::f32_to_bf16;
 use super::vector::{LANES, Vector};
 
-/// Columns of a panel.
+/// Columns in a panel.
 pub(crate) const PANEL: usize = 32;
 
-/// What can be rounded to bf16.
+/// Values that can be rounded to bf16.
 trait Value: Copy {
     /// The 16 bits of `self · scale`.
     fn bits(self, scale: f32) -> u32;
@@ -19,7 +19,7 @@ impl Value for f32 {
     #[inline(always)]
     fn bits(self, scale: f32) -> u32 {
         let nearest = u32::from(f32_to_bf16(self * scale));
-        // Denormals are zeros, as the CPU's products take them.
+        // Denormals become zero, as in the CPU's products.
         if nearest & 0x7f80 == 0 { nearest & 0x8000 } else { nearest }
     }
 }
@@ -45,19 +45,19 @@ pub(crate) fn row(x: &[f32], out: &mut [u32]) {
     }
 }
 
-/// Two rows as pairs, multiplied with their scales. The second may be empty.
+/// Rounds two rows, each multiplied by its scale, to pairs. The second may be empty.
 #[inline(always)]
 pub(crate) fn pairs(rows: [&[f32]; 2], scales: [f32; 2], out: &mut [u32]) {
     pair_up(rows, scales, out);
 }
 
-/// Two rows of small integers as pairs. The second may be empty.
+/// Converts two rows of small integers to pairs. The second may be empty.
 #[inline(always)]
 pub(crate) fn integers(rows: [&[i8]; 2], out: &mut [u32]) {
     pair_up(rows, [1.0; 2], out);
 }
 
-/// Pairs of two neighbouring rows, each multiplied with its scale. The second may be empty.
+/// Pairs the values of two adjacent rows, each multiplied by its scale. The second may be empty.
 #[inline(always)]
 fn pair_up<T: Value>([even, odd]: [&[T]; 2], scales: [f32; 2], out: &mut [u32]) {
     if odd.is_empty() {
@@ -71,13 +71,13 @@ fn pair_up<T: Value>([even, odd]: [&[T]; 2], scales: [f32; 2], out: &mut [u32]) 
     }
 }
 
-/// Whether [`turn`] finds at most 32 whole rows, and `out` has a place for each dword.
+/// Whether `rows` holds at most 32 whole rows, and `out` has room for each dword.
 pub(crate) fn turn_fits(rows: &[u32], step: usize, out: &[u32]) -> bool {
     step > 0 && rows.len().is_multiple_of(step) && rows.len() <= PANEL * step && out.len() == step * PANEL
 }
 
-/// 32 rows of dwords, `step` apart, to a panel: `out[pair][row]`. Rows that are not there give anything, zeros beyond a
-/// row's end.
+/// Transposes 32 rows of dwords, `step` apart, to a panel: `out[pair][row]`. Missing rows give arbitrary values, and
+/// zeros beyond a row's end.
 #[inline(always)]
 pub(crate) fn turn(rows: &[u32], step: usize, out: &mut [u32]) {
     const DEPTH: usize = 16;
@@ -91,20 +91,20 @@ pub(crate) fn turn(rows: &[u32], step: usize, out: &mut [u32]) {
     }
 }
 
-/// Rows of the left side, and one panel of the right one.
+/// Rows of the left side, and one panel of the right side.
 pub(crate) struct Operands<'a> {
-    /// Pair `p` of row `i` at `i · row_step + p · pair_step`, one of which is 1.
+    /// Pair `p` of row `i` is at `i · row_step + p · pair_step`; one of the steps is 1.
     pub(crate) left: &'a [u32],
     pub(crate) row_step: usize,
     pub(crate) pair_step: usize,
-    /// 32 dwords a pair.
+    /// 32 dwords per pair.
     pub(crate) panel: &'a [u32],
-    /// Pairs to sum over.
+    /// Number of pairs to sum.
     pub(crate) pairs: usize,
 }
 
 impl Operands<'_> {
-    /// Whether the operands of so many sums lie inside their slices.
+    /// Whether the operands of `sums` sums lie inside their slices.
     pub(crate) fn fit(&self, sums: usize) -> bool {
         let rows = sums / PANEL;
         let last = (rows.max(1) - 1) * self.row_step + (self.pairs.max(1) - 1) * self.pair_step;
@@ -112,10 +112,10 @@ impl Operands<'_> {
     }
 }
 
-/// `sums[row][column of the panel]`, in the order that the module writes down.
+/// `sums[row][column of the panel]`, in the order described in [`mod@crate::bf16`].
 #[inline(always)]
 pub(crate) fn dot<V: Vector>(zeros: V, operands: &Operands<'_>, sums: &mut [f32]) {
-    // Eight vectors of sums, or four and what they are multiplied with, stay in registers.
+    // Eight vectors of sums, or four together with their operands, stay in registers.
     let (next, rest) = match V::REGISTERS {
         32.. => rows::<V, 8, 2>(zeros, operands, 0, sums),
         _ => rows::<V, 4, 1>(zeros, operands, 0, sums),
@@ -123,7 +123,7 @@ pub(crate) fn dot<V: Vector>(zeros: V, operands: &Operands<'_>, sums: &mut [f32]
     rows::<V, 1, 2>(zeros, operands, next, rest);
 }
 
-/// As many blocks of `R` rows as there are, beginning with row `first`; returns the row and the sums after them.
+/// Computes as many blocks of `R` rows as possible from row `first` on. Returns the next row and the remaining sums.
 #[inline(always)]
 fn rows<'a, V: Vector, const R: usize, const C: usize>(
     zeros: V,
@@ -175,7 +175,7 @@ fn block<V: Vector, const R: usize, const C: usize>(
     }
 }
 
-/// Sums of a product to outputs.
+/// Converts the sums of a product to outputs.
 #[inline(always)]
 pub(crate) fn finish(sums: &[f32], scale: f32, add: bool, out: &mut [f32]) {
     if add {

@@ -1,11 +1,11 @@
-//! How the int8 activations of several tokens lie when they are multiplied with packed trits.
+//! Memory order of int8 activations for products with packed trits.
 //!
-//! An instruction set names the order that it reads ([`Order`]), the activations are arranged in it ([`arrange`]), and a
-//! kernel is told the order with the values ([`Operand`]).
+//! An instruction set chooses the order that it reads ([`Order`]), the activations are arranged in it ([`arrange`]),
+//! and a kernel gets the order together with the values ([`Operand`]).
 
 use crate::lines::LINE;
 
-/// An order of tokens and columns:
+/// A memory order of tokens and columns:
 ///
 /// ```text
 /// [token / tokens][column / columns][token % tokens][column % columns]
@@ -16,36 +16,36 @@ use crate::lines::LINE;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// Tokens of a block.
+    /// Tokens in a block.
     pub tokens: usize,
-    /// Neighbouring columns of a token; a divisor of 16 unless `padded`.
+    /// Adjacent columns of one token; a divisor of 16 unless `padded`.
     pub columns: usize,
-    /// Whether zeros stand where the last block has fewer tokens, and where a row ends before a multiple of `columns`. If
-    /// not, the last block has only the tokens that are left.
+    /// Whether zeros fill up the last block of tokens, and rows up to a multiple of `columns`. Otherwise the last block
+    /// holds only the remaining tokens.
     pub padded: bool,
 }
 
 impl Order {
-    /// Token after token.
+    /// One token after another.
     pub const ROWS: Self = Self::blocks(1);
 
-    /// Blocks of the dwords of `tokens` tokens.
+    /// Blocks of `tokens` tokens, with their dwords interleaved.
     pub const fn blocks(tokens: usize) -> Self {
         Self { tokens, columns: 4, padded: false }
     }
 
-    /// Values that `tokens` tokens of `depth` columns take.
+    /// Number of values for `tokens` tokens of `depth` columns.
     pub fn len(self, tokens: usize, depth: usize) -> usize {
         if self.padded { tokens.next_multiple_of(self.tokens) * self.stride(depth) } else { tokens * depth }
     }
 
-    /// Values that one token of `depth` columns takes.
+    /// Number of values for one token of `depth` columns.
     pub fn stride(self, depth: usize) -> usize {
         if self.padded { depth.next_multiple_of(self.columns) } else { depth }
     }
 }
 
-/// The activations of some tokens, in an order.
+/// The activations of some tokens, with their order.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a> {
     pub codes: &'a [i8],
@@ -56,7 +56,7 @@ pub(crate) struct Operand<'a> {
 }
 
 impl Operand<'_> {
-    /// Whether there is a value for each token and column.
+    /// Whether the slice holds a value for each token and column.
     pub fn fits(&self) -> bool {
         let Order { tokens, columns, padded } = self.order;
         self.depth.is_multiple_of(16)
@@ -65,7 +65,7 @@ impl Operand<'_> {
             && self.codes.len() == self.order.len(self.tokens, self.depth)
     }
 
-    /// Where the value of a token and column lies.
+    /// Index of the value of a token and column.
     #[inline(always)]
     fn place(&self, token: usize, column: usize) -> usize {
         let Order { tokens, columns, padded } = self.order;
@@ -74,7 +74,7 @@ impl Operand<'_> {
         first * self.order.stride(self.depth) + (column / columns * width + token % tokens) * columns + column % columns
     }
 
-    /// The columns of one token, one after another, copied into `row` unless they lie so.
+    /// The columns of one token, copied into `row` unless they are contiguous.
     #[inline(always)]
     pub fn row<'a>(&'a self, token: usize, row: &'a mut Vec<i8>) -> &'a [i8] {
         if self.order == Order::ROWS {
@@ -86,8 +86,8 @@ impl Operand<'_> {
     }
 }
 
-/// Writes the rows of one block, `stride` values each, into `out` in the given order. Where the order is padded, `out`
-/// holds zeros before.
+/// Writes the rows of one block, `stride` values each, to `out` in the given order. For padded orders, `out` must be
+/// zero before.
 pub(crate) fn arrange(order: Order, rows: &[i8], stride: usize, out: &mut [i8]) {
     let tokens = if order.padded { order.tokens } else { rows.len() / stride };
     match order.columns {
@@ -99,7 +99,8 @@ pub(crate) fn arrange(order: Order, rows: &[i8], stride: usize, out: &mut [i8]) 
     }
 }
 
-/// The same for blocks of `tokens` tokens and `C` columns: a length that is known makes a copy a load and a store.
+/// As [`arrange`], for blocks of `tokens` tokens and `C` columns. The constant length turns a copy into one load and
+/// one store.
 fn spread<const C: usize>(rows: &[i8], stride: usize, tokens: usize, out: &mut [i8]) {
     for (t, row) in rows.chunks_exact(stride).enumerate() {
         let (whole, rest) = row.as_chunks::<C>();
@@ -117,7 +118,7 @@ fn spread<const C: usize>(rows: &[i8], stride: usize, tokens: usize, out: &mut [
 mod tests {
     use super::*;
 
-    /// Any order that a set may name, the 2 × 8 blocks of `smmla` among them: every value is found again.
+    /// Any order that a set may use, including the 2 × 8 blocks of `smmla`: every value is found again.
     #[test]
     fn arranged_rows_are_read_back() {
         let tiles = Order { tokens: 16, columns: LINE, padded: true };

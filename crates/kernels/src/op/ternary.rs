@@ -1,7 +1,7 @@
-//! Packed trits: tiles of 16 rows, and their dot products with activations.
+//! Packed trits in tiles of 16 rows, and their dot products with activations.
 //!
-//! One layout serves every instruction set ("T16", 2 bits a weight): tiles of 16 rows, and in a tile one 64-byte line
-//! for every 16 columns. Code = trit + 1.
+//! All instruction sets share one layout ("T16", 2 bits per weight): tiles of 16 rows, with one 64-byte line for every
+//! 16 columns. Code = trit + 1.
 //!
 //! ```text
 //! line g of a tile:   lane (u32, little endian) = row 0 … 15
@@ -10,8 +10,8 @@
 //!                     column k = 16 g + 4 · field + byte
 //! ```
 //!
-//! So a line masked to one field is 16 rows × 4 neighbouring columns of bytes: what `vpdpbusd` multiplies with a
-//! broadcast dword of activations. Codes are 0, 1, 2, hence Σ trit·x = Σ code·x − Σ x.
+//! A line masked to one field is 16 rows × 4 adjacent columns of bytes, which `vpdpbusd` multiplies with a broadcast
+//! dword of activations. Codes are 0, 1, 2, so Σ trit·x = Σ code·x − Σ x.
 
 use super::operand::Operand;
 use super::vector::LANES;
@@ -20,16 +20,16 @@ use crate::lines::LINE;
 /// Rows in a tile.
 pub const TILE: usize = 16;
 
-/// Most columns of a matrix: the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
+/// Most columns of a matrix, such that the largest sum of 2-bit fields (see `x86_64::avx512`) stays below 2³¹.
 pub const MAX_COLS: usize = 1 << 18;
 
-/// The code of (row, column k) in a tile; the definition of the layout.
+/// The code of (row, column k) in a tile; this defines the layout.
 #[inline(always)]
 pub(crate) fn code(tile: &[u8], row: usize, k: usize) -> u8 {
     tile[k / 16 * LINE + row * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
 }
 
-/// A row's lane in a line: the codes of 16 neighbouring columns.
+/// A row's lane in a line: the codes of 16 adjacent columns.
 #[inline(always)]
 pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
     let codes = u128::from_le_bytes(*codes);
@@ -39,15 +39,16 @@ pub(crate) fn lane(codes: &[u8; 16]) -> [u8; 4] {
     (word as u32).to_le_bytes()
 }
 
-/// Whether the slices of [`dot`] fit each other.
+/// Whether the lengths of the arguments of [`dot`] match.
 pub(crate) fn fits(codes: &[u8], x: &Operand<'_>, sums: &[i32]) -> bool {
     let tile = x.depth / 16 * LINE;
     tile > 0 && x.fits() && codes.len().is_multiple_of(tile) && sums.len() == x.tokens * (codes.len() / tile * TILE)
 }
 
-/// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 activations, in tiles of 16 rows (layout: the module).
+/// Dot products of 2-bit codes (0, 1, 2 for −1, 0, +1) with int8 activations, in tiles of 16 rows (see the module for
+/// the layout).
 ///
-/// `codes`: tiles of `x.depth / 16` lines; `sums[t][row]`: the sum of code · x, exact.
+/// `codes` holds tiles of `x.depth / 16` lines. `sums[t][row]` gets the exact sum of code · x.
 #[inline(always)]
 pub(crate) fn dot(codes: &[u8], x: &Operand<'_>, sums: &mut [i32]) {
     let tile_bytes = x.depth / 16 * LINE;
@@ -61,7 +62,7 @@ pub(crate) fn dot(codes: &[u8], x: &Operand<'_>, sums: &mut [i32]) {
     }
 }
 
-/// Whether the slices of [`dot_f32`] fit each other.
+/// Whether the lengths of the arguments of [`dot_f32`] match.
 pub(crate) fn fits_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &[f32]) -> bool {
     let tile = groups * LINE;
     tile > 0
@@ -71,7 +72,7 @@ pub(crate) fn fits_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out
         && out.len() == x.len() / depth * (codes.len() / tile * TILE)
 }
 
-/// Dot products of trits with `f32` rows, tile by tile: lane = row, and each row adds its products in the order of k.
+/// Dot products of trits with `f32` rows, tile by tile. Each lane is a row, which adds its products in the order of k.
 #[inline(always)]
 pub(crate) fn dot_f32(codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]) {
     let tiles = codes.len() / (groups * 64);

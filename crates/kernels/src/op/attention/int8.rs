@@ -1,4 +1,4 @@
-//! The int8 cache: exact integer dots, floats only around them.
+//! Attention to the int8 cache: exact integer dot products, with floats only before and after.
 //!
 //! ```text
 //! score(p)  = (Σ code_q · code_k(p)) · scale_k(p) · scale_q                  i32, then two f32 products
@@ -7,11 +7,11 @@
 //! out(i)    = (Σ code(p) · code_v(p, i)) · largest weight / 16383            i32, then one f32 product
 //! ```
 //!
-//! Keys and values are stored as code + bias. The bias is 128 for a set that multiplies unsigned with signed bytes
-//! (`vpdpbusd`), and 0 for one that multiplies signed ones, as the definitions do; bias times the sum of the other side
-//! is taken off afterwards, so every set has the same integers. Nothing wraps: a score is at most
-//! 255 · 128 · 256 dims < 2²³, and a segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256 positions < 2³⁰,
-//! however long the context is.
+//! Keys and values are stored as code + bias. The bias is 128 for sets that multiply unsigned by signed bytes
+//! (`vpdpbusd`), and 0 for sets that multiply signed bytes, like the definitions here. Afterwards the bias times the
+//! sum of the other side is subtracted, so every set has the same integers. Nothing overflows, for any context length:
+//! a score is at most 255 · 128 · 256 dims < 2²³, and a segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256
+//! positions < 2³⁰.
 
 use super::SEGMENT;
 use crate::lines::LINE;
@@ -22,10 +22,10 @@ use crate::op::vector::{LANES, Vector};
 /// The largest weight's code: 14 bits.
 const LARGEST: f32 = 16383.0;
 
-/// What the largest weight is taken for if no position is seen: dividing by it stays finite.
+/// Stands for the largest weight if no position is attended to, so that dividing by it stays finite.
 const TINY: f32 = 1e-30;
 
-/// Tiles of 16 lanes times rows of int8: `acc[row · acc_stride + tile · 16 + lane] += Σ line · x`, exact.
+/// Products of tiles of 16 lanes with int8 rows: `acc[row · acc_stride + tile · 16 + lane] += Σ line · x`, exact.
 ///
 /// ```text
 /// tile = [depth / 4][16 lanes][4] bytes     x row = [depth] i8
@@ -33,13 +33,13 @@ const TINY: f32 = 1e-30;
 pub(crate) struct Dots<'a> {
     /// Whole tiles.
     pub lines: &'a [u8],
-    /// Products of a sum; a multiple of 4.
+    /// Number of products in a sum; a multiple of 4.
     pub depth: usize,
     pub x: &'a [i8],
     pub x_stride: usize,
     pub rows: usize,
     pub acc_stride: usize,
-    /// How far behind `lines` the bytes lie that are wanted next.
+    /// Prefetch distance, in bytes after `lines`.
     pub ahead: usize,
 }
 
@@ -59,7 +59,8 @@ impl Dots<'_> {
     }
 }
 
-/// Exact dots of tiles with int8 rows, added to `acc`. The tiles' bytes are signed here: the bias of the definitions is 0.
+/// Exact dot products of tiles with int8 rows, added to `acc`. The tiles' bytes are signed here: the definitions have
+/// bias 0.
 #[inline(always)]
 pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
     for (i, tile) in dots.lines.chunks_exact(dots.depth * LANES).enumerate() {
@@ -80,28 +81,28 @@ pub(crate) fn dot<V: Vector>(zeros: V, dots: &Dots<'_>, acc: &mut [i32]) {
     }
 }
 
-/// What turns integer sums back into floats.
+/// Converts integer sums back to floats.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scale {
-    /// What one step of the codes is worth.
+    /// The value of one step of the codes.
     pub step: f32,
-    /// The bias times the sum of the codes: what the bias of the other side added.
+    /// The bias times the sum of the codes, which the other side's bias added.
     pub offset: i32,
 }
 
-/// What turns one query's dots into weights.
+/// Converts the dot products of one query to weights.
 pub(crate) struct Terms<'a> {
     pub key_scales: &'a [f32],
     pub value_scales: &'a [f32],
     pub query: Scale,
     /// The bias of the stored codes.
     pub bias: i32,
-    /// Positions that the query sees.
+    /// Number of positions that the query attends to.
     pub seen: usize,
 }
 
 impl Terms<'_> {
-    /// Whether the slices of [`weights`] have a place for each position of a segment.
+    /// Whether the slices of [`weights`] have room for each position of a segment.
     pub fn fit(&self, dots: &[i32], codes: &[i8], out: &[f32]) -> bool {
         let len = dots.len();
         len <= SEGMENT
@@ -112,8 +113,8 @@ impl Terms<'_> {
     }
 }
 
-/// `dots` (one a position) to codes: their high parts, and [`SEGMENT`] behind them their low parts. `out` becomes the
-/// largest score and Σ exp; returns the scale of the codes.
+/// Converts `dots` (one per position) to codes: first their high parts, then, from [`SEGMENT`] on, their low parts.
+/// Sets `out` to the largest score and Σ exp. Returns the scale of the codes.
 #[inline(always)]
 pub(crate) fn weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &mut [f32]) -> Scale {
     let len = dots.len();
@@ -143,7 +144,7 @@ pub(crate) fn weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &m
     Scale { step: max / LARGEST, offset: terms.bias * sum }
 }
 
-/// `out = (128 · high + low − offset) · step` of one query; `dots` holds the high sums, then the low ones.
+/// `out = (128 · high + low − offset) · step` of one query; `dots` holds the high sums, then the low sums.
 #[inline(always)]
 pub(crate) fn values(dots: &[i32], scale: Scale, out: &mut [f32]) {
     let (high, low) = dots.split_at(out.len());

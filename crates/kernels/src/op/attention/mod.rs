@@ -1,6 +1,6 @@
-//! Attention of the queries of one key/value head to one segment of its cache.
+//! Attention of the queries of one key/value head to one segment of the cache.
 //!
-//! [`mod@crate::attention`] draws the layout of a page and says how segments become the attention of a row.
+//! [`mod@crate::attention`] describes the layout of a page and how segments are merged.
 
 pub(crate) mod halves;
 pub(crate) mod int8;
@@ -14,28 +14,29 @@ use crate::lines::Lines;
 /// Positions in a page.
 pub const PAGE: usize = 32;
 
-/// Positions whose softmax is one sum; a multiple of [`PAGE`]. Keys and values of one fit the second-level cache.
+/// Positions in one segment of the softmax, a multiple of [`PAGE`]. The keys and values of a segment fit the
+/// second-level cache.
 pub(crate) const SEGMENT: usize = 256;
 
-/// Storage of [`PAGE`] positions, for the instruction set that stores them: int8 codes have its bias.
+/// Memory for [`PAGE`] positions.
 pub struct Page(pub(crate) Lines);
 
-/// Up to [`SEGMENT`] positions of one (sequence, layer, kv head).
+/// Up to [`SEGMENT`] positions of one (sequence, layer, key/value head).
 pub(crate) struct Segment<'a> {
     pub padded_dim: usize,
-    /// Bytes of the keys of a page, and of its values.
+    /// Bytes of a page's keys; its values take as many.
     pub side: usize,
     pub head: Range<usize>,
     pub pages: &'a [Page],
     pub numbers: &'a [usize],
-    /// Pages behind those of the segment.
+    /// Pages after those of the segment.
     pub after: &'a [usize],
-    /// How many of the positions each query sees.
+    /// Number of positions that each query attends to.
     pub seen: Vec<usize>,
 }
 
 impl Segment<'_> {
-    /// Whether `q` and `out` hold each query, and no query sees more positions than there are.
+    /// Whether `q` and `out` have room for every query, and no query attends to more positions than exist.
     pub fn fits(&self, q: &[f32], out: &[f32]) -> bool {
         let (queries, positions) = (self.seen.len(), self.numbers.len() * PAGE);
         q.len() == queries * self.padded_dim
@@ -65,7 +66,8 @@ impl Segment<'_> {
         &self.page(i)[self.side..2 * self.side]
     }
 
-    /// How far behind the keys of page i the bytes lie that are read `distance` pages later: other keys, or values.
+    /// Distance in bytes from the keys of page i to the data that is read `distance` pages later: other keys, or
+    /// values.
     #[inline(always)]
     pub fn keys_ahead(&self, i: usize, distance: usize) -> usize {
         let (next, len) = (i + distance, self.numbers.len());
@@ -73,7 +75,8 @@ impl Segment<'_> {
         (later.as_ptr() as usize).wrapping_sub(self.keys(i).as_ptr() as usize)
     }
 
-    /// The same for the values: other values, or the keys of what follows.
+    /// Distance in bytes from the values of page i to the data read `distance` pages later: other values, or the next
+    /// keys.
     #[inline(always)]
     pub fn values_ahead(&self, i: usize, distance: usize) -> usize {
         let (next, len) = (i + distance, self.numbers.len());
@@ -86,7 +89,7 @@ impl Segment<'_> {
     }
 }
 
-/// Adds a later segment of one query: both are `padded_dim + 16` values.
+/// Merges the result of a later segment into the state of one query; both have `padded_dim + 16` values.
 #[inline(always)]
 pub(crate) fn merge(state: &mut [f32], partial: &[f32]) {
     let padded = state.len() - LANES;
