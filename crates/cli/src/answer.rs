@@ -50,6 +50,7 @@ impl Answer {
                     (answer.reason, answer.usage) = (Some(reason), usage);
                     text
                 }
+                _ => continue,
             };
             if !piece.is_empty() {
                 show(&piece)?;
@@ -70,7 +71,7 @@ impl Answer {
             let answer = Self::collect(generation, |_| Ok(()), || false)?;
             let mut object = answer.json(engine, asked);
             if stats {
-                object["ffn"] = density::report(engine.model());
+                object["ffn"] = density::report(engine.network());
             }
             return output::json(&object);
         }
@@ -80,7 +81,7 @@ impl Answer {
         }
         output::note(&answer.speed(engine));
         if stats {
-            output::remark(&density::lines(&density::report(engine.model())));
+            output::remark(&density::lines(&density::report(engine.network())));
             if engine.speculation() {
                 let Usage { drafted, accepted, .. } = answer.usage;
                 output::remark(&format!("speculation: {accepted} of {drafted} drafted tokens accepted\n"));

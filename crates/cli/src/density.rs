@@ -1,11 +1,11 @@
 //! The share of feed-forward weights that a token needs, as `run --stats` and `bench` report it.
 
 use serde_json::{Value, json};
-use sterna::model::{Density, Model};
+use sterna::model::{Density, Network};
 
 /// Number of tokens counted, and the shares of `up_proj`'s rows (`gates`) and of `down_proj`'s columns (`codes`) that
 /// one token needs: their means, and those of each layer. Null if all weights are always read.
-pub fn report(model: &dyn Model) -> Value {
+pub fn report(model: &dyn Network) -> Value {
     let layers = model.density();
     let Some(first) = layers.first() else { return Value::Null };
     let share = |x: f64| (x * 1e4).round() / 1e4;

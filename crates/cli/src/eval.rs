@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use sterna::engine::compare_heads;
+use sterna::engine::Evaluate;
 use sterna::model::HeadMode;
 
 use crate::model::{ContextArg, Loading, Source};
@@ -57,12 +57,12 @@ impl Eval {
         // Exact logits are those of the full product by construction, so mode f16 would give the same figures.
         let modes = [HeadMode::Exact, HeadMode::TwoPlane, HeadMode::Int8];
         let own = modes.iter().position(|mode| *mode == self.loading.head).unwrap_or(0);
-        let others = modes.map(|mode| (mode != modes[own]).then(|| engine.head(mode)));
-        let heads: Vec<_> = others.iter().map(|head| head.as_ref().unwrap_or(engine.model().head())).collect();
-        let results = compare_heads(&engine, &heads, &tokens, context, stride, &mut |so_far| {
+        let heads = modes.map(|mode| engine.head(mode)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let windows = Evaluate::new(context).stride(stride).heads(&heads).progress(|so_far| {
             bar.set_position(so_far[own].tokens as u64);
             bar.set_message(format!("perplexity {:.3}", so_far[own].perplexity));
-        })?;
+        });
+        let results = windows.compare(&engine, &tokens)?;
         bar.finish_and_clear();
         let result = &results[own];
         if self.json {

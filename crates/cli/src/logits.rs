@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use sterna::checkpoint::safetensors::Writer;
 use sterna::checkpoint::whole;
+use sterna::engine::Options;
 use sterna::kernels::Rows;
 
 use crate::interrupt;
@@ -49,13 +50,16 @@ fn id(text: &str) -> Result<u32, String> {
 impl Logits {
     pub fn run(self) -> anyhow::Result<()> {
         let context = self.tokens.len().max(2);
-        let engine = self.model.load(&self.loading.options(Some(context)))?;
+        let options = Options { chunk: self.chunk as usize, ..self.loading.options(Some(context)) };
+        let engine = self.model.load(&options)?;
         let shape = [self.tokens.len(), engine.config().vocab];
         let size = shape.iter().product::<usize>() as u64 * 4;
         let partial = whole::partial(&self.out);
         interrupt::ends_program(move || drop(fs::remove_file(&partial)))?;
         let mut file = Writer::create(&self.out, None, &[("logits", "F32", &shape, size)])?;
-        engine.logits(&self.tokens, self.chunk as usize, &mut |rows| file.write(&bytes(rows)))?;
+        for rows in engine.logits(&self.tokens)? {
+            file.write(&bytes(&rows?))?;
+        }
         file.finish()?;
         if self.json {
             output::json(&json!({

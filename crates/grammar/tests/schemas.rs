@@ -88,6 +88,7 @@ fn read(events: impl Iterator<Item = sterna::Result<Event>>) -> (String, FinishR
         match event.unwrap_or_else(|error| panic!("after {answer:?}: {error}")) {
             Event::Token { text, .. } => answer.push_str(&text),
             Event::Finished { text, reason, .. } => return (answer + &text, reason),
+            _ => {}
         }
     }
     unreachable!("an answer ends with Finished")

@@ -61,7 +61,7 @@ impl Job {
         if let Err(error) = &event {
             self.in_flight.failed(error.status);
         }
-        self.ended = !matches!(event, Ok(Event::Token { .. }));
+        self.ended = matches!(event, Ok(Event::Finished { .. }) | Err(_));
         Some(event)
     }
 }

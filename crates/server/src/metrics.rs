@@ -150,9 +150,10 @@ impl InFlight {
         let mut progress = self.progress();
         match event {
             Ok(Event::Token { at, .. }) => {
+                let at = at.unwrap_or_else(Instant::now);
                 self.counts.tokens.inc();
-                if let Some(before) = progress.last_token.replace(*at) {
-                    self.counts.time_to_next_token.observe((*at - before).as_secs_f64());
+                if let Some(before) = progress.last_token.replace(at) {
+                    self.counts.time_to_next_token.observe((at - before).as_secs_f64());
                 } else {
                     self.counts.waiting.dec();
                     self.counts.writing.inc();
@@ -166,6 +167,7 @@ impl InFlight {
                 self.counts.cached_tokens.inc_by(usage.cached_tokens as u64);
                 self.counts.answer_time.observe(self.since.elapsed().as_secs_f64());
             }
+            Ok(_) => {}
             Err(_) => progress.outcome = "failed",
         }
     }

@@ -66,6 +66,8 @@ impl Turn {
             match self.job.next().await? {
                 Ok(Event::Token { text, logprobs, .. }) => self.text(&text, logprobs),
                 Ok(Event::Finished { text, reason, usage }) => self.end(&text, reason, usage),
+                // Events of other work than generating.
+                Ok(_) => self.text("", None),
                 Err(error) => return Some(Err(error)),
             }
         }

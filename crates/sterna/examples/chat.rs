@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         match event? {
             Event::Token { text, .. } => print!("{text}"),
             Event::Finished { text, reason, .. } => println!("{text}\n\n[{}]", reason.as_str()),
+            _ => {}
         }
         std::io::stdout().flush()?;
     }

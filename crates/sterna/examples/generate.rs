@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Event::Finished { text, usage, .. } => {
                 println!("{text}\n\n{} tokens, {:.1} a second", usage.tokens, usage.decode_tokens_per_s());
             }
+            _ => {}
         }
         std::io::stdout().flush()?;
     }

@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokens = tokenizer.encode(&text, true)?;
 
     let mut read = tokens.iter();
-    engine.logits(&tokens, 64, &mut |logits| {
+    for logits in engine.logits(&tokens)? {
+        let logits = logits?;
         for (row, &token) in (0..logits.len()).map(|i| logits.row(i)).zip(&mut read) {
             let best = (0u32..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
             let text = |id| tokenizer.decode(&[id], false);
@@ -21,7 +22,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 row[best as usize]
             );
         }
-        Ok(())
-    })?;
+    }
     Ok(())
 }

@@ -15,9 +15,10 @@ use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::{Arch, Checkpoint, Config};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
-use sterna::kernels::{Bytes, DenseType, Rows};
+use sterna::kernels::{Bytes, DenseType};
 use sterna::kernels::{Cpu, sets};
-use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Precision, Settings};
+use sterna::model::kv::PAGE;
+use sterna::model::{self, Batch, FfnMode, KvType, Precision, Settings};
 use sterna::model::{BITNET, LLAMA, ONEBITLLM, QWEN3};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
@@ -60,18 +61,20 @@ fn random(checkpoint: &Checkpoint, rank: usize, part: &str) -> Adapter {
 
 fn logits(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings, tokens: &[u32], chunk: usize) -> Vec<f32> {
     let model = model::load(checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"));
-    let mut kv = KvCache::new(model.config(), KvType::F16, 256);
-    let (other, ours) = (kv.add(), kv.add());
-    assert!(kv.reserve(ours, tokens.len()) && kv.reserve(other, tokens.len()));
+    let mut state = model.state(KvType::F16);
+    let pages = tokens.len().div_ceil(PAGE);
+    let (other, ours): (Vec<usize>, Vec<usize>) = ((0..pages).collect(), (pages..2 * pages).collect());
     let mut out = Vec::new();
     for (i, part) in tokens.chunks(chunk).enumerate() {
         let mut batch = Batch::default();
         // Chunks of 7 tokens run between rows of another sequence.
         let before = if chunk == 7 { part.len() } else { 0 };
-        batch.push(other, i * chunk, &part[..before]);
-        batch.push(ours, i * chunk, part);
+        batch.push(0, &other, i * chunk, &part[..before]);
+        batch.push(1, &ours, i * chunk, part);
         batch.outputs = (before..before + part.len()).collect();
-        out.extend_from_slice(model.head().logits(cpu, &model.forward(cpu, &batch, &mut kv)).data());
+        out.extend_from_slice(
+            model.head().expect("a head").logits(cpu, &model.forward(cpu, &batch, &mut state)).data(),
+        );
     }
     out
 }
@@ -230,11 +233,9 @@ fn what_is_written_is_read() {
     let (mut base, mut adapted) = (Vec::new(), Vec::new());
     let tokens = prompt(512);
     let collect = |engine: Engine, into: &mut Vec<f32>| {
-        let mut each = |rows: &Rows| {
-            into.extend_from_slice(rows.data());
-            Ok(())
-        };
-        engine.logits(&tokens, 9, &mut each).expect("logits");
+        for rows in engine.logits(&tokens).expect("logits") {
+            into.extend_from_slice(rows.expect("logits").data());
+        }
     };
     collect(engine(None), &mut base);
     collect(engine(Some(dir)), &mut adapted);

@@ -3,16 +3,15 @@
 mod toy;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use sterna::Error;
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{
-    Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, compare_heads, evaluate,
+    Embed, Engine, Evaluate, Event, FinishReason, Generation, Logprob, Options, Pooling, Request, Sampling, Score,
 };
-use sterna::kernels::{Cpu, Rows};
-use sterna::model::{Batch, HeadMode, KvCache, KvType, Model, Settings};
+use sterna::kernels::Cpu;
+use sterna::model::{Batch, HeadMode, KvType, Network, Settings};
 use sterna::text::{Message, Tokenizer};
 
 use toy::{Answer, CONTEXT, Toy, VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
@@ -22,13 +21,10 @@ fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
     let (toy, cpu) = (Toy::new(|_| ()), Cpu::new(1).unwrap());
     let mut tokens = prompt.to_vec();
     for _ in 0..count {
-        let mut kv = KvCache::new(toy.config(), KvType::F16, tokens.len());
-        let sequence = kv.add();
-        assert!(kv.reserve(sequence, tokens.len()));
-        let mut batch = Batch::default();
-        batch.push(sequence, 0, &tokens);
+        let mut batch = Batch::of(&tokens);
         batch.want_last();
-        let logits = toy.head().logits(&cpu, &toy.forward(&cpu, &batch, &mut kv));
+        let hidden = toy.forward(&cpu, &batch, &mut toy.state(KvType::F16));
+        let logits = toy.head().unwrap().logits(&cpu, &hidden);
         let mut best = 0;
         for (id, logit) in logits.row(0).iter().enumerate() {
             if *logit > logits.row(0)[best] {
@@ -232,7 +228,7 @@ fn logprobs_are_those_of_the_raw_logits() {
     let answer = answer(&engine, request.clone());
     let mut tokens = request.prompt;
     for (&id, (own, all)) in answer.ids.iter().zip(&answer.logprobs) {
-        let logits = logits(&engine, &tokens, 16).split_off((tokens.len() - 1) * VOCAB);
+        let logits = logits(&engine, &tokens).split_off((tokens.len() - 1) * VOCAB);
         let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
         assert_eq!((own.id, all.len()), (id, VOCAB));
         for Logprob { id, logprob } in all.iter().chain([own]) {
@@ -244,39 +240,82 @@ fn logprobs_are_those_of_the_raw_logits() {
 }
 
 /// The logits of all tokens, `(token, vocab)`.
-fn logits(engine: &Engine, tokens: &[u32], chunk: usize) -> Vec<f32> {
+fn logits(engine: &Engine, tokens: &[u32]) -> Vec<f32> {
     let mut all = Vec::new();
-    let mut each = |rows: &Rows| {
-        assert!(rows.len() <= chunk);
-        all.extend_from_slice(rows.data());
-        Ok(())
-    };
-    engine.logits(tokens, chunk, &mut each).unwrap();
+    for rows in engine.logits(tokens).unwrap() {
+        all.extend_from_slice(rows.unwrap().data());
+    }
     all
 }
 
 #[test]
 fn logits_come_for_every_token_whatever_the_chunk() {
-    let engine = engine(&options());
     let tokens = prompt(3, 70);
-    let expected = logits(&engine, &tokens, 70);
+    let expected = logits(&engine(&Options { chunk: 70, ..options() }), &tokens);
     assert_eq!(expected.len(), 70 * VOCAB);
     for chunk in [1, 9, 32] {
-        assert_eq!(logits(&engine, &tokens, chunk), expected, "chunk {chunk}");
+        let engine = engine(&Options { chunk, ..options() });
+        assert!(engine.logits(&tokens).unwrap().all(|rows| rows.unwrap().len() <= chunk));
+        assert_eq!(logits(&engine, &tokens), expected, "chunk {chunk}");
     }
-    let error = engine.logits(&prompt(1, CONTEXT + 1), 16, &mut |_| Ok(())).unwrap_err();
+    let error = engine(&options()).logits(&prompt(1, CONTEXT + 1)).err().unwrap();
     assert!(error.to_string().contains("257"), "{error}");
+    assert!(matches!(engine(&options()).logits(&[]), Err(Error::Request { field: "tokens", .. })));
 }
 
 #[test]
-fn an_error_of_the_caller_ends_the_logits() {
+fn logits_that_are_dropped_are_not_computed_further() {
+    let (engine, open, steps) = gated(&options());
+    let mut parts = engine.logits(&prompt(1, 200)).unwrap();
+    open.send(()).unwrap();
+    assert_eq!(parts.next().unwrap().unwrap().len(), 16);
+    drop(parts);
+    drop(open);
+    assert_eq!(answer(&engine, request(2, 10, 2)).ids.len(), 2);
+    let steps = steps.lock().unwrap().len();
+    assert!(steps <= 4, "one or two of the text, two of the answer: {steps}");
+}
+
+#[test]
+fn hidden_states_come_from_where_they_are_wanted() {
     let engine = engine(&options());
-    let calls = AtomicUsize::new(0);
-    let result = engine.logits(&prompt(1, 60), 16, &mut |_| {
-        calls.fetch_add(1, Relaxed);
-        Err(Error::request("each", "enough"))
-    });
-    assert_eq!((result.unwrap_err().to_string().as_str(), calls.into_inner()), ("enough", 1));
+    let tokens = prompt(3, 70);
+    let all: Vec<f32> =
+        engine.score(Score::new(&tokens[..])).unwrap().flat_map(|part| part.unwrap().1.data().to_vec()).collect();
+    for from in [0, 1, 40, 64, 69] {
+        let (mut next, mut got) = (from, Vec::new());
+        for part in engine.score(Score::new(&tokens[..]).from(from)).unwrap() {
+            let (first, rows) = part.unwrap();
+            assert_eq!(first, next);
+            next += rows.len();
+            got.extend_from_slice(rows.data());
+        }
+        assert!(next == 70 && got == all[from * 16..], "from {from}");
+    }
+    assert!(matches!(engine.score(Score::new(tokens).from(70)), Err(Error::Request { field: "from", .. })));
+}
+
+#[test]
+fn embeddings_are_pooled_hidden_states() {
+    let tokens = prompt(3, 70);
+    let hidden: Vec<f32> = (engine(&options()).score(Score::new(&tokens[..])).unwrap())
+        .flat_map(|part| part.unwrap().1.data().to_vec())
+        .collect();
+    let mean: Vec<f32> =
+        (0..16).map(|i| ((0..70).fold(0f32, |sum, row| sum + hidden[16 * row + i]) as f64 / 70.0) as f32).collect();
+    for chunk in [1, 16, 100] {
+        let engine = engine(&Options { chunk, ..options() });
+        // The second time, the prefix cache has a part of it.
+        for _ in 0..2 {
+            assert_eq!(engine.embed(Embed::new(&tokens[..])).unwrap(), hidden[69 * 16..]);
+            assert_eq!(engine.embed(Embed::new(&tokens[..]).pooling(Pooling::Mean)).unwrap(), mean);
+        }
+        let length = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let unit = engine.embed(Embed::new(&tokens[..]).pooling(Pooling::Mean).normalized()).unwrap();
+        assert!((length(&unit) - 1.0).abs() < 1e-6);
+        let ratio = f64::from(unit[3]) / f64::from(mean[3]);
+        assert!((ratio * length(&mean) - 1.0).abs() < 1e-5, "the direction is that of the mean");
+    }
 }
 
 #[test]
@@ -288,7 +327,7 @@ fn perplexity_is_that_of_the_windows() {
         let (mut begin, mut scored) = (0, 1);
         loop {
             let window = &tokens[begin..tokens.len().min(begin + context)];
-            let logits = logits(&engine, window, 999);
+            let logits = logits(&engine, window);
             for target in scored.max(begin + 1)..begin + window.len() {
                 let row = &logits[(target - 1 - begin) * VOCAB..][..VOCAB];
                 let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
@@ -305,7 +344,8 @@ fn perplexity_is_that_of_the_windows() {
         let deviation = (nll.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
 
         let mut reported = 0;
-        let result = evaluate(&engine, &tokens, context, stride, &mut |so_far| reported = so_far.tokens).unwrap();
+        let windows = Evaluate::new(context).stride(stride).progress(|so_far| reported = so_far[0].tokens);
+        let result = windows.run(&engine, &tokens).unwrap();
         assert_eq!((result.tokens, reported), (nll.len(), nll.len()), "{context} {stride}");
         assert!((result.nll - mean).abs() < 1e-6, "{} {mean}", result.nll);
         assert!((result.perplexity - mean.exp()).abs() < 1e-5 * mean.exp());
@@ -316,7 +356,7 @@ fn perplexity_is_that_of_the_windows() {
 #[test]
 fn impossible_evaluations_are_refused() {
     let engine = engine(&options());
-    let refused = |len, context, stride| evaluate(&engine, &prompt(1, len), context, stride, &mut |_| ()).is_err();
+    let refused = |len, context, stride| Evaluate::new(context).stride(stride).run(&engine, &prompt(1, len)).is_err();
     assert!(refused(1, 32, 16) && refused(50, 1, 1) && refused(50, CONTEXT + 1, 16));
     assert!(refused(50, 32, 0) && refused(50, 32, 33));
     assert!(!refused(50, 32, 32));
@@ -419,6 +459,7 @@ fn read(engine: &Engine, request: Request) -> (String, Vec<u32>, FinishReason) {
                 all += &text;
             }
             Event::Finished { text, reason, .. } => return (all + &text, ids, reason),
+            other => panic!("not an event of an answer: {other:?}"),
         }
     }
     unreachable!("an answer ends with Finished")
@@ -470,7 +511,7 @@ fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
         let prompt = engine.template().unwrap().encode(engine.tokenizer().unwrap(), &messages).unwrap();
         let sampling = Sampling { temperature: 0.7, top_p: 0.9, seed: 3, ..Sampling::default() };
         let answer = read(&engine, Request { max_tokens: Some(40), sampling, ..Request::new(prompt.clone()) });
-        let evaluation = evaluate(&engine, &prompt, 8, 4, &mut |_| ()).unwrap();
+        let evaluation = Evaluate::new(8).stride(4).run(&engine, &prompt).unwrap();
         (answer, evaluation.perplexity.to_bits())
     };
     let expected = ask(1, 128);
@@ -491,8 +532,8 @@ fn the_embedded_model_speaks_the_same_with_a_screened_head() {
         let request = Request { max_tokens: Some(24), sampling, ignore_eos: true, ..Request::new(prompt.clone()) };
         assert_eq!(read(&exact, request.clone()), read(&full, request.clone()), "{:?}", request.sampling);
     }
-    let heads: Vec<_> = HeadMode::ALL.map(|mode| full.head(mode)).into_iter().collect();
-    let results = compare_heads(&full, &heads.iter().collect::<Vec<_>>(), &prompt, 64, 32, &mut |_| ()).unwrap();
+    let heads: Vec<_> = HeadMode::ALL.map(|mode| full.head(mode).unwrap()).into_iter().collect();
+    let results = Evaluate::new(64).stride(32).heads(&heads).compare(&full, &prompt).unwrap();
     assert_eq!(results[0], results[3], "exact and f16 are the same logits");
     let [exact, two_plane, int8] = [0, 1, 2].map(|i| results[i].perplexity);
     assert!((two_plane / exact - 1.0).abs() < 0.2 && (int8 / exact - 1.0).abs() < 0.01, "{exact} {two_plane} {int8}");

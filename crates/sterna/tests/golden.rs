@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
 use sterna::kernels::{Activations, Rows, TernaryMatrix, ternary};
 use sterna::kernels::{Cpu, sets};
-use sterna::model::{self, Batch, FfnMode, KvCache, KvType, Model, Precision, Settings};
+use sterna::model::{self, Batch, FfnMode, KvType, Network, Precision, Settings, State};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
@@ -62,33 +62,33 @@ fn files(name: &str) -> Vec<PathBuf> {
     files
 }
 
-fn load(path: &Path, cpu: &Cpu) -> Box<dyn Model> {
+fn load(path: &Path, cpu: &Cpu) -> Box<dyn Network> {
     load_with(path, cpu, Settings::default())
 }
 
-fn load_with(path: &Path, cpu: &Cpu, settings: Settings) -> Box<dyn Model> {
+fn load_with(path: &Path, cpu: &Cpu, settings: Settings) -> Box<dyn Network> {
     let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
     model::load(&checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The logits a batch asks for.
-fn step(model: &dyn Model, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
-    model.head().logits(cpu, &model.forward(cpu, batch, kv))
+fn step(model: &dyn Network, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
+    model.head().expect("a head").logits(cpu, &model.forward(cpu, batch, state))
 }
 
-/// Logits of all tokens, computed `chunk` tokens at a time, and the cache after them.
-fn logits(model: &dyn Model, cpu: &Cpu, kind: KvType, tokens: &[u32], chunk: usize) -> (Vec<f32>, KvCache, Batch) {
-    let mut kv = KvCache::new(model.config(), kind, 128);
-    let sequence = kv.add();
-    let (mut out, mut batch) = (Vec::new(), Batch::default());
+/// The pages of the only sequence of a test.
+const PAGES: [usize; 4] = [0, 1, 2, 3];
+
+/// Logits of all tokens, `chunk` at a time, and the state behind them.
+fn logits(model: &dyn Network, cpu: &Cpu, kind: KvType, tokens: &[u32], chunk: usize) -> (Vec<f32>, State) {
+    let (mut state, mut out) = (model.state(kind), Vec::new());
     for (i, part) in tokens.chunks(chunk).enumerate() {
-        assert!(kv.reserve(sequence, i * chunk + part.len()));
-        batch = Batch::default();
-        batch.push(sequence, i * chunk, part);
+        let mut batch = Batch::default();
+        batch.push(0, &PAGES, i * chunk, part);
         batch.outputs = (0..part.len()).collect();
-        out.extend_from_slice(step(model, cpu, &batch, &mut kv).data());
+        out.extend_from_slice(step(model, cpu, &batch, &mut state).data());
     }
-    (out, kv, batch)
+    (out, state)
 }
 
 fn argmax(row: &[f32]) -> u32 {
@@ -106,7 +106,7 @@ fn logits_and_greedy_tokens_equal_the_reference() {
             let what = path.strip_prefix(GOLDEN).expect("a golden").display().to_string();
             let model = load(&path, &cpu);
             let vocab = model.config().vocab;
-            let (got, mut kv, batch) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
+            let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
             assert_eq!(got.len(), 48 * vocab, "{what}");
             for (t, (got, expected)) in got.chunks(vocab).zip(expected.chunks(vocab)).enumerate() {
                 assert_eq!(argmax(got), argmax(expected), "{what}: position {t}");
@@ -117,15 +117,13 @@ fn logits_and_greedy_tokens_equal_the_reference() {
             println!("{what}: max {max:.2e}, mean {mean:.2e}");
             assert!(max < 0.25 && mean < 0.03, "{what}: max {max}, mean {mean}");
 
-            let sequence = batch.sequences[0];
             let mut next = argmax(&got[47 * vocab..]);
             for (i, &token) in reference.ids("greedy").iter().enumerate() {
                 assert_eq!(next, token, "{what}: greedy token {i}");
-                assert!(kv.reserve(sequence, 49 + i));
                 let mut batch = Batch::default();
-                batch.push(sequence, 48 + i, &[token]);
+                batch.push(0, &PAGES, 48 + i, &[token]);
                 batch.want_last();
-                next = argmax(step(&*model, &cpu, &batch, &mut kv).row(0));
+                next = argmax(step(&*model, &cpu, &batch, &mut state).row(0));
             }
             seen.insert(what);
         }
@@ -274,18 +272,16 @@ fn zeros_cannot_be_skipped_where_there_are_none() {
     }
 }
 
-/// Computes the same prompt in two pieces, between rows of another sequence.
-fn mixed(model: &dyn Model, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
-    let mut kv = KvCache::new(model.config(), kind, 256);
-    let (ours, other) = (kv.add(), kv.add());
-    assert!(kv.reserve(ours, ids.len()) && kv.reserve(other, ids.len()));
+/// The same prompt in two pieces, between rows of another sequence.
+fn mixed(model: &dyn Network, cpu: &Cpu, kind: KvType, ids: &[u32]) -> Vec<f32> {
+    let mut state = model.state(kind);
     let mut out = Vec::new();
     for (start, end) in [(0, 20), (20, ids.len())] {
         let mut batch = Batch::default();
-        batch.push(other, start, &ids[start..start + 9]);
-        batch.push(ours, start, &ids[start..end]);
+        batch.push(1, &[7, 4, 6, 5], start, &ids[start..start + 9]);
+        batch.push(0, &PAGES, start, &ids[start..end]);
         batch.outputs = (9..9 + end - start).collect();
-        out.extend_from_slice(step(model, cpu, &batch, &mut kv).data());
+        out.extend_from_slice(step(model, cpu, &batch, &mut state).data());
     }
     out
 }
@@ -341,7 +337,7 @@ fn the_embedded_model_equals_the_reference() {
     let reference = Reference::open(&Path::new(GOLDEN).join("embedded.safetensors"));
     let (ids, greedy) = (list("input_ids"), list("greedy"));
     let vocab = model.config().vocab;
-    let (got, mut kv, batch) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
+    let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
     let picked: Vec<u32> = got.chunks(vocab).map(argmax).collect();
     assert_eq!(picked, reference.ids("argmax"));
     let last = &got[got.len() - vocab..];
@@ -352,10 +348,9 @@ fn the_embedded_model_equals_the_reference() {
         if list("clear").contains(&(i as u32)) {
             assert_eq!(next, token, "greedy token {i}");
         }
-        assert!(kv.reserve(batch.sequences[0], ids.len() + i + 1));
-        let mut batch1 = Batch::default();
-        batch1.push(batch.sequences[0], ids.len() + i, &[token]);
-        batch1.want_last();
-        next = argmax(step(&*model, &cpu, &batch1, &mut kv).row(0));
+        let mut batch = Batch::default();
+        batch.push(0, &PAGES, ids.len() + i, &[token]);
+        batch.want_last();
+        next = argmax(step(&*model, &cpu, &batch, &mut state).row(0));
     }
 }

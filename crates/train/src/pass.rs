@@ -10,7 +10,7 @@ use sterna::kernels::attention::backward as attention;
 use sterna::kernels::gradient::{LossSums, LossTerms};
 use sterna::kernels::{Cpu, Rows};
 use sterna::model;
-use sterna::model::kv::{KvCache, KvType, PAGE, SequenceId};
+use sterna::model::kv::{KvCache, KvType, Layout, PAGE};
 use sterna::model::rotation::{Rope, Rotation};
 
 use crate::batch::Batch;
@@ -57,11 +57,11 @@ struct Run<'a> {
 }
 
 impl Pass {
-    /// A pass for batches of at most `tokens` tokens.
-    pub fn new(config: &Config, tokens: usize) -> Self {
+    /// A pass for batches of sequences that fit into the context.
+    pub fn new(config: &Config) -> Self {
         let positions: Vec<usize> = (0..config.context).collect();
-        // A sequence may have only one token, and leaves the rest of its last page unused.
-        let cache = KvCache::new(&Config { layers: 1, ..config.clone() }, KvType::F16, tokens * PAGE);
+        let &Config { kv_heads, head_dim, .. } = config;
+        let cache = KvCache::new(Layout { kind: KvType::F16, layers: 1, kv_heads, head_dim });
         Self { config: config.clone(), rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions), cache }
     }
 
@@ -131,12 +131,11 @@ impl Pass {
     /// Hidden states after the last layer. `keep` gets the values that each layer keeps for its gradients.
     fn forward(&mut self, run: &Run<'_>, weights: &Network<Weight>, mut keep: impl FnMut(LayerActivations)) -> Rows {
         let cpu = run.cpu;
-        let mut rows = model::Batch::default();
-        let sequences: Vec<SequenceId> = run.batch.sequences().map(|_| self.cache.add()).collect();
-        for (id, sequence) in sequences.iter().zip(run.batch.sequences()) {
-            let room = self.cache.reserve(*id, sequence.len());
-            assert!(room, "the cache was made for batches of this size");
-            rows.push(*id, 0, &run.batch.tokens[sequence]);
+        let (mut rows, mut first) = (model::Batch::default(), 0);
+        for (number, sequence) in run.batch.sequences().enumerate() {
+            let pages: Vec<usize> = (first..first + sequence.len().div_ceil(PAGE)).collect();
+            first += pages.len();
+            rows.push(number, &pages, 0, &run.batch.tokens[sequence]);
         }
         let mut h = weights.embedding.embedding().lookup(cpu, &run.batch.tokens);
         for layer in &weights.layers {
@@ -156,7 +155,6 @@ impl Pass {
             let h = std::mem::replace(&mut h, cpu.sum(&h_ffn, &f));
             keep(LayerActivations { h, qkv, q, k, v, attended, o, h_ffn, gate_up, gate, up, down });
         }
-        sequences.into_iter().for_each(|sequence| self.cache.remove(sequence));
         h
     }
 }

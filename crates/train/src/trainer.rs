@@ -71,7 +71,7 @@ impl Trainer {
     pub fn new(cpu: Cpu, recipe: Recipe, config: Config, parameters: Network<Parameter>) -> Self {
         let moments = parameters.map(Moments::zeros);
         let gradients = parameters.map(|parameter| vec![0.0; parameter.values.len()]);
-        let pass = Pass::new(&config, TOGETHER.max(config.context));
+        let pass = Pass::new(&config);
         keep_buffers(BUFFERS_A_LAYER * (config.layers + 1));
         Self { cpu, recipe, config, base: None, step: 0, parameters, moments, gradients, pass }
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sterna::checkpoint::{Adapter, Checkpoint, adapter::write};
 use sterna::engine::{Engine, Options};
+use sterna::kernels::Cpu;
 use sterna::kernels::gradient::LossTerms;
-use sterna::kernels::{Cpu, Rows};
 use sterna_train::adapter;
 use sterna_train::network::{Network, Parameter, Role};
 use sterna_train::pass::Pass;
@@ -72,7 +72,7 @@ fn gradients_are_those_of_pytorch() {
         starts: numbers("starts").map(|start| start as usize).collect(),
     };
     let (parameters, weights) = adapted(&cpu, &checkpoint, &adapter);
-    let mut pass = Pass::new(&checkpoint.config, 64);
+    let mut pass = Pass::new(&checkpoint.config);
     let all: Vec<usize> = (0..batch.len()).collect();
     let logits = pass.logits(&cpu, &weights, Precision::Adapted, &batch, &all);
     let error = relative(logits.data(), &tensor(&expected, "logits"));
@@ -137,7 +137,7 @@ fn logits_are_the_engines_on_every_kind_of_base() {
         let (_, weights) = adapted(&cpu, &checkpoint, &adapter);
         let batch = Batch { tokens: tokens.clone(), targets: vec![0; 40], starts: vec![0] };
         let all: Vec<usize> = (0..40).collect();
-        let got = Pass::new(&checkpoint.config, 40).logits(&cpu, &weights, Precision::Adapted, &batch, &all);
+        let got = Pass::new(&checkpoint.config).logits(&cpu, &weights, Precision::Adapted, &batch, &all);
         let differences = got.data().iter().zip(&expected).map(|(got, expected)| (got - expected).abs());
         let most = differences.fold(0f32, f32::max);
         assert!(most < 2e-4, "{}: {most}", base.display());
@@ -147,11 +147,9 @@ fn logits_are_the_engines_on_every_kind_of_base() {
 
 fn logits(engine: &Engine, tokens: &[u32]) -> Vec<f32> {
     let mut all = Vec::new();
-    let mut each = |rows: &Rows| {
-        all.extend_from_slice(rows.data());
-        Ok(())
-    };
-    engine.logits(tokens, 16, &mut each).expect("logits");
+    for rows in engine.logits(tokens).expect("logits") {
+        all.extend_from_slice(rows.expect("logits").data());
+    }
     all
 }
 

@@ -86,7 +86,7 @@ struct Computed {
 fn compute(golden: &Golden, precision: Precision) -> Computed {
     let cpu = Cpu::new(2).expect("a set");
     let weights = prepare(&cpu, &golden.parameters, precision).expect("finite");
-    let mut pass = Pass::new(&golden.config, 2048);
+    let mut pass = Pass::new(&golden.config);
     let batch = &golden.batch;
     let rows: Vec<usize> = (0..batch.len()).collect();
     let logits = pass.logits(&cpu, &weights, precision, batch, &rows).data().to_vec();

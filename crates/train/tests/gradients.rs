@@ -78,7 +78,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { cpu: Cpu::new(2).expect("a set"), pass: Pass::new(&config(), 256), batch: batch() }
+        Self { cpu: Cpu::new(2).expect("a set"), pass: Pass::new(&config()), batch: batch() }
     }
 
     /// The loss, including the z-loss, and its gradient.

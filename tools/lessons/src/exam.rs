@@ -33,6 +33,7 @@ pub fn answer(engine: &Engine, ask: &str, sampling: Sampling) -> sterna::Result<
     for event in engine.generate(Request { max_tokens: Some(TOKENS), sampling, ..Request::new(prompt) })? {
         match event? {
             Event::Token { text, .. } | Event::Finished { text, .. } => answer.push_str(&text),
+            _ => {}
         }
     }
     Ok(answer)

@@ -15,7 +15,7 @@ use serde_json::json;
 use sterna::checkpoint::encoding::{i2_s::I2_S, tq2_0::TQ2_0};
 use sterna::checkpoint::{Arch, Checkpoint};
 use sterna::kernels::{Cpu, DenseType, Isa, bandwidth, memory, pool};
-use sterna::model::{self, HeadMode, KvCache, Model, Settings};
+use sterna::model::{self, HeadMode, KvCache, Network, Settings};
 
 use crate::model::{FfnArg, KvArg, Source, head_mode};
 use crate::output::Misuse;
@@ -162,7 +162,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     let progress = output::spinner("loading");
     let cpu = Cpu::new(0)?;
     let isa = cpu.isa();
-    let model: Arc<dyn Model> = model::load(&checkpoint, &cpu, settings)?.into();
+    let model: Arc<dyn Network> = model::load(&checkpoint, &cpu, settings)?.into();
     drop((checkpoint, cpu));
     let (mut results, mut streams) = (Vec::new(), Vec::new());
     for &threads in &counts {
@@ -178,7 +178,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     // Read before the bandwidth test allocates its buffer.
     let peak = memory::peak_resident();
     let (weights, config, density) = (model.weights(), model.config().clone(), density::report(&*model));
-    let (stored_head, stored_bytes) = (model.head().stored_type(), model.head().stored_bytes());
+    let (stored_head, stored_bytes) = model.head().map_or(("", 0), |head| (head.stored_type(), head.stored_bytes()));
     drop(model);
     let limits: Vec<f64> = counts.iter().map(|&threads| read_memory(isa, threads, &progress)).collect();
     progress.finish_and_clear();

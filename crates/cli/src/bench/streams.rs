@@ -88,8 +88,9 @@ impl Stream {
     /// Takes one event; blocks until it is there.
     fn next(&mut self) -> Result<()> {
         match self.generation.next().context("the generation ended without a result")?? {
-            Event::Token { at, .. } => self.drawn.push(at),
+            Event::Token { at, .. } => self.drawn.extend(at),
             Event::Finished { usage, .. } => self.usage = Some(usage),
+            _ => {}
         }
         Ok(())
     }

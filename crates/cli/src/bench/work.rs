@@ -8,7 +8,7 @@ use sterna::Error;
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{Engine, Options, Request};
 use sterna::model::kv::PAGE;
-use sterna::model::{KvCache, KvType, Model};
+use sterna::model::{KvCache, KvType, Network};
 
 use super::streams::Run;
 
@@ -43,7 +43,7 @@ impl Work {
     }
 
     /// Bytes that a generated token reads, on average: weights, head, keys and values.
-    pub fn bytes_per_token(&self, model: &dyn Model) -> f64 {
+    pub fn bytes_per_token(&self, model: &dyn Network) -> f64 {
         let weights = model.weights();
         // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
         let mean_position = self.prompt as f64 + self.tokens as f64 / 2.0;
@@ -56,7 +56,7 @@ impl Work {
     /// number of threads.
     pub fn decode(
         &self,
-        model: &Arc<dyn Model>,
+        model: &Arc<dyn Network>,
         threads: usize,
         streams: usize,
         progress: &ProgressBar,

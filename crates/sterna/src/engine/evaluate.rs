@@ -8,11 +8,10 @@
 //! ```
 
 use sterna_kernels::math::exp64;
-use sterna_kernels::{Pool, Rows};
+use sterna_kernels::{Cpu, Pool, Rows};
 
-use super::Engine;
-use super::logprob::{clean, log_sum_exp};
-use super::sampler::argmax;
+use super::logits::{argmax, clean, log_sum_exp};
+use super::{Engine, Score};
 use crate::model::Head;
 use crate::{Error, Result};
 
@@ -31,77 +30,114 @@ pub struct Evaluation {
     pub disagreements: usize,
 }
 
-/// Scores `tokens` in windows of `context` tokens that begin every `stride` tokens; each later window scores only what
-/// the windows before it have not. `progress` sees the result so far after every chunk.
-///
-/// Memory: the logits of one chunk at a time.
-pub fn evaluate(
-    engine: &Engine,
-    tokens: &[u32],
+/// An evaluation in windows of `context` tokens that begin every `stride` tokens; each later window scores only what the
+/// windows before it have not. Memory: the logits of one part of a window at a time.
+pub struct Evaluate<'a> {
     context: usize,
     stride: usize,
-    progress: &mut dyn FnMut(&Evaluation),
-) -> Result<Evaluation> {
-    let mut first = |all: &[Evaluation]| progress(&all[0]);
-    Ok(compare_heads(engine, &[engine.model().head()], tokens, context, stride, &mut first)?[0])
+    heads: Vec<&'a Head>,
+    progress: Box<dyn FnMut(&[Evaluation]) + 'a>,
 }
 
-/// The same for each of several heads over the same hidden states.
-pub fn compare_heads(
-    engine: &Engine,
-    heads: &[&Head],
-    tokens: &[u32],
-    context: usize,
-    stride: usize,
-    progress: &mut dyn FnMut(&[Evaluation]),
-) -> Result<Vec<Evaluation>> {
-    if tokens.len() < 2 {
-        return Err(Error::request("tokens", "a text of fewer than two tokens has nothing to predict"));
+impl<'a> Evaluate<'a> {
+    /// Windows of `context` tokens that do not overlap, scored by the model's own head.
+    pub fn new(context: usize) -> Self {
+        Self { context, stride: context, heads: Vec::new(), progress: Box::new(|_| ()) }
     }
-    if context < 2 || context > engine.context() {
-        let problem = format!("windows of {context} tokens; they can have 2 to {} here", engine.context());
-        return Err(Error::option("context", problem));
+
+    /// Tokens between the beginnings of two windows.
+    pub fn stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
     }
-    if stride == 0 || stride > context {
-        let problem = format!("a stride of {stride} tokens; it can be 1 to the window's {context}");
-        return Err(Error::option("stride", problem));
+
+    /// Scores by each of these heads over the same hidden states.
+    pub fn heads(mut self, heads: impl IntoIterator<Item = &'a Head>) -> Self {
+        self.heads = heads.into_iter().collect();
+        self
     }
-    let cpu = &engine.core.cpu;
-    let mut scores: Vec<Scores> = heads.iter().map(|_| Scores::default()).collect();
-    let evaluations = |scores: &[Scores]| scores.iter().map(Scores::evaluation).collect::<Vec<_>>();
-    let mut scored = 1;
-    for begin in (0..).step_by(stride) {
-        let end = tokens.len().min(begin + context);
-        let first = scored.max(begin + 1);
-        let window = &tokens[begin..end];
-        engine.core.hidden(&window[..window.len() - 1], first - 1 - begin, engine.core.chunk, &mut |row, hidden| {
-            let mut greatest = Vec::new();
-            for (scores, head) in scores.iter_mut().zip(heads) {
-                let own = scores.add(cpu.pool(), &head.logits(cpu, hidden), &window[row + 1..]);
-                greatest = if greatest.is_empty() { own.clone() } else { greatest };
-                scores.disagreements += own.iter().zip(&greatest).filter(|(a, b)| a != b).count();
-            }
-            progress(&evaluations(&scores));
-            Ok(())
-        })?;
-        scored = end;
-        if end == tokens.len() {
-            break;
+
+    /// Shows the results so far after every part.
+    pub fn progress(mut self, progress: impl FnMut(&[Evaluation]) + 'a) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Scores `tokens` by the first head.
+    ///
+    /// # Errors
+    /// Those of [`compare`](Self::compare).
+    pub fn run(self, engine: &'a Engine, tokens: &[u32]) -> Result<Evaluation> {
+        Ok(self.compare(engine, tokens)?.swap_remove(0))
+    }
+
+    /// Scores `tokens` by every head.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the windows do not suit the engine's context, [`Error::Request`] if the text has fewer than
+    /// two tokens or the model has no head, and those of [`Engine::score`].
+    pub fn compare(mut self, engine: &'a Engine, tokens: &[u32]) -> Result<Vec<Evaluation>> {
+        self.check(engine, tokens)?;
+        if self.heads.is_empty() {
+            self.heads.push(engine.loaded.head()?);
         }
+        let cpu = &engine.loaded.cpu;
+        let mut totals: Vec<Totals> = self.heads.iter().map(|_| Totals::default()).collect();
+        let mut scored = 1;
+        for begin in (0..).step_by(self.stride) {
+            let end = tokens.len().min(begin + self.context);
+            let first = scored.max(begin + 1) - begin;
+            let window = &tokens[begin..end];
+            for part in engine.score(Score::new(&window[..window.len() - 1]).from(first - 1))? {
+                let (row, hidden) = part?;
+                self.add(cpu, &mut totals, &hidden, &window[row + 1..]);
+            }
+            scored = end;
+            if end == tokens.len() {
+                break;
+            }
+        }
+        Ok(totals.iter().map(Totals::evaluation).collect())
     }
-    Ok(evaluations(&scores))
+
+    /// Scores hidden states against the tokens that really followed.
+    fn add(&mut self, cpu: &Cpu, totals: &mut [Totals], hidden: &Rows, next: &[u32]) {
+        let mut greatest = Vec::new();
+        for (total, head) in totals.iter_mut().zip(&self.heads) {
+            let own = total.add(cpu.pool(), &head.logits(cpu, hidden), next);
+            greatest = if greatest.is_empty() { own.clone() } else { greatest };
+            total.disagreements += own.iter().zip(&greatest).filter(|(a, b)| a != b).count();
+        }
+        (self.progress)(&totals.iter().map(Totals::evaluation).collect::<Vec<_>>());
+    }
+
+    fn check(&self, engine: &Engine, tokens: &[u32]) -> Result<()> {
+        let Self { context, stride, .. } = *self;
+        if tokens.len() < 2 {
+            return Err(Error::request("tokens", "a text of fewer than two tokens has nothing to predict"));
+        }
+        if context < 2 || context > engine.context() {
+            let problem = format!("windows of {context} tokens; they can have 2 to {} here", engine.context());
+            return Err(Error::option("context", problem));
+        }
+        if stride == 0 || stride > context {
+            let problem = format!("a stride of {stride} tokens; it can be 1 to the window's {context}");
+            return Err(Error::option("stride", problem));
+        }
+        Ok(())
+    }
 }
 
 /// Running mean and variance of the scores (Welford's update: no cancellation however long the text is).
 #[derive(Default)]
-struct Scores {
+struct Totals {
     count: usize,
     mean: f64,
     squares: f64,
     disagreements: usize,
 }
 
-impl Scores {
+impl Totals {
     /// Scores rows of logits against the tokens that really followed; returns the tokens with the greatest logits.
     fn add(&mut self, pool: &Pool, logits: &Rows, next: &[u32]) -> Vec<usize> {
         let mut rows = vec![(0.0, 0); logits.len()];

@@ -1,14 +1,17 @@
 //! What comes back: events of a running generation.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use sterna_kernels::Rows;
 
 use super::Logprob;
 use crate::{Error, Result};
 
-/// What happens while an answer is made.
+/// What happens while a piece of work is computed.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A token was drawn. `text` may be empty while a character is incomplete.
     Token {
@@ -18,24 +21,35 @@ pub enum Event {
         text: String,
         /// The token's log-probability and the best alternatives, if asked for.
         logprobs: Option<(Logprob, Vec<Logprob>)>,
-        /// When it was drawn, however late the event is taken.
-        at: Instant,
+        /// When it was drawn, however late the event is taken; `None` from a [`Runner`](super::Runner) that is driven by
+        /// hand: it has no clock.
+        at: Option<Instant>,
     },
-    /// The generation ended; nothing follows.
+    /// Hidden states of a text that is scored, in order.
+    Hidden {
+        /// Index of the token that the first row belongs to.
+        first: usize,
+        /// What the head reads: a row for each token.
+        rows: Rows,
+    },
+    /// The vector of a text that is embedded.
+    Embedding(Vec<f32>),
+    /// The work ended; nothing follows.
     Finished {
         /// Why.
         reason: FinishReason,
-        /// Text that was held back until now.
+        /// Text that was held back until now; empty for other work than generating.
         text: String,
         /// What it took.
         usage: Usage,
     },
 }
 
-/// Why a generation ended.
+/// Why a piece of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FinishReason {
-    /// A stop token or a stop string.
+    /// A stop token or a stop string; for other work than generating: everything was computed.
     Stop,
     /// `max_tokens` or the end of the context.
     Length,
@@ -51,8 +65,9 @@ impl FinishReason {
     }
 }
 
-/// Counts and times of one generation.
+/// Counts and times of one piece of work. Seconds are 0 from a [`Runner`](super::Runner) that is driven by hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt (after truncation).
     pub prompt_tokens: usize,
@@ -87,21 +102,30 @@ fn rate(count: usize, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
-/// A request that was handed in ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the request.
+/// A piece of work that was handed in ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Ticket {
     /// The engine holds the weak side: once this is gone, the request is cancelled.
-    pub(super) _alive: Arc<()>,
+    _alive: Arc<()>,
+}
+
+impl Ticket {
+    /// A ticket, and what tells whether it was dropped.
+    pub(super) fn new() -> (Self, Weak<()>) {
+        let alive = Arc::new(());
+        let told = Arc::downgrade(&alive);
+        (Self { _alive: alive }, told)
+    }
 }
 
 /// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
 ///
-/// `next` blocks until something happens. If the engine thread died, the last item is an error.
+/// `next` blocks until something happens. If the engine fails or stops, the last item is an error.
 #[derive(Debug)]
 pub struct Generation {
     events: Receiver<Result<Event>>,
     _ticket: Ticket,
-    /// What [`Generation::ready`] has taken before anybody asked for it.
+    /// What [`Generation::ready`] has taken and [`Iterator::next`] has not returned yet.
     next: Option<Result<Event>>,
     ended: bool,
 }
@@ -111,8 +135,8 @@ impl Generation {
         Self { events, _ticket: ticket, next: None, ended: false }
     }
 
-    /// Waits until the next item is there, at most for `patience`; `false`: [`Iterator::next`] would still block. For
-    /// callers that must also listen to somebody who wants to cancel.
+    /// Waits until the next item is there, at most for `patience`; `false` if [`Iterator::next`] would still block. It lets
+    /// a caller look for a cancellation now and then.
     pub fn ready(&mut self, patience: Duration) -> bool {
         if self.next.is_none() && !self.ended {
             self.next = match self.events.recv_timeout(patience) {
@@ -134,7 +158,9 @@ impl Iterator for Generation {
         }
         let event =
             self.next.take().unwrap_or_else(|| self.events.recv().unwrap_or_else(|_| Err(Error::EngineStopped)));
-        self.ended = !matches!(event, Ok(Event::Token { .. }));
+        self.ended = matches!(event, Ok(Event::Finished { .. }) | Err(_));
         Some(event)
     }
 }
+
+impl std::iter::FusedIterator for Generation {}

@@ -1,15 +1,9 @@
 //! Answers that must follow a grammar.
-//!
-//! ```text
-//! engine thread    draw ──accept──┐   forward (all sequences)   ┌─ allowed known: draw
-//! grammar thread                  └──► accept, what may follow ─┘  otherwise the others go on
-//! ```
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use crate::{Error, Result};
 
@@ -86,38 +80,20 @@ impl TokenSet {
     }
 }
 
-type Task = Box<dyn FnOnce() + Send>;
+/// A step of a reader. It does not panic.
+pub(super) type Task = Box<dyn FnOnce() + Send>;
 
-/// The thread that follows grammars.
-pub(super) struct Readers(Sender<Task>);
+/// Runs the tasks of grammars, now or beside the next forward pass, in the order in which they come.
+pub(super) type Executor = Arc<dyn Fn(Task) + Send + Sync>;
 
-impl Readers {
-    /// Starts it; it ends when this and all guides are gone.
-    pub fn start() -> Result<Self> {
-        let (tasks, queue) = channel::<Task>();
-        let run = move || {
-            for task in queue {
-                // The guide that waits for it sees that nothing came.
-                let _ = catch_unwind(AssertUnwindSafe(task));
-            }
-        };
-        let thread = thread::Builder::new().name("sterna-grammar".into()).spawn(run);
-        let refused = |error| Error::Resources { problem: format!("the grammar thread could not be started: {error}") };
-        thread.map_err(refused)?;
-        Ok(Self(tasks))
-    }
-
-    /// Begins an answer of a model whose vocabulary has `vocab` tokens.
-    pub fn guide(&self, grammar: Arc<dyn Grammar>, vocab: usize) -> Guide {
-        let mut guide = Guide { tasks: self.0.clone(), vocab, state: State::Gone };
-        guide.ask(move || grammar.start());
-        guide
-    }
+/// Runs tasks within the call: where there are no threads.
+pub(super) fn inline() -> Executor {
+    Arc::new(|task| task())
 }
 
 /// The grammar of one answer.
 pub(super) struct Guide {
-    tasks: Sender<Task>,
+    executor: Executor,
     vocab: usize,
     state: State,
 }
@@ -129,6 +105,14 @@ enum State {
 }
 
 impl Guide {
+    /// Begins an answer of a model whose vocabulary has `vocab` tokens.
+    pub fn new(grammar: Arc<dyn Grammar>, vocab: usize, executor: Executor) -> Self {
+        let mut guide = Self { executor, vocab, state: State::Gone };
+        guide.ask(move || grammar.start());
+        guide
+    }
+
+    /// Asks what may follow in the state of `reader`.
     fn ask(&mut self, reader: impl FnOnce() -> Result<Box<dyn Reader>> + Send + 'static) {
         let (answer, receiver) = channel();
         let task = move || {
@@ -139,7 +123,8 @@ impl Guide {
             // A request that was cancelled does not listen.
             let _ = answer.send(found);
         };
-        let _ = self.tasks.send(Box::new(task));
+        // After a panic the guide sees that no answer came.
+        (self.executor)(Box::new(move || drop(catch_unwind(AssertUnwindSafe(task)))));
         self.state = State::Asked(receiver);
     }
 

@@ -1,8 +1,6 @@
 //! Log-probabilities of raw logits: log-softmax before penalties, temperature and filters.
 
-use sterna_kernels::math::{exp, ln64};
-
-use super::sampler::best;
+use super::logits::{best, clean, log_sum_exp};
 
 /// A token and its log-probability before temperature and filters.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,40 +16,6 @@ pub(super) fn logprobs(logits: &[f32], id: u32, alternatives: usize) -> (Logprob
     let total = log_sum_exp(logits);
     let of = |id: u32| Logprob { id, logprob: (f64::from(clean(logits[id as usize])) - total) as f32 };
     (of(id), best(logits, alternatives).into_iter().map(of).collect())
-}
-
-/// Not a number counts as impossible, infinity as the greatest number.
-#[inline(always)]
-pub(super) fn clean(logit: f32) -> f32 {
-    if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
-}
-
-/// ln Σ eˣ over a row, in `f64`; 16 partial sums in a fixed order, so it is the same everywhere.
-pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
-    let greatest = greatest(logits);
-    let (chunks, rest) = logits.as_chunks::<16>();
-    let mut sums = [0.0; 16];
-    for chunk in chunks {
-        for (sum, &logit) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(exp(clean(logit) - greatest));
-        }
-    }
-    for (sum, &logit) in sums.iter_mut().zip(rest) {
-        *sum += f64::from(exp(clean(logit) - greatest));
-    }
-    f64::from(greatest) + ln64(sums.iter().sum())
-}
-
-/// The greatest logit, a finite number even if no logit is.
-pub(super) fn greatest(logits: &[f32]) -> f32 {
-    let (chunks, rest) = logits.as_chunks::<16>();
-    let mut lanes = [f32::MIN; 16];
-    for chunk in chunks {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if logit > *lane { logit } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::MIN, |a, &b| if b > a { b } else { a }).min(f32::MAX)
 }
 
 #[cfg(test)]

@@ -1,45 +1,58 @@
-//! The generation loop: requests in, events out.
+//! The generation loop: work in, events out.
 //!
 //! ```text
-//! Engine::generate ──Job──► scheduler (one thread: plan, forward, draw) ──Event──► Generation
+//! Engine::generate, embed, score ──Job──► Runner (plan, forward, draw) ──Event──► Generation, Scores
+//!                                         driven by one thread, or by hand
 //! ```
 
+mod accounts;
+mod answer;
 mod evaluate;
 mod event;
 mod grammar;
 mod health;
+mod job;
+mod loaded;
+mod logits;
 mod logprob;
 mod lookup;
+mod pages;
 mod plan;
+mod pool;
 mod reply;
 mod request;
+mod runner;
 mod sampler;
-mod scheduler;
+mod score;
 mod sequence;
+mod snapshots;
+mod thread;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Instant;
 
-use sterna_kernels::{Cpu, Rows};
+use sterna_kernels::Cpu;
 
-pub use evaluate::{Evaluation, compare_heads, evaluate};
+pub use evaluate::{Evaluate, Evaluation};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
 pub use grammar::{Grammar, Reader, TokenSet};
 pub use health::Health;
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
+pub use runner::Runner;
+pub use score::{Logits, Scores};
+pub use work::{Embed, Pooling, Score, Work};
 
 use crate::checkpoint::{Adapter, Checkpoint, Config};
-use crate::model::kv::PAGE;
-use crate::model::{self, Batch, Head, HeadMode, KvCache, KvType, Model, Settings};
+use crate::model::{self, Head, HeadMode, KvType, Network, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
-use health::Counters;
+use job::Job;
+use loaded::Loaded;
 use reply::Reply;
-use scheduler::Scheduler;
-use sequence::Job;
+use thread::Clock;
 
 /// Positions of the context unless asked otherwise, if the model takes as many.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -102,28 +115,17 @@ impl Options {
 /// When the last clone is gone, the thread finishes what was asked for and ends.
 #[derive(Clone)]
 pub struct Engine {
-    core: Arc<Core>,
-    jobs: mpsc::Sender<Job>,
+    loaded: Arc<Loaded>,
+    jobs: mpsc::Sender<(Job, Reply)>,
     load_seconds: f64,
     format: Option<&'static str>,
 }
 
-/// What the callers and the engine thread share.
-struct Core {
-    cpu: Cpu,
-    model: Box<dyn Model>,
-    /// Errors are kept: a model without a tokenizer still computes logits.
-    tokenizer: Result<Tokenizer>,
-    template: Result<Option<ChatTemplate>>,
-    context: usize,
-    chunk: usize,
-    speculation: bool,
-    kv: KvType,
-    counters: Counters,
-}
-
 impl Engine {
     /// Opens a `.gguf` file or a Hugging Face directory and loads it.
+    ///
+    /// # Errors
+    /// Those of the file, of [`Options`] that do not suit it, and of a machine without room for it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let start = Instant::now();
         let mut engine = Self::load(Checkpoint::open(path.as_ref())?, options)?;
@@ -132,6 +134,9 @@ impl Engine {
     }
 
     /// Loads an opened checkpoint (also an embedded or a synthetic one).
+    ///
+    /// # Errors
+    /// Those of the file, of [`Options`] that do not suit it, and of a machine without room for it.
     pub fn load(mut checkpoint: Checkpoint, options: &Options) -> Result<Self> {
         let start = Instant::now();
         if let Some(adapter) = &options.adapter {
@@ -140,80 +145,51 @@ impl Engine {
         let context = options.positions(&checkpoint.config)?;
         checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)), options.kv)?;
         let cpu = Cpu::new(options.threads)?;
-        let (model, tokenizer, template) = thread::scope(|scope| {
-            // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
-            let text = || {
-                let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
-                (tokenizer, ChatTemplate::new(&checkpoint.text))
-            };
-            let beside = thread::Builder::new().name("sterna-text".into()).spawn_scoped(scope, text);
-            let model = model::load(&checkpoint, &cpu, options.settings);
-            let (tokenizer, template) = match beside {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                // No thread to be had.
-                Err(_) => text(),
-            };
-            (model, tokenizer, template)
-        });
-        let model = model?;
+        let text = || {
+            let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
+            (tokenizer, ChatTemplate::new(&checkpoint.text))
+        };
+        // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
+        let (network, (tokenizer, template)) =
+            thread::beside(text, || model::load(&checkpoint, &cpu, options.settings));
+        let loaded = Loaded::with_text(cpu, network?, tokenizer, template, options)?;
         let format = checkpoint.format;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
-        let (chunk, speculation, kv) = (options.chunk.max(1), options.speculation, options.kv);
-        let counters = Counters::default();
-        let core = Core { cpu, model, tokenizer, template, context, chunk, speculation, kv, counters };
-        let mut engine = Self::start(core, options)?;
+        let mut engine = Self::start(loaded)?;
         engine.format = Some(format);
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
 
     /// An engine for any network, with the text parts it has.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown
+    /// `STERNA_ISA`, and [`Error::Resources`] if there is no thread to be had.
     pub fn from_parts(
-        model: Box<dyn Model>,
+        network: Box<dyn Network>,
         tokenizer: Option<Tokenizer>,
         template: Option<ChatTemplate>,
         options: &Options,
     ) -> Result<Self> {
-        let core = Core {
-            cpu: Cpu::new(options.threads)?,
-            context: options.positions(model.config())?,
-            chunk: options.chunk.max(1),
-            speculation: options.speculation,
-            kv: options.kv,
-            tokenizer: tokenizer.ok_or_else(|| Error::request("text", "the model has no tokenizer; use token ids")),
-            template: Ok(template),
-            counters: Counters::default(),
-            model,
-        };
-        Self::start(core, options)
+        Self::start(Loaded::new(network, tokenizer, template, options)?)
     }
 
-    fn start(core: Core, options: &Options) -> Result<Self> {
-        let core = Arc::new(core);
-        let (jobs, queue) = mpsc::channel();
-        let pages = core.context.div_ceil(PAGE).saturating_mul(options.sequences.max(1));
-        let worker = core.clone();
-        core.counters.set_up(true);
-        let run = move || {
-            let _down = Down(&worker.counters);
-            Scheduler::new(&worker, pages).run(&queue);
-        };
-        thread::Builder::new().name("sterna-engine".into()).spawn(run).map_err(|error| {
-            let problem = format!("the engine thread could not be started: {error}");
-            Error::Resources { problem }
-        })?;
-        Ok(Self { core, jobs, load_seconds: 0.0, format: None })
+    fn start(loaded: Loaded) -> Result<Self> {
+        let loaded = Arc::new(loaded);
+        let jobs = thread::start(loaded.clone())?;
+        Ok(Self { loaded, jobs, load_seconds: 0.0, format: None })
     }
 
     /// The model's dimensions.
     pub fn config(&self) -> &Config {
-        self.core.model.config()
+        self.loaded.network.config()
     }
 
     /// The network.
-    pub fn model(&self) -> &dyn Model {
-        &*self.core.model
+    pub fn network(&self) -> &dyn Network {
+        &*self.loaded.network
     }
 
     /// The format of the model's checkpoint ("gguf", "safetensors", …); `None` for an engine made from parts.
@@ -223,32 +199,32 @@ impl Engine {
 
     /// Positions of the context in use.
     pub fn context(&self) -> usize {
-        self.core.context
+        self.loaded.context
     }
 
     /// Whether tokens that the text so far suggests are computed along and checked.
     pub fn speculation(&self) -> bool {
-        self.core.speculation
+        self.loaded.speculation
     }
 
     /// Instruction set in use ("avx512", …).
     pub fn isa(&self) -> &'static str {
-        self.core.cpu.isa().name()
+        self.loaded.cpu.isa().name()
     }
 
     /// What users must know: an instruction set that computes wrongly on this CPU and was not taken.
     pub fn warning(&self) -> Option<&str> {
-        self.core.cpu.warning()
+        self.loaded.cpu.warning()
     }
 
     /// Threads in use.
     pub fn threads(&self) -> usize {
-        self.core.cpu.pool().threads()
+        self.loaded.cpu.pool().threads()
     }
 
     /// Whether requests are served, and how often the engine had to start anew.
     pub fn health(&self) -> Health {
-        self.core.counters.health()
+        self.loaded.counters.health()
     }
 
     /// Seconds that loading took; 0 for an engine made from parts.
@@ -256,102 +232,97 @@ impl Engine {
         self.load_seconds
     }
 
-    /// The tokenizer; an error that names the file if the checkpoint has none.
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// If the checkpoint has none that works; the error names the file.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.core.tokenizer.as_ref().map_err(Error::clone)
+        self.loaded.tokenizer.as_deref().map_err(Error::clone)
     }
 
-    /// The chat template; an error that says what to do if the checkpoint has none.
+    /// The chat template.
+    ///
+    /// # Errors
+    /// If the checkpoint has none that works; the error says what to do instead.
     pub fn template(&self) -> Result<&ChatTemplate> {
         let missing = || Error::Template("the model has none; give it a plain prompt instead of a conversation".into());
-        self.core.template.as_ref().map_err(Error::clone)?.as_ref().ok_or_else(missing)
+        self.loaded.template.as_ref().map_err(Error::clone)?.as_ref().ok_or_else(missing)
     }
 
     /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit).
     pub fn generate(&self, request: Request) -> Result<Generation> {
+        self.events(request.into())
+    }
+
+    /// One vector for a text; waits until it is computed.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit), and [`Error::EngineFailed`].
+    pub fn embed(&self, embed: Embed) -> Result<Vec<f32>> {
+        for event in self.events(embed.into())? {
+            if let Event::Embedding(values) = event? {
+                return Ok(values);
+            }
+        }
+        Err(Error::EngineStopped)
+    }
+
+    /// The hidden states of a text, part by part.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit).
+    pub fn score(&self, score: Score) -> Result<Scores> {
+        Ok(Scores { events: self.events(score.into())? })
+    }
+
+    /// The logits after every token of a text, part by part: `(token, vocab)`.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit), and [`Error::Request`] if the network has no head.
+    pub fn logits(&self, tokens: &[u32]) -> Result<Logits<'_>> {
+        let head = self.loaded.head()?;
+        Ok(Logits { cpu: &self.loaded.cpu, head, scores: self.score(Score::new(tokens))? })
+    }
+
+    /// Starts a piece of work whose events wait in a channel.
+    fn events(&self, work: Work) -> Result<Generation> {
         let (events, receiver) = mpsc::channel();
         // A caller who is gone is noticed by the ticket.
-        let ticket = self.submit(request, move |event| drop(events.send(event)))?;
+        let ticket = self.submit(work, move |event| drop(events.send(event)))?;
         Ok(Generation::new(receiver, ticket))
     }
 
-    /// The same, for callers who do not want to wait in a thread: `sink` gets every event, on the engine's thread, and
-    /// must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the request.
-    pub fn submit(&self, mut request: Request, sink: impl FnMut(Result<Event>) + Send + 'static) -> Result<Ticket> {
-        let submitted = Instant::now();
-        let max_tokens = request.settle(self.core.context, self.config().vocab, self.core.tokenizer.as_ref().ok())?;
-        if !request.ignore_eos {
-            request.stop_tokens.extend(&self.config().eos);
-            request.stop_tokens.extend(self.core.tokenizer.iter().flat_map(Tokenizer::stop_tokens));
-        }
-        let ticket = Arc::new(());
-        let reply = Reply::new(sink, Arc::downgrade(&ticket));
-        match self.jobs.send(Job { request, max_tokens, submitted, reply }) {
-            Ok(()) => Ok(Ticket { _alive: ticket }),
-            Err(unsent) => {
-                // The caller learns of it by this error, and not by its sink too.
-                drop(ticket);
-                drop(unsent);
-                Err(Error::EngineStopped)
-            }
-        }
-    }
-
-    /// Logits after every token: `(token, vocab)`, handed on in chunks of at most `chunk` tokens.
+    /// Starts a piece of work for callers who do not want to wait in a thread: `sink` gets every event, on the engine's
+    /// thread, and must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the
+    /// work.
     ///
     /// # Errors
-    /// [`Error::Request`] if the tokens do not suit the model or its context, and the first error of `each`, which ends
-    /// the computation.
-    pub fn logits(&self, tokens: &[u32], chunk: usize, each: &mut dyn FnMut(&Rows) -> Result<()>) -> Result<()> {
-        let (cpu, head) = (&self.core.cpu, self.core.model.head());
-        self.core.hidden(tokens, 0, chunk, &mut |_, hidden| each(&head.logits(cpu, hidden)))
+    /// [`Error::Request`] and [`Error::PromptTooLong`] if the model cannot do it, [`Error::EngineStopped`] if the engine
+    /// has ended.
+    pub fn submit(
+        &self,
+        work: impl Into<Work>,
+        mut sink: impl FnMut(Result<Event>) + Send + 'static,
+    ) -> Result<Ticket> {
+        let mut clock = Clock::start();
+        let job = Job::new(work.into(), &self.loaded)?;
+        let (ticket, alive) = Ticket::new();
+        let reply = Reply::new(move |item: Result<Event>| sink(item.map(|event| clock.stamp(event))), alive);
+        let Err(unsent) = self.jobs.send((job, reply)) else { return Ok(ticket) };
+        // The caller learns of it by the error, and not by the sink too: the ticket goes first.
+        drop(ticket);
+        drop(unsent);
+        Err(Error::EngineStopped)
     }
 
     /// The model's head in another mode.
-    pub fn head(&self, mode: HeadMode) -> Head {
-        self.core.model.head().with_mode(&self.core.cpu, mode)
-    }
-}
-
-impl Core {
-    /// What the head reads after every token from the one at `from` on, by chunk, with the index of the chunk's first row.
-    /// Runs on the caller's thread with a cache of its own.
-    fn hidden(
-        &self,
-        tokens: &[u32],
-        from: usize,
-        chunk: usize,
-        each: &mut dyn FnMut(usize, &Rows) -> Result<()>,
-    ) -> Result<()> {
-        request::check_tokens("tokens", tokens, self.model.config().vocab)?;
-        if tokens.len() > self.context {
-            let (tokens, context) = (tokens.len(), self.context);
-            let problem = format!("{tokens} tokens do not fit into the context of {context}; raise it");
-            return Err(Error::request("tokens", problem));
-        }
-        let mut kv = KvCache::new(self.model.config(), self.kv, tokens.len());
-        let sequence = kv.add();
-        let chunk = chunk.max(1);
-        for (start, part) in (0..).step_by(chunk).zip(tokens.chunks(chunk)) {
-            let reserved = kv.reserve(sequence, start + part.len());
-            assert!(reserved, "the cache was made for these tokens");
-            let mut batch = Batch::default();
-            batch.push(sequence, start, part);
-            batch.outputs = (from.saturating_sub(start)..part.len()).collect();
-            let hidden = self.model.forward(&self.cpu, &batch, &mut kv);
-            if !hidden.is_empty() {
-                each(start.max(from), &hidden)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Says that the engine is down when its thread ends, by whatever way.
-struct Down<'a>(&'a Counters);
-
-impl Drop for Down<'_> {
-    fn drop(&mut self) {
-        self.0.set_up(false);
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the network has no head.
+    pub fn head(&self, mode: HeadMode) -> Result<Head> {
+        Ok(self.loaded.head()?.with_mode(&self.loaded.cpu, mode))
     }
 }

@@ -11,6 +11,8 @@ const PATIENCE: usize = 8;
 #[derive(Clone, Copy)]
 pub struct Pending {
     pub tokens: usize,
+    /// How many of them the next step may take.
+    pub most: usize,
     /// The position of the first of them.
     pub at: usize,
     /// Steps in which it got no row.
@@ -28,9 +30,12 @@ pub fn depth(config: &Config, cost: Cost) -> usize {
 /// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
 /// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
 /// is planned, so that decoding cannot starve a prompt. At `depth` positions a row counts twice as much as at the
-/// beginning: steps take about as long wherever a prompt is. A step that ends a prompt does no part of another one: who
-/// waits for a first token would wait for that too.
-pub fn plan(pending: &[Pending], chunk: usize, depth: usize) -> Vec<usize> {
+/// beginning: steps take about as long wherever a prompt is. A step that ends a prompt does no part of another one: the
+/// time to its first token would grow by that part.
+///
+/// Some states must be caught at certain positions: a prompt gets no more rows than its `most`. A network that reads texts
+/// as a `whole` gets each prompt in one step, however long it is.
+pub fn plan(pending: &[Pending], chunk: usize, depth: usize, whole: bool) -> Vec<usize> {
     let mut rows: Vec<usize> = pending.iter().map(|sequence| usize::from(sequence.tokens == 1)).collect();
     let decoding = rows.iter().sum();
     let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].tokens > 1).collect();
@@ -39,12 +44,13 @@ pub fn plan(pending: &[Pending], chunk: usize, depth: usize) -> Vec<usize> {
     let mut left = chunk.saturating_sub(decoding).max(1) * depth;
     let mut ends = false;
     for (nth, i) in prompts.into_iter().enumerate() {
-        let Pending { tokens, at, .. } = pending[i];
-        let room = (left / (depth + at)).max(usize::from(nth == 0));
-        if ends && tokens > room {
+        let Pending { tokens, most, at, .. } = pending[i];
+        let least = if whole { tokens } else { 1 };
+        let room = (left / (depth + at)).max(if nth == 0 { least } else { 0 });
+        if (ends || whole) && tokens > room {
             break;
         }
-        rows[i] = tokens.min(room);
+        rows[i] = most.min(room);
         left = left.saturating_sub(rows[i] * (depth + at));
         ends |= rows[i] == tokens;
     }
@@ -59,8 +65,9 @@ mod tests {
 
     /// Rows of prompts at their beginning, of so many tokens, that waited for so many steps.
     fn waiting(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
-        let pending: Vec<_> = pending.iter().map(|&(tokens, waited)| Pending { tokens, at: 0, waited }).collect();
-        plan(&pending, chunk, DEPTH)
+        let pending: Vec<_> =
+            pending.iter().map(|&(tokens, waited)| Pending { tokens, most: tokens, at: 0, waited }).collect();
+        plan(&pending, chunk, DEPTH, false)
     }
 
     fn rows(pending: &[usize], chunk: usize) -> Vec<usize> {
@@ -93,7 +100,7 @@ mod tests {
     fn deep_rows_count_more() {
         let rows = |tokens, at, chunk| {
             let pending = [(tokens, at), (40, 0), (1, 9 * DEPTH)];
-            plan(&pending.map(|(tokens, at)| Pending { tokens, at, waited: 0 }), chunk, DEPTH)
+            plan(&pending.map(|(tokens, at)| Pending { tokens, most: tokens, at, waited: 0 }), chunk, DEPTH, false)
         };
         assert_eq!(rows(300, DEPTH, 33), [0, 32, 1]);
         assert_eq!(rows(30, DEPTH, 33), [16, 0, 1]);
@@ -101,5 +108,19 @@ mod tests {
         assert_eq!(rows(16, DEPTH, 73), [16, 40, 1]);
         assert_eq!(rows(30, 3 * DEPTH, 33), [8, 0, 1]);
         assert_eq!(rows(30, 99 * DEPTH, 33), [1, 0, 1], "prompts always get on");
+    }
+
+    #[test]
+    fn prompts_stop_where_they_must() {
+        let pending = [(300, 40), (60, 60)].map(|(tokens, most)| Pending { tokens, most, at: 0, waited: 0 });
+        assert_eq!(plan(&pending[..1], 128, DEPTH, false), [40]);
+        assert_eq!(plan(&pending, 128, DEPTH, false), [0, 60], "a step that ends a prompt begins no other");
+    }
+
+    #[test]
+    fn whole_prompts_are_never_cut() {
+        let pending = [300, 60, 60, 1].map(|tokens| Pending { tokens, most: tokens, at: 0, waited: 0 });
+        assert_eq!(plan(&pending, 128, DEPTH, true), [0, 60, 60, 1]);
+        assert_eq!(plan(&pending[..1], 128, DEPTH, true), [300]);
     }
 }

@@ -33,7 +33,7 @@ impl Reply {
         if self.ended {
             return;
         }
-        self.ended = !matches!(item, Ok(Event::Token { .. }));
+        self.ended = matches!(item, Ok(Event::Finished { .. }) | Err(_));
         if catch_unwind(AssertUnwindSafe(|| (self.sink)(item))).is_err() && !self.ended {
             self.ended = true;
             let error = Error::request("sink", "the function that takes the events panicked");

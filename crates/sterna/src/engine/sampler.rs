@@ -13,7 +13,7 @@ use sterna_kernels::math::{exp, ln64};
 use sterna_kernels::random::{STEP, mix};
 
 use super::Sampling;
-use super::logprob::{clean, greatest};
+use super::logits::{argmax, best, clean, greatest, key};
 use crate::model::{Candidates, Need, Wanted};
 
 /// Draws the tokens of one request.
@@ -114,33 +114,6 @@ impl Sampler {
         }
         self.logits = logits;
     }
-}
-
-/// The place of the greatest logit, the first of equal ones; 0 if no logit is a number.
-pub(super) fn argmax(logits: &[f32]) -> usize {
-    let greatest = greatest(logits);
-    logits.iter().position(|&logit| logit >= greatest).unwrap_or(0)
-}
-
-/// The places of the `count` greatest logits, best first, equal ones in order. Costs one pass and a selection, not a sort.
-pub(super) fn best(logits: &[f32], count: usize) -> Vec<u32> {
-    if count == 0 {
-        return Vec::new();
-    }
-    let mut keys: Vec<u64> = (0..).zip(logits).map(|(id, &logit)| key(-clean(logit), id)).collect();
-    if count < keys.len() {
-        keys.select_nth_unstable(count - 1);
-        keys.truncate(count);
-    }
-    keys.sort_unstable();
-    keys.into_iter().map(|key| key as u32).collect()
-}
-
-/// An integer that sorts like (`value`, `id`); −0 is 0.
-fn key(value: f32, id: u32) -> u64 {
-    let bits = (value + 0.0).to_bits();
-    let sortable = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-    u64::from(sortable) << 32 | u64::from(id)
 }
 
 /// What temperature and filters leave of the candidates, whose penalised logits are `logits`, in their order; never

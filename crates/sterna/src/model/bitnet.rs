@@ -7,7 +7,7 @@ use sterna_kernels::Rows;
 use super::ffn::{Activation, Ffn};
 use super::layers::{Linears, Loader, Norm};
 use super::stack::{Layer, Stack, Step};
-use super::{Density, KvCache, Model};
+use super::{Density, KvCache, Network};
 use crate::Result;
 use crate::arch::{Arch, Config, Defaults, Slot, TemplateCorrection, decoder, refuse};
 
@@ -20,12 +20,12 @@ pub(super) struct Bitnet {
     ffn: Ffn,
 }
 
-pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Bitnet::load(loader, Activation::Relu2)
 }
 
 impl Bitnet {
-    pub fn load(loader: &Loader<'_>, activation: Activation) -> Result<Box<dyn Model>> {
+    pub fn load(loader: &Loader<'_>, activation: Activation) -> Result<Box<dyn Network>> {
         Ok(Box::new(Stack::load(loader, |slots| {
             Ok(Self {
                 attention_norm: loader.norm(slots.attention_norm())?,

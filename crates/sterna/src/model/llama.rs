@@ -6,7 +6,7 @@ use sterna_kernels::Rows;
 
 use super::layers::{Linears, Loader, Norm};
 use super::stack::{Layer, Stack, Step};
-use super::{KvCache, Model};
+use super::{KvCache, Network};
 use crate::Result;
 use crate::arch::{Arch, Defaults, decoder, refuse};
 
@@ -27,7 +27,7 @@ pub(super) struct HeadNorms {
     pub k: Norm,
 }
 
-pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Ok(Box::new(Stack::load(loader, |slots| Llama::load(loader, slots, None))?))
 }
 

@@ -1,13 +1,15 @@
-//! Networks: a batch of tokens in, what the head reads out. One file an architecture.
+//! Networks: a batch of tokens in, hidden states out. One file an architecture.
 
+mod batch;
 mod ffn;
 mod head;
 pub mod kv;
 mod layers;
 mod open;
-mod pages;
+mod recurrent;
 pub mod rotation;
 mod stack;
+mod state;
 mod update;
 
 use std::sync::Arc;
@@ -17,13 +19,16 @@ use sterna_kernels::{Cpu, Rows};
 use crate::arch::Arch;
 use crate::checkpoint::{Checkpoint, Config};
 use crate::{Error, Result};
+pub use batch::{Batch, Restore, Run};
 pub use bitnet::ARCH as BITNET;
 pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
-pub use kv::{KvCache, KvType, SequenceId};
+pub use kv::{KvCache, KvType};
 use layers::Loader;
 pub use llama::ARCH as LLAMA;
 pub use onebitllm::ARCH as ONEBITLLM;
 pub use qwen3::ARCH as QWEN3;
+pub use recurrent::Recurrent;
+pub use state::State;
 
 /// Declares the files of the networks, and lists them. Each file has a function `load`, and ends with `ARCH`.
 macro_rules! networks {
@@ -46,20 +51,31 @@ networks! {
 pub struct Entry {
     /// What is known of its files.
     pub arch: &'static Arch,
-    load: fn(&Loader<'_>) -> Result<Box<dyn Model>>,
+    load: fn(&Loader<'_>) -> Result<Box<dyn Network>>,
 }
 
 /// A network with its weights.
-pub trait Model: Send + Sync {
+pub trait Network: Send + Sync {
     /// Dimensions and choices.
     fn config(&self) -> &Config;
 
-    /// Runs the tokens of `batch`, stores their keys and values in `kv`, and returns the final hidden states of the
-    /// rows `batch.outputs`, normed: `(output, hidden)`. Every row is the same whatever else is in the batch.
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows;
+    /// An empty state for this network's sequences; `kind` is how keys and values are kept.
+    fn state(&self, kind: KvType) -> State {
+        State::paged(KvCache::new(kv::uniform(self.config(), kind)))
+    }
 
-    /// Turns hidden states into logits.
-    fn head(&self) -> &Head;
+    /// Runs the tokens of `batch`, takes `state` along, and returns the final hidden states of the rows `batch.outputs`,
+    /// normed: `(output, hidden)`. Every row is the same whatever else is in the batch.
+    fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows;
+
+    /// Turns hidden states into logits; `None` for a network that only embeds.
+    fn head(&self) -> Option<&Head>;
+
+    /// Whether every token sees the whole text, also what comes after it. Then a text must be in one batch, and no other
+    /// text can share its beginning.
+    fn bidirectional(&self) -> bool {
+        false
+    }
 
     /// What one decoded token reads of the weights.
     fn weights(&self) -> Weights;
@@ -71,17 +87,25 @@ pub trait Model: Send + Sync {
 }
 
 /// A network can be shared: several engines, one set of weights.
-impl<M: Model + ?Sized> Model for Arc<M> {
+impl<N: Network + ?Sized> Network for Arc<N> {
     fn config(&self) -> &Config {
         (**self).config()
     }
 
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
-        (**self).forward(cpu, batch, kv)
+    fn state(&self, kind: KvType) -> State {
+        (**self).state(kind)
     }
 
-    fn head(&self) -> &Head {
+    fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
+        (**self).forward(cpu, batch, state)
+    }
+
+    fn head(&self) -> Option<&Head> {
         (**self).head()
+    }
+
+    fn bidirectional(&self) -> bool {
+        (**self).bidirectional()
     }
 
     fn weights(&self) -> Weights {
@@ -137,36 +161,6 @@ pub enum Precision {
     Float32,
 }
 
-/// Rows of one forward pass: prompt chunks and decode rows of any sequences, mixed ("ragged").
-///
-/// Rows of one sequence come in the order of their positions, and a position's predecessors are in the cache or
-/// earlier in the batch.
-#[derive(Clone, Debug, Default)]
-pub struct Batch {
-    /// Token ids, each below the vocabulary's size.
-    pub tokens: Vec<u32>,
-    /// Position of each token in its sequence.
-    pub positions: Vec<usize>,
-    /// Sequence of each token.
-    pub sequences: Vec<SequenceId>,
-    /// Rows whose logits are wanted.
-    pub outputs: Vec<usize>,
-}
-
-impl Batch {
-    /// Appends tokens of one sequence from `position` on.
-    pub fn push(&mut self, sequence: SequenceId, position: usize, tokens: &[u32]) {
-        self.tokens.extend_from_slice(tokens);
-        self.positions.extend(position..position + tokens.len());
-        self.sequences.extend(tokens.iter().map(|_| sequence));
-    }
-
-    /// Asks for the logits of the row appended last.
-    pub fn want_last(&mut self) {
-        self.outputs.push(self.tokens.len() - 1);
-    }
-}
-
 /// How a network computes; settled when it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -191,7 +185,10 @@ pub fn by_gguf_name(name: &str) -> Option<&'static Arch> {
 }
 
 /// Builds the network of a checkpoint: reads, checks and packs every tensor.
-pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Model>> {
+///
+/// # Errors
+/// Those of the file, and [`Error::Option`] if the settings do not suit the network.
+pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Network>> {
     let arch = checkpoint.config.architecture;
     ffn::check(&checkpoint.config, settings)?;
     match ALL.iter().find(|entry| entry.arch == arch) {

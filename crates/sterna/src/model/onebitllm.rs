@@ -2,14 +2,14 @@
 //!
 //! Its sub-norms are called `inner_attn_ln` and `ffn_layernorm`, aliases of 2B4T's names.
 
-use super::Model;
+use super::Network;
 use super::bitnet::{self, Bitnet};
 use super::ffn::Activation;
 use super::layers::Loader;
 use crate::Result;
 use crate::arch::{Arch, Container, Defaults, Facts, Refusal, refuse};
 
-pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Bitnet::load(loader, Activation::Silu)
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Source: `modeling_qwen3.py` of transformers, its linears replaced by `BitLinear`.
 
-use super::Model;
+use super::Network;
 use super::layers::Loader;
 use super::llama::{HeadNorms, Llama};
 use super::stack::Stack;
 use crate::Result;
 use crate::arch::{Arch, Defaults, decoder, refuse};
 
-pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Ok(Box::new(Stack::load(loader, |slots| {
         let norms = HeadNorms { q: loader.norm(slots.q_norm())?, k: loader.norm(slots.k_norm())? };
         Llama::load(loader, slots, Some(norms))

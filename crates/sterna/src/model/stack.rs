@@ -4,7 +4,7 @@ use sterna_kernels::{Cpu, Rows};
 
 use super::layers::{Frame, Loader};
 use super::rotation::Rotation;
-use super::{Batch, Density, Head, KvCache, Model, Weights};
+use super::{Batch, Density, Head, KvCache, Network, State, Weights};
 use crate::Result;
 use crate::arch::decoder;
 use crate::checkpoint::Config;
@@ -49,12 +49,12 @@ impl<L: Layer> Stack<L> {
     }
 }
 
-impl<L: Layer> Model for Stack<L> {
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+impl<L: Layer> Network for Stack<L> {
+    fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
         let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
         let rotation = self.frame.rope.at(&batch.positions);
         for (layer, part) in self.layers.iter().enumerate() {
-            part.forward(&Step { cpu, batch, rotation: &rotation, layer }, kv, &mut h);
+            part.forward(&Step { cpu, batch, rotation: &rotation, layer }, &mut state.kv, &mut h);
         }
         self.frame.outputs(cpu, batch, &h)
     }
@@ -63,8 +63,8 @@ impl<L: Layer> Model for Stack<L> {
         &self.frame.config
     }
 
-    fn head(&self) -> &Head {
-        &self.frame.head
+    fn head(&self) -> Option<&Head> {
+        Some(&self.frame.head)
     }
 
     fn weights(&self) -> Weights {

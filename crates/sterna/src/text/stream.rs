@@ -1,5 +1,7 @@
 //! Streaming: token ids in, whole UTF-8 pieces out, stop strings never shown.
 
+use std::ops::Deref;
+
 use super::Tokenizer;
 use super::stop::StopFilter;
 
@@ -16,8 +18,8 @@ const CONTEXT: usize = 8;
 ///
 /// Special tokens have no text. The concatenation of all pieces and of [`TextStream::finish`] is what
 /// [`Tokenizer::decode`] makes of all ids, less the decoding of the prompt.
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct TextStream<T> {
+    tokenizer: T,
     /// The last ids. Those before `read` end with a complete character; they are context.
     window: Vec<u32>,
     read: usize,
@@ -35,11 +37,11 @@ pub enum Piece {
     Stop(String),
 }
 
-impl<'a> TextStream<'a> {
+impl<T: Deref<Target = Tokenizer>> TextStream<T> {
     /// A stream after `prompt` (for spacing only; it is not repeated), ending at any of `stop`.
     ///
     /// The stop string that is complete first ends the stream; of those that end together, the one that begins first.
-    pub fn new(tokenizer: &'a Tokenizer, prompt: &[u32], stop: &[String]) -> Self {
+    pub fn new(tokenizer: T, prompt: &[u32], stop: &[String]) -> Self {
         let visible = prompt.iter().rev().filter(|&&id| !tokenizer.is_silent(id));
         let mut window: Vec<u32> = visible.take(CONTEXT).copied().collect();
         window.reverse();

@@ -8,7 +8,7 @@ use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
 use sterna::model::BITNET;
-use sterna::model::{Batch, Head, HeadMode, KvCache, Model, Weights};
+use sterna::model::{Batch, Head, HeadMode, Network, State, Weights};
 use sterna::text::{ChatTemplate, Tokenizer};
 
 pub const VOCAB: usize = 97;
@@ -73,20 +73,20 @@ impl Toy {
     }
 }
 
-impl Model for Toy {
+impl Network for Toy {
     fn config(&self) -> &Config {
         &self.config
     }
 
-    fn forward(&self, cpu: &Cpu, batch: &Batch, kv: &mut KvCache) -> Rows {
+    fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
         (self.watch)(batch);
-        kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
-        let attended = kv.attend(cpu, 0, batch, &self.rows(3, batch));
+        state.kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
+        let attended = state.kv.attend(cpu, 0, batch, &self.rows(3, batch));
         attended.select(&batch.outputs)
     }
 
-    fn head(&self) -> &Head {
-        &self.head
+    fn head(&self) -> Option<&Head> {
+        Some(&self.head)
     }
 
     fn weights(&self) -> Weights {
@@ -140,6 +140,7 @@ pub fn collect(mut generation: Generation) -> (Answer, Usage) {
                 assert!(generation.next().is_none(), "nothing follows Finished");
                 return (Answer { ids, logprobs: all, reason }, usage);
             }
+            other => panic!("not an event of an answer: {other:?}"),
         }
     }
 }
@@ -160,9 +161,7 @@ pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
     let seen = widths.clone();
     let toy = Toy::new(move |batch| {
         let _ = gate.lock().unwrap().recv();
-        let mut rows = std::collections::BTreeMap::<_, usize>::new();
-        batch.sequences.iter().for_each(|&sequence| *rows.entry(sequence).or_default() += 1);
-        seen.lock().unwrap().push(rows.into_values().collect());
+        seen.lock().unwrap().push(batch.runs().iter().map(|run| run.rows.len()).collect());
     });
     (Engine::from_parts(toy, None, None, options).unwrap(), open, widths)
 }

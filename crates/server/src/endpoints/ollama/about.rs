@@ -28,7 +28,7 @@ pub struct ShowRequest {
 
 /// The entry of a list of models.
 fn model(app: &App) -> Value {
-    let (name, weights) = (&app.settings.model, app.engine.model().weights());
+    let (name, weights) = (&app.settings.model, app.engine.network().weights());
     json!({ "name": name, "model": name, "size": weights.body_bytes + weights.head_bytes, "details": details(app) })
 }
 

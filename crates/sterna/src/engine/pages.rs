@@ -1,4 +1,4 @@
-//! Which page of a key/value cache belongs to whom.
+//! Which page belongs to whom.
 //!
 //! ```text
 //! free ──take──► held by a sequence ──publish: full and computed──► known by its text, held by any number
@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::kv::PAGE;
+use crate::model::kv::PAGE;
 
 /// What a page is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ struct Text {
 
 /// One page of the cache.
 #[derive(Debug, Default)]
-struct State {
+struct Entry {
     holders: usize,
     text: Option<Box<Text>>,
     /// When it became idle.
@@ -36,7 +36,7 @@ struct State {
 pub(super) struct Pages {
     /// Most pages there may be.
     budget: usize,
-    pages: Vec<State>,
+    pages: Vec<Entry>,
     free: Vec<usize>,
     known: HashMap<Box<Text>, usize>,
     /// Known pages that nobody holds, by the time since when.
@@ -60,7 +60,7 @@ impl Pages {
         let page = match self.free.pop() {
             Some(page) => page,
             None if self.pages.len() < self.budget => {
-                self.pages.push(State::default());
+                self.pages.push(Entry::default());
                 self.pages.len() - 1
             }
             None => {
@@ -78,11 +78,11 @@ impl Pages {
     pub fn release(&mut self, pages: &[usize]) {
         for &page in pages.iter().rev() {
             self.clock += 1;
-            let state = &mut self.pages[page];
-            state.holders -= 1;
-            if state.holders == 0 {
-                if state.text.is_some() {
-                    state.since = self.clock;
+            let entry = &mut self.pages[page];
+            entry.holders -= 1;
+            if entry.holders == 0 {
+                if entry.text.is_some() {
+                    entry.since = self.clock;
                     self.idle.insert((self.clock, page));
                 } else {
                     self.free.push(page);
@@ -110,11 +110,11 @@ impl Pages {
     /// One holder more for known pages.
     pub fn hold(&mut self, pages: &[usize]) {
         for &page in pages {
-            let state = &mut self.pages[page];
-            if state.holders == 0 {
-                self.idle.remove(&(state.since, page));
+            let entry = &mut self.pages[page];
+            if entry.holders == 0 {
+                self.idle.remove(&(entry.since, page));
             }
-            state.holders += 1;
+            entry.holders += 1;
         }
     }
 

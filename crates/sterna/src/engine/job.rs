@@ -1,0 +1,88 @@
+//! A piece of work that was checked, and may be computed.
+
+use super::loaded::Loaded;
+use super::request::check_tokens;
+use super::{Embed, Pooling, Request, Score, Work};
+use crate::{Error, Result};
+
+/// A settled piece of work on its way to the runner.
+pub(super) struct Job {
+    /// At least one, all of them in the vocabulary.
+    pub tokens: Vec<u32>,
+    /// Positions that it takes at worst; no more than the context.
+    pub positions: usize,
+    /// The first token whose hidden state is needed. The prefix cache may have those before it.
+    pub wanted_from: usize,
+    pub kind: JobKind,
+}
+
+pub(super) enum JobKind {
+    /// Stop tokens complete; the prompt is `tokens`.
+    Generate(Box<Request>),
+    Embed {
+        normalized: bool,
+    },
+    Score,
+}
+
+impl Job {
+    /// Checks everything that can be checked before the work meets the loop.
+    pub fn new(work: Work, loaded: &Loaded) -> Result<Self> {
+        match work {
+            Work::Generate(request) => generate(request, loaded),
+            Work::Embed(Embed { tokens, pooling, normalized }) => {
+                check_text(&tokens, loaded)?;
+                let wanted_from = match pooling {
+                    Pooling::Last => tokens.len() - 1,
+                    Pooling::Mean => 0,
+                };
+                Ok(Self { positions: tokens.len(), tokens, wanted_from, kind: JobKind::Embed { normalized } })
+            }
+            Work::Score(Score { tokens, from }) => {
+                check_text(&tokens, loaded)?;
+                if from >= tokens.len() {
+                    let problem = format!("hidden states from token {from} on; the text has {} tokens", tokens.len());
+                    return Err(Error::request("from", problem));
+                }
+                Ok(Self { positions: tokens.len(), tokens, wanted_from: from, kind: JobKind::Score })
+            }
+        }
+    }
+}
+
+fn generate(mut request: Request, loaded: &Loaded) -> Result<Job> {
+    let config = loaded.network.config();
+    loaded.head()?;
+    if loaded.network.bidirectional() {
+        let problem = "this model reads a text as a whole and does not continue it; ask it for an embedding";
+        return Err(Error::request("model", problem));
+    }
+    let tokenizer = loaded.tokenizer.as_deref().ok();
+    let max_tokens = request.settle(loaded.context, config.vocab, tokenizer)?;
+    if !request.ignore_eos {
+        request.stop_tokens.extend(&config.eos);
+        request.stop_tokens.extend(tokenizer.iter().flat_map(|tokenizer| tokenizer.stop_tokens()));
+    }
+    let tokens = std::mem::take(&mut request.prompt);
+    Ok(Job {
+        positions: tokens.len() + max_tokens,
+        // The first draw reads the hidden state of the last token.
+        wanted_from: tokens.len() - 1,
+        tokens,
+        kind: JobKind::Generate(Box::new(request)),
+    })
+}
+
+/// Checks a text that is computed as it is.
+fn check_text(tokens: &[u32], loaded: &Loaded) -> Result<()> {
+    if tokens.is_empty() {
+        return Err(Error::request("tokens", "the text has no tokens; give it at least one"));
+    }
+    check_tokens("tokens", tokens, loaded.network.config().vocab)?;
+    if tokens.len() > loaded.context {
+        let (tokens, context) = (tokens.len(), loaded.context);
+        let problem = format!("{tokens} tokens do not fit into the context of {context}; raise it");
+        return Err(Error::request("tokens", problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Orders and sums over a row of logits, where broken logits cannot do harm.
+
+use sterna_kernels::math::{exp, ln64};
+
+/// Not a number counts as impossible, infinity as the greatest number.
+#[inline(always)]
+pub(super) fn clean(logit: f32) -> f32 {
+    if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
+}
+
+/// ln Σ eˣ over a row, in `f64`; 16 partial sums in a fixed order, so it is the same everywhere.
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
+    let greatest = greatest(logits);
+    let (chunks, rest) = logits.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for chunk in chunks {
+        for (sum, &logit) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(exp(clean(logit) - greatest));
+        }
+    }
+    for (sum, &logit) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(exp(clean(logit) - greatest));
+    }
+    f64::from(greatest) + ln64(sums.iter().sum())
+}
+
+/// The greatest logit, a finite number even if no logit is.
+pub(super) fn greatest(logits: &[f32]) -> f32 {
+    let (chunks, rest) = logits.as_chunks::<16>();
+    let mut lanes = [f32::MIN; 16];
+    for chunk in chunks {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::MIN, |a, &b| if b > a { b } else { a }).min(f32::MAX)
+}
+
+/// The place of the greatest logit, the first of equal ones; 0 if no logit is a number.
+pub(super) fn argmax(logits: &[f32]) -> usize {
+    let greatest = greatest(logits);
+    logits.iter().position(|&logit| logit >= greatest).unwrap_or(0)
+}
+
+/// The places of the `count` greatest logits, best first, equal ones in order. Costs one pass and a selection, not a sort.
+pub(super) fn best(logits: &[f32], count: usize) -> Vec<u32> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut keys: Vec<u64> = (0..).zip(logits).map(|(id, &logit)| key(-clean(logit), id)).collect();
+    if count < keys.len() {
+        keys.select_nth_unstable(count - 1);
+        keys.truncate(count);
+    }
+    keys.sort_unstable();
+    keys.into_iter().map(|key| key as u32).collect()
+}
+
+/// An integer that sorts like (`value`, `id`); −0 is 0.
+pub(super) fn key(value: f32, id: u32) -> u64 {
+    let bits = (value + 0.0).to_bits();
+    let sortable = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    u64::from(sortable) << 32 | u64::from(id)
+}
