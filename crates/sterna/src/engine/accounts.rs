@@ -1,12 +1,12 @@
-//! Which pages and which recurrent state each sequence has. The engine keeps these accounts, and a network's
-//! [`State`](crate::model::State) only stores what they number.
+//! Accounts of the pages and recurrent states of each sequence. A network's [`State`](crate::model::State) only stores
+//! them by number.
 
 use super::pages::Pages;
 use super::snapshots::Snapshots;
 use crate::model::Restore;
 use crate::model::kv::PAGE;
 
-/// A sequence in the accounts. A handle whose sequence was removed never means another one.
+/// Handle of a sequence in the accounts. After its sequence is removed, a handle never refers to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SequenceId {
     number: usize,
@@ -14,7 +14,7 @@ pub(super) struct SequenceId {
 }
 
 impl SequenceId {
-    /// Number of the sequence, and of its recurrent state. It is used again after the sequence was removed.
+    /// Number of the sequence and of its recurrent state. It is reused after the sequence is removed.
     pub fn number(self) -> usize {
         self.number
     }
@@ -24,7 +24,7 @@ impl SequenceId {
 pub(super) struct Accounts {
     pages: Pages,
     sequences: Vec<Slot>,
-    /// Most sequences at a time.
+    /// Most sequences at the same time.
     most: usize,
     /// `None` for a network without recurrent layers.
     snapshots: Option<Snapshots>,
@@ -40,30 +40,31 @@ struct Slot {
 struct Sequence {
     /// Page numbers, in order of positions.
     pages: Vec<usize>,
-    /// Of these, the ones that others may share.
+    /// How many of the pages are published for sharing.
     published: usize,
 }
 
-/// What a sequence takes over from the prefix cache.
+/// The part of a sequence that comes from the prefix cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shared {
-    /// Positions whose keys and values are there, from the first on.
+    /// Number of positions whose keys and values are cached, from the first on.
     pub positions: usize,
-    /// What its recurrent state must become; `None` if nothing was taken over, or without recurrent layers.
+    /// The value that the sequence's recurrent state must get. `None` if nothing was shared, or without recurrent
+    /// layers.
     pub restore: Option<Restore>,
 }
 
-/// What the recurrent states of a network may take.
+/// Budget of a network's recurrent states.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecurrentBudget {
-    /// Sequences that have a state at a time.
+    /// Sequences that can have a state at the same time.
     pub sequences: usize,
-    /// Snapshots.
+    /// Number of snapshots.
     pub snapshots: usize,
 }
 
 impl Accounts {
-    /// At most `pages` pages, and what `recurrent` says if the network has recurrent layers.
+    /// Accounts for at most `pages` pages, and `recurrent` states if the network has recurrent layers.
     pub fn new(pages: usize, recurrent: Option<RecurrentBudget>) -> Self {
         Self {
             pages: Pages::new(pages),
@@ -73,17 +74,17 @@ impl Accounts {
         }
     }
 
-    /// Whether there is room for one sequence more, its pages aside.
+    /// Whether another sequence can be added; its pages are not considered.
     pub fn has_room(&self) -> bool {
         self.sequences.iter().filter(|slot| slot.sequence.is_some()).count() < self.most
     }
 
-    /// Whether the network has recurrent states, which must be told what they become.
+    /// Whether the network has recurrent states.
     pub fn recurrent(&self) -> bool {
         self.snapshots.is_some()
     }
 
-    /// A new, empty sequence.
+    /// Adds an empty sequence.
     pub fn add(&mut self) -> SequenceId {
         let number = self.sequences.iter().position(|slot| slot.sequence.is_none()).unwrap_or_else(|| {
             self.sequences.push(Slot::default());
@@ -100,7 +101,7 @@ impl Accounts {
         slot.sequence.as_ref()
     }
 
-    /// Forgets a sequence. What it published stays until the room is needed; its other pages are free again.
+    /// Removes a sequence. Its published pages stay cached until their room is needed; its other pages become free.
     pub fn remove(&mut self, id: SequenceId) {
         if self.get(id).is_some()
             && let Some(sequence) = self.sequences[id.number].sequence.take()
@@ -109,8 +110,8 @@ impl Accounts {
         }
     }
 
-    /// Makes room for the first `positions` positions of a sequence; `false` if the budget does not allow it, or if
-    /// there is no such sequence any more.
+    /// Reserves pages for the first `positions` positions of a sequence. `false` if the budget does not allow it, or if
+    /// the sequence was removed.
     #[must_use]
     pub fn reserve(&mut self, id: SequenceId, positions: usize) -> bool {
         let Some(sequence) = self.get(id) else { return false };
@@ -128,24 +129,24 @@ impl Accounts {
         true
     }
 
-    /// Pages that can still be reserved.
+    /// Number of pages that can still be reserved.
     pub fn free_pages(&self) -> usize {
         self.pages.available()
     }
 
-    /// Numbers of a sequence's pages, in order; none if there is no such sequence any more.
+    /// Numbers of a sequence's pages, in order; empty if the sequence was removed.
     pub fn pages(&self, id: SequenceId) -> &[usize] {
         self.get(id).map_or(&[], |sequence| &sequence.pages)
     }
 
-    /// How many pages a new sequence with these tokens would share, and how many of them nobody holds now.
+    /// How many pages a new sequence with these tokens would share, and how many of them no sequence holds now.
     pub fn shareable(&self, tokens: &[u32]) -> (usize, usize) {
         let pages = self.known(&[], tokens);
         (pages.len(), self.pages.idle_of(&pages))
     }
 
-    /// The known pages of `tokens` after `pages` that can be taken over: with recurrent layers, those up to the last one
-    /// that has a snapshot.
+    /// The cached pages of `tokens` after `pages` that can be shared. With recurrent layers these end at the last page
+    /// with a snapshot.
     fn known(&self, pages: &[usize], tokens: &[u32]) -> Vec<usize> {
         let mut known = self.pages.find(pages, tokens);
         if let Some(snapshots) = &self.snapshots {
@@ -154,7 +155,7 @@ impl Accounts {
         known
     }
 
-    /// Gives a sequence of `tokens` the pages that are published for what follows its own, if these are full.
+    /// Gives the sequence with these `tokens` the published pages that continue its own, if its own are full.
     pub fn share(&mut self, id: SequenceId, tokens: &[u32]) -> Shared {
         let Some(sequence) = self.get(id) else { return Shared::default() };
         let mut restore = None;
@@ -171,7 +172,7 @@ impl Accounts {
         Shared { positions: self.get(id).map_or(0, |sequence| sequence.published) * PAGE, restore }
     }
 
-    /// Lets others share the full pages of a sequence, whose computed tokens are `tokens`, from its first one.
+    /// Publishes the full pages of a sequence for sharing. `tokens` are its computed tokens, from the first on.
     pub fn publish(&mut self, id: SequenceId, tokens: &[u32]) {
         if self.get(id).is_none() {
             return;
@@ -185,12 +186,13 @@ impl Accounts {
         }
     }
 
-    /// A number for the snapshot that the next batch takes; none if the budget does not allow one.
+    /// Reserves a snapshot for the next batch; `None` if the budget does not allow one.
     pub fn take_snapshot(&mut self) -> Option<usize> {
         self.snapshots.as_mut()?.take()
     }
 
-    /// The snapshot `number` was taken behind the first `positions` positions of a sequence, which are published.
+    /// Records that snapshot `number` holds the state after the first `positions` positions of a sequence, which are
+    /// published.
     pub fn keep_snapshot(&mut self, id: SequenceId, number: usize, positions: usize) {
         let page = (positions / PAGE).checked_sub(1).and_then(|last| self.pages(id).get(last).copied());
         if let (Some(snapshots), Some(page)) = (&mut self.snapshots, page) {
@@ -223,7 +225,7 @@ mod tests {
         Accounts::new(pages, Some(RecurrentBudget { sequences: 4, snapshots }))
     }
 
-    /// Computes `tokens` in a new sequence and takes a snapshot behind its page number `at`.
+    /// Computes `tokens` in a new sequence and takes a snapshot after its page number `at`.
     fn compute(accounts: &mut Accounts, tokens: &[u32], at: usize) -> SequenceId {
         let id = accounts.add();
         assert!(accounts.reserve(id, tokens.len()));
@@ -247,7 +249,7 @@ mod tests {
         accounts.remove(first);
         accounts.remove(second);
         assert_eq!((accounts.free_pages(), accounts.shareable(&tokens)), (20, (3, 3)));
-        // Whoever needs all pages takes these, and their snapshot with them.
+        // A sequence that needs all pages evicts these and their snapshot.
         let all = accounts.add();
         assert!(accounts.reserve(all, 20 * PAGE));
         assert_eq!((accounts.shareable(&tokens), accounts.snapshots.as_ref().unwrap().used()), ((0, 0), 0));

@@ -1,4 +1,4 @@
-//! An answer in the making: what may be drawn next, the draw, and the text that comes of it.
+//! An answer being generated: which tokens are allowed next, the draw, and the resulting text.
 
 use std::sync::Arc;
 
@@ -16,32 +16,32 @@ use crate::model::{Candidates, Need, Restore, Wanted};
 use crate::text::stream::Piece;
 use crate::text::{TextStream, Tokenizer};
 
-/// Allowed tokens are looked up one by one if they are no more than this, otherwise among all logits.
+/// Up to this many allowed tokens, their logits are computed one by one; above it, all logits are computed.
 const FEW: usize = 256;
 
-/// What a sequence needs to draw tokens.
+/// The drawing state of a sequence.
 pub(super) struct Answer {
     stop_tokens: Vec<u32>,
     logprobs: Option<usize>,
-    /// What the next draws read, from the forward pass until the draw.
+    /// Hidden states for the next draws, from the forward pass until the draw.
     hidden: Option<Rows>,
     /// `None` without speculation.
     lookup: Option<Lookup>,
     /// Draft tokens of this step.
     draft: Vec<u32>,
-    /// Number of the first of them in the batch.
+    /// Number of the first draft token in the batch.
     first_draft: usize,
     drafted: usize,
     accepted: usize,
     sampler: Sampler,
-    /// Of an answer that must follow a grammar.
+    /// Present if the answer must follow a grammar.
     guide: Option<Guide>,
     /// `None` without a tokenizer, and after a stop string.
     text: Option<TextStream<Arc<Tokenizer>>>,
 }
 
 impl Answer {
-    /// The answer to a settled request, whose prompt is `prompt`.
+    /// The answer to a checked request, whose prompt is `prompt`.
     pub fn new(prompt: &[u32], request: Request, loaded: &Loaded, executor: &Executor) -> Self {
         let vocab = loaded.network.config().vocab;
         let guide = request.grammar.map(|grammar| Guide::new(grammar, vocab, executor.clone()));
@@ -50,7 +50,7 @@ impl Answer {
             stop_tokens: request.stop_tokens,
             logprobs: request.logprobs,
             hidden: None,
-            // Drafts know nothing of a grammar.
+            // Drafts ignore the grammar.
             lookup: (loaded.speculation && guide.is_none()).then(Lookup::default),
             draft: Vec::new(),
             first_draft: 0,
@@ -62,23 +62,23 @@ impl Answer {
         }
     }
 
-    /// Keeps the hidden states that the next draws read.
+    /// Stores the hidden states for the next draws.
     pub fn keep(&mut self, hidden: Rows) {
         self.hidden = Some(hidden);
     }
 
-    /// Draft tokens that were computed so far, and how many of them were accepted.
+    /// Number of draft tokens computed so far, and how many of them were accepted.
     pub fn drafts(&self) -> (usize, usize) {
         (self.drafted, self.accepted)
     }
 
-    /// What may be drawn next by the grammar, if there is one.
+    /// The tokens that the grammar allows next, if there is a grammar.
     fn allowed(&mut self) -> Option<&TokenSet> {
         self.guide.as_mut().and_then(|guide| guide.allowed(false).ok().flatten())
     }
 
-    /// Each draw of this step and the logits that it needs of a vocabulary of `vocab` tokens: one, and one behind each
-    /// draft token.
+    /// The logits needed for each draw of this step: one draw, and one after each draft token. `vocab` is the size of
+    /// the vocabulary.
     fn wanted(&mut self, vocab: usize) -> Vec<Wanted> {
         let all = || Wanted { need: Need::All, also: Vec::new() };
         if self.logprobs.is_some() {
@@ -91,7 +91,7 @@ impl Answer {
         (0..=self.draft.len()).map(|right| self.sampler.wanted(vocab, &self.draft[..right])).collect()
     }
 
-    /// Draws a token; `all` gives the logits of the whole vocabulary, if `candidates` do not decide.
+    /// Draws a token. `all` computes the logits of the whole vocabulary, if `candidates` cannot decide.
     fn sample(&mut self, candidates: &Candidates, all: impl FnOnce() -> Vec<Candidates>) -> u32 {
         let only = self.allowed().map(|allowed| candidates.only(|id| allowed.contains(id)));
         let drawn = self.sampler.draw(only.as_ref().unwrap_or(candidates));
@@ -108,10 +108,10 @@ impl Sequence {
         }
     }
 
-    /// Proposes at most `most` draft tokens behind those that are computed now. `first` is the number of the first of
-    /// them in the batch.
+    /// Proposes at most `most` draft tokens after the tokens being computed. `first` is the number of the first draft
+    /// token in the batch.
     pub fn speculate(&mut self, most: usize, first: usize) {
-        // The last token of an answer is drawn, never computed.
+        // The last token of an answer is drawn but never computed.
         let room = self.positions().saturating_sub(self.tokens.len() + 1);
         let Task::Answer(answer) = &mut self.task else { return };
         let lookup = answer.lookup.as_mut();
@@ -128,8 +128,9 @@ impl Sequence {
         }
     }
 
-    /// The hidden states to draw from now, and what each draw needs of a vocabulary of `vocab` tokens. Nothing while
-    /// there are pending tokens, or while the grammar is not known to allow anything yet (unless `wait` is set).
+    /// The hidden states to draw from now, and the logits needed for each draw. `None` while tokens are pending, or
+    /// while the grammar's allowed tokens are not known yet (unless `wait` is set). `vocab` is the size of the
+    /// vocabulary.
     ///
     /// # Errors
     /// If the grammar allows nothing, or fails.
@@ -147,8 +148,9 @@ impl Sequence {
         Ok(answer.hidden.as_ref().map(|hidden| (hidden, wanted)))
     }
 
-    /// Draws tokens from `rows`, one for each of [`draws`](Self::draws), for as long as they are the draft tokens, and
-    /// reports them. `all(hidden)` is asked where a row does not decide; `true` if the answer ended.
+    /// Draws and reports tokens from `rows`, one row for each of [`draws`](Self::draws), as long as the drawn tokens
+    /// are the draft tokens. `all(hidden)` computes the whole vocabulary where a row cannot decide. `true` if the
+    /// answer ended.
     pub fn advance(&mut self, rows: Vec<Candidates>, all: impl Fn(&Rows) -> Vec<Candidates>) -> bool {
         let Some(answer) = self.answer() else { return false };
         let Some(hidden) = answer.hidden.take() else { return false };
@@ -165,7 +167,7 @@ impl Sequence {
             right = row + 1;
         }
         if !draft.is_empty() {
-            // The recurrent state behind the last right draft token becomes the sequence's own.
+            // The recurrent state after the last accepted draft token becomes the sequence's state.
             self.restore = right.checked_sub(1).map(|last| Restore::Draft(first_draft + last));
             if let Some(lookup) = self.answer().and_then(|answer| answer.lookup.as_mut()) {
                 lookup.learn(right);
@@ -174,8 +176,7 @@ impl Sequence {
         false
     }
 
-    /// Draws one token, which is computed already if it is the `drafted` one, and reports it; `true` if that ended the
-    /// answer.
+    /// Draws and reports one token. If it equals `drafted`, it is already computed. `true` if it ended the answer.
     fn draw(&mut self, candidates: &Candidates, drafted: Option<u32>, all: impl FnOnce() -> Vec<Candidates>) -> bool {
         let Task::Answer(answer) = &mut self.task else { return false };
         let id = answer.sample(candidates, all);

@@ -1,4 +1,4 @@
-//! What comes back: events of a running generation.
+//! Events of running work.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -9,11 +9,11 @@ use sterna_kernels::Rows;
 use super::Logprob;
 use crate::{Error, Result};
 
-/// What happens while a piece of work is computed.
+/// An event of running work.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A token was drawn. `text` may be empty while a character is incomplete.
+    /// A token was drawn. `text` is empty while a character is incomplete.
     Token {
         /// Token id.
         id: u32,
@@ -21,42 +21,42 @@ pub enum Event {
         text: String,
         /// The token's log-probability and the best alternatives, if asked for.
         logprobs: Option<(Logprob, Vec<Logprob>)>,
-        /// When it was drawn, however late the event is taken; `None` from a [`Runner`](super::Runner) that is driven by
-        /// hand: it has no clock.
+        /// When the token was drawn, independent of when the event is read. `None` from a manually driven
+        /// [`Runner`](super::Runner), which has no clock.
         at: Option<Instant>,
     },
-    /// Hidden states of a text that is scored, in order.
+    /// Hidden states of a scored text, in order.
     Hidden {
-        /// Index of the token that the first row belongs to.
+        /// Index of the token of the first row.
         first: usize,
-        /// What the head reads: a row for each token.
+        /// The input of the head: one row for each token.
         rows: Rows,
     },
-    /// The vector of a text that is embedded.
+    /// The embedding of a text.
     Embedding(Vec<f32>),
-    /// The work ended; nothing follows.
+    /// The work ended; no event follows.
     Finished {
-        /// Why.
+        /// Why the work ended.
         reason: FinishReason,
-        /// Text that was held back until now; empty for other work than generating.
+        /// Text that was held back until now; empty unless text is generated.
         text: String,
-        /// What it took.
+        /// Token counts and times.
         usage: Usage,
     },
 }
 
-/// Why a piece of work ended.
+/// Why work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// A stop token or a stop string; for other work than generating: everything was computed.
+    /// A stop token or a stop string. For work other than generating: everything was computed.
     Stop,
-    /// `max_tokens` or the end of the context.
+    /// `max_tokens` or the end of the context was reached.
     Length,
 }
 
 impl FinishReason {
-    /// "stop" or "length", as OpenAI's API names them.
+    /// The name in OpenAI's API: "stop" or "length".
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -65,52 +65,52 @@ impl FinishReason {
     }
 }
 
-/// Counts and times of one piece of work. Seconds are 0 from a [`Runner`](super::Runner) that is driven by hand.
+/// Token counts and times of one piece of work. Times are 0 from a manually driven [`Runner`](super::Runner).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Tokens of the prompt (after truncation).
+    /// Prompt tokens, after truncation.
     pub prompt_tokens: usize,
-    /// Of these, the ones whose keys and values an earlier request had left.
+    /// Prompt tokens whose keys and values came from the prefix cache.
     pub cached_tokens: usize,
-    /// Tokens generated: the number of [`Event::Token`]; a stop token is none.
+    /// Generated tokens: the number of [`Event::Token`]. A stop token does not count.
     pub tokens: usize,
-    /// Seconds from the request to the first token, waiting for other requests included.
+    /// Time to first token in seconds, including the time in the queue.
     pub prefill_seconds: f64,
     /// Seconds from the first token to the last.
     pub decode_seconds: f64,
-    /// Tokens that speculation proposed; 0 without it.
+    /// Draft tokens that speculation proposed.
     pub drafted: usize,
-    /// Of these, the tokens that were drawn.
+    /// Draft tokens that were accepted.
     pub accepted: usize,
 }
 
 impl Usage {
-    /// Prompt tokens a second.
+    /// Prompt tokens per second.
     pub fn prefill_tokens_per_s(&self) -> f64 {
         rate(self.prompt_tokens, self.prefill_seconds)
     }
 
-    /// Generated tokens a second, the first one not counted; 0 for fewer than two.
+    /// Generated tokens per second, without the first; 0 for fewer than two.
     pub fn decode_tokens_per_s(&self) -> f64 {
         rate(self.tokens.saturating_sub(1), self.decode_seconds)
     }
 }
 
-/// 0 where a clock did not advance.
+/// The rate, or 0 if the clock did not advance.
 fn rate(count: usize, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
-/// A piece of work that was handed in ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the work.
+/// Handle of submitted work ([`Engine::submit`](super::Engine::submit)). Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Ticket {
-    /// The engine holds the weak side: once this is gone, the request is cancelled.
+    /// The engine holds a weak reference. Once this is dropped, the request is cancelled.
     _alive: Arc<()>,
 }
 
 impl Ticket {
-    /// A ticket, and what tells whether it was dropped.
+    /// A ticket, and a weak reference that shows whether it was dropped.
     pub(super) fn new() -> (Self, Weak<()>) {
         let alive = Arc::new(());
         let told = Arc::downgrade(&alive);
@@ -118,14 +118,14 @@ impl Ticket {
     }
 }
 
-/// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels.
+/// A running generation: an iterator of events that ends after [`Event::Finished`]. Dropping it cancels the request.
 ///
-/// `next` blocks until something happens. If the engine fails or stops, the last item is an error.
+/// `next` blocks until an event arrives. If the engine fails or stops, the last item is an error.
 #[derive(Debug)]
 pub struct Generation {
     events: Receiver<Result<Event>>,
     _ticket: Ticket,
-    /// What [`Generation::ready`] has taken and [`Iterator::next`] has not returned yet.
+    /// An item that [`Generation::ready`] has received and [`Iterator::next`] has not returned yet.
     next: Option<Result<Event>>,
     ended: bool,
 }
@@ -135,8 +135,8 @@ impl Generation {
         Self { events, _ticket: ticket, next: None, ended: false }
     }
 
-    /// Waits until the next item is there, at most for `patience`; `false` if [`Iterator::next`] would still block. It lets
-    /// a caller look for a cancellation now and then.
+    /// Waits for the next item, for at most `patience`. `false` if [`Iterator::next`] would still block. Callers can
+    /// use it to check for cancellation.
     pub fn ready(&mut self, patience: Duration) -> bool {
         if self.next.is_none() && !self.ended {
             self.next = match self.events.recv_timeout(patience) {

@@ -1,4 +1,4 @@
-//! Answers that must follow a grammar.
+//! Answers constrained by a grammar.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,44 +7,44 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use crate::{Error, Result};
 
-/// What an answer must look like.
+/// A grammar that an answer must follow.
 pub trait Grammar: fmt::Debug + Send + Sync {
-    /// A reader at the beginning of an answer.
+    /// Creates a reader at the beginning of an answer.
     ///
     /// # Errors
-    /// If the grammar cannot be followed.
+    /// If the grammar cannot be used.
     fn start(&self) -> Result<Box<dyn Reader>>;
 }
 
-/// Follows an answer token by token.
+/// The state of a grammar after some tokens of an answer.
 pub trait Reader: Send {
-    /// What may follow the tokens so far; the model's end tokens where the answer may end.
+    /// The tokens that may come next, including the model's end tokens where the answer may end.
     ///
     /// # Errors
-    /// If that takes more than the grammar's limits allow.
+    /// If computing them exceeds the grammar's limits.
     fn allowed(&mut self) -> Result<TokenSet>;
 
-    /// Takes a token that was allowed.
+    /// Advances by a token that was allowed.
     ///
     /// # Errors
-    /// If it was not.
+    /// If the token was not allowed.
     fn accept(&mut self, token: u32) -> Result<()>;
 }
 
 /// A set of token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenSet {
-    /// A bit a token, the lowest first.
+    /// One bit per token, lowest bit first.
     words: Vec<u32>,
 }
 
 impl TokenSet {
-    /// From a bit a token, the lowest of the first word first.
+    /// A set from one bit per token; the lowest bit of the first word is token 0.
     pub fn from_words(words: Vec<u32>) -> Self {
         Self { words }
     }
 
-    /// Whether a token is in it.
+    /// Whether the set contains a token.
     pub fn contains(&self, id: u32) -> bool {
         self.words.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1)
     }
@@ -56,23 +56,23 @@ impl TokenSet {
         self.words[word] |= 1 << (id % 32);
     }
 
-    /// How many tokens are in it.
+    /// The number of tokens in the set.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether no token is in it.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
     }
 
-    /// The greatest id in it.
+    /// The greatest id in the set.
     pub fn greatest(&self) -> Option<u32> {
         let at = self.words.iter().rposition(|word| *word != 0)?;
         Some(32 * at as u32 + self.words[at].ilog2())
     }
 
-    /// Its tokens, ascending.
+    /// The tokens of the set, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..)
             .zip(&self.words)
@@ -80,18 +80,18 @@ impl TokenSet {
     }
 }
 
-/// A step of a reader. It does not panic.
+/// One step of a reader. It does not panic.
 pub(super) type Task = Box<dyn FnOnce() + Send>;
 
-/// Runs the tasks of grammars, now or beside the next forward pass, in the order in which they come.
+/// Runs the tasks of grammars in order, immediately or in parallel with the next forward pass.
 pub(super) type Executor = Arc<dyn Fn(Task) + Send + Sync>;
 
-/// Runs tasks within the call: where there are no threads.
+/// Runs tasks immediately, for targets without threads.
 pub(super) fn inline() -> Executor {
     Arc::new(|task| task())
 }
 
-/// The grammar of one answer.
+/// The grammar state of one answer.
 pub(super) struct Guide {
     executor: Executor,
     vocab: usize,
@@ -105,14 +105,14 @@ enum State {
 }
 
 impl Guide {
-    /// Begins an answer of a model whose vocabulary has `vocab` tokens.
+    /// Starts the grammar of an answer. `vocab` is the size of the model's vocabulary.
     pub fn new(grammar: Arc<dyn Grammar>, vocab: usize, executor: Executor) -> Self {
         let mut guide = Self { executor, vocab, state: State::Gone };
         guide.ask(move || grammar.start());
         guide
     }
 
-    /// Asks what may follow in the state of `reader`.
+    /// Computes the allowed tokens for the state of `reader`.
     fn ask(&mut self, reader: impl FnOnce() -> Result<Box<dyn Reader>> + Send + 'static) {
         let (answer, receiver) = channel();
         let task = move || {
@@ -120,15 +120,18 @@ impl Guide {
                 let allowed = reader.allowed()?;
                 Ok((reader, allowed))
             });
-            // A request that was cancelled does not listen.
+            // Sending fails if the request was cancelled; then nobody needs the result.
             let _ = answer.send(found);
         };
-        // After a panic the guide sees that no answer came.
+        // If the task panics, the channel closes and the guide reports an error.
         (self.executor)(Box::new(move || drop(catch_unwind(AssertUnwindSafe(task)))));
         self.state = State::Asked(receiver);
     }
 
-    /// What may follow; `None` if that is still being found out, unless `wait` is set.
+    /// The allowed tokens. `None` if they are still being computed and `wait` is not set.
+    ///
+    /// # Errors
+    /// If the grammar allows nothing, allows a token outside the vocabulary, or fails.
     pub fn allowed(&mut self, wait: bool) -> Result<Option<&TokenSet>> {
         if let State::Asked(receiver) = &self.state {
             let found =
@@ -152,7 +155,7 @@ impl Guide {
         }
     }
 
-    /// Takes the token that was drawn of the allowed ones.
+    /// Advances by the token that was drawn.
     pub fn accept(&mut self, token: u32) {
         if let State::Known(mut reader, _) = std::mem::replace(&mut self.state, State::Gone) {
             self.ask(move || reader.accept(token).map(|()| reader));

@@ -1,4 +1,4 @@
-//! Whether an engine serves, and how often it had to start anew.
+//! Health of an engine: whether it serves, and how often it restarted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether requests are served. `false` for the moment that a new start takes, and for good once the engine stopped.
+    /// Whether requests are served. `false` during a restart, and permanently after the engine stopped.
     pub up: bool,
-    /// Times the engine started anew after a panic in a forward pass.
+    /// Number of restarts after a panic in a forward pass.
     pub restarts: u64,
-    /// Requests that ended with [`Error::EngineFailed`](crate::Error::EngineFailed) because of these panics.
+    /// Requests that failed with [`Error::EngineFailed`](crate::Error::EngineFailed) because of these panics.
     pub failed_requests: u64,
 }
 
-/// What the engine thread writes and callers read.
+/// Counters written by the engine thread and read by callers.
 #[derive(Default)]
 pub(super) struct Counters {
     up: AtomicBool,
@@ -27,7 +27,7 @@ impl Counters {
         self.up.store(up, Relaxed);
     }
 
-    /// A panic ended `requests` running requests.
+    /// Counts a restart after a panic that ended `requests` running requests.
     pub fn restarted(&self, requests: usize) {
         self.restarts.fetch_add(1, Relaxed);
         self.failed_requests.fetch_add(requests as u64, Relaxed);

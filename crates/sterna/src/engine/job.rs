@@ -1,23 +1,23 @@
-//! A piece of work that was checked, and may be computed.
+//! Work that was checked and is ready to run.
 
 use super::loaded::Loaded;
 use super::request::check_tokens;
 use super::{Embed, Pooling, Request, Score, Work};
 use crate::{Error, Result};
 
-/// A settled piece of work on its way to the runner.
+/// Checked work on its way to the runner.
 pub(super) struct Job {
-    /// At least one, all of them in the vocabulary.
+    /// At least one token; all are in the vocabulary.
     pub tokens: Vec<u32>,
-    /// Positions that it takes at worst; no more than the context.
+    /// Greatest number of positions that it can need; at most the context.
     pub positions: usize,
-    /// The first token whose hidden state is needed. The prefix cache may have those before it.
+    /// The first token whose hidden state is needed. Tokens before it may come from the prefix cache.
     pub wanted_from: usize,
     pub kind: JobKind,
 }
 
 pub(super) enum JobKind {
-    /// Stop tokens complete; the prompt is `tokens`.
+    /// A request with its full list of stop tokens; its prompt is `tokens`.
     Generate(Box<Request>),
     Embed {
         normalized: bool,
@@ -26,7 +26,7 @@ pub(super) enum JobKind {
 }
 
 impl Job {
-    /// Checks everything that can be checked before the work meets the loop.
+    /// Checks everything that can be checked before the work reaches the runner.
     pub fn new(work: Work, loaded: &Loaded) -> Result<Self> {
         match work {
             Work::Generate(request) => generate(request, loaded),
@@ -66,14 +66,14 @@ fn generate(mut request: Request, loaded: &Loaded) -> Result<Job> {
     let tokens = std::mem::take(&mut request.prompt);
     Ok(Job {
         positions: tokens.len() + max_tokens,
-        // The first draw reads the hidden state of the last token.
+        // The first draw needs the hidden state of the last token.
         wanted_from: tokens.len() - 1,
         tokens,
         kind: JobKind::Generate(Box::new(request)),
     })
 }
 
-/// Checks a text that is computed as it is.
+/// Checks the tokens of a text that is embedded or scored.
 fn check_text(tokens: &[u32], loaded: &Loaded) -> Result<()> {
     if tokens.is_empty() {
         return Err(Error::request("tokens", "the text has no tokens; give it at least one"));

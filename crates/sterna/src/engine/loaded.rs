@@ -1,4 +1,4 @@
-//! A model that is ready to run: what an engine's callers and its runner share.
+//! A loaded model, shared by an engine's callers and its runner.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::model::{Head, KvType, Network};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
-/// A network, its text parts, and how to run it.
+/// A network with its tokenizer, chat template and run options.
 pub(super) struct Loaded {
     pub cpu: Cpu,
     pub network: Box<dyn Network>,
-    /// Errors are kept: a model without a tokenizer still computes logits.
+    /// The error is kept, because a model without a tokenizer can still compute logits.
     pub tokenizer: Result<Arc<Tokenizer>>,
     pub template: Result<Option<ChatTemplate>>,
     pub context: usize,
     pub chunk: usize,
-    /// Requests of a full context that fit at a time.
+    /// Number of full-length requests that fit at the same time.
     pub sequences: usize,
     pub speculation: bool,
     pub kv: KvType,
@@ -27,7 +27,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// A network with the text parts it has.
+    /// Combines a network with an optional tokenizer and chat template.
     pub fn new(
         network: Box<dyn Network>,
         tokenizer: Option<Tokenizer>,
@@ -39,7 +39,7 @@ impl Loaded {
         Self::with_text(cpu, network, tokenizer.ok_or_else(missing), Ok(template), options)
     }
 
-    /// A network, and what became of its text parts.
+    /// Combines a network with the results of loading its tokenizer and chat template.
     pub fn with_text(
         cpu: Cpu,
         network: Box<dyn Network>,

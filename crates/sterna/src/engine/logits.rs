@@ -1,14 +1,14 @@
-//! Orders and sums over a row of logits, where broken logits cannot do harm.
+//! Comparisons and sums of logits that tolerate NaN and infinity.
 
 use sterna_kernels::math::{exp, ln64};
 
-/// Not a number counts as impossible, infinity as the greatest number.
+/// The value that counts: −∞ for NaN, the greatest finite number for infinity.
 #[inline(always)]
 pub(super) fn clean(logit: f32) -> f32 {
     if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }
 }
 
-/// ln Σ eˣ over a row, in `f64`; 16 partial sums in a fixed order, so it is the same everywhere.
+/// ln Σ eˣ of a row, in `f64`, with 16 partial sums in a fixed order so that the result is the same on every machine.
 pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let greatest = greatest(logits);
     let (chunks, rest) = logits.as_chunks::<16>();
@@ -24,7 +24,7 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(greatest) + ln64(sums.iter().sum())
 }
 
-/// The greatest logit, a finite number even if no logit is.
+/// The greatest logit; a finite number even if no logit is finite.
 pub(super) fn greatest(logits: &[f32]) -> f32 {
     let (chunks, rest) = logits.as_chunks::<16>();
     let mut lanes = [f32::MIN; 16];
@@ -36,13 +36,14 @@ pub(super) fn greatest(logits: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::MIN, |a, &b| if b > a { b } else { a }).min(f32::MAX)
 }
 
-/// The place of the greatest logit, the first of equal ones; 0 if no logit is a number.
+/// The index of the greatest logit, the first of equal ones; 0 if all are NaN.
 pub(super) fn argmax(logits: &[f32]) -> usize {
     let greatest = greatest(logits);
     logits.iter().position(|&logit| logit >= greatest).unwrap_or(0)
 }
 
-/// The places of the `count` greatest logits, best first, equal ones in order. Costs one pass and a selection, not a sort.
+/// The indices of the `count` greatest logits, best first, equal ones in order. Costs one pass and a selection instead
+/// of a sort.
 pub(super) fn best(logits: &[f32], count: usize) -> Vec<u32> {
     if count == 0 {
         return Vec::new();
@@ -56,7 +57,7 @@ pub(super) fn best(logits: &[f32], count: usize) -> Vec<u32> {
     keys.into_iter().map(|key| key as u32).collect()
 }
 
-/// An integer that sorts like (`value`, `id`); −0 is 0.
+/// An integer that sorts like (`value`, `id`). −0 counts as 0.
 pub(super) fn key(value: f32, id: u32) -> u64 {
     let bits = (value + 0.0).to_bits();
     let sortable = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };

@@ -1,33 +1,34 @@
-//! Speculation by prompt lookup: what followed the last few tokens the last time they stood in this text.
+//! Speculation by prompt lookup: drafts the tokens that followed the last few tokens at their previous occurrence in
+//! the text.
 //!
 //! ```text
 //! text    … the fox ran home . And then the fox ran
 //!             └── matched ──┘ └ draft ┘   └ matched ┘
 //! ```
-//! A draft costs rows in the next forward pass and never changes a token: every row's logits are those of a step of
-//! its own, and drawing stops at the first row whose token is not the drafted one. Source of the idea: "Prompt Lookup
+//! A draft adds rows to the next forward pass and never changes a token. The logits of each row are those of a step of
+//! its own, and drawing stops at the first token that differs from the draft. Source of the idea: "Prompt Lookup
 //! Decoding" (Saxena 2023), after "Inference with Reference" (Yang et al., arXiv:2304.04487).
 
 use std::collections::HashMap;
 
-/// Tokens that must match for a place to be found.
+/// Number of tokens that must match.
 const KEY: usize = 3;
-/// Longest match that is looked for, and most that a run of misses asks for.
+/// Longest match that is searched for, and the upper limit of the length required after misses.
 const LONGEST: usize = 16;
 
-/// Proposes tokens for one sequence.
+/// Proposes draft tokens for one sequence.
 #[derive(Default)]
 pub(super) struct Lookup {
-    /// Runs of `KEY` tokens, and the index of what followed the last time.
+    /// Maps `KEY` consecutive tokens to the index of the token after their last occurrence.
     followers: HashMap<[u32; KEY], usize>,
-    /// Indices below this one are among the followers.
+    /// Tokens before this index are in `followers`.
     indexed: usize,
-    /// Misses since a draft was right: each asks for a longer match, so that text without repetition pays little.
+    /// Misses since a draft was right. Each miss requires a longer match, so that text without repetition costs little.
     misses: u32,
 }
 
 impl Lookup {
-    /// At most `most` tokens that may follow `tokens`, which only grow from call to call.
+    /// Returns at most `most` tokens that may follow `tokens`. Between calls `tokens` only grow.
     pub fn propose(&mut self, tokens: &[u32], most: usize) -> Vec<u32> {
         let len = tokens.len();
         for follower in self.indexed.max(KEY)..len {
@@ -42,11 +43,12 @@ impl Lookup {
         if matched < (KEY << self.misses.min(8)).min(LONGEST) {
             return Vec::new();
         }
-        // A text that repeats a short run goes on repeating it: past its end the draft begins again at the follower.
+        // A text that repeats a short run tends to continue: past the end of the text the draft starts over at the
+        // follower.
         tokens[follower..].iter().cycle().take(most.min(matched)).copied().collect()
     }
 
-    /// Learns how many tokens of a draft were right.
+    /// Records how many tokens of a draft were right.
     pub fn learn(&mut self, right: usize) {
         self.misses = if right > 0 { 0 } else { self.misses + 1 };
     }

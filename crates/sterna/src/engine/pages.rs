@@ -1,4 +1,4 @@
-//! Which page belongs to whom.
+//! Pages of the key/value cache: which sequence holds them, and which text they contain.
 //!
 //! ```text
 //! free ──take──► held by a sequence ──publish: full and computed──► known by its text, held by any number
@@ -6,18 +6,19 @@
 //!   └──────────────── the one idle longest, when none is free ◄──── idle ◄───┘ │ hold
 //!                                                                    └─────────┘
 //! ```
-//! Keys and values of a page depend on nothing but the tokens up to its end, so sequences that begin alike share pages.
-//! A page is known by the page before it and its own tokens, never by a hash alone. Idle pages are taken ends first: who
-//! holds or releases a page holds or releases all before it, and those count as used later.
+//! The keys and values of a page depend only on the tokens up to its end, so sequences with the same prefix share
+//! pages. A page is identified by the page before it and its own tokens, never by a hash alone. Pages at the end of a
+//! text are evicted first: a sequence that holds or releases a page also holds or releases all pages before it, and
+//! those count as used later.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::model::kv::PAGE;
 
-/// What a page is known by.
+/// Identifies the text of a page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Text {
-    /// The page before it; none for the first of a sequence.
+    /// The page before it; `None` for the first page of a text.
     before: Option<usize>,
     tokens: [u32; PAGE],
 }
@@ -27,35 +28,35 @@ struct Text {
 struct Entry {
     holders: usize,
     text: Option<Box<Text>>,
-    /// When it became idle.
+    /// When the page became idle.
     since: u64,
 }
 
-/// Pages by number: what is done with each.
+/// The state of all pages, by number.
 #[derive(Debug)]
 pub(super) struct Pages {
-    /// Most pages there may be.
+    /// Most pages that may exist.
     budget: usize,
     pages: Vec<Entry>,
     free: Vec<usize>,
     known: HashMap<Box<Text>, usize>,
-    /// Known pages that nobody holds, by the time since when.
+    /// Published pages that no sequence holds, by the time they became idle.
     idle: BTreeSet<(u64, usize)>,
     clock: u64,
 }
 
 impl Pages {
-    /// At most `budget` pages, none of which is there yet.
+    /// A budget of `budget` pages, none allocated yet.
     pub fn new(budget: usize) -> Self {
         Self { budget, pages: Vec::new(), free: Vec::new(), known: HashMap::new(), idle: BTreeSet::new(), clock: 0 }
     }
 
-    /// Pages that [`take`](Self::take) can give.
+    /// Number of pages that [`take`](Self::take) can return.
     pub fn available(&self) -> usize {
         self.free.len() + self.idle.len() + (self.budget - self.pages.len())
     }
 
-    /// A page for one sequence; a number that was not there before is one more than the greatest.
+    /// Takes a page for one sequence. A new number is one more than the greatest so far.
     pub fn take(&mut self) -> Option<usize> {
         let page = match self.free.pop() {
             Some(page) => page,
@@ -74,7 +75,7 @@ impl Pages {
         Some(page)
     }
 
-    /// One holder less for the pages of a sequence, given in order.
+    /// Removes one holder from the pages of a sequence, given in order.
     pub fn release(&mut self, pages: &[usize]) {
         for &page in pages.iter().rev() {
             self.clock += 1;
@@ -91,7 +92,7 @@ impl Pages {
         }
     }
 
-    /// The known pages of `tokens` after `pages`, which are their beginning.
+    /// The published pages of `tokens` after `pages`, which hold their beginning.
     pub fn find(&self, pages: &[usize], tokens: &[u32]) -> Vec<usize> {
         let mut found = Vec::new();
         for tokens in tokens.as_chunks::<PAGE>().0.iter().skip(pages.len()) {
@@ -102,12 +103,12 @@ impl Pages {
         found
     }
 
-    /// How many of these nobody holds.
+    /// How many of these pages no sequence holds.
     pub fn idle_of(&self, pages: &[usize]) -> usize {
         pages.iter().filter(|page| self.pages[**page].holders == 0).count()
     }
 
-    /// One holder more for known pages.
+    /// Adds a holder to published pages.
     pub fn hold(&mut self, pages: &[usize]) {
         for &page in pages {
             let entry = &mut self.pages[page];
@@ -118,8 +119,8 @@ impl Pages {
         }
     }
 
-    /// Makes a full page known that one sequence holds. If another page has that text already, it is held instead:
-    /// the returned one.
+    /// Publishes a full page that one sequence holds. If another page has the same text already, the sequence holds
+    /// that one instead, and it is returned.
     pub fn publish(&mut self, before: Option<usize>, tokens: [u32; PAGE], page: usize) -> usize {
         let text = Box::new(Text { before, tokens });
         if let Some(&known) = self.known.get(&text) {
@@ -141,7 +142,7 @@ mod tests {
         (0..(pages * PAGE) as u32).map(|i| i.wrapping_mul(seed) % 251).collect()
     }
 
-    /// Takes pages for a text and publishes them all.
+    /// Takes pages for a text and publishes all of them.
     fn write(pages: &mut Pages, tokens: &[u32]) -> Vec<usize> {
         let mut held: Vec<usize> = pages.find(&[], tokens);
         pages.hold(&held);
@@ -163,7 +164,7 @@ mod tests {
         pages.release(&first);
         assert_eq!((pages.available(), pages.idle_of(&first)), (10 - 4, 2));
         assert_eq!((pages.find(&[], &a), pages.find(&first[..1], &a)), (first.clone(), first[1..].to_vec()));
-        // A page that is not full is nobody's text.
+        // A page that is not full is not published.
         assert_eq!(pages.find(&[], &a[..3 * PAGE - 1]), first[..2]);
         assert!(pages.find(&[], &a[1..]).is_empty());
     }
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(pages.available(), 4);
     }
 
-    /// Random holders of random beginnings: numbers always add up, and no page is in two hands that write.
+    /// Random holders of random prefixes: counts always add up, and no page is written by two sequences.
     #[test]
     fn accounts_balance() {
         let mut random = 1u64;

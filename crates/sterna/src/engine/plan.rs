@@ -1,46 +1,46 @@
-//! Whose turn it is: which rows the next forward pass takes.
+//! Planning: which rows the next forward pass computes.
 
 use sterna_kernels::Cost;
 
 use crate::checkpoint::Config;
 
-/// Steps after which a prompt that got no row comes first.
+/// A prompt that got no row for this many steps comes first.
 const PATIENCE: usize = 8;
 
-/// What a sequence still has to compute.
+/// The tokens that a sequence still has to compute.
 #[derive(Clone, Copy)]
 pub struct Pending {
     pub tokens: usize,
-    /// How many of them the next step may take.
+    /// Most tokens that the next step may compute.
     pub most: usize,
-    /// The position of the first of them.
+    /// The position of the first token.
     pub at: usize,
-    /// Steps in which it got no row.
+    /// Number of steps in which it got no row.
     pub waited: usize,
 }
 
-/// The position at which a row's attention takes as long as its matrices.
+/// The position at which a row's attention takes as long as its matrix products.
 pub fn depth(config: &Config, cost: Cost) -> usize {
     let query = config.heads * config.head_dim;
     (config.ternary_weights() / (config.layers * 2 * query * cost.attention_per_weight)).max(1)
 }
 
-/// Rows of each sequence in the next step; `pending` are the sequences, oldest first.
+/// Plans the rows of each sequence in the next step. `pending` are the sequences, oldest first.
 ///
-/// Every decoding sequence (one pending token) gets its row. Prompts share what is left of `chunk` rows, the shortest
-/// first, so that a question need not wait for a book, and those that waited long before them; at least one prompt row
-/// is planned, so that decoding cannot starve a prompt. At `depth` positions a row counts twice as much as at the
-/// beginning: steps take about as long wherever a prompt is. A step that ends a prompt does no part of another one: the
-/// time to its first token would grow by that part.
+/// Every decoding sequence (one pending token) gets its row. Prompts share the rest of the `chunk` rows. Prompts that
+/// waited long come first, then the shortest, so that a short question does not wait for a long document. At least one
+/// prompt row is planned, so that decoding cannot starve a prompt. A row at position `depth` counts twice as much as
+/// one at position 0, so that steps take about the same time at any depth. A step that finishes a prompt starts no
+/// other prompt, to bound its time to first token.
 ///
-/// Some states must be caught at certain positions: a prompt gets no more rows than its `most`. A network that reads texts
-/// as a `whole` gets each prompt in one step, however long it is.
+/// Some states need snapshots at certain positions, so a prompt gets at most `most` rows. With `whole`, each prompt is
+/// computed in one step, whatever its length.
 pub fn plan(pending: &[Pending], chunk: usize, depth: usize, whole: bool) -> Vec<usize> {
     let mut rows: Vec<usize> = pending.iter().map(|sequence| usize::from(sequence.tokens == 1)).collect();
     let decoding = rows.iter().sum();
     let mut prompts: Vec<usize> = (0..pending.len()).filter(|&i| pending[i].tokens > 1).collect();
     prompts.sort_by_key(|&i| if pending[i].waited >= PATIENCE { 0 } else { pending[i].tokens });
-    // In parts of a row: one at the beginning has `depth` of them.
+    // In fractions of a row: a row at position 0 costs `depth` of them.
     let mut left = chunk.saturating_sub(decoding).max(1) * depth;
     let mut ends = false;
     for (nth, i) in prompts.into_iter().enumerate() {
@@ -63,7 +63,7 @@ mod tests {
 
     const DEPTH: usize = 1000;
 
-    /// Rows of prompts at their beginning, of so many tokens, that waited for so many steps.
+    /// Plans the rows of prompts at position 0, given as (tokens, steps waited).
     fn waiting(pending: &[(usize, usize)], chunk: usize) -> Vec<usize> {
         let pending: Vec<_> =
             pending.iter().map(|&(tokens, waited)| Pending { tokens, most: tokens, at: 0, waited }).collect();

@@ -1,8 +1,8 @@
-//! Hidden states of a text become one vector.
+//! Pooling: turns the hidden states of a text into one vector.
 
 use sterna_kernels::Rows;
 
-/// The vector of one text while its hidden states come in.
+/// The vector of one text while its hidden states arrive.
 pub(super) struct Pool {
     normalized: bool,
     sum: Vec<f32>,
@@ -15,7 +15,7 @@ impl Pool {
         Self { normalized, sum: Vec::new(), count: 0 }
     }
 
-    /// Adds hidden states in the order of their positions, one after another: chunks do not change the sum.
+    /// Adds hidden states one by one in the order of their positions, so that chunks do not change the sum.
     pub fn add(&mut self, hidden: &Rows) {
         self.sum.resize(hidden.dim(), 0.0);
         for row in 0..hidden.len() {
@@ -24,7 +24,7 @@ impl Pool {
         self.count += hidden.len();
     }
 
-    /// The mean of what was added, of unit length if that was asked for. A vector of zeros has no direction and stays.
+    /// Returns the mean, divided by its length if normalized. A vector of zeros stays.
     pub fn finish(&mut self) -> Vec<f32> {
         let mut values = std::mem::take(&mut self.sum);
         let mut scale = 1.0 / self.count.max(1) as f64;

@@ -1,4 +1,4 @@
-//! The way back to a caller: events, and exactly one last item.
+//! Sends events to a caller, with exactly one final item.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
@@ -6,15 +6,15 @@ use std::sync::Weak;
 use super::Event;
 use crate::{Error, Result};
 
-/// Where the events of one request go.
+/// Sends the events of one request.
 ///
-/// The last item is [`Event::Finished`] or an error, whatever happens: a reply that is dropped before it says
-/// [`Error::EngineStopped`], unless the caller cancelled the request. A sink that panics ends its own request only.
+/// The last item is always [`Event::Finished`] or an error. A reply that is dropped before sends
+/// [`Error::EngineStopped`], unless the caller cancelled the request. A sink that panics ends only its own request.
 pub(super) struct Reply {
     sink: Box<dyn FnMut(Result<Event>) + Send>,
-    /// Dead once the caller dropped the ticket.
+    /// Expires when the caller drops the ticket.
     ticket: Weak<()>,
-    /// Whether the last item was handed over.
+    /// Whether the last item was sent.
     ended: bool,
 }
 
@@ -23,12 +23,12 @@ impl Reply {
         Self { sink: Box::new(sink), ticket, ended: false }
     }
 
-    /// Whether the caller has cancelled the request, or its sink has panicked.
+    /// Whether the caller cancelled the request, or its sink panicked.
     pub fn cancelled(&self) -> bool {
         self.ended || self.ticket.strong_count() == 0
     }
 
-    /// Hands an item over; items after the last one are dropped.
+    /// Sends an item. Items after the last one are dropped.
     pub fn send(&mut self, item: Result<Event>) {
         if self.ended {
             return;
@@ -37,7 +37,7 @@ impl Reply {
         if catch_unwind(AssertUnwindSafe(|| (self.sink)(item))).is_err() && !self.ended {
             self.ended = true;
             let error = Error::request("sink", "the function that takes the events panicked");
-            // A sink that panics again has no other way to be told.
+            // A sink that panics again cannot be told.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.sink)(Err(error))));
         }
     }
@@ -48,7 +48,7 @@ impl Drop for Reply {
         if !self.cancelled() {
             self.send(Err(Error::EngineStopped));
         }
-        // What the sink owns may panic as it is dropped.
+        // Values owned by the sink may panic when they are dropped.
         let sink = std::mem::replace(&mut self.sink, Box::new(|_| ()));
         let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
     }

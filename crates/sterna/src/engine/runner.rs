@@ -1,14 +1,14 @@
-//! The loop as a machine that is driven step by step, without a thread or a clock of its own.
+//! The generation loop as a state machine that the caller steps, without a thread or clock.
 //!
 //! ```text
 //! queue (oldest first) ──admit: worst case fits──► running ──plan──► | d | d | prompt chunk … | ──► one forward
 //!                                                     ▲                                              │ hidden states
 //!                                                     └──── draw, pool, hand on, or leave ◄──────────┘
 //! ```
-//! Work is admitted only when its worst case, prompt and `max_tokens`, fits beside the worst cases of what runs. So no
-//! running sequence ever lacks a page, and none has to be stopped or computed again. Pages that sequences share count
-//! once, and a prompt is computed from where the prefix cache does not know it, also where another one that begins
-//! alike has got further while it waited.
+//! Work is admitted only when its worst case, prompt and `max_tokens`, fits beside the worst cases of running work. So
+//! a running sequence never lacks a page, and is never preempted or recomputed. Shared pages count once. A prompt is
+//! computed from the first position missing in the prefix cache, including prefixes that other prompts computed while
+//! it waited.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,22 +31,22 @@ use crate::model::{Batch, Network, Restore, State};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
-/// Runs work on a network: whoever holds it calls [`push`](Self::push) and [`step`](Self::step). An
-/// [`Engine`](super::Engine) does so on a thread of its own.
+/// Runs work on a network, driven by calls of [`push`](Self::push) and [`step`](Self::step). An
+/// [`Engine`](super::Engine) drives it on a thread of its own.
 pub struct Runner {
     loaded: Arc<Loaded>,
     state: State,
     accounts: Accounts,
     queue: VecDeque<(Job, Reply)>,
     running: Vec<Sequence>,
-    /// Follows grammars.
+    /// Runs the tasks of grammars.
     executor: Executor,
-    /// See [`depth`].
+    /// The result of [`depth`] for this network.
     depth: usize,
 }
 
 impl Runner {
-    /// A runner for a network, with the text parts it has. Grammars are followed within [`step`](Self::step).
+    /// A runner for a network with optional tokenizer and chat template. Grammars run within [`step`](Self::step).
     ///
     /// # Errors
     /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown `STERNA_ISA`.
@@ -64,8 +64,8 @@ impl Runner {
         Self { loaded, state, accounts, queue: VecDeque::new(), running: Vec::new(), executor, depth }
     }
 
-    /// Takes a piece of work, which waits its turn, oldest first. `sink` gets every event within [`step`](Self::step);
-    /// the last one is [`Event::Finished`] or an error. Dropping the ticket cancels the work.
+    /// Adds work to the queue. `sink` gets every event within [`step`](Self::step); the last one is [`Event::Finished`]
+    /// or an error. Dropping the ticket cancels the work.
     ///
     /// # Errors
     /// [`Error::Request`] and [`Error::PromptTooLong`] if the network cannot do it.
@@ -76,20 +76,21 @@ impl Runner {
         Ok(ticket)
     }
 
-    /// Takes a piece of work that was checked already.
+    /// Adds work that was already checked.
     pub(super) fn accept(&mut self, job: Job, reply: Reply) {
         self.queue.push_back((job, reply));
     }
 
-    /// Whether there is nothing to do.
+    /// Whether no work is queued or running.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty()
     }
 
-    /// One forward pass for everything that runs, and what comes of it; `false` if there is nothing more to do.
+    /// Runs one forward pass for all running work, and draws or sends the results. `false` if there is nothing left to
+    /// do.
     ///
-    /// If the network panics, what was running fails with [`Error::EngineFailed`], the state is dropped, and the runner
-    /// starts anew; what was waiting goes on waiting.
+    /// If the network panics, the running work fails with [`Error::EngineFailed`], the state is dropped, and the runner
+    /// restarts. Queued work stays queued.
     pub fn step(&mut self) -> bool {
         if catch_unwind(AssertUnwindSafe(|| self.advance())).is_err() {
             self.restart();
@@ -97,7 +98,7 @@ impl Runner {
         !self.is_idle()
     }
 
-    /// The state may be half written: it is dropped, and everything that has a part of it fails.
+    /// Restarts after a panic. The state may be partly written, so it is dropped, and all work that uses it fails.
     fn restart(&mut self) {
         let counters = &self.loaded.counters;
         counters.set_up(false);
@@ -125,11 +126,11 @@ impl Runner {
         if !batch.tokens.is_empty() {
             self.forward(&batch, &rows);
         }
-        // If there was nothing to compute, all wait for their grammars.
+        // If there was nothing to compute, every sequence waits for its grammar.
         self.draw(batch.tokens.is_empty());
     }
 
-    /// Takes jobs from the head of the queue while their worst cases fit.
+    /// Admits jobs from the front of the queue while their worst cases fit.
     fn admit(&mut self) {
         while self.accounts.has_room()
             && let Some((job, _)) = self.queue.front()
@@ -146,7 +147,7 @@ impl Runner {
         }
     }
 
-    /// Gives a job its place.
+    /// Makes a job a running sequence.
     fn start(&mut self, mut job: Job, reply: Reply) {
         let id = self.accounts.add();
         let restore = self.accounts.recurrent().then_some(Restore::Empty);
@@ -159,12 +160,12 @@ impl Runner {
             JobKind::Score => Task::Score,
         };
         let mut sequence = Sequence::new(id, job, task, restore, reply);
-        // Held from now on, so that the next in the queue is not promised the same pages.
+        // Held from now on, so that the next job in the queue cannot count on the same pages.
         sequence.take_over(self.accounts.share(id, sequence.shareable()));
         self.running.push(sequence);
     }
 
-    /// The rows of a plan, and draft tokens behind single rows.
+    /// Builds the batch of a plan, with draft tokens after single rows.
     fn batch(&mut self, rows: &[usize]) -> Batch {
         let mut batch = Batch::default();
         let recurrent = self.accounts.recurrent();
@@ -196,7 +197,7 @@ impl Runner {
         batch
     }
 
-    /// Computes a batch; sequences get the hidden states that they asked for.
+    /// Computes a batch and gives each sequence the hidden states it needs.
     fn forward(&mut self, batch: &Batch, rows: &[usize]) {
         let loaded = self.loaded.clone();
         let hidden = loaded.network.forward(&loaded.cpu, batch, &mut self.state);
@@ -222,13 +223,13 @@ impl Runner {
         retire(&mut self.running, accounts, over);
     }
 
-    /// Draws for every answer that can be drawn for. With `wait`, grammars are waited for.
+    /// Draws for every answer that is ready. With `wait`, waits for grammars.
     fn draw(&mut self, wait: bool) {
         let loaded = self.loaded.clone();
         let Some(head) = loaded.network.head() else { return };
         let (cpu, vocab) = (&loaded.cpu, loaded.network.config().vocab);
         let (mut hidden, mut wanted) = (Vec::new(), Vec::new());
-        // For each sequence, how many draws it has now.
+        // The number of draws of each sequence.
         let mut draws = Vec::new();
         self.retire(|sequence| match sequence.draws(vocab, wait) {
             Ok(found) => {
@@ -257,7 +258,7 @@ impl Runner {
         });
     }
 
-    /// Visits what runs and removes the sequences that are `over`; their pages are free again.
+    /// Removes the sequences for which `over` is true, and frees their pages.
     fn retire(&mut self, mut over: impl FnMut(&mut Sequence) -> bool) {
         retire(&mut self.running, &mut self.accounts, |sequence, _| over(sequence));
     }
@@ -277,8 +278,8 @@ fn retire(
     });
 }
 
-/// An empty state, and accounts of it. Snapshots may take as many bytes as the paged keys and values, and at least two a
-/// sequence are kept.
+/// An empty state and its accounts. Snapshots may use as many bytes as the paged keys and values; there are at least
+/// two per sequence.
 fn empty(loaded: &Loaded) -> (State, Accounts) {
     let state = loaded.network.state(loaded.kv);
     let pages = loaded.context.div_ceil(PAGE).saturating_mul(loaded.sequences);

@@ -1,11 +1,11 @@
 //! The sampler chain: penalties, temperature, top-k, typical, top-p, min-p, draw.
 //!
-//! Every filter sees the softmax of what the filter before it left, and leaves its survivors in the order of their
-//! ids, so that sums and draws have one order on every machine. Number `n` of a request is a function of its seed and
-//! `n` alone: what else is in the batch does not matter.
+//! Every filter sees the softmax of the tokens left by the filter before it, and keeps the order of their ids, so that
+//! sums and draws have the same order on every machine. Random number `n` of a request depends only on its seed and
+//! `n`, never on the rest of the batch.
 //!
-//! A draw sees the tokens that can matter to it ([`Sampler::wanted`]) and gives what the whole vocabulary would give, or
-//! says that it cannot tell.
+//! A draw sees only the candidates that [`Sampler::wanted`] requires. It gives the same token as the whole vocabulary
+//! would, or reports that it cannot decide.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::model::{Candidates, Need, Wanted};
 /// Draws the tokens of one request.
 pub(super) struct Sampler {
     sampling: Sampling,
-    /// Tokens of the prompt and the answer, with the times each was generated.
+    /// Tokens of the prompt and the answer, with the number of times each was generated.
     seen: HashMap<u32, u32>,
     drawn: u64,
     logits: Vec<f32>,
@@ -28,7 +28,7 @@ pub(super) struct Sampler {
 /// A token that can be drawn.
 #[derive(Clone, Copy)]
 struct Choice {
-    /// Index among the candidates, which are in the order of their ids.
+    /// Index among the candidates, which are ordered by id.
     place: u32,
     /// (logit − greatest logit) / temperature, at most 0.
     delta: f32,
@@ -37,13 +37,13 @@ struct Choice {
 }
 
 impl Sampler {
-    /// A sampler whose repetition penalty knows `prompt`.
+    /// A sampler for a prompt, whose tokens count for the repetition penalty.
     pub fn new(sampling: Sampling, prompt: &[u32]) -> Self {
         let seen = prompt.iter().map(|&id| (id, 0)).collect();
         Self { sampling, seen, drawn: 0, logits: Vec::new() }
     }
 
-    /// What the draw after the next tokens `next` needs of a vocabulary of `vocab` tokens.
+    /// The logits needed for the draw after the next tokens `next`. `vocab` is the size of the vocabulary.
     pub fn wanted(&self, vocab: usize, next: &[u32]) -> Wanted {
         let &Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = &self.sampling;
         let need = if temperature == 0.0 {
@@ -53,10 +53,10 @@ impl Sampler {
         } else if typical_p < 1.0 {
             Need::All
         } else if top_p < 1.0 {
-            // The less is left out, the rarer it decides the cut, and the more rows are read.
+            // The smaller the mass left out, the more rarely it affects the cut, and the more rows are read.
             Need::Mass { temperature, rest: (f64::from(1.0 - top_p) / 16.0).min(1e-3) }
         } else if min_p > 0.0 {
-            // Weights are rounded by less than a hundredth of an exponent.
+            // The rounding error of weights is less than 0.01 in the exponent.
             Need::Within((temperature * (0.01 - ln64(f64::from(min_p)) as f32)).max(f32::MIN_POSITIVE))
         } else {
             Need::All
@@ -70,7 +70,7 @@ impl Sampler {
         Wanted { need, also }
     }
 
-    /// Draws the next token; `None`, and nothing happens, if the tokens left out could decide it.
+    /// Draws the next token. `None`, without any change, if the result depends on tokens that are not candidates.
     pub fn draw(&mut self, candidates: &Candidates) -> Option<u32> {
         self.logits.clear();
         self.logits.extend(candidates.logits.iter().map(|&logit| clean(logit)));
@@ -87,14 +87,14 @@ impl Sampler {
         Some(id)
     }
 
-    /// The tokens that a penalty changes, with the times each was generated.
+    /// The tokens that a penalty applies to, with the number of times each was generated.
     fn penalised(&self) -> impl Iterator<Item = (&u32, &u32)> {
         let &Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = &self.sampling;
         let again = presence_penalty != 0.0 || frequency_penalty != 0.0;
         self.seen.iter().filter(move |(_, count)| repetition_penalty != 1.0 || again && **count > 0)
     }
 
-    /// Changes `self.logits`, which are those of `ids`.
+    /// Applies bias and penalties to `self.logits`, the logits of `ids`.
     fn penalise(&mut self, ids: &[u32]) {
         let &Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = &self.sampling;
         let mut logits = std::mem::take(&mut self.logits);
@@ -116,8 +116,8 @@ impl Sampler {
     }
 }
 
-/// What temperature and filters leave of the candidates, whose penalised logits are `logits`, in their order; never
-/// nothing. `None` if it depends on the tokens that are no candidates.
+/// Applies temperature and filters to the candidates, whose penalised logits are `logits`. The result keeps their order
+/// and is never empty. `None` if it depends on tokens that are not candidates.
 fn filter(logits: &[f32], sampling: &Sampling, candidates: &Candidates) -> Option<Vec<Choice>> {
     let greatest = greatest(logits);
     let choice = |place: u32| {
@@ -139,7 +139,7 @@ fn filter(logits: &[f32], sampling: &Sampling, candidates: &Candidates) -> Optio
     }
     if sampling.top_p < 1.0 {
         nucleus(&mut choices, sampling.top_p, others.0, |choice| -choice.delta)?;
-        // A candidate below the floor may have others above it.
+        // A candidate below the floor may rank below other tokens.
         if choices.iter().any(|choice| logits[choice.place as usize] < others.1) {
             return None;
         }
@@ -155,7 +155,8 @@ fn total(choices: &[Choice]) -> f64 {
     choices.iter().map(|choice| f64::from(choice.weight)).sum()
 }
 
-/// Locally typical sampling (Meister et al., arXiv:2202.00666): the tokens whose surprise is nearest to the entropy.
+/// Locally typical sampling (Meister et al., arXiv:2202.00666): keeps the tokens whose surprise is nearest to the
+/// entropy.
 fn typical(choices: &mut Vec<Choice>, mass: f32) {
     let total = total(choices);
     let log_total = ln64(total);
@@ -164,12 +165,13 @@ fn typical(choices: &mut Vec<Choice>, mass: f32) {
     nucleus(choices, mass, 0.0, |choice| (surprise(choice) - entropy).abs() as f32);
 }
 
-/// Keeps the choices of lowest `rank` whose weights reach the share `mass`; equal ranks in order. `None` if that depends
-/// on how much of `rest`, the most that weights of other tokens add up to, is there.
+/// Keeps the choices of lowest `rank` whose weights reach the share `mass`; equal ranks keep their order. `rest` is an
+/// upper bound for the weights of other tokens. `None` if the result depends on their actual weight.
 ///
-/// Sorts block by block, each four times the one before: a nucleus is rarely large, a vocabulary is.
+/// Sorts in blocks, each four times the size of the one before, because a nucleus is usually much smaller than the
+/// vocabulary.
 fn nucleus(choices: &mut Vec<Choice>, mass: f32, rest: f64, rank: impl Fn(&Choice) -> f32) -> Option<()> {
-    // Sums of other tokens or in another order round differently.
+    // Sums that include other tokens, or have another order, round differently.
     let slack = if rest > 0.0 { 1e-9 } else { 0.0 };
     let total = total(choices);
     let (least, most) = (f64::from(mass) * total * (1.0 - slack), f64::from(mass) * (total + rest) * (1.0 + slack));
@@ -193,7 +195,7 @@ fn nucleus(choices: &mut Vec<Choice>, mass: f32, rest: f64, rank: impl Fn(&Choic
     (rest == 0.0 || covered >= most).then_some(())
 }
 
-/// The place of the choice at `share` (0..1) of the summed weights.
+/// The index of the choice at `share` (0..1) of the summed weights.
 fn pick(choices: &[Choice], share: f64) -> u32 {
     let mut left = share * total(choices);
     for choice in choices {
@@ -229,7 +231,7 @@ mod tests {
         sampler.draw(&Candidates::all(logits)).expect("the whole vocabulary decides")
     }
 
-    /// (id, probability), best first.
+    /// Pairs (id, probability), best first.
     fn softmax(logits: &[(u32, f64)]) -> Vec<(u32, f64)> {
         let total: f64 = logits.iter().map(|(_, x)| x.exp()).sum();
         let mut probabilities: Vec<_> = logits.iter().map(|&(id, x)| (id, x.exp() / total)).collect();
@@ -237,7 +239,7 @@ mod tests {
         probabilities
     }
 
-    /// The definition of every filter, by full sorts in `f64`.
+    /// The definition of every filter, with full sorts in `f64`.
     fn reference(logits: &[f32], s: &Sampling) -> Vec<(u32, f64)> {
         let scaled = |id: u32| (id, f64::from(logits[id as usize]) / f64::from(s.temperature));
         let mut kept = softmax(&(0..logits.len() as u32).map(scaled).collect::<Vec<_>>());
@@ -350,7 +352,7 @@ mod tests {
         }
     }
 
-    /// Candidates as a head with margins up to `margin` might find them.
+    /// Candidates as a head with margins up to `margin` could return them.
     fn screened(logits: &[f32], wanted: &Wanted, margin: f64, seed: u64) -> Candidates {
         let greatest = (0..).zip(logits).filter(|(id, _)| !wanted.also.contains(id)).map(|(_, &x)| x);
         let mut sorted: Vec<f32> = greatest.collect();
@@ -371,7 +373,7 @@ mod tests {
                 (floor, sum * 1.1)
             }
         };
-        // Some that are below the floor come along.
+        // Include some tokens below the floor.
         let kept = |id: u32| logits[id as usize] >= floor || uniform(seed, u64::from(id)) < 0.1;
         let ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| wanted.also.contains(&id) || kept(id)).collect();
         Candidates { logits: ids.iter().map(|&id| logits[id as usize]).collect(), ids, floor, rest }

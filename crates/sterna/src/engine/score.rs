@@ -1,4 +1,4 @@
-//! What scoring gives: hidden states, and the logits that heads make of them.
+//! Results of scoring: hidden states, and logits computed from them.
 
 use sterna_kernels::{Cpu, Rows};
 
@@ -6,8 +6,8 @@ use super::{Event, Generation};
 use crate::Result;
 use crate::model::Head;
 
-/// The hidden states of a text, part by part as they are computed ([`Engine::score`](super::Engine::score)): the index
-/// of the first token of a part, and a row for each token. Dropping it cancels the work.
+/// The hidden states of a text, part by part as they are computed ([`Engine::score`](super::Engine::score)). An item is
+/// the index of the part's first token, and a row for each token. Dropping it cancels the work.
 #[derive(Debug)]
 pub struct Scores {
     pub(super) events: Generation,
@@ -28,7 +28,7 @@ impl Iterator for Scores {
 impl std::iter::FusedIterator for Scores {}
 
 /// The logits of a text, part by part: `(token, vocab)` ([`Engine::logits`](super::Engine::logits)). They are computed
-/// on the caller's thread, when the part is taken. Dropping it cancels the work.
+/// on the caller's thread when the part is read. Dropping it cancels the work.
 pub struct Logits<'a> {
     pub(super) cpu: &'a Cpu,
     pub(super) head: &'a Head,

@@ -1,4 +1,4 @@
-//! One running piece of work: its tokens, how far they are computed, and what becomes of the hidden states.
+//! A running sequence: its tokens, how many are computed, and the use of its hidden states.
 
 use sterna_kernels::Rows;
 
@@ -16,40 +16,40 @@ use crate::model::kv::PAGE;
 /// Positions between snapshots of recurrent states; a multiple of [`PAGE`].
 const SNAPSHOT_EVERY: usize = 8 * PAGE;
 
-/// What is made of the hidden states.
+/// What the hidden states are used for.
 pub(super) enum Task {
-    /// Tokens are drawn.
+    /// Drawing tokens.
     Answer(Box<Answer>),
-    /// They become one vector.
+    /// Pooling into one vector.
     Embed(Pool),
-    /// They are handed on.
+    /// Sending them to the caller.
     Score,
 }
 
-/// A piece of work that has its place in the accounts.
+/// A running sequence.
 pub(super) struct Sequence {
     pub id: SequenceId,
-    /// Prompt and answer.
+    /// Tokens of the prompt and the answer.
     pub(super) tokens: Vec<u32>,
     pub(super) prompt_tokens: usize,
-    /// Positions that it takes at worst.
+    /// Greatest number of positions that it can need.
     positions: usize,
     /// The first token whose hidden state is needed.
     wanted_from: usize,
-    /// Tokens of the prompt that the prefix cache had.
+    /// Prompt tokens found in the prefix cache.
     pub(super) cached_tokens: usize,
-    /// Tokens that the state of the network has seen.
+    /// Number of tokens that the network's state contains.
     pub(super) computed: usize,
-    /// Steps that went by without a row of the prompt.
+    /// Steps without a row of the prompt.
     pub waited: usize,
-    /// What its recurrent state becomes before the next batch.
+    /// The value that its recurrent state gets before the next batch.
     pub(super) restore: Option<Restore>,
     pub(super) task: Task,
     pub(super) reply: Reply,
 }
 
 impl Sequence {
-    /// The sequence of a job, of which nothing is computed yet; `restore` is what its recurrent state begins with.
+    /// The sequence of a job, with nothing computed yet. `restore` is the initial value of its recurrent state.
     pub fn new(id: SequenceId, job: Job, task: Task, restore: Option<Restore>, reply: Reply) -> Self {
         let Job { tokens, positions, wanted_from, .. } = job;
         Self {
@@ -67,7 +67,7 @@ impl Sequence {
         }
     }
 
-    /// Positions that the sequence takes at worst.
+    /// Greatest number of positions that the sequence can need.
     pub fn positions(&self) -> usize {
         self.positions
     }
@@ -76,44 +76,44 @@ impl Sequence {
         self.reply.cancelled()
     }
 
-    /// The tokens that the state of the network has seen.
+    /// The tokens that the network's state contains.
     pub fn computed(&self) -> &[u32] {
         &self.tokens[..self.computed]
     }
 
-    /// Tokens the state has not seen yet: the rest of the prompt, or the token drawn last; none between the forward pass
-    /// and the draw.
+    /// Number of tokens not in the state yet: the rest of the prompt, or the token drawn last. 0 between the forward
+    /// pass and the draw.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.computed
     }
 
-    /// The pending tokens for the plan of a step. With `snapshots`, rows end where a snapshot is due.
+    /// The pending tokens for planning a step. With `snapshots`, rows end where a snapshot is due.
     pub fn planned(&self, snapshots: bool) -> Pending {
         let pending = self.pending();
         let most = if snapshots { self.next_snapshot().map_or(pending, |at| at - self.computed) } else { pending };
         Pending { tokens: pending, most: most.min(pending), at: self.computed, waited: self.waited }
     }
 
-    /// The next position behind which a snapshot is due: every so many pages, and behind the last full page that others
-    /// may share of the prompt.
+    /// The next position after which a snapshot is due: at regular intervals, and after the last full page of the
+    /// prompt that can be shared.
     fn next_snapshot(&self) -> Option<usize> {
         let regular = (self.computed / SNAPSHOT_EVERY + 1) * SNAPSHOT_EVERY;
         let last = (self.prompt_tokens - 1) / PAGE * PAGE;
         [regular, last].into_iter().filter(|at| (self.computed + 1..=self.tokens.len()).contains(at)).min()
     }
 
-    /// Whether a snapshot is due behind the computed tokens.
+    /// Whether a snapshot is due after the computed tokens.
     pub fn snapshot_due(&self) -> bool {
         let last = (self.prompt_tokens - 1) / PAGE * PAGE;
         self.computed > 0 && (self.computed.is_multiple_of(SNAPSHOT_EVERY) || self.computed == last)
     }
 
-    /// The beginning of the prompt that may come from the prefix cache: its hidden states are not needed.
+    /// The part of the prompt that may come from the prefix cache, because its hidden states are not needed.
     pub fn shareable(&self) -> &[u32] {
         &self.tokens[..self.wanted_from]
     }
 
-    /// Takes over what the prefix cache has: these tokens need not be computed.
+    /// Uses the positions found in the prefix cache, which need not be computed.
     pub fn take_over(&mut self, shared: Shared) {
         let skipped = shared.positions.saturating_sub(self.computed);
         self.cached_tokens += skipped;
@@ -121,15 +121,15 @@ impl Sequence {
         self.restore = shared.restore.or(self.restore);
     }
 
-    /// Counts the next `len` pending tokens as computed; returns the position of the first, and that of the first one
-    /// whose hidden state is needed.
+    /// Marks the next `len` pending tokens as computed. Returns the position of the first, and the first position whose
+    /// hidden state is needed.
     pub fn compute(&mut self, len: usize) -> (usize, usize) {
         let start = self.computed;
         self.computed += len;
         (start, self.wanted_from.clamp(start, self.computed))
     }
 
-    /// Gets the hidden states that were asked for; `true` if that ended the work.
+    /// Takes the hidden states it needs; `true` if the work is finished.
     pub fn receive(&mut self, hidden: Rows) -> bool {
         let done = self.tokens.len() == self.computed;
         match &mut self.task {
@@ -158,7 +158,7 @@ impl Sequence {
         done
     }
 
-    /// What the work took so far; times are the engine's to fill in.
+    /// Token counts so far; the engine adds times.
     pub(super) fn usage(&self) -> Usage {
         let (drafted, accepted) = match &self.task {
             Task::Answer(answer) => answer.drafts(),

@@ -1,4 +1,4 @@
-//! Which snapshot of a recurrent state belongs to which page.
+//! Snapshots of recurrent states, and the page that each belongs to.
 //!
 //! ```text
 //! free ──take──► taken by a run of the next batch ──keep──► known by the page that it stands behind
@@ -21,17 +21,17 @@ pub(super) struct Snapshots {
 enum Use {
     Free,
     Taken,
-    /// The state behind a page, and when it was last restored or kept.
+    /// The state after a page, and when it was last restored or kept.
     Behind(usize, u64),
 }
 
 impl Snapshots {
-    /// At most `budget` snapshots.
+    /// A budget of `budget` snapshots.
     pub fn new(budget: usize) -> Self {
         Self { uses: vec![Use::Free; budget], ..Self::default() }
     }
 
-    /// A number for a new snapshot; none if all were taken for this batch.
+    /// Reserves a number for a new snapshot; `None` if all are reserved for this batch.
     pub fn take(&mut self) -> Option<usize> {
         let number = self.uses.iter().position(|state| *state == Use::Free).or_else(|| {
             let kept = self.uses.iter().enumerate().filter_map(|(number, state)| match state {
@@ -46,7 +46,7 @@ impl Snapshots {
         Some(number)
     }
 
-    /// The snapshot that was taken stands behind `page`; it is free again if the page has one already.
+    /// Records that the snapshot was taken after `page`. If the page already has a snapshot, this one becomes free.
     pub fn keep(&mut self, number: usize, page: usize) {
         self.clock += 1;
         self.uses[number] = match self.by_page.entry(page) {
@@ -63,7 +63,7 @@ impl Snapshots {
         self.by_page.contains_key(&page)
     }
 
-    /// The snapshot behind a page, which counts as used now.
+    /// The snapshot after a page; marks it as used now.
     pub fn restore(&mut self, page: usize) -> Option<usize> {
         let number = *self.by_page.get(&page)?;
         self.clock += 1;
@@ -71,14 +71,14 @@ impl Snapshots {
         Some(number)
     }
 
-    /// The page is used for another text.
+    /// Frees the snapshot of a page that is reused for another text.
     pub fn forget(&mut self, page: usize) {
         if let Some(number) = self.by_page.remove(&page) {
             self.uses[number] = Use::Free;
         }
     }
 
-    /// Snapshots in use.
+    /// The number of snapshots in use.
     #[cfg(test)]
     pub fn used(&self) -> usize {
         let used = self.uses.iter().filter(|state| **state != Use::Free).count();

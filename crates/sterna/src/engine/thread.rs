@@ -1,4 +1,4 @@
-//! The engine's thread: it drives a runner, follows grammars beside it, and reads the clock.
+//! The engine's thread: drives a runner, runs grammars in parallel, and reads the clock.
 //!
 //! ```text
 //! engine thread    draw ──accept──┐   forward (all sequences)   ┌─ allowed known: draw
@@ -19,10 +19,10 @@ use super::reply::Reply;
 use super::runner::Runner;
 use crate::{Error, Result};
 
-/// Starts a thread that runs jobs until nobody can send any more and all of them are done.
+/// Starts a thread that runs jobs until all senders are dropped and all jobs are finished.
 ///
 /// # Errors
-/// [`Error::Resources`] if there is no thread to be had.
+/// [`Error::Resources`] if the thread cannot be started.
 pub(super) fn start(loaded: Arc<Loaded>) -> Result<Sender<(Job, Reply)>> {
     let (jobs, queue) = channel();
     loaded.counters.set_up(true);
@@ -39,7 +39,7 @@ pub(super) fn start(loaded: Arc<Loaded>) -> Result<Sender<(Job, Reply)>> {
     }
 }
 
-/// Says that the engine is down when its thread ends, for whatever reason.
+/// Marks the engine as down when its thread ends for any reason.
 struct Down<'a>(&'a Counters);
 
 impl Drop for Down<'_> {
@@ -59,7 +59,7 @@ fn drive(mut runner: Runner, jobs: &Receiver<(Job, Reply)>) {
     }
 }
 
-/// Runs tasks on a thread that starts with the first one, and within the call if there is no thread to be had.
+/// Runs tasks on a thread that starts with the first task. If no thread can be started, tasks run immediately.
 fn on_a_thread() -> Executor {
     let tasks: OnceLock<Option<Sender<Task>>> = OnceLock::new();
     Arc::new(move |task| {
@@ -73,14 +73,14 @@ fn on_a_thread() -> Executor {
     })
 }
 
-/// A thread that runs tasks until nobody can send any more.
+/// A thread that runs tasks until all senders are dropped.
 fn grammar_thread() -> Option<Sender<Task>> {
     let (tasks, queue) = channel::<Task>();
     let run = move || queue.into_iter().for_each(|task| task());
     thread::Builder::new().name("sterna-grammar".into()).spawn(run).ok().map(|_| tasks)
 }
 
-/// Runs two functions at the same time, if there is a thread to be had for the first.
+/// Runs two functions in parallel, if a thread can be started for the first.
 pub(super) fn beside<A: Send, B>(first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (B, A) {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("sterna-text".into()).spawn_scoped(scope, &first);
@@ -93,7 +93,7 @@ pub(super) fn beside<A: Send, B>(first: impl Fn() -> A + Sync, second: impl FnOn
     })
 }
 
-/// Adds to the events of one piece of work when they happened and how long they took.
+/// Adds times to the events of one piece of work.
 pub(super) struct Clock {
     submitted: Instant,
     first_draw: Option<Instant>,
@@ -101,12 +101,12 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Starts now.
+    /// Starts the clock.
     pub fn start() -> Self {
         Self { submitted: Instant::now(), first_draw: None, last_token: None }
     }
 
-    /// The event, with its times.
+    /// Adds the times to an event.
     pub fn stamp(&mut self, mut event: Event) -> Event {
         let now = Instant::now();
         match &mut event {

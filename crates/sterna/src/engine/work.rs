@@ -1,16 +1,16 @@
-//! What a network can be asked for: to generate, to embed, to score.
+//! Kinds of work: generate, embed and score.
 
 use super::Request;
 
-/// A piece of work for a [`Runner`](super::Runner) or an [`Engine`](super::Engine). All kinds share one plan and one budget.
+/// Work for a [`Runner`](super::Runner) or an [`Engine`](super::Engine). All kinds share one plan and one budget.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Work {
-    /// Draw tokens after a prompt: [`Event::Token`](super::Event::Token) for each.
+    /// Generates tokens after a prompt: an [`Event::Token`](super::Event::Token) for each.
     Generate(Request),
-    /// One vector for a text: [`Event::Embedding`](super::Event::Embedding).
+    /// Computes the embedding of a text: [`Event::Embedding`](super::Event::Embedding).
     Embed(Embed),
-    /// Hidden states of a text: [`Event::Hidden`](super::Event::Hidden) for each part that was computed.
+    /// Computes hidden states of a text: an [`Event::Hidden`](super::Event::Hidden) for each part.
     Score(Score),
 }
 
@@ -32,36 +32,36 @@ impl From<Score> for Work {
     }
 }
 
-/// How the hidden states of a text become one vector.
+/// How the hidden states of a text are combined into one vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooling {
     /// The hidden state of the last token.
     #[default]
     Last,
-    /// The mean over all tokens, added in their order.
+    /// The mean over all tokens, added in order.
     Mean,
 }
 
-/// A text whose vector is asked for.
+/// A request for the embedding of a text.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Embed {
     /// Token ids; at least one.
     pub tokens: Vec<u32>,
-    /// How hidden states become one vector.
+    /// How the hidden states are combined.
     pub pooling: Pooling,
     /// Whether the vector is divided by its Euclidean length.
     pub normalized: bool,
 }
 
 impl Embed {
-    /// The hidden state of the last token, as the network gives it.
+    /// An embedding from the hidden state of the last token, not normalized.
     pub fn new(tokens: impl Into<Vec<u32>>) -> Self {
         Self { tokens: tokens.into(), pooling: Pooling::Last, normalized: false }
     }
 
-    /// Sets how hidden states become one vector.
+    /// Sets how the hidden states are combined.
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.pooling = pooling;
         self
@@ -74,18 +74,18 @@ impl Embed {
     }
 }
 
-/// A text whose hidden states are asked for: what the head reads after each token.
+/// A request for the hidden states of a text, which are the input of the head.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Score {
     /// Token ids; at least one.
     pub tokens: Vec<u32>,
-    /// Index of the first token whose hidden state is wanted, below the number of tokens.
+    /// Index of the first token whose hidden state is needed, below the number of tokens.
     pub from: usize,
 }
 
 impl Score {
-    /// The hidden states of all tokens.
+    /// A request for the hidden states of all tokens.
     pub fn new(tokens: impl Into<Vec<u32>>) -> Self {
         Self { tokens: tokens.into(), from: 0 }
     }

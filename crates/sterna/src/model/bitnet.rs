@@ -73,7 +73,7 @@ pub(super) fn tensors(config: &Config) -> Vec<Slot> {
     })
 }
 
-/// See the module.
+/// The architecture described in the module documentation.
 pub static ARCH: Arch = Arch {
     name: "bitnet",
     title: "bitnet",
@@ -90,7 +90,7 @@ pub static ARCH: Arch = Arch {
     add_bos: true,
     template: Some(TemplateCorrection {
         wrong: "BITNETAssistant",
-        // The template of 2B4T's Hugging Face repository, in Sterna's words; its official GGUF file carries another one
+        // The template of 2B4T's Hugging Face repository, rewritten. The official GGUF file contains another template
         // ("Human: …BITNETAssistant: ").
         right: "{% for message in messages %}\
                 {{ message['role'] | capitalize }}: {{ message['content'] | trim }}<|eot_id|>\

@@ -7,29 +7,29 @@ use sterna_kernels::{Cpu, Rows};
 use super::Batch;
 use crate::checkpoint::Config;
 
-/// Storage of keys and values by page number. Which page belongs to which sequence is said by each [`Batch`].
+/// Storage of keys and values by page number. Each [`Batch`] says which pages belong to which sequence.
 pub struct KvCache {
     layout: Layout,
     pages: Vec<Page>,
 }
 
-/// The keys and values of a decoder whose layers are all alike.
+/// The layout for a decoder whose layers are all alike.
 pub(super) fn uniform(config: &Config, kind: KvType) -> Layout {
     Layout { kind, layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim }
 }
 
 impl KvCache {
-    /// An empty cache. Memory is taken page by page, when a batch writes a page for the first time.
+    /// An empty cache. The memory of a page is allocated when a batch first writes it.
     pub fn new(layout: Layout) -> Self {
         Self { layout, pages: Vec::new() }
     }
 
-    /// Bytes that one position takes in a network like `config`: keys and values of all layers, and their scales.
+    /// Bytes per position for a network with this configuration: keys and values of all layers, and their scales.
     pub fn bytes_per_position(config: &Config, kind: KvType) -> usize {
         uniform(config, kind).position_bytes()
     }
 
-    /// Bytes that one position takes.
+    /// Bytes per position.
     pub fn position_bytes(&self) -> usize {
         self.layout.position_bytes()
     }
@@ -43,7 +43,7 @@ impl KvCache {
         while self.pages.len() <= last.page {
             self.pages.push(Page::new(&self.layout));
         }
-        // Each page that the batch writes, with its rows: pages go to threads.
+        // The pages that the batch writes are divided among the threads, each with its rows.
         let (mut rest, mut first) = (&mut self.pages[..], 0);
         let mut work = Vec::with_capacity(batch.writes().len());
         for write in batch.writes() {
@@ -62,7 +62,8 @@ impl KvCache {
         });
     }
 
-    /// Attention of every row of a batch against its own sequence: rotated queries in, heads side by side out.
+    /// Computes attention of every row of a batch to its own sequence. Input: rotated queries. Output: the concatenated
+    /// heads.
     ///
     /// # Panics
     /// If there is no such layer, or if the heads of `q` do not divide by its key/value heads.

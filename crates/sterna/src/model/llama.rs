@@ -13,7 +13,7 @@ use crate::arch::{Arch, Defaults, decoder, refuse};
 pub(super) struct Llama {
     attention_norm: Norm,
     qkv: Linears<3>,
-    /// Qwen3's.
+    /// Present for Qwen3.
     head_norms: Option<HeadNorms>,
     o: Linears<1>,
     ffn_norm: Norm,
@@ -21,7 +21,7 @@ pub(super) struct Llama {
     down: Linears<1>,
 }
 
-/// Norms of every query and key head.
+/// Norms applied to every query and key head.
 pub(super) struct HeadNorms {
     pub q: Norm,
     pub k: Norm,
@@ -71,7 +71,7 @@ impl Layer for Llama {
     }
 }
 
-/// See the module.
+/// The architecture described in the module documentation.
 pub static ARCH: Arch = Arch {
     name: "llama",
     title: "llama",

@@ -1,6 +1,6 @@
 //! 1bitLLM's reproduction of BitNet b1.58 (`BitnetForCausalLM`): the graph of 2B4T with SiLU.
 //!
-//! Its sub-norms are called `inner_attn_ln` and `ffn_layernorm`, aliases of 2B4T's names.
+//! Its sub-norms are called `inner_attn_ln` and `ffn_layernorm`; these are aliases of 2B4T's names.
 
 use super::Network;
 use super::bitnet::{self, Bitnet};
@@ -13,7 +13,7 @@ pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Bitnet::load(loader, Activation::Silu)
 }
 
-/// A fork of llama.cpp has another network under the name `bitnet`.
+/// A fork of llama.cpp uses the name `bitnet` for another network.
 fn refuse(facts: &Facts<'_>) -> Result<(), Refusal> {
     refuse::decoder(facts)?;
     let sub_norm = "blk.0.attn_sub_norm.weight";
@@ -23,7 +23,7 @@ fn refuse(facts: &Facts<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// See the module.
+/// The architecture described in the module documentation.
 pub static ARCH: Arch = Arch {
     name: "onebitllm",
     title: "bitnet (1bitLLM)",

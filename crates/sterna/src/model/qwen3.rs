@@ -16,7 +16,7 @@ pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     })?))
 }
 
-/// See the module.
+/// The architecture described in the module documentation.
 pub static ARCH: Arch = Arch {
     name: "qwen3",
     title: "qwen3",

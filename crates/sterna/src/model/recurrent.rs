@@ -1,4 +1,4 @@
-//! The recurrent states of sequences: a fixed number of values a layer, that every token changes.
+//! The recurrent states of sequences: a fixed number of values per layer, which every token changes.
 //!
 //! ```text
 //!                  ┌──────── Restore::Empty, Snapshot(n), Draft(n): before the first row
@@ -7,14 +7,14 @@
 //!              drafts     [state behind draft token 0] [… 1] …        a state that moved on cannot move back
 //!              snapshots  [state behind a full page of some text] …   what others may start from
 //! ```
-//! A key of attention stays what it was when the next token comes; a recurrent state does not. So rows that may be
-//! taken back (draft tokens) are computed on copies, and texts share a beginning only where a snapshot was taken.
+//! Keys of earlier positions never change, but a recurrent state changes with every token. So draft tokens, which may
+//! be rejected, are computed on copies, and prefixes are shared only up to a snapshot.
 
 use std::ops::Range;
 
 use super::{Batch, Restore};
 
-/// Recurrent states of all sequences of a network.
+/// The recurrent states of all sequences of a network.
 #[derive(Debug, Default)]
 pub struct Recurrent {
     layers: Vec<Layer>,
@@ -22,7 +22,7 @@ pub struct Recurrent {
 
 #[derive(Debug)]
 struct Layer {
-    /// Values of one state.
+    /// Number of values in one state.
     size: usize,
     states: Vec<Vec<f32>>,
     drafts: Vec<Vec<f32>>,
@@ -30,27 +30,27 @@ struct Layer {
 }
 
 impl Recurrent {
-    /// States for layers of `sizes` values each; an empty sequence has zeros. Memory is taken as it is needed.
+    /// States for layers of `sizes` values each. The state of an empty sequence is zero. Memory is allocated on demand.
     pub fn new(sizes: &[usize]) -> Self {
         let layer = |&size: &usize| Layer { size, states: Vec::new(), drafts: Vec::new(), snapshots: Vec::new() };
         Self { layers: sizes.iter().map(layer).collect() }
     }
 
-    /// Bytes of the state of one sequence, and of one snapshot, over all layers.
+    /// Bytes of one sequence's state over all layers; a snapshot takes as many.
     pub fn sequence_bytes(&self) -> usize {
         self.layers.iter().map(|layer| layer.size * size_of::<f32>()).sum()
     }
 
-    /// Bytes of memory in use.
+    /// Bytes of allocated memory.
     pub fn bytes(&self) -> usize {
         let states =
             |layer: &Layer| [&layer.states, &layer.drafts, &layer.snapshots].map(Vec::len).iter().sum::<usize>();
         self.layers.iter().map(|layer| states(layer) * layer.size * size_of::<f32>()).sum()
     }
 
-    /// Takes the states of one layer through a batch: `step(rows, state)` is called for the rows of each sequence in
-    /// order, once for all that are settled and once for each draft token, and changes the state from that before the
-    /// rows to that behind them. What it gives must not depend on how rows are cut.
+    /// Updates the states of one layer for a batch. `step(rows, state)` changes the state from before the rows to after
+    /// them. It is called for the rows of each sequence in order: once for all rows that are not drafts, and once for
+    /// each draft token. Its result must not depend on how the rows are split.
     ///
     /// # Panics
     /// If the network has no such recurrent layer.
@@ -89,7 +89,7 @@ impl Layer {
     }
 }
 
-/// State `number`, zeros if there was none.
+/// State `number`; zeros if it did not exist.
 fn slot(states: &mut Vec<Vec<f32>>, number: usize, size: usize) -> &mut Vec<f32> {
     if number >= states.len() {
         states.resize_with(number + 1, || vec![0.0; size]);
@@ -101,7 +101,7 @@ fn slot(states: &mut Vec<Vec<f32>>, number: usize, size: usize) -> &mut Vec<f32>
 mod tests {
     use super::*;
 
-    /// A state of two values that remembers every token of its sequence, in order.
+    /// A state of two values that records every token of its sequence, in order.
     fn run(recurrent: &mut Recurrent, batch: &Batch) -> Vec<f32> {
         let mut seen = vec![0.0; batch.tokens.len()];
         recurrent.update(0, batch, |rows, state| {
@@ -125,12 +125,12 @@ mod tests {
     fn drafts_count_once_they_are_accepted() {
         let mut recurrent = Recurrent::new(&[2]);
         assert_eq!(run(&mut recurrent, &batch(0, &[1, 2], &[3, 4], Some(Restore::Empty))), [1.0, 12.0, 123.0, 1234.0]);
-        // None of the two was right.
+        // Neither draft token was accepted.
         assert_eq!(run(&mut recurrent, &batch(2, &[5], &[6, 7], None)), [125.0, 1256.0, 12567.0]);
-        // The first was.
+        // The first draft token was accepted.
         let accepted = Some(Restore::Draft(0));
         assert_eq!(run(&mut recurrent, &batch(4, &[8], &[9, 1], accepted)), [12568.0, 125689.0, 1_256_891.0]);
-        // Both were.
+        // Both draft tokens were accepted.
         assert_eq!(run(&mut recurrent, &batch(7, &[2], &[], Some(Restore::Draft(1)))), [12_568_912.0]);
     }
 

@@ -2,25 +2,25 @@
 
 use sterna_kernels::{Cpu, Rows, math};
 
-/// How far each pair of a head turns from one position to the next.
+/// The rotation of each pair of a head from one position to the next.
 pub struct Rope {
     inverse_frequencies: Vec<f32>,
 }
 
-/// Cosines and sines of some positions, `(position, head_dim / 2)`.
+/// Cosines and sines for some positions, `(position, head_dim / 2)`.
 pub struct Rotation {
     cos: Rows,
     sin: Rows,
 }
 
 impl Rope {
-    /// For heads of `head_dim` values.
+    /// The rotary embedding for heads of `head_dim` values.
     pub fn new(head_dim: usize, theta: f64) -> Self {
         let frequency = |i: usize| math::pow64(theta, -2.0 * i as f64 / head_dim as f64) as f32;
         Self { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
     }
 
-    /// The rotation of each position, shared by all layers.
+    /// The rotation of each position; all layers share it.
     pub fn at(&self, positions: &[usize]) -> Rotation {
         let half = self.inverse_frequencies.len();
         let (mut cos, mut sin) = (Rows::zeros(positions.len(), half), Rows::zeros(positions.len(), half));
@@ -35,7 +35,7 @@ impl Rope {
 }
 
 impl Rotation {
-    /// Turns every head of every row.
+    /// Rotates every head of every row.
     pub fn apply(&self, cpu: &Cpu, mut x: Rows) -> Rows {
         cpu.rotate(&mut x, &self.cos, &self.sin);
         x
@@ -46,7 +46,7 @@ impl Rotation {
         Self { cos: self.cos.select(picked), sin: self.sin.select(picked) }
     }
 
-    /// The same angles in the other direction: what gradients go through.
+    /// The inverse rotation, for gradients.
     pub fn inverse(&self) -> Self {
         let sin = self.sin.data().iter().map(|sin| -sin).collect();
         Self { cos: self.cos.clone(), sin: Rows::from_vec(self.sin.dim(), sin) }

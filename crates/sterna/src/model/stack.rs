@@ -1,4 +1,4 @@
-//! A decoder: layers of one kind between the embedding and the head.
+//! A decoder: layers of one type between the embedding and the head.
 
 use sterna_kernels::{Cpu, Rows};
 
@@ -11,36 +11,36 @@ use crate::checkpoint::Config;
 
 /// One layer of a decoder.
 pub(super) trait Layer: Send + Sync + Sized {
-    /// Adds what attention and the feed-forward block compute to the hidden states `h`: `(token, hidden)`.
+    /// Adds the outputs of attention and the feed-forward block to the hidden states `h`: `(token, hidden)`.
     fn forward(&self, step: &Step<'_>, kv: &mut KvCache, h: &mut Rows);
 
     /// Packed bytes of its matrices.
     fn bytes(&self) -> usize;
 
-    /// How much of its feed-forward block the tokens so far needed; `None` if everything is always read.
+    /// The share of its feed-forward block that tokens needed so far; `None` if all weights are always read.
     fn density(&self) -> Option<Density> {
         None
     }
 }
 
-/// One layer's turn in a forward pass.
+/// The inputs of one layer in a forward pass.
 pub(super) struct Step<'a> {
     pub cpu: &'a Cpu,
     pub batch: &'a Batch,
     /// The rotation of each row's position.
     pub rotation: &'a Rotation,
-    /// Number of the layer.
+    /// Index of the layer.
     pub layer: usize,
 }
 
-/// A decoder made of layers `L`.
+/// A decoder with layers of type `L`.
 pub(super) struct Stack<L> {
     frame: Frame,
     layers: Vec<L>,
 }
 
 impl<L: Layer> Stack<L> {
-    /// Loads all layers, each by its slots.
+    /// Loads all layers from their slots.
     pub fn load(loader: &Loader<'_>, layer: impl Fn(&decoder::Layer<'_>) -> Result<L>) -> Result<Self> {
         let config = &loader.checkpoint.config;
         let layers = (0..config.layers).map(|number| layer(&decoder::Layer { config, number }));

@@ -1,11 +1,12 @@
-//! What a network remembers of the sequences it computes.
+//! The state that a network keeps of its sequences.
 
 use super::{KvCache, Recurrent};
 
-/// The state of all sequences, made by the network ([`Network::state`](super::Network::state)): paged keys and values
-/// of its attention layers, and the recurrent states of its other layers. Either may have no layers at all.
+/// The state of all sequences, created by the network ([`Network::state`](super::Network::state)): paged keys and
+/// values of its attention layers, and recurrent states of its other layers. Either kind may have no layers.
 ///
-/// The state keeps no accounts: each [`Batch`](super::Batch) says where a sequence's pages and its recurrent state lie.
+/// The state keeps no accounts: each [`Batch`](super::Batch) contains the pages and the recurrent state of its
+/// sequences.
 pub struct State {
     /// Keys and values, by the number of the attention layer.
     pub kv: KvCache,
@@ -14,17 +15,17 @@ pub struct State {
 }
 
 impl State {
-    /// Keys and values only.
+    /// A state of keys and values only.
     pub fn paged(kv: KvCache) -> Self {
         Self { kv, recurrent: Recurrent::default() }
     }
 
-    /// Bytes that one position takes.
+    /// Bytes per position.
     pub fn position_bytes(&self) -> usize {
         self.kv.position_bytes()
     }
 
-    /// Bytes that a sequence takes whatever its length, and a snapshot too; 0 for a network without recurrent layers.
+    /// Bytes per sequence independent of its length, and per snapshot; 0 for a network without recurrent layers.
     pub fn sequence_bytes(&self) -> usize {
         self.recurrent.sequence_bytes()
     }

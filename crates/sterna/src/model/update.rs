@@ -1,19 +1,19 @@
-//! What an adapter adds to the output of a ternary layer.
+//! The adapter's contribution to a ternary layer.
 
 use sterna_kernels::{Cpu, LowRank, Rows};
 
 use crate::checkpoint::Checkpoint;
 
-/// The product that is added; `None` for a layer without an adapter.
+/// The low-rank product to add; `None` for a layer without an adapter.
 pub(super) struct Update(Option<LowRank>);
 
 impl Update {
-    /// That of the layer `name`.
+    /// Loads the update of the layer `name`.
     pub fn load(checkpoint: &Checkpoint, name: &str) -> Self {
         Self(checkpoint.update(name))
     }
 
-    /// Adds to `out` what comes of `x`, the layer's input.
+    /// Adds the update for the layer's input `x` to `out`.
     pub fn add(&self, cpu: &Cpu, x: &Rows, out: &mut Rows) {
         if let Some(product) = &self.0 {
             product.add(cpu, x, out);
