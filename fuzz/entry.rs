@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::{Bytes, Cpu, TernaryMatrix, sets};
+use sterna::kernels::layout::T16;
+use sterna::kernels::{Bytes, Cpu, sets};
 use sterna::model::BITNET;
 use sterna::text::Tokenizer;
 
@@ -19,7 +20,7 @@ pub fn gguf_header(bytes: &[u8]) {
         // Each tensor may succeed or fail.
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),
-            (_, &[rows, cols]) => drop(checkpoint.ternary::<TernaryMatrix>(&cpu, name, rows, cols)),
+            (_, &[rows, cols]) => drop(checkpoint.ternary(&cpu, name, (rows, cols), &T16)),
             (_, shape) => drop(checkpoint.vector(name, shape.first().copied().unwrap_or(0))),
         }
     }

@@ -8,9 +8,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::bf16::{Left, product};
-use sterna_kernels::{
-    Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary,
-};
+use sterna_kernels::layout::T16;
+use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, DenseType, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
 
 const HIDDEN: usize = 2560;
@@ -31,7 +30,7 @@ fn ternary_products(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("ternary {rows_of_w}x{cols}"));
         group.sample_size(20);
         for cpu in cpus() {
-            let w = TernaryMatrix::pack(cpu.pool(), rows_of_w, cols, 1.0, |r, trits: &mut [i8]| {
+            let w = Matrix::pack(cpu.pool(), &T16, (rows_of_w, cols), &Scales::One(1.0), |r, trits| {
                 for (k, trit) in trits.iter_mut().enumerate() {
                     *trit = ((r * cols + k).wrapping_mul(0x9e37_79b9) >> 16 & 0xffff) as i8 % 2;
                 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::cpu::Cpu;
 use crate::lines::{LINE, Line};
+use crate::op;
 use crate::op::operand::{Operand, Order, arrange};
 use crate::pool::{Pool, SendPtr};
 use crate::rows::Rows;
@@ -63,6 +64,41 @@ impl Activations {
     /// (the rule of BitNet b1.58's `BitLinear`, in `f32`).
     pub fn quantize(cpu: &Cpu, x: &Rows) -> Self {
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.isa.quantize(x.row(row), codes))
+    }
+
+    /// Largest magnitudes `max(max|x|, 1e-5)` of each row. Those of a row that is cut into shards are the largest of its
+    /// shards' ones.
+    pub fn largest(cpu: &Cpu, x: &Rows) -> Vec<f32> {
+        let mut largest = vec![0.0; x.len()];
+        cpu.pool.pieces(&mut largest, 1, |row, largest| largest[0] = cpu.isa.largest(x.row(row)));
+        largest
+    }
+
+    /// Quantises each row as [`Activations::quantize`] does a row whose largest magnitude is `largest`: for shards of
+    /// rows, whose largest magnitude another shard may hold.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many magnitudes as rows.
+    pub fn quantize_shard(cpu: &Cpu, x: &Rows, largest: &[f32]) -> Self {
+        assert_eq!(largest.len(), x.len(), "a magnitude for each row");
+        Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
+            let scale = op::quantize::scale(largest[row]);
+            (scale, cpu.isa.quantize_by(x.row(row), scale, codes))
+        })
+    }
+
+    /// Some columns of every row, with the same scales.
+    pub fn columns(&self, columns: Range<usize>) -> Self {
+        let stride = columns.len().next_multiple_of(16);
+        let mut codes = vec![0; self.rows() * stride];
+        let mut sums = vec![0; self.rows()];
+        for (i, (out, sum)) in codes.chunks_exact_mut(stride.max(1)).zip(&mut sums).enumerate() {
+            let codes = &self.row(i)[columns.clone()];
+            out[..codes.len()].copy_from_slice(codes);
+            *sum = codes.iter().map(|code| i32::from(*code)).sum();
+        }
+        Self { cols: columns.len(), codes, scales: self.scales.clone(), sums }
     }
 
     /// The codes of the rows' norm, which is not kept: `quantize(rms_norm(x))`.

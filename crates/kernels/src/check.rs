@@ -212,6 +212,16 @@ mod cases {
         out.into_iter().map(|x| x as u32).chain([scale.to_bits(), sum as u32]).collect()
     }
 
+    pub(super) fn largest(isa: Isa) -> Vec<u32> {
+        bits(&[isa.largest(&floats(13, 41))])
+    }
+
+    pub(super) fn quantize_by(isa: Isa) -> Vec<u32> {
+        let mut out = [0; 41];
+        let sum = isa.quantize_by(&floats(13, 41), 37.0, &mut out);
+        out.into_iter().map(|x| x as u32).chain([sum as u32]).collect()
+    }
+
     pub(super) fn rms_norm(isa: Isa) -> Vec<u32> {
         let mut out = [0.0; 299];
         isa.rms_norm(&floats(14, 299), &floats(15, 299), 1e-5, &mut out);

@@ -1,7 +1,7 @@
 //! Ternary arithmetic on CPUs: the only crate of Sterna that contains `unsafe`.
 //!
 //! ```text
-//! rows of trits ──► TernaryMatrix::pack ──► packed tiles ┐
+//! rows of trits and scales ──► Matrix::pack ──► a layout ┐
 //! f32 rows ──► Activations::quantize ──► int8 rows ──────┴─► ternary::matmul ──► f32 rows
 //!
 //! f32 rows ──► Bf16Rows, Bf16Panels ──► bf16::product ──► f32 rows                   (training)
@@ -10,14 +10,15 @@
 //! The crate stands on floors; a module uses only modules below its own.
 //!
 //! ```text
-//! matrices     ternary, row_matrix, column_matrix, dense, screen, low_rank, attention, bf16, gradient, activations
+//! matrices     ternary < matrix < layout < sparse, finish < activations, sums
+//!              dense, screen, low_rank, attention, bf16, gradient
 //! cpu          `Cpu`: an instruction set and threads; operations on rows
 //! check        one small case of every kernel, compared with portable
 //! sets         the ladder of instruction sets, best first
 //! x86_64, portable      one set each: its own kernels, and the definitions compiled with its features
 //! set          the table that an instruction set is
 //! op           the definition of correct: slices in, slices out
-//! lines, memory, pool, rows     what all of them stand on
+//! lines, memory, pool, rows, scales     what all of them stand on
 //! ```
 //!
 //! Every set ([`sets`]) must give the bytes that the definitions in `op` give: integer dots are exact, and every float
@@ -32,38 +33,42 @@ pub mod attention;
 pub mod bandwidth;
 pub mod bf16;
 mod check;
-pub mod column_matrix;
 mod cpu;
 pub mod dense;
+mod finish;
 pub mod gradient;
+pub mod layout;
 mod lines;
 mod low_rank;
+mod matrix;
 pub mod memory;
 mod op;
 pub mod pool;
 mod portable;
 pub mod random;
-pub mod row_matrix;
 pub mod rows;
+mod scales;
 pub mod screen;
 mod set;
 pub mod sets;
 pub mod sparse;
+mod sums;
 pub mod ternary;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 pub use activations::Activations;
 pub use bf16::{Bf16Panels, Bf16Rows};
-pub use column_matrix::ColumnMatrix;
 pub use cpu::Cpu;
 pub use dense::{DenseMatrix, DenseType};
+pub use finish::Finish;
 pub use low_rank::LowRank;
+pub use matrix::Matrix;
 pub use memory::Bytes;
 pub use op::math;
 pub use pool::Pool;
-pub use row_matrix::RowMatrix;
 pub use rows::Rows;
+pub use scales::Scales;
 pub use screen::Screen;
 pub use set::{Cost, Isa};
-pub use ternary::{Packed, TernaryMatrix};
+pub use sums::Sums;

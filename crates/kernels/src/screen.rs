@@ -35,10 +35,9 @@ use crate::lines::{LINE, Lines};
 pub use crate::op::codes::Bits;
 use crate::op::codes::{BLOCK, Fit, LOW_BITS, STEP, TINY, largest, pack_row};
 use crate::op::math::ROUND;
-use crate::op::sparse::{COLS, arrange};
+use crate::op::sparse::{self, COLS, arrange};
 use crate::op::ternary::TILE;
 use crate::pool::SendPtr;
-use crate::row_matrix;
 use crate::rows::Rows;
 
 /// The most columns a screen can have: X keeps at least 7 bits (see `range`), and float sums keep a relative error
@@ -152,7 +151,7 @@ impl Screen {
                         std::slice::from_raw_parts_mut(fine_at.get().add((first + r) * fine_stride), fine_stride)
                     };
                     codes.iter_mut().for_each(|code| *code &= 3);
-                    row_matrix::pack_row(&codes, fine);
+                    sparse::pack_row(&codes, fine);
                 }
             }
             stored.release(first, count);

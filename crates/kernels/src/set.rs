@@ -169,6 +169,9 @@ macro_rules! kernels {
 
             quantize = op::quantize::quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32),
                 requires codes.len() == x.len();
+            largest = op::quantize::largest(x: &[f32]) -> f32;
+            quantize_by = op::quantize::codes(x: &[f32], scale: f32, codes: &mut [i8]) -> i32,
+                requires codes.len() == x.len();
             rms_norm = op::norm::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
                 requires weight.len() == x.len() && out.len() == x.len();
             rotate = op::elementwise::rotate(head: &mut [f32], cos: &[f32], sin: &[f32]),

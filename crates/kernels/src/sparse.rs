@@ -1,14 +1,14 @@
-//! Products that read only part of a matrix: what a gate with zeros makes possible.
+//! Products that read only part of a matrix, which a gate with zeros makes possible.
 //!
 //! ```text
 //! relu(g)² ──► rows of up_proj whose gate is positive ──► h = relu(g)² · up
 //!          ──► columns of down_proj whose int8 code of h is not zero ──► y
 //! ```
 //!
-//! A tile of 16 rows almost always holds a row that is wanted, so the two matrices have layouts of their own, in which a
-//! row ([`RowMatrix`](crate::RowMatrix)) or a column ([`ColumnMatrix`](crate::ColumnMatrix)) is contiguous. They are
-//! stored once. Each token of a batch reads what it needs, unless together they need so much that a product with all of
-//! it ([`crate::ternary::matmul`]) takes less time: a piece at a time is then rearranged into tiles.
+//! A tile of 16 rows almost always holds a row that is needed, so the two matrices have layouts of their own, in which a
+//! row ([`ROWS`](crate::layout::ROWS)) or a column ([`COLUMNS`](crate::layout::COLUMNS)) is contiguous. They are stored
+//! once. Each token of a batch reads what it needs, unless the tokens together need so much that a product with the
+//! whole matrix ([`crate::ternary::matmul`]) takes less time: a piece at a time is then rearranged into tiles.
 
 use std::ops::Deref;
 
@@ -16,27 +16,36 @@ use crate::activations::Activations;
 use crate::cpu::Cpu;
 use crate::rows::Rows;
 
-/// The places of each token's input or output that are not zero, in order.
-pub struct Wanted(Vec<Vec<u32>>);
+/// The part of a matrix that a product needs.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    /// These outputs of each token; others may be 0 instead.
+    Rows(&'a Indices),
+    /// These inputs of each token: all whose code is not zero, and perhaps others.
+    Columns(&'a Indices),
+}
 
-impl Wanted {
-    /// Where a gate is positive.
+/// For each token, the indices of its inputs or outputs that are not zero, in order.
+pub struct Indices(Vec<Vec<u32>>);
+
+impl Indices {
+    /// Indices at which a gate is positive.
     pub fn positive(cpu: &Cpu, gate: &Rows) -> Self {
-        Self::places(cpu, gate.len(), |t, places| push(places, gate.row(t), |gate| gate > 0.0))
+        Self::find(cpu, gate.len(), |t, indices| push(indices, gate.row(t), |gate| gate > 0.0))
     }
 
-    /// Where codes are not zero.
+    /// Indices at which codes are not zero.
     pub fn nonzero(cpu: &Cpu, x: &Activations) -> Self {
-        Self::places(cpu, x.rows(), |t, places| push(places, x.row(t), |code| code != 0))
+        Self::find(cpu, x.rows(), |t, indices| push(indices, x.row(t), |code| code != 0))
     }
 
-    fn places(cpu: &Cpu, tokens: usize, find: impl Fn(usize, &mut Vec<u32>) + Sync) -> Self {
-        let mut places = vec![Vec::new(); tokens];
-        cpu.pool.pieces(&mut places, 1, |t, places| find(t, &mut places[0]));
-        Self(places)
+    fn find(cpu: &Cpu, tokens: usize, find: impl Fn(usize, &mut Vec<u32>) + Sync) -> Self {
+        let mut indices = vec![Vec::new(); tokens];
+        cpu.pool.pieces(&mut indices, 1, |t, indices| find(t, &mut indices[0]));
+        Self(indices)
     }
 
-    /// Places of all tokens.
+    /// Indices of all tokens together.
     pub fn total(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
@@ -47,7 +56,7 @@ impl Wanted {
     }
 }
 
-impl Deref for Wanted {
+impl Deref for Indices {
     type Target = [Vec<u32>];
 
     fn deref(&self) -> &[Vec<u32>] {
@@ -56,13 +65,13 @@ impl Deref for Wanted {
 }
 
 #[inline(always)]
-fn push<T: Copy>(places: &mut Vec<u32>, values: &[T], keep: impl Fn(T) -> bool) {
-    places.resize(values.len(), 0);
+fn push<T: Copy>(indices: &mut Vec<u32>, values: &[T], keep: impl Fn(T) -> bool) {
+    indices.resize(values.len(), 0);
     let mut n = 0;
     for (i, &value) in values.iter().enumerate() {
-        // Always written, kept if wanted: no branch that is taken at random.
-        places[n] = i as u32;
+        // Always written, kept if needed: no branch that is taken at random.
+        indices[n] = i as u32;
         n += usize::from(keep(value));
     }
-    places.truncate(n);
+    indices.truncate(n);
 }

@@ -1,143 +1,21 @@
-//! Packed ternary matrices and their product with activations. `op/ternary.rs` draws the layout of a tile.
+//! Products of packed ternary matrices with activations.
+//!
+//! A product is two steps: `sums` (exact integers) and [`Finish`](crate::finish::Finish) (scales). [`matmul`] takes both
+//! for a piece of work at a time, so that sums never leave the processor's cache.
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::Mutex;
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Arranged};
 use crate::cpu::Cpu;
-use crate::lines::{LINE, Line, Lines};
+use crate::lines::{self, LINE, Line};
+use crate::matrix::Matrix;
 pub use crate::op::ternary::{MAX_COLS, TILE};
-use crate::op::ternary::{code, lane};
-use crate::pool::{Pool, SendPtr};
+use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Cut;
-
-/// A packed `(rows, cols)` matrix of −1, 0, +1 with one scale, which gives tiles to the product with many tokens.
-pub trait Packed: Sized + Sync {
-    /// Where ranges of tiles may begin: at multiples of this many.
-    const STEP: usize;
-
-    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values).
-    ///
-    /// Rows are filled in parallel; the error of the lowest failing piece of work is returned. Panics if the matrix has
-    /// more columns than the layout's sums can take.
-    fn pack<E: Send>(
-        pool: &Pool,
-        rows: usize,
-        cols: usize,
-        scale: f32,
-        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
-    ) -> Result<Self, E>;
-
-    /// Output features, input features.
-    fn shape(&self) -> (usize, usize);
-
-    /// What a sum of trits times inputs is multiplied with.
-    fn scale(&self) -> f32;
-
-    /// Bytes of packed weights.
-    fn bytes(&self) -> usize;
-
-    /// The codes of some tiles, if need be written into `scratch`.
-    fn tiles<'a>(&'a self, cpu: &Cpu, tiles: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8];
-}
-
-/// A matrix packed as tiles.
-pub struct TernaryMatrix {
-    rows: usize,
-    cols: usize,
-    scale: f32,
-    lines: Lines,
-}
-
-/// Packs one row of codes (0, 1, 2; padded to whole lines) into its lane of a tile.
-fn pack_row(codes: &[u8], row: usize, tile: &mut [Line]) {
-    for (line, codes) in tile.iter_mut().zip(codes.as_chunks::<16>().0) {
-        line.0[4 * row..4 * row + 4].copy_from_slice(&lane(codes));
-    }
-}
-
-/// The error of the lowest failing piece of work.
-pub(crate) struct FirstError<E>(Mutex<Option<(usize, E)>>);
-
-impl<E> FirstError<E> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    pub(crate) fn keep(&self, piece: usize, error: E) {
-        let mut first = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if first.as_ref().is_none_or(|(first, _)| piece < *first) {
-            *first = Some((piece, error));
-        }
-    }
-
-    /// The error, or `done` if there was none.
-    pub(crate) fn or<T>(self, done: T) -> Result<T, E> {
-        match self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            Some((_, error)) => Err(error),
-            None => Ok(done),
-        }
-    }
-}
-
-impl Packed for TernaryMatrix {
-    const STEP: usize = 1;
-
-    fn pack<E: Send>(
-        pool: &Pool,
-        rows: usize,
-        cols: usize,
-        scale: f32,
-        fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
-    ) -> Result<Self, E> {
-        assert!(cols <= MAX_COLS, "a matrix has at most {MAX_COLS} columns");
-        let groups = cols.div_ceil(16);
-        let tiles = rows.div_ceil(TILE);
-        let mut lines = Lines::zeroed(tiles * groups);
-        let failure = FirstError::new();
-        pool.pieces(&mut lines, groups.max(1), |tile, lines| {
-            let mut trits = vec![0i8; groups * 16];
-            let mut codes = vec![1u8; groups * 16];
-            for lane in 0..TILE.min(rows - tile * TILE) {
-                if let Err(error) = fill(tile * TILE + lane, &mut trits[..cols]) {
-                    return failure.keep(tile, error);
-                }
-                for (code, trit) in codes.iter_mut().zip(&trits) {
-                    *code = (trit + 1) as u8 & 3;
-                }
-                pack_row(&codes, lane, lines);
-            }
-        });
-        failure.or(Self { rows, cols, scale, lines })
-    }
-
-    fn shape(&self) -> (usize, usize) {
-        (self.rows, self.cols)
-    }
-
-    fn scale(&self) -> f32 {
-        self.scale
-    }
-
-    fn bytes(&self) -> usize {
-        self.lines.len() * LINE
-    }
-
-    fn tiles<'a>(&'a self, _: &Cpu, tiles: Range<usize>, _: &'a mut Vec<Line>) -> &'a [u8] {
-        let tile = self.cols.div_ceil(16) * LINE;
-        &self.lines.bytes()[tiles.start * tile..tiles.end * tile]
-    }
-}
-
-impl TernaryMatrix {
-    /// Row `r` as −1, 0, +1.
-    pub fn trits(&self, r: usize) -> Vec<i8> {
-        let tile = &self.lines.bytes()[r / TILE * self.cols.div_ceil(16) * LINE..];
-        (0..self.cols).map(|k| code(tile, r % TILE, k) as i8 - 1).collect()
-    }
-}
+use crate::sparse::Part;
+use crate::sums::Sums;
 
 /// A piece of work: some tiles of one matrix and some tokens.
 struct Chunk {
@@ -148,7 +26,7 @@ struct Chunk {
 
 /// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
 /// chunk with many rows gets more out of what it prepares for its tokens.
-fn chunks<P: Packed>(threads: usize, matrices: &[&P], m: usize, cut: &Cut) -> Vec<Chunk> {
+fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chunk> {
     let (fewest, most) = cut.tokens;
     let counts = matrices.iter().map(|w| w.shape().0.div_ceil(TILE));
     let total: usize = counts.clone().sum();
@@ -164,7 +42,7 @@ fn chunks<P: Packed>(threads: usize, matrices: &[&P], m: usize, cut: &Cut) -> Ve
     for (matrix, count) in counts.enumerate() {
         // Equal parts: a short last one would leave a thread waiting.
         let parts = count.div_ceil(tiles).max(1);
-        let part = count.div_ceil(parts).max(1).next_multiple_of(P::STEP);
+        let part = count.div_ceil(parts).max(1).next_multiple_of(matrices[matrix].layout().step());
         for first in (0..count).step_by(part) {
             for token in (0..m).step_by(tokens) {
                 let tiles = first..count.min(first + part);
@@ -178,80 +56,231 @@ fn chunks<P: Packed>(threads: usize, matrices: &[&P], m: usize, cut: &Cut) -> Ve
     chunks
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+/// What a thread keeps from chunk to chunk.
+#[derive(Default)]
+struct Scratch {
+    /// Tiles of layouts that lie otherwise.
+    tiles: Vec<Line>,
+    /// The lines of one group of columns.
+    group: Vec<Line>,
 }
 
-/// Runs `dot(groups, codes, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands the
-/// sums of each token to `finish(matrix, token, sums, out)`.
-fn run<P: Packed, T: Copy + Default + Send>(
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Where the sums of some rows and one token belong.
+struct Target {
+    matrix: usize,
+    token: usize,
+    /// The group of columns; 0 for sums over all columns.
+    group: usize,
+    /// Whether no group follows.
+    last: bool,
+    /// The first of the rows.
+    row: usize,
+}
+
+/// A group of columns: how many there are in a group, and its index.
+type Group = (usize, usize);
+
+/// Runs `dot(codes, lines, group, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands
+/// the sums of each token to `store`. Without a group, a dot is one over all columns. The groups of a chunk come in order.
+fn run<T: Copy + Default>(
     cpu: &Cpu,
-    matrices: &[&P],
+    matrices: &[&Matrix],
     m: usize,
     cut: &Cut,
-    dot: impl Fn(usize, &[u8], Range<usize>, &mut [T]) + Sync,
-    finish: impl Fn(&P, usize, &[T], &mut [f32]) + Sync,
-) -> Vec<Rows> {
-    let mut outs: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(m, w.shape().0)).collect();
-    let pointers: Vec<_> = outs.iter_mut().map(|out| SendPtr(out.data_mut().as_mut_ptr())).collect();
+    dot: impl Fn(&[u8], usize, Option<Group>, Range<usize>, &mut [T]) + Sync,
+    store: impl Fn(&Target, &[T]) + Sync,
+) {
     let chunks = chunks(cpu.pool.threads(), matrices, m, cut);
     cpu.pool.run(chunks.len(), |i| {
         let Chunk { matrix, tiles, tokens } = &chunks[i];
-        let (w, out) = (matrices[*matrix], pointers[*matrix].get());
-        let ((rows, cols), first, width) = (w.shape(), tiles.start * TILE, tiles.len() * TILE);
+        let w = matrices[*matrix];
+        let ((rows, cols), row, width) = (w.shape(), tiles.start * TILE, tiles.len() * TILE);
+        let (lines, kept) = (cols.div_ceil(16), width.min(rows - row));
         let mut sums = vec![T::default(); tokens.len() * width];
-        SCRATCH.with_borrow_mut(|scratch| {
-            let codes = w.tiles(cpu, tiles.clone(), scratch);
-            dot(cols.div_ceil(16), codes, tokens.clone(), &mut sums);
+        let store_all = |sums: &[T], group: usize, last: bool| {
+            for (token, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
+                store(&Target { matrix: *matrix, token, group, last, row }, &sums[..kept]);
+            }
+        };
+        SCRATCH.with_borrow_mut(|Scratch { tiles: scratch, group: of_group }| {
+            let codes = w.layout().tiles(cpu, tiles.clone(), scratch);
+            let Some(columns) = w.finish().columns() else {
+                dot(codes, lines, None, tokens.clone(), &mut sums);
+                return store_all(&sums, 0, true);
+            };
+            let groups = cols.div_ceil(columns);
+            for group in 0..groups {
+                let these = group * columns / 16..lines.min((group + 1) * columns / 16);
+                let codes = select(codes, lines, &these, of_group);
+                sums.fill(T::default());
+                dot(codes, these.len(), Some((columns, group)), tokens.clone(), &mut sums);
+                store_all(&sums, group, group + 1 == groups);
+            }
         });
-        let kept = width.min(rows - first);
-        for (t, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
-            // SAFETY: row t < m and columns first .. + kept ≤ rows of this matrix's own output; the chunks of a matrix
-            // differ in their tokens or in their columns.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.add(t * rows + first), kept) };
-            finish(w, t, sums, out);
-        }
     });
-    outs
 }
 
-/// Products of matrices that share their input: `y = (Σ trit · code) · (matrix scale / activation scale)`, one
-/// `(token, matrix rows)` result a matrix. The sums are exact.
-pub fn matmul<P: Packed>(cpu: &Cpu, matrices: &[&P], x: &Activations) -> Vec<Rows> {
+/// Of each tile of `lines` lines those of `these`.
+fn select<'a>(codes: &[u8], lines: usize, these: &Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8] {
+    let tiles = codes.len() / (lines * LINE);
+    let out = lines::written(scratch, tiles * these.len());
+    for (tile, out) in codes.chunks_exact(lines * LINE).zip(out.chunks_exact_mut(these.len() * LINE)) {
+        out.copy_from_slice(&tile[these.start * LINE..these.end * LINE]);
+    }
+    out
+}
+
+/// The parts of an input of `cols` columns that groups of columns see, by the size of the groups; empty if no matrix has
+/// groups.
+fn by_group<T>(matrices: &[&Matrix], cols: usize, part: impl Fn(Range<usize>) -> T) -> Vec<(usize, Vec<T>)> {
+    let mut sizes: Vec<usize> = matrices.iter().filter_map(|w| w.finish().columns()).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let parts = |size: usize| (0..cols).step_by(size).map(|first| part(first..cols.min(first + size))).collect();
+    sizes.into_iter().map(|size| (size, parts(size))).collect()
+}
+
+/// The part that a group sees.
+fn part<T>(parts: &[(usize, Vec<T>)], (columns, group): Group) -> &T {
+    let (_, parts) = parts.iter().find(|(size, _)| *size == columns).expect("parts for every size of groups");
+    &parts[group]
+}
+
+/// Hands the sums of codes (trit + 1) times activations to `store`, with the sum of the activations: what to take off.
+fn integers(cpu: &Cpu, matrices: &[&Matrix], x: &Activations, store: impl Fn(&Target, &[i32], i32) + Sync) {
     assert!(matrices.iter().all(|w| w.shape().1 == x.cols()), "matrices and activations have the same input width");
-    let codes_of_x = x.arranged(cpu);
+    let parts = by_group(matrices, x.cols(), |columns| x.columns(columns));
+    let arranged = parts.iter().map(|(size, parts)| (*size, parts.iter().map(|part| part.arranged(cpu)).collect()));
+    let arranged: Vec<(usize, Vec<Arranged<'_>>)> = arranged.collect();
+    let whole = matrices.iter().any(|w| w.finish().columns().is_none()).then(|| x.arranged(cpu));
     run(
         cpu,
         matrices,
         x.rows(),
         &cpu.isa.cut(x.rows(), x.cols()),
-        |_, codes, tokens, acc: &mut [i32]| {
-            cpu.isa.ternary_dot(codes, &codes_of_x.tokens(tokens), acc);
+        |codes, _, group, tokens, sums: &mut [i32]| {
+            let x = match group {
+                None => whole.as_ref().expect("a matrix without groups"),
+                Some(group) => part(&arranged, group),
+            };
+            cpu.isa.ternary_dot(codes, &x.tokens(tokens), sums);
         },
-        |w, t, sums, out| finish(out, sums, x.sums()[t], w.scale() / x.scales()[t]),
-    )
+        |target, dots| {
+            let columns = matrices[target.matrix].finish().columns();
+            let x = columns.map_or(x, |columns| part(&parts, (columns, target.group)));
+            store(target, dots, x.sums()[target.token]);
+        },
+    );
 }
 
-/// Sums of codes to outputs: codes are trits + 1, so the sum of the activations is one too many.
-pub(crate) fn finish(out: &mut [f32], sums: &[i32], sum: i32, scale: f32) {
-    for (out, dot) in out.iter_mut().zip(sums) {
-        *out = (dot - sum) as f32 * scale;
-    }
+/// Products of matrices that share their input, one `(token, matrix rows)` result a matrix: exact sums, then scales
+/// (`op/scales.rs` has the formulas).
+///
+/// # Panics
+///
+/// If a matrix and the activations differ in their input width.
+pub fn matmul(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Rows> {
+    let outs = Outputs::new(matrices, x.rows());
+    integers(cpu, matrices, x, |target, dots, offset| {
+        outs.finish(matrices, target, dots, |dot| (dot - offset) as f32, x.scales()[target.token]);
+    });
+    outs.rows
 }
 
-/// The same with `f32` activations (weight-only models): `y = (Σ trit · x, in the order of k) · scale`.
-pub fn matmul_f32(cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
-    assert!(matrices.iter().all(|w| w.cols == x.dim()), "matrices and activations have the same input width");
+/// The sums of these products alone, for shards of a matrix: see [`Sums`].
+///
+/// # Panics
+///
+/// If a matrix and the activations differ in their input width.
+pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
+    let empty = |w: &&Matrix| {
+        let columns = w.finish().columns();
+        Sums::zeros(x.rows(), w.shape().0, columns.map_or(1, |columns| x.cols().div_ceil(columns)), columns)
+    };
+    let mut outs: Vec<Sums> = matrices.iter().map(empty).collect();
+    let shapes: Vec<_> = outs.iter().map(|sums| (sums.groups(), sums.rows())).collect();
+    let pointers: Vec<_> = outs.iter_mut().map(|sums| SendPtr(sums.values_mut().as_mut_ptr())).collect();
+    integers(cpu, matrices, x, |target, dots, offset| {
+        let (groups, rows) = shapes[target.matrix];
+        let at = (target.token * groups + target.group) * rows + target.row;
+        // SAFETY: the sums have a place for each token, group and row; `run` gives out each of them once.
+        let out = unsafe { std::slice::from_raw_parts_mut(pointers[target.matrix].get().add(at), dots.len()) };
+        for (out, dot) in out.iter_mut().zip(dots) {
+            *out = dot - offset;
+        }
+    });
+    outs
+}
+
+/// The product with `f32` activations (weight-only models), for which a sum adds its products in the order of columns;
+/// then scales, as in [`matmul`].
+///
+/// # Panics
+///
+/// If a matrix and the activations differ in their input width.
+pub fn matmul_f32(cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
+    assert!(matrices.iter().all(|w| w.shape().1 == x.dim()), "matrices and activations have the same input width");
+    let parts = by_group(matrices, x.dim(), |columns| x.columns(columns));
+    let outs = Outputs::new(matrices, x.len());
     run(
         cpu,
         matrices,
         x.len(),
         &Cut::SMALL,
-        |groups, codes, _, acc: &mut [f32]| cpu.isa.ternary_dot_f32(codes, groups, x.data(), x.dim(), acc),
-        |w, _, sums, out| {
-            for (out, dot) in out.iter_mut().zip(sums) {
-                *out = dot * w.scale;
-            }
+        |codes, lines, group, _, sums: &mut [f32]| {
+            let x = group.map_or(x, |group| part(&parts, group));
+            cpu.isa.ternary_dot_f32(codes, lines, x.data(), x.dim(), sums);
         },
-    )
+        |target, dots| outs.finish(matrices, target, dots, |dot| dot, 1.0),
+    );
+    outs.rows
+}
+
+/// The product as [`matmul`] gives it, of which only a part is needed: read alone if the layout can do that and it takes
+/// less time.
+///
+/// # Panics
+///
+/// If the activations and the indices are not of as many tokens, or the input width is not the matrix's.
+pub fn matmul_part(cpu: &Cpu, matrix: &Matrix, x: &Activations, needed: Part<'_>) -> Rows {
+    let (Part::Rows(indices) | Part::Columns(indices)) = needed;
+    assert_eq!((x.rows(), x.cols()), (indices.len(), matrix.shape().1), "as many tokens, the matrix's input width");
+    matrix.layout().product(cpu, x, needed, matrix.finish()).unwrap_or_else(|| matmul(cpu, &[matrix], x).remove(0))
+}
+
+/// The results of a product while chunks write them.
+struct Outputs {
+    rows: Vec<Rows>,
+    pointers: Vec<SendPtr<f32>>,
+}
+
+impl Outputs {
+    fn new(matrices: &[&Matrix], tokens: usize) -> Self {
+        let mut rows: Vec<Rows> = matrices.iter().map(|w| Rows::unwritten(tokens, w.shape().0)).collect();
+        let pointers = rows.iter_mut().map(|rows| SendPtr(rows.data_mut().as_mut_ptr())).collect();
+        Self { rows, pointers }
+    }
+
+    /// Takes in the sums of a target.
+    #[inline(always)]
+    fn finish<T: Copy>(
+        &self,
+        matrices: &[&Matrix],
+        target: &Target,
+        dots: &[T],
+        value: impl Fn(T) -> f32,
+        activation: f32,
+    ) {
+        let w = matrices[target.matrix];
+        let at = target.token * w.shape().0 + target.row;
+        // SAFETY: `at .. at + dots.len()` are some rows of a token of this matrix's own output, to which the pointer
+        // leads for as long as `self.rows` lives. The chunks of a matrix differ in their tokens or in their rows, and
+        // the groups of a chunk come one after another.
+        let out = unsafe { std::slice::from_raw_parts_mut(self.pointers[target.matrix].get().add(at), dots.len()) };
+        w.finish().group(target.group, target.last, target.row, dots, value, activation, out);
+    }
 }

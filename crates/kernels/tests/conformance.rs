@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use sterna_kernels::attention::{self, KvType, Layout, PAGE, Page, Query};
+use sterna_kernels::layout::T16;
 use sterna_kernels::screen::{self, Bits, Margin, Screen};
-use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, LowRank, Packed, Rows, TernaryMatrix, ternary};
+use sterna_kernels::{Activations, Bytes, DenseMatrix, DenseType, LowRank, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
 
 use random::Random;
@@ -29,9 +30,9 @@ impl Random {
         Rows::from_vec(dim, (0..rows * dim).map(|_| self.float()).collect())
     }
 
-    fn matrix(&mut self, cpu: &Cpu, rows: usize, cols: usize) -> (TernaryMatrix, Vec<i8>) {
+    fn matrix(&mut self, cpu: &Cpu, rows: usize, cols: usize) -> (Matrix, Vec<i8>) {
         let trits: Vec<i8> = (0..rows * cols).map(|_| (self.next() % 3) as i8 - 1).collect();
-        let packed = TernaryMatrix::pack(cpu.pool(), rows, cols, 0.37, |r, out: &mut [i8]| {
+        let packed = Matrix::pack(cpu.pool(), &T16, (rows, cols), &Scales::One(0.37), |r, out| {
             out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
             Ok::<(), ()>(())
         });
@@ -138,7 +139,7 @@ fn ternary_matmul_does_not_wrap() {
         [(1i8, 1.0f32, 23040), (-1, 1.0, 23040), (1, -1.0, ternary::MAX_COLS), (-1, -1.0, ternary::MAX_COLS)]
     {
         let cpu = Cpu::with(sets::portable(), 1);
-        let w = TernaryMatrix::pack(cpu.pool(), 16, cols, 1.0, |_, row: &mut [i8]| {
+        let w = Matrix::pack(cpu.pool(), &T16, (16, cols), &Scales::One(1.0), |_, row| {
             row.fill(weight);
             Ok::<(), ()>(())
         });

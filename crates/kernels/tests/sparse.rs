@@ -2,8 +2,10 @@
 
 mod random;
 
-use sterna_kernels::sparse::Wanted;
-use sterna_kernels::{Activations, ColumnMatrix, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
+use sterna_kernels::layout::{self, COLUMNS, LayoutKind, ROWS, T16};
+use sterna_kernels::sparse::{Indices, Part};
+use sterna_kernels::ternary::matmul_part;
+use sterna_kernels::{Activations, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
 
 use random::Random;
@@ -20,12 +22,12 @@ impl Random {
     }
 }
 
-fn pack<P: Packed>(cpu: &Cpu, rows: usize, cols: usize, trits: &[i8]) -> P {
+fn pack(cpu: &Cpu, layout: &LayoutKind, rows: usize, cols: usize, trits: &[i8]) -> Matrix {
     let fill = |r: usize, out: &mut [i8]| {
         out.copy_from_slice(&trits[r * cols..(r + 1) * cols]);
         Ok::<(), ()>(())
     };
-    P::pack(cpu.pool(), rows, cols, 0.37, fill).expect("filling cannot fail")
+    Matrix::pack(cpu.pool(), layout, (rows, cols), &Scales::One(0.37), fill).expect("filling cannot fail")
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -57,9 +59,9 @@ fn products_equal_those_of_tiles() {
     let mut random = Random(1);
     for (rows, cols) in SHAPES {
         let trits = random.trits(rows * cols);
-        let tiles: TernaryMatrix = pack(&portable, rows, cols, &trits);
-        let by_row: RowMatrix = pack(&portable, rows, cols, &trits);
-        let by_column: ColumnMatrix = pack(&portable, rows, cols, &trits);
+        let tiles = pack(&portable, &T16, rows, cols, &trits);
+        let by_row = pack(&portable, &ROWS, rows, cols, &trits);
+        let by_column = pack(&portable, &COLUMNS, rows, cols, &trits);
         for m in [1, 2, 3, 9, 70] {
             let x = Activations::quantize(&portable, &random.rows(m, cols));
             let y = &ternary::matmul(&portable, &[&tiles], &x)[0];
@@ -68,12 +70,15 @@ fn products_equal_those_of_tiles() {
                 let same = |got: &Rows| bits(got.data()) == bits(y.data());
                 assert!(same(&ternary::matmul(cpu, &[&by_row], &x)[0]), "rows {on}");
                 assert!(same(&ternary::matmul(cpu, &[&by_column], &x)[0]), "columns {on}");
-                assert!(same(&by_column.product(cpu, &x, &Wanted::nonzero(cpu, &x))), "some columns {on}");
+                assert!(
+                    same(&matmul_part(cpu, &by_column, &x, Part::Columns(&Indices::nonzero(cpu, &x)))),
+                    "some columns {on}"
+                );
             });
             for eighths in [0, 1, 3, 8] {
                 let (gate, kept) = gated(&mut random, y, eighths);
                 everywhere(|cpu, on| {
-                    let got = by_row.product(cpu, &x, &Wanted::positive(cpu, &gate));
+                    let got = matmul_part(cpu, &by_row, &x, Part::Rows(&Indices::positive(cpu, &gate)));
                     let wanted = gate.data().iter().zip(got.data()).filter(|(gate, _)| **gate > 0.0);
                     let wanted: Vec<f32> = wanted.map(|(_, y)| *y).collect();
                     assert!(bits(&wanted) == bits(&kept), "{rows}x{cols} {eighths}/8, {m} tokens, {on}");
@@ -90,11 +95,10 @@ fn packing_is_the_same_on_any_number_of_threads() {
     let (rows, cols) = (523, 77);
     let trits = Random(2).trits(rows * cols);
     let x = Activations::quantize(&one, &Random(3).rows(1, cols));
-    let by_column =
-        [&one, &three].map(|cpu| ternary::matmul(&one, &[&pack::<ColumnMatrix>(cpu, rows, cols, &trits)], &x));
-    let by_row = [&one, &three].map(|cpu| ternary::matmul(&one, &[&pack::<RowMatrix>(cpu, rows, cols, &trits)], &x));
-    assert_eq!(bits(by_column[0][0].data()), bits(by_column[1][0].data()));
-    assert_eq!(bits(by_row[0][0].data()), bits(by_row[1][0].data()));
+    for layout in layout::ALL {
+        let [a, b] = [&one, &three].map(|cpu| ternary::matmul(&one, &[&pack(cpu, layout, rows, cols, &trits)], &x));
+        assert_eq!(bits(a[0].data()), bits(b[0].data()), "{layout:?}");
+    }
 }
 
 /// A row that cannot be read fails packing, with the error of the first such piece of work.
@@ -102,9 +106,10 @@ fn packing_is_the_same_on_any_number_of_threads() {
 fn packing_reports_what_fails() {
     let cpu = Cpu::with(sets::portable(), 2);
     let fill = |r: usize, _: &mut [i8]| if r % 40 == 7 { Err(r) } else { Ok(()) };
-    assert_eq!(RowMatrix::pack(cpu.pool(), 100, 16, 1.0, fill).err(), Some(7));
-    assert_eq!(ColumnMatrix::pack(cpu.pool(), 300, 16, 1.0, fill).err(), Some(7));
-    assert_eq!(TernaryMatrix::pack(cpu.pool(), 100, 16, 1.0, fill).err(), Some(7));
+    for layout in layout::ALL {
+        let packed = Matrix::pack(cpu.pool(), layout, (300, 16), &Scales::One(1.0), fill);
+        assert_eq!(packed.err(), Some(7), "{layout:?}");
+    }
 }
 
 /// The largest sums there are: all weights and all activations at one end, 16-bit sums at −2¹⁵.
@@ -114,13 +119,14 @@ fn sums_do_not_wrap() {
         for (weight, value) in [(1i8, 1.0f32), (-1, 1.0), (1, -1.0), (-1, -1.0)] {
             let cpu = Cpu::with(sets::portable(), 1);
             let trits = vec![weight; 16 * cols];
-            let (by_row, by_column): (RowMatrix, ColumnMatrix) =
-                (pack(&cpu, 16, cols, &trits), pack(&cpu, 16, cols, &trits));
+            let [by_row, by_column] = [&ROWS, &COLUMNS].map(|layout| pack(&cpu, layout, 16, cols, &trits));
             let x = Activations::quantize(&cpu, &Rows::from_vec(cols, vec![value; cols]));
             let expected = (cols as f32 * 127.0) * f32::from(weight) * value * (0.37 / 127.0);
             everywhere(|cpu, on| {
-                let all = Wanted::positive(cpu, &Rows::from_vec(16, vec![1.0; 16]));
-                for y in [by_row.product(cpu, &x, &all), by_column.product(cpu, &x, &Wanted::nonzero(cpu, &x))] {
+                let all = Indices::positive(cpu, &Rows::from_vec(16, vec![1.0; 16]));
+                let nonzero = Indices::nonzero(cpu, &x);
+                let some_rows = matmul_part(cpu, &by_row, &x, Part::Rows(&all));
+                for y in [some_rows, matmul_part(cpu, &by_column, &x, Part::Columns(&nonzero))] {
                     assert!(y.data().iter().all(|y| *y == expected), "{on}: {} != {expected}", y.data()[0]);
                 }
             });
@@ -129,9 +135,9 @@ fn sums_do_not_wrap() {
 }
 
 #[test]
-fn places_are_those_of_numbers_above_zero() {
+fn indices_are_those_of_numbers_above_zero() {
     let cpu = Cpu::with(sets::portable(), 1);
     let x = [1.5, 0.0, -0.0, -2.0, f32::NAN, 1e-45, f32::INFINITY, f32::NEG_INFINITY];
-    let wanted = Wanted::positive(&cpu, &Rows::from_vec(4, x.to_vec()));
-    assert_eq!((&wanted[0][..], &wanted[1][..], wanted.total()), (&[0][..], &[1, 2][..], 3));
+    let indices = Indices::positive(&cpu, &Rows::from_vec(4, x.to_vec()));
+    assert_eq!((&indices[0][..], &indices[1][..], indices.total()), (&[0][..], &[1, 2][..], 3));
 }

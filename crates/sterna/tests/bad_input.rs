@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
-use sterna::kernels::{Bytes, Cpu, DenseType, Packed, TernaryMatrix, sets};
+use sterna::kernels::layout::T16;
+use sterna::kernels::{Bytes, Cpu, DenseType, sets};
 use sterna::model::{self, BITNET};
 
 use random::Random;
@@ -103,7 +104,7 @@ fn read_all(checkpoint: &Checkpoint) -> sterna::Result<()> {
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[len]) => drop(checkpoint.vector(name, len)?),
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)?.lookup(&cpu, &[0])),
-            (_, shape) => drop(checkpoint.ternary::<TernaryMatrix>(&cpu, name, shape[0], shape[1])?),
+            (_, shape) => drop(checkpoint.ternary(&cpu, name, (shape[0], shape[1]), &T16)?),
         }
     }
     checkpoint.summary();
@@ -296,7 +297,7 @@ fn gguf_tensors_that_change_the_graph() {
     let good = tiny_gguf("bitnet-b1.58");
     let name = "model.layers.0.self_attn.q_proj.weight";
     let scale = |bytes: Vec<u8>| {
-        open_gguf(bytes).expect("opens").ternary::<TernaryMatrix>(&cpu(), name, 32, 32).map(|q| q.scale())
+        open_gguf(bytes).expect("opens").ternary(&cpu(), name, (32, 32), &T16).map(|q| q.scale().expect("one scale"))
     };
     let plain = scale(good.clone()).expect("reads");
     assert_eq!(scale(with_tensor(&good, "blk.0.attn_q.scale", &[2.0])).expect("reads"), 2.0 * plain);

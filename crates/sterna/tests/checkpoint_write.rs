@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles};
-use sterna::kernels::{Cpu, DenseType, Packed, TernaryMatrix, sets};
+use sterna::kernels::layout::T16;
+use sterna::kernels::{Cpu, DenseType, sets};
 use sterna::model::{self, BITNET, KvType};
 
 fn golden(name: &str) -> PathBuf {
@@ -49,7 +50,7 @@ fn assert_same(a: &Checkpoint, b: &Checkpoint) {
                 assert!(a.row(0).iter().zip(b.row(0)).all(|(a, b)| (a - b).abs() <= largest / 30.0), "{name}");
             }
             (_, shape) => {
-                let of = |c: &Checkpoint| c.ternary::<TernaryMatrix>(&cpu, name, shape[0], shape[1]).expect("ternary");
+                let of = |c: &Checkpoint| c.ternary(&cpu, name, (shape[0], shape[1]), &T16).expect("ternary");
                 let (a, b) = (of(a), of(b));
                 assert_eq!(a.scale(), b.scale(), "{name}");
                 assert!((0..shape[0]).all(|r| a.trits(r) == b.trits(r)), "{name}");

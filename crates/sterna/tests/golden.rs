@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
-use sterna::kernels::{Activations, Rows, TernaryMatrix, ternary};
+use sterna::kernels::layout::T16;
+use sterna::kernels::{Activations, Rows, ternary};
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, FfnMode, KvType, Network, Precision, Settings, State};
 
@@ -161,8 +162,8 @@ fn linears_of_layer_0_equal_the_reference() {
                 for linear in linears {
                     let expected = reference.floats(&at(linear, "y"));
                     let rows = expected.len() / scales.len();
-                    let w = checkpoint.ternary(&cpu, &at(linear, "weight"), rows, x.dim());
-                    let w: TernaryMatrix = w.unwrap_or_else(|error| panic!("{error}"));
+                    let w = checkpoint.ternary(&cpu, &at(linear, "weight"), (rows, x.dim()), &T16);
+                    let w = w.unwrap_or_else(|error| panic!("{error}"));
                     let y = &ternary::matmul(&cpu, &[&w], &q)[0];
                     let max = expected.iter().fold(0.0f32, |max, y| max.max(y.abs()));
                     let worst = y.data().iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));

@@ -9,13 +9,14 @@
 use sterna::checkpoint::adapter::LowRank as Pair;
 use sterna::checkpoint::{Adapter, Checkpoint};
 use sterna::kernels::Cpu;
+use sterna::kernels::layout::T16;
 
-use crate::Result;
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::random::Random;
 use crate::recipe::{self, Recipe};
 use crate::update::{Update, halves};
 use crate::weights::{Embedding, Linear, Weight};
+use crate::{Error, Result};
 
 /// Separates the random numbers of adapters from other streams of the same seed.
 const ADAPTER: u64 = 0x6164_6170;
@@ -51,7 +52,11 @@ pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Resu
         Ok(match role {
             Role::Norm => Weight::Norm(checkpoint.vector(name, *cols)?),
             Role::Embedding => Weight::Embedding(Embedding::frozen(cpu, checkpoint.dense(name, *rows, *cols)?).into()),
-            _ => Weight::Linear(Linear::frozen(checkpoint.ternary(cpu, name, *rows, *cols)?).into(), None),
+            _ => {
+                let matrix = checkpoint.ternary(cpu, name, (*rows, *cols), &T16)?;
+                let several = || Error::SeveralScales { path: checkpoint.path.clone(), name: name.clone() };
+                Weight::Linear(Linear::frozen(matrix).ok_or_else(several)?.into(), None)
+            }
         })
     })
 }

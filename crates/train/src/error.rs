@@ -92,6 +92,17 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
+    /// A matrix with scales of rows or groups, which the gradient of an adapter does not know.
+    #[error(
+        "{}: `{name}` has several scales, and adapters are trained on models with one scale a matrix; use such a model",
+        path.display()
+    )]
+    SeveralScales {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// A run cannot resume from its checkpoint.
     #[error("{}: {problem}; remove it to start the run anew", path.display())]
     State {

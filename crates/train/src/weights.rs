@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sterna::checkpoint::encoding::{Trits, master};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
+use sterna::kernels::layout::T16;
 use sterna::kernels::math::{bf16_to_f32, f32_to_bf16};
-use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix, ternary};
+use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Matrix, Rows, Scales, ternary};
 
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::precision::Precision;
@@ -45,7 +46,7 @@ pub struct Linear {
 }
 
 enum Forward {
-    Ternary(TernaryMatrix),
+    Ternary(Matrix),
     /// `(cols, rows)`
     Full(Bf16Panels),
 }
@@ -192,7 +193,7 @@ impl Linear {
         for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
             latents.row(scale, row, out).map_err(diverged)?;
         }
-        let matrix = TernaryMatrix::pack(cpu.pool(), rows, cols, scale.value, |row, out: &mut [i8]| {
+        let matrix = Matrix::pack(cpu.pool(), &T16, (rows, cols), &Scales::One(scale.value), |row, out| {
             out.copy_from_slice(&trits[row * cols..][..cols]);
             Ok::<_, Error>(())
         })?;
@@ -200,12 +201,12 @@ impl Linear {
         Ok(Self { forward: Forward::Ternary(matrix), backward, scale: scale.value })
     }
 
-    /// A frozen layer.
-    pub fn frozen(matrix: TernaryMatrix) -> Self {
-        Self { scale: matrix.scale(), forward: Forward::Ternary(matrix), backward: None }
+    /// A frozen layer; `None` if it has more than one scale.
+    pub fn frozen(matrix: Matrix) -> Option<Self> {
+        Some(Self { scale: matrix.scale()?, forward: Forward::Ternary(matrix), backward: None })
     }
 
-    fn ternary(&self) -> &TernaryMatrix {
+    fn ternary(&self) -> &Matrix {
         match &self.forward {
             Forward::Ternary(matrix) => matrix,
             Forward::Full(_) => unreachable!("codes meet ternary layers"),

@@ -9,7 +9,7 @@
 //! 4 bits:  the low (f even) or high nibble of line f / 2                                 weight ≈ s · (code − 7.5)
 //! ```
 //!
-//! Codes of six bits are the high ones of eight. The two others lie in rows, as a [`RowMatrix`](crate::RowMatrix) has
+//! Codes of six bits are the high ones of eight. The two others lie in rows, as a matrix packed by rows has
 //! them, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
 
 use super::math::ROUND;

@@ -26,6 +26,7 @@ pub(crate) mod memory;
 pub(crate) mod norm;
 pub(crate) mod operand;
 pub(crate) mod quantize;
+pub(crate) mod scales;
 pub(crate) mod softmax;
 pub(crate) mod sparse;
 pub(crate) mod ternary;

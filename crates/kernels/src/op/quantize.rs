@@ -6,7 +6,14 @@ use super::vector::{LANES, Lanes, lanes};
 /// int8 codes of one row with one scale: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s), −128, 127)`.
 /// Returns (s, sum of the codes).
 #[inline(always)]
-pub(crate) fn quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
+pub(crate) fn quantize(x: &[f32], out: &mut [i8]) -> (f32, i32) {
+    let scale = scale(largest(x));
+    (scale, codes(x, scale, out))
+}
+
+/// `max(max|x|, 1e-5)`. NaNs do not count, so the largest of parts is that of the whole.
+#[inline(always)]
+pub(crate) fn largest(x: &[f32]) -> f32 {
     let mut max = [1e-5_f32; LANES];
     let mut fold_max = |values: &Lanes| {
         for (max, value) in max.iter_mut().zip(values) {
@@ -17,8 +24,18 @@ pub(crate) fn quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
     let mut blocks = x.chunks_exact(LANES);
     blocks.by_ref().for_each(|block| fold_max(&lanes(block)));
     fold_max(&lanes(blocks.remainder()));
-    let max = max.into_iter().fold(1e-5, |a, b| if b > a { b } else { a });
-    let scale = 127.0 / max;
+    max.into_iter().fold(1e-5, |a, b| if b > a { b } else { a })
+}
+
+/// The scale of a row whose largest magnitude is `largest`.
+#[inline(always)]
+pub(crate) fn scale(largest: f32) -> f32 {
+    127.0 / largest
+}
+
+/// `clamp(round_half_even(x · scale), −128, 127)`; returns the sum of the codes.
+#[inline(always)]
+pub(crate) fn codes(x: &[f32], scale: f32, codes: &mut [i8]) -> i32 {
     let mut sum = 0i32;
     for (code, x) in codes.iter_mut().zip(x) {
         let y = x * scale;
@@ -29,5 +46,5 @@ pub(crate) fn quantize(x: &[f32], codes: &mut [i8]) -> (f32, i32) {
         *code = integer as i8;
         sum += integer;
     }
-    (scale, sum)
+    sum
 }

@@ -20,9 +20,9 @@
 //! Four columns interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to field
 //! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
 
-use super::ternary::TILE;
+use super::ternary::{TILE, lane};
 use super::vector::Vector;
-use crate::lines::LINE;
+use crate::lines::{LINE, Line};
 
 /// Columns of a line of a row.
 pub(crate) const COLS: usize = 256;
@@ -55,6 +55,13 @@ impl Columns<'_> {
 #[inline(always)]
 pub(crate) fn row_code(row: &[u8], k: usize) -> u8 {
     row[k / 16 * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
+}
+
+/// Packs codes (0 … 3; padded to a multiple of 16) into the lines of a row.
+pub(crate) fn pack_row(codes: &[u8], row: &mut [Line]) {
+    for (g, codes) in codes.as_chunks::<16>().0.iter().enumerate() {
+        row[g / 16].0[g % 16 * 4..][..4].copy_from_slice(&lane(codes));
+    }
 }
 
 /// Where [`arrange`] puts the activation of column k.

@@ -19,8 +19,9 @@ pub mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use sterna_kernels::layout::LayoutKind;
 use sterna_kernels::math::f16_to_f32;
-use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Packed};
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Matrix, Scales};
 
 pub use adapter::Adapter;
 pub use summary::{Group, Summary};
@@ -191,19 +192,20 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
-    /// Decodes a ternary matrix and packs it in any layout; the source's pages are released afterwards.
-    pub fn ternary<P: Packed>(&self, cpu: &Cpu, name: &str, rows: usize, cols: usize) -> Result<P> {
+    /// Decodes a ternary matrix and packs it in a layout; the source's pages are released afterwards.
+    pub fn ternary(&self, cpu: &Cpu, name: &str, (rows, cols): (usize, usize), layout: &LayoutKind) -> Result<Matrix> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
         let trits = match &tensor.data {
             Data::Ternary(trits) => trits,
-            Data::Synthetic { seed } => return Ok(synthetic::pack(cpu, *seed, rows, cols)),
+            Data::Synthetic { seed } => return Ok(synthetic::pack(cpu, *seed, (rows, cols), layout)),
             Data::Dense { kind, .. } => return Err(self.wrong_kind(tensor, kind.name(), "ternary")),
         };
         let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
         let scale = trits.scale(cpu.pool()).map_err(problem)?;
-        let packed =
-            P::pack(cpu.pool(), rows, cols, scale.value, |row, out| trits.row(scale, tensor.stored_row(row), out));
+        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &Scales::One(scale.value), |row, out| {
+            trits.row(scale, tensor.stored_row(row), out)
+        });
         trits.bytes().release();
         packed.map_err(problem)
     }

@@ -1,7 +1,8 @@
 //! Random models of any shape, for measurements: the speed of a network does not depend on its weights.
 
+use sterna_kernels::layout::LayoutKind;
 use sterna_kernels::math::{f16_to_f32, f32_to_f16};
-use sterna_kernels::{Bytes, Cpu, DenseType, Packed};
+use sterna_kernels::{Bytes, Cpu, DenseType, Matrix, Scales};
 
 use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed};
 use crate::Result;
@@ -36,9 +37,9 @@ impl Checkpoint {
 
 /// The matrix of `Data::Synthetic`. Its scale keeps the size of its input: 1/√cols, rounded to a half so that every
 /// format can store it.
-pub(super) fn pack<P: Packed>(cpu: &Cpu, seed: u64, rows: usize, cols: usize) -> P {
+pub(super) fn pack(cpu: &Cpu, seed: u64, (rows, cols): (usize, usize), layout: &LayoutKind) -> Matrix {
     let scale = f16_to_f32(f32_to_f16((cols as f32).sqrt().recip()));
-    let packed = P::pack(cpu.pool(), rows, cols, scale, |row, out| {
+    let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &Scales::One(scale), |row, out| {
         fill(mix(seed ^ row as u64), out);
         Ok::<_, std::convert::Infallible>(())
     });

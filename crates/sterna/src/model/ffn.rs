@@ -5,9 +5,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use sterna_kernels::column_matrix::MAX_COLUMNS;
-use sterna_kernels::sparse::Wanted;
-use sterna_kernels::{Activations, ColumnMatrix, Cpu, Packed, RowMatrix, Rows, TernaryMatrix, ternary};
+use sterna_kernels::layout::{COLUMNS, ROWS, T16};
+use sterna_kernels::sparse::{Indices, Part};
+use sterna_kernels::{Activations, Cpu, Matrix, Rows, ternary};
 
 use super::layers::{Linears, Loader, Norm};
 use super::update::Update;
@@ -35,7 +35,7 @@ enum Weights {
     /// Everything is read.
     Tiles { gate_up: Linears<2>, down: Linears<1> },
     /// What meets a zero is left out.
-    Lines { gate: TernaryMatrix, up: RowMatrix, down: ColumnMatrix, updates: [Update; 3], counts: Counts },
+    Lines { gate: Matrix, up: Matrix, down: Matrix, updates: [Update; 3], counts: Counts },
 }
 
 /// What tokens needed, in one layer.
@@ -69,7 +69,7 @@ pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
     if settings.precision != Precision::Int8 {
         return bad("zeros are skipped with int8 activations only: use them, or the dense feed-forward block");
     }
-    if config.intermediate > MAX_COLUMNS {
+    if config.intermediate > COLUMNS.max_cols {
         return bad("this model's feed-forward block is too wide to skip zeros: use the dense one");
     }
     Ok(())
@@ -81,13 +81,13 @@ impl Ffn {
         let skips = activation == Activation::Relu2
             && settings.ffn != FfnMode::Dense
             && settings.precision == Precision::Int8
-            && c.intermediate <= MAX_COLUMNS;
+            && c.intermediate <= COLUMNS.max_cols;
         let weights = if skips {
             let (gate, up, down) = (slots.gate(), slots.up(), slots.down());
             Weights::Lines {
-                gate: loader.matrix(&gate)?,
-                up: loader.matrix(&up)?,
-                down: loader.matrix(&down)?,
+                gate: loader.matrix(&gate, &T16)?,
+                up: loader.matrix(&up, &ROWS)?,
+                down: loader.matrix(&down, &COLUMNS)?,
                 updates: [gate, up, down].map(|slot| loader.update(&slot)),
                 counts: Counts::default(),
             }
@@ -115,18 +115,18 @@ impl Ffn {
                 let [mut gate] = ternary::matmul(cpu, &[gate], &codes).try_into().expect("one result a matrix");
                 gate_update.add(cpu, x, &mut gate);
                 self.simulate(cpu, &mut gate, positions);
-                let gates = Wanted::positive(cpu, &gate);
+                let gates = Indices::positive(cpu, &gate);
                 // Where the gate is not positive this gives 0, whatever `up` is.
-                let mut up = up.product(cpu, &codes, &gates);
+                let mut up = ternary::matmul_part(cpu, up, &codes, Part::Rows(&gates));
                 up_update.add(cpu, x, &mut up);
                 cpu.relu2_mul(&mut gate, &up);
                 let h = self.norm.forward(cpu, &gate);
                 let h_codes = Activations::quantize(cpu, &h);
-                let codes = Wanted::nonzero(cpu, &h_codes);
+                let codes = Indices::nonzero(cpu, &h_codes);
                 counts.tokens.fetch_add(x.len() as u64, Relaxed);
                 counts.gates.fetch_add(gates.total() as u64, Relaxed);
                 counts.codes.fetch_add(codes.total() as u64, Relaxed);
-                let mut out = down.product(cpu, &h_codes, &codes);
+                let mut out = ternary::matmul_part(cpu, down, &h_codes, Part::Columns(&codes));
                 down_update.add(cpu, &h, &mut out);
                 out
             }
@@ -166,7 +166,8 @@ impl Ffn {
         let tokens = counts.tokens.load(Relaxed);
         let mean = |count: &AtomicU64| count.load(Relaxed) as f64 / tokens.max(1) as f64;
         let (gates, codes) = (mean(&counts.gates), mean(&counts.codes));
-        let read = gates * up.row_bytes() as f64 + codes * down.column_bytes() as f64;
+        let (row, column) = up.part_bytes().zip(down.part_bytes())?;
+        let read = gates * row as f64 + codes * column as f64;
         Some(Density {
             tokens,
             gates: gates / up.shape().0 as f64,

@@ -1,6 +1,7 @@
 //! The parts every architecture is made of.
 
-use sterna_kernels::{Activations, Cpu, DenseMatrix, Packed, Rows, TernaryMatrix, ternary};
+use sterna_kernels::layout::{LayoutKind, T16};
+use sterna_kernels::{Activations, Cpu, DenseMatrix, Matrix, Rows, ternary};
 
 use super::rotation::Rope;
 use super::update::Update;
@@ -17,10 +18,10 @@ pub(super) struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// A ternary matrix.
-    pub fn matrix<P: Packed>(&self, slot: &Slot) -> Result<P> {
+    /// A ternary matrix, packed in this layout.
+    pub fn matrix(&self, slot: &Slot, layout: &LayoutKind) -> Result<Matrix> {
         let (rows, cols) = slot.kind.shape();
-        self.checkpoint.ternary(self.cpu, &slot.name, rows, cols)
+        self.checkpoint.ternary(self.cpu, &slot.name, (rows, cols), layout)
     }
 
     /// What an adapter adds to a ternary layer.
@@ -35,7 +36,7 @@ impl Loader<'_> {
 
     /// Ternary layers that share their input; with `norms` each sees its own norm of it.
     pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
-        let matrices = slots.iter().map(|slot| self.matrix(slot)).collect::<Result<_>>()?;
+        let matrices = slots.iter().map(|slot| self.matrix(slot, &T16)).collect::<Result<_>>()?;
         let updates = slots.map(|slot| self.update(&slot));
         let norms = norms.into_iter().flatten().map(|slot| self.norm(slot)).collect::<Result<_>>()?;
         Ok(Linears { matrices, updates, norms, precision: self.settings.precision })
@@ -64,7 +65,7 @@ impl Loader<'_> {
 
 /// `N` ternary layers with the same input, which is quantised once, or once a layer if each has a norm of its own.
 pub(super) struct Linears<const N: usize> {
-    matrices: Vec<TernaryMatrix>,
+    matrices: Vec<Matrix>,
     updates: [Update; N],
     /// One a layer, or none at all.
     norms: Vec<Norm>,
@@ -88,7 +89,7 @@ impl<const N: usize> Linears<N> {
         outs.try_into().expect("one result a layer")
     }
 
-    fn products(&self, cpu: &Cpu, matrices: &[&TernaryMatrix], x: &Rows) -> Vec<Rows> {
+    fn products(&self, cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
         match self.precision {
             Precision::Int8 => ternary::matmul(cpu, matrices, &Activations::quantize(cpu, x)),
             Precision::Float32 => ternary::matmul_f32(cpu, matrices, x),
@@ -97,7 +98,7 @@ impl<const N: usize> Linears<N> {
 
     /// Packed bytes of all `N`, and of what is added to them.
     pub fn bytes(&self) -> usize {
-        self.matrices.iter().map(Packed::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
+        self.matrices.iter().map(Matrix::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
     }
 }
 

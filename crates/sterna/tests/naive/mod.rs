@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use sterna::checkpoint::adapter::{Adapter, LowRank};
 use sterna::checkpoint::{Checkpoint, Config};
+use sterna::kernels::Cpu;
+use sterna::kernels::layout::T16;
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
-use sterna::kernels::{Cpu, Packed, TernaryMatrix};
 use sterna::model::{BITNET, ONEBITLLM, Precision, QWEN3};
 
 /// Shapes of the ternary layers by name.
@@ -35,8 +36,8 @@ impl<'a> Naive<'a> {
         let embedding = embedding.lookup(cpu, &(0..c.vocab as u32).collect::<Vec<_>>());
         let embedding = (0..c.vocab).map(|i| embedding.row(i).iter().map(|&x| f64::from(x)).collect()).collect();
         let matrices = layers(checkpoint).into_iter().map(|(layer, [rows, cols])| {
-            let matrix: TernaryMatrix = checkpoint.ternary(cpu, &format!("{layer}.weight"), rows, cols).expect("trits");
-            (layer, (f64::from(matrix.scale()), (0..rows).map(|r| matrix.trits(r)).collect()))
+            let matrix = checkpoint.ternary(cpu, &format!("{layer}.weight"), (rows, cols), &T16).expect("trits");
+            (layer, (f64::from(matrix.scale().expect("one scale")), (0..rows).map(|r| matrix.trits(r)).collect()))
         });
         Self { config: c, precision, embedding, matrices: matrices.collect(), adapter, rounded: false }
     }

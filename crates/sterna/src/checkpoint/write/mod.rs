@@ -9,8 +9,9 @@ mod vocabulary;
 
 use std::path::Path;
 
+use sterna_kernels::layout::T16;
 use sterna_kernels::math::f32_to_f16;
-use sterna_kernels::{Cpu, DenseMatrix, DenseType, Packed, Rows, TernaryMatrix};
+use sterna_kernels::{Cpu, DenseMatrix, DenseType, Matrix, Rows};
 
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
@@ -75,14 +76,18 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
         let name = &tensor.slot.name;
         match tensor.slot.kind {
             Kind::Ternary { rows, cols, rotated } => {
-                let matrix: TernaryMatrix = checkpoint.ternary(cpu, name, rows, cols)?;
-                let (scale, rounded) = (matrix.scale(), (plan.writer.rounded)(matrix.scale()));
+                let matrix = checkpoint.ternary(cpu, name, (rows, cols), &T16)?;
+                let Some(scale) = matrix.scale() else {
+                    let problem = format!("`{name}` has several scales, and files are written with one scale a matrix");
+                    return Err(Error::option("encoding", problem));
+                };
+                let rounded = (plan.writer.rounded)(scale);
                 if (scale - rounded).abs() > scale / 1024.0 {
                     let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");
                     return Err(Error::option("encoding", problem));
                 }
                 let heads = rotated.filter(|_| plan.interleave);
-                ternary(cpu, &matrix, heads, &plan.writer, &mut target)?;
+                ternary(cpu, (&matrix, scale), heads, &plan.writer, &mut target)?;
             }
             Kind::Dense { rows, cols } => dense(cpu, &checkpoint.dense(name, rows, cols)?, plan.head, &mut target)?,
             Kind::Vector { len } => {
@@ -165,12 +170,12 @@ impl Plan {
 
 fn ternary(
     cpu: &Cpu,
-    matrix: &TernaryMatrix,
+    (matrix, scale): (&Matrix, f32),
     interleaved_heads: Option<usize>,
     writer: &Writer,
     target: &mut WholeFile<'_>,
 ) -> Result<()> {
-    let ((rows, cols), scale) = (matrix.shape(), matrix.scale());
+    let (rows, cols) = matrix.shape();
     let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
     for first in (0..rows).step_by(CHUNK) {
         let trits = &mut trits[..CHUNK.min(rows - first) * cols];
