@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+mod byte_letters;
 pub mod checkpoint;
 pub mod engine;
 mod error;

@@ -62,6 +62,9 @@ pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Resu
 }
 
 /// The weights of one step: the base with the current updates.
+///
+/// # Panics
+/// If the adapter is of another network than the base.
 pub fn prepare(cpu: &Cpu, base: &Network<Weight>, adapter: &Network<Parameter>, scale: f32) -> Network<Weight> {
     let mut parameters = adapter.all().into_iter();
     base.map(|weight| {

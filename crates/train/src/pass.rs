@@ -66,6 +66,9 @@ impl Pass {
     }
 
     /// Logits of the rows `picked`: `(row, vocab)`.
+    ///
+    /// # Panics
+    /// If the batch has more tokens than this pass was made for.
     pub fn logits(
         &mut self,
         cpu: &Cpu,
@@ -79,6 +82,9 @@ impl Pass {
     }
 
     /// Sums of the loss over the batch's targets.
+    ///
+    /// # Panics
+    /// If the batch has more tokens than this pass was made for.
     pub fn loss(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> LossSums {
         let hidden = self.hidden(cpu, weights, precision, batch);
         score(cpu, weights, &hidden, batch, LossTerms { scale: 0.0, z: 0.0 }, |_, _, _| {})
@@ -86,6 +92,9 @@ impl Pass {
 
     /// Sums of the loss over the batch's targets. Adds the gradients of the loss to `gradients`, which are empty for
     /// frozen tensors.
+    ///
+    /// # Panics
+    /// If the batch has more tokens than this pass was made for.
     pub fn gradients(
         &mut self,
         cpu: &Cpu,
@@ -116,6 +125,9 @@ impl Pass {
     }
 
     /// The input of the head: the normalised hidden states of every row.
+    ///
+    /// # Panics
+    /// If the batch has more tokens than this pass was made for.
     pub fn hidden(&mut self, cpu: &Cpu, weights: &Network<Weight>, precision: Precision, batch: &Batch) -> Rows {
         let run = self.run(cpu, precision, batch);
         let h = self.forward(&run, weights, drop);

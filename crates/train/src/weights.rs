@@ -91,6 +91,9 @@ pub fn prepare(cpu: &Cpu, parameters: &Network<Parameter>, precision: Precision)
 
 impl Weight {
     /// A norm's weights.
+    ///
+    /// # Panics
+    /// If it is a parameter of another role.
     pub fn norm(&self) -> &[f32] {
         match self {
             Self::Norm(weights) => weights,
@@ -99,6 +102,9 @@ impl Weight {
     }
 
     /// The embedding.
+    ///
+    /// # Panics
+    /// If it is a parameter of another role.
     pub fn embedding(&self) -> &Embedding {
         match self {
             Self::Embedding(embedding) => embedding,
@@ -107,6 +113,9 @@ impl Weight {
     }
 
     /// A linear layer.
+    ///
+    /// # Panics
+    /// If it is a parameter of another role.
     pub fn linear(&self) -> &Linear {
         match self {
             Self::Linear(linear, _) => linear,
@@ -115,6 +124,9 @@ impl Weight {
     }
 
     /// The low-rank update of a linear layer.
+    ///
+    /// # Panics
+    /// If it is no linear layer of an adapted network.
     pub fn update(&self) -> &Update {
         match self {
             Self::Linear(_, Some(update)) => update,
@@ -270,6 +282,9 @@ impl Input {
 }
 
 /// Products of several layers with one input: `(token, rows)` each.
+///
+/// # Panics
+/// If the layers were not prepared for the precision of the input.
 pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -> [Rows; N] {
     match input {
         Input::Codes(codes) => {
@@ -296,6 +311,9 @@ pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -
 
 /// Returns the gradient of the layers' common input before quantisation, straight through the rounding. Adds the
 /// gradients of the weights to `gradients`.
+///
+/// # Panics
+/// If there is no layer, or if the layers were not prepared for the precision of the input.
 pub fn backward<const N: usize>(
     cpu: &Cpu,
     layers: [&Weight; N],

@@ -3,6 +3,7 @@
 use tokenizers::DecoderWrapper;
 
 use super::Tokenizer;
+use crate::byte_letters::byte_of;
 
 /// How a vocabulary spells bytes.
 enum Alphabet {
@@ -21,17 +22,6 @@ fn alphabet(decoder: Option<&DecoderWrapper>) -> Alphabet {
             Alphabet::Characters
         }
         _ => Alphabet::Pieces,
-    }
-}
-
-/// The byte that `c` stands for in GPT-2's alphabet: printable bytes stand for themselves, the others follow in order
-/// from U+0100.
-fn byte_of(c: char) -> Option<u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let code = u32::from(c);
-    match u8::try_from(code) {
-        Ok(byte) => printable(byte).then_some(byte),
-        Err(_) => (0..=u8::MAX).filter(|&byte| !printable(byte)).nth(code.checked_sub(256)? as usize),
     }
 }
 
@@ -61,19 +51,6 @@ impl Tokenizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_byte_has_one_character() {
-        let written: Vec<char> = (0..0x180).filter_map(char::from_u32).filter(|c| byte_of(*c).is_some()).collect();
-        let mut bytes: Vec<u8> = written.iter().filter_map(|c| byte_of(*c)).collect();
-        bytes.sort_unstable();
-        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
-        assert_eq!(
-            ['Ġ', 'Ċ', 'a', 'é', 'ģ'].map(byte_of),
-            [Some(b' '), Some(b'\n'), Some(b'a'), Some(0xe9), Some(0x81)]
-        );
-        assert_eq!(['▁', ' ', 'ń'].map(byte_of), [None, None, None]);
-    }
 
     #[test]
     fn bytes_are_spelled_with_two_digits() {

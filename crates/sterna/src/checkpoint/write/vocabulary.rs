@@ -1,6 +1,7 @@
 //! A byte-level BPE vocabulary of any size, for models without one: what loading and tokenising cost depends on the
 //! number of tokens and merges, not on the language.
 
+use crate::byte_letters;
 use crate::checkpoint::GgufVocabulary;
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ pub fn synthetic(tokens: usize, merges: usize) -> Result<GgufVocabulary> {
             "a vocabulary of {tokens} tokens cannot hold bytes and special tokens; use 512 or more"
         ));
     }
-    let mut all: Vec<String> = byte_letters().map(String::from).collect();
+    let mut all: Vec<String> = byte_letters::all().map(String::from).collect();
     let merged = tokens - specials - all.len();
     let words = words(merged);
     let ways: usize = words.iter().map(|word| word.len() - 1).sum();
@@ -82,12 +83,4 @@ fn words(count: usize) -> Vec<Vec<char>> {
         all.extend(shorter.iter().cloned());
     }
     all
-}
-
-/// The letters that stand for the bytes in GPT-2's vocabulary: printable Latin-1 for itself, the others from U+0100 on.
-fn byte_letters() -> impl Iterator<Item = char> {
-    let printable = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let others = (0..=255u8).filter(move |byte| !printable(byte)).count() as u32;
-    let itself = (0..=255u8).filter(printable).map(char::from);
-    itself.chain((0..others).filter_map(|i| char::from_u32(0x100 + i)))
 }
