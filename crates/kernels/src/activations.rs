@@ -1,4 +1,4 @@
-//! Activations as a ternary layer reads them: int8 with one scale a token, as BitNet models are trained.
+//! Activations of ternary layers: int8 with one scale per token, as BitNet models are trained.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -20,7 +20,7 @@ pub(crate) struct Arranged<'a> {
 }
 
 enum Codes<'a> {
-    /// As many values as the rows have.
+    /// Unpadded order.
     Values(Cow<'a, [i8]>),
     /// Padded; a row of a tile is a cache line.
     Lines(Vec<Line>),
@@ -46,7 +46,7 @@ impl Arranged<'_> {
 }
 
 thread_local! {
-    /// Rows between two operations on them.
+    /// Buffer for a row between two operations.
     static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -66,20 +66,20 @@ impl Activations {
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| cpu.isa.quantize(x.row(row), codes))
     }
 
-    /// Largest magnitudes `max(max|x|, 1e-5)` of each row. Those of a row that is cut into shards are the largest of its
-    /// shards' ones.
+    /// The largest magnitude `max(max|x|, 1e-5)` of each row. For a row divided into shards, it is the greatest of the
+    /// shards' values.
     pub fn largest(cpu: &Cpu, x: &Rows) -> Vec<f32> {
         let mut largest = vec![0.0; x.len()];
         cpu.pool.pieces(&mut largest, 1, |row, largest| largest[0] = cpu.isa.largest(x.row(row)));
         largest
     }
 
-    /// Quantises each row as [`Activations::quantize`] does a row whose largest magnitude is `largest`: for shards of
-    /// rows, whose largest magnitude another shard may hold.
+    /// Quantises each row like [`Activations::quantize`], with a given largest magnitude. For shards of rows, whose
+    /// largest magnitude may be in another shard.
     ///
     /// # Panics
     ///
-    /// If there are not as many magnitudes as rows.
+    /// If there is not one magnitude for each row.
     pub fn quantize_shard(cpu: &Cpu, x: &Rows, largest: &[f32]) -> Self {
         assert_eq!(largest.len(), x.len(), "a magnitude for each row");
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
@@ -106,7 +106,7 @@ impl Activations {
     /// # Panics
     /// `weight` has not one value for each feature of `x`.
     pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32) -> Self {
-        assert_eq!(x.dim(), weight.len(), "one weight a feature");
+        assert_eq!(x.dim(), weight.len(), "one weight for each feature");
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
             ROW.with_borrow_mut(|normed| {
                 normed.resize(weight.len(), 0.0);
@@ -119,9 +119,17 @@ impl Activations {
     /// `quantize(rms_norm(relu(gate)² · up))`
     ///
     /// # Panics
+    ///
+    /// If the shapes differ, or `weight` does not have one value for each feature.
+    ///
+    /// # Panics
     /// `up` has not the shape of `gate`, or `weight` not one value for each feature.
     pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32) -> Self {
-        assert_eq!((gate.len(), gate.dim(), gate.dim()), (up.len(), up.dim(), weight.len()), "one weight a feature");
+        assert_eq!(
+            (gate.len(), gate.dim(), gate.dim()),
+            (up.len(), up.dim(), weight.len()),
+            "one weight for each feature"
+        );
         Self::build(gate.len(), gate.dim(), &cpu.pool, |row, codes| {
             ROW.with_borrow_mut(|rows| {
                 rows.resize(2 * weight.len(), 0.0);
@@ -134,7 +142,7 @@ impl Activations {
         })
     }
 
-    /// `quantize` writes the codes of a row and gives its scale and their sum.
+    /// `quantize` writes the codes of a row, and returns its scale and the sum of the codes.
     fn build(rows: usize, cols: usize, pool: &Pool, quantize: impl Fn(usize, &mut [i8]) -> (f32, i32) + Sync) -> Self {
         let stride = cols.next_multiple_of(16);
         let mut codes = vec![0; rows * stride];
@@ -142,7 +150,7 @@ impl Activations {
         let (scales_at, sums_at) = (SendPtr(scales.as_mut_ptr()), SendPtr(sums.as_mut_ptr()));
         pool.pieces(&mut codes, stride, |row, codes| {
             let (scale, sum) = quantize(row, &mut codes[..cols]);
-            // SAFETY: each row is one piece, so each index is written by one thread; both have `rows` elements.
+            // SAFETY: each row is one piece of work, so each index is written by one thread; both have `rows` elements.
             unsafe {
                 *scales_at.get().add(row) = scale;
                 *sums_at.get().add(row) = sum;
@@ -169,7 +177,7 @@ impl Activations {
         &self.codes[i * self.stride()..][..self.cols]
     }
 
-    /// All codes, row after row, [`Self::stride`] apart.
+    /// All codes, row by row, [`Self::stride`] apart.
     pub(crate) fn codes(&self) -> &[i8] {
         &self.codes
     }

@@ -1,4 +1,4 @@
-//! Scales as the last step of a product reads them. `op/scales.rs` has the formulas.
+//! The last step of a product: scales. `op/scales.rs` has the formulas.
 
 use std::ops::Range;
 
@@ -9,20 +9,21 @@ use crate::rows::Rows;
 use crate::scales::Scales;
 use crate::sums::Sums;
 
-/// Columns that a group may have: whole lines of every layout.
+/// Allowed columns in a group: whole lines of every layout.
 const GROUPS: [usize; 4] = [32, 64, 128, 256];
 
-/// Turns the sums of a `(rows, cols)` matrix into its outputs.
+/// Converts the sums of a `(rows, cols)` matrix to its outputs.
 ///
-/// Scales of groups lie group after group, the rows of one group side by side, as a piece of work reads them.
+/// Group scales are stored group by group, with the rows of one group side by side, in the order in which a piece of
+/// work reads them.
 #[derive(Debug)]
 pub struct Finish {
     rows: usize,
-    scales: Kept,
+    scales: StoredScales,
 }
 
 #[derive(Debug)]
-enum Kept {
+enum StoredScales {
     One(f32),
     Rows(Vec<f32>),
     /// Halves, if each of them is exact. Files store halves, and at 2 bits a weight a group of 32 takes 8 bytes, so
@@ -42,67 +43,67 @@ impl Finish {
     ///
     /// # Panics
     ///
-    /// If there are not as many scales as rows or groups, or a group has another size than 32, 64, 128 or 256 columns.
+    /// If there are not as many scales as rows or groups, or a group does not have 32, 64, 128 or 256 columns.
     pub fn new(scales: &Scales, rows: usize, cols: usize) -> Self {
         let scales = match scales {
-            Scales::One(scale) => Kept::One(*scale),
+            Scales::One(scale) => StoredScales::One(*scale),
             Scales::Rows(scales) => {
-                assert_eq!(scales.len(), rows, "one scale a row");
-                Kept::Rows(scales.clone())
+                assert_eq!(scales.len(), rows, "one scale for each row");
+                StoredScales::Rows(scales.clone())
             }
             Scales::Groups { columns, values } => {
                 assert!(GROUPS.contains(columns), "groups of 32, 64, 128 or 256 columns, not {columns}");
                 let groups = cols.div_ceil(*columns);
-                assert_eq!(values.len(), rows * groups, "one scale a group");
+                assert_eq!(values.len(), rows * groups, "one scale for each group");
                 let columns = *columns;
                 let values: Vec<f32> = (0..values.len()).map(|i| values[i % rows * groups + i / rows]).collect();
                 let exact = |value: &f32| f16_to_f32(f32_to_f16(*value)).to_bits() == value.to_bits();
                 if values.iter().all(exact) {
-                    Kept::Halves { columns, values: values.into_iter().map(f32_to_f16).collect() }
+                    StoredScales::Halves { columns, values: values.into_iter().map(f32_to_f16).collect() }
                 } else {
-                    Kept::Floats { columns, values }
+                    StoredScales::Floats { columns, values }
                 }
             }
         };
         Self { rows, scales }
     }
 
-    /// The scale, if the matrix has one only.
+    /// The scale, if the matrix has a single one.
     pub(crate) fn one(&self) -> Option<f32> {
-        if let Kept::One(scale) = self.scales { Some(scale) } else { None }
+        if let StoredScales::One(scale) = self.scales { Some(scale) } else { None }
     }
 
-    /// Columns of a group, if the matrix has scales of groups.
+    /// Columns in a group, if the matrix has group scales.
     pub(crate) fn columns(&self) -> Option<usize> {
         match self.scales {
-            Kept::One(_) | Kept::Rows(_) => None,
-            Kept::Halves { columns, .. } | Kept::Floats { columns, .. } => Some(columns),
+            StoredScales::One(_) | StoredScales::Rows(_) => None,
+            StoredScales::Halves { columns, .. } | StoredScales::Floats { columns, .. } => Some(columns),
         }
     }
 
     /// Bytes of the scales.
     pub(crate) fn bytes(&self) -> usize {
         match &self.scales {
-            Kept::One(_) => size_of::<f32>(),
-            Kept::Rows(values) | Kept::Floats { values, .. } => size_of_val(&values[..]),
-            Kept::Halves { values, .. } => size_of_val(&values[..]),
+            StoredScales::One(_) => size_of::<f32>(),
+            StoredScales::Rows(values) | StoredScales::Floats { values, .. } => size_of_val(&values[..]),
+            StoredScales::Halves { values, .. } => size_of_val(&values[..]),
         }
     }
 
-    /// The outputs of all tokens; `activation_scales` has one scale a token ([`Activations::scales`]).
+    /// Computes the outputs of all tokens. `activation_scales` has one scale per token ([`Activations::scales`]).
     ///
     /// # Panics
     ///
-    /// If the sums are not those of a matrix of this shape and group size, or `activation_scales` has another length.
+    /// If the sums do not match the matrix's shape and group size, or `activation_scales` has another length.
     ///
     /// [`Activations::scales`]: crate::Activations::scales
     pub fn apply(&self, cpu: &Cpu, sums: &Sums, activation_scales: &[f32]) -> Rows {
         assert_eq!((sums.rows(), sums.columns()), (self.rows, self.columns()), "sums of the same rows and groups");
-        assert_eq!(sums.tokens(), activation_scales.len(), "one scale a token");
-        if let Kept::Halves { columns, values } = &self.scales {
+        assert_eq!(sums.tokens(), activation_scales.len(), "one scale for each token");
+        if let StoredScales::Halves { columns, values } = &self.scales {
             assert_eq!(sums.groups() * self.rows, values.len(), "sums of all groups of {columns} columns");
         }
-        if let Kept::Floats { columns, values } = &self.scales {
+        if let StoredScales::Floats { columns, values } = &self.scales {
             assert_eq!(sums.groups() * self.rows, values.len(), "sums of all groups of {columns} columns");
         }
         let mut out = Rows::unwritten(sums.tokens(), self.rows);
@@ -115,8 +116,8 @@ impl Finish {
         out
     }
 
-    /// Takes the sums of one group of one token and of the rows from `first` on; a matrix without groups has one.
-    /// Groups come in order, and `last` says whether it is the last one.
+    /// Adds the sums of one group, for one token and the rows from `first` on. A matrix without groups has a single
+    /// group. Groups come in order, and `last` marks the last one.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "the place of the sums, and what the formula needs")]
     pub(crate) fn group<T: Copy>(
@@ -132,28 +133,30 @@ impl Finish {
         let at = group * self.rows + first;
         let of: Range<usize> = at..at + out.len();
         match &self.scales {
-            Kept::One(scale) => return scales::one(dots, value, scale / activation, out),
-            Kept::Rows(values) => return scales::rows(dots, value, values[of].iter().copied(), activation, out),
+            StoredScales::One(scale) => return scales::one(dots, value, scale / activation, out),
+            StoredScales::Rows(values) => {
+                return scales::rows(dots, value, values[of].iter().copied(), activation, out);
+            }
             _ if group == 0 => out.fill(0.0),
             _ => {}
         }
         match &self.scales {
-            Kept::Halves { values, .. } => {
+            StoredScales::Halves { values, .. } => {
                 scales::add_group(dots, value, values[of].iter().map(|half| f16_to_f32(*half)), out);
             }
-            Kept::Floats { values, .. } => scales::add_group(dots, value, values[of].iter().copied(), out),
-            Kept::One(_) | Kept::Rows(_) => {}
+            StoredScales::Floats { values, .. } => scales::add_group(dots, value, values[of].iter().copied(), out),
+            StoredScales::One(_) | StoredScales::Rows(_) => {}
         }
         if last {
             scales::end_groups(activation, out);
         }
     }
 
-    /// The outputs of single rows from their sums over all columns: sum `i` is that of row `picked[i]`.
+    /// The outputs of single rows from their sums over all columns: sum `i` belongs to row `picked[i]`.
     ///
     /// # Panics
     ///
-    /// If the matrix has scales of groups.
+    /// If the matrix has group scales.
     pub(crate) fn picked(
         &self,
         picked: &[u32],
@@ -163,11 +166,13 @@ impl Finish {
         out: &mut [f32],
     ) {
         match &self.scales {
-            Kept::One(scale) => scales::one(dots, value, scale / activation, out),
-            Kept::Rows(values) => {
+            StoredScales::One(scale) => scales::one(dots, value, scale / activation, out),
+            StoredScales::Rows(values) => {
                 scales::rows(dots, value, picked.iter().map(|row| values[*row as usize]), activation, out);
             }
-            Kept::Halves { .. } | Kept::Floats { .. } => panic!("sums over all columns have no scales of groups"),
+            StoredScales::Halves { .. } | StoredScales::Floats { .. } => {
+                panic!("sums over all columns have no scales of groups")
+            }
         }
     }
 }

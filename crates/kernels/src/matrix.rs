@@ -18,16 +18,16 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Packs a matrix whose row `r` is written by `fill(r, trits)` as −1, 0, +1 (`cols` values; of other bytes the sign
-    /// counts). Rows are filled once, in parallel.
+    /// Packs a matrix. `fill(r, trits)` writes row `r` as `cols` values −1, 0, +1 (of other values only the sign
+    /// counts). Each row is filled once, in parallel.
     ///
     /// # Errors
     ///
-    /// The error of the lowest failing piece of work.
+    /// The error of the first piece of work that fails.
     ///
     /// # Panics
     ///
-    /// If the matrix has more columns than the layout's sums can take, or the scales do not fit the shape.
+    /// If the matrix has more columns than the layout supports, or the scales do not match the shape.
     pub fn pack<E: Send>(
         pool: &Pool,
         layout: &LayoutKind,
@@ -53,12 +53,12 @@ impl Matrix {
         }
     }
 
-    /// Output features, input features.
+    /// (output features, input features)
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
 
-    /// The scale, if there is one for the whole matrix.
+    /// The scale, if the whole matrix has a single one.
     pub fn scale(&self) -> Option<f32> {
         self.finish.one()
     }
@@ -72,12 +72,12 @@ impl Matrix {
         &*self.layout
     }
 
-    /// Bytes of packed weights: trits and scales.
+    /// Bytes of the packed weights: trits and scales.
     pub fn bytes(&self) -> usize {
         self.layout.bytes() + self.finish.bytes()
     }
 
-    /// Bytes that one row or column takes, if the layout reads single ones.
+    /// Bytes of one row or column, if the layout can read single ones.
     pub fn part_bytes(&self) -> Option<usize> {
         self.layout.part_bytes()
     }
@@ -86,7 +86,7 @@ impl Matrix {
     ///
     /// # Panics
     ///
-    /// If the matrix has no row `r`.
+    /// If there is no row `r`.
     pub fn trits(&self, r: usize) -> Vec<i8> {
         assert!(r < self.rows, "a row of the matrix");
         let mut out = vec![0; self.cols];

@@ -1,14 +1,14 @@
-//! Products that read only part of a matrix, which a gate with zeros makes possible.
+//! Products that read only part of a matrix, for gates with many zeros.
 //!
 //! ```text
 //! relu(g)² ──► rows of up_proj whose gate is positive ──► h = relu(g)² · up
 //!          ──► columns of down_proj whose int8 code of h is not zero ──► y
 //! ```
 //!
-//! A tile of 16 rows almost always holds a row that is needed, so the two matrices have layouts of their own, in which a
-//! row ([`ROWS`](crate::layout::ROWS)) or a column ([`COLUMNS`](crate::layout::COLUMNS)) is contiguous. They are stored
-//! once. Each token of a batch reads what it needs, unless the tokens together need so much that a product with the
-//! whole matrix ([`crate::ternary::matmul`]) takes less time: a piece at a time is then rearranged into tiles.
+//! A tile of 16 rows almost always contains a row that is needed. So the two matrices have layouts in which a row
+//! ([`ROWS`](crate::layout::ROWS)) or a column ([`COLUMNS`](crate::layout::COLUMNS)) is contiguous. They are stored
+//! once. Each token of a batch reads what it needs. If the tokens together need so much that a product with the whole
+//! matrix ([`crate::ternary::matmul`]) takes less time, the matrix is rearranged into tiles, piece by piece.
 
 use std::ops::Deref;
 
@@ -16,16 +16,16 @@ use crate::activations::Activations;
 use crate::cpu::Cpu;
 use crate::rows::Rows;
 
-/// The part of a matrix that a product needs.
+/// The needed part of a product.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
-    /// These outputs of each token; others may be 0 instead.
+    /// These outputs of each token; others may be 0.
     Rows(&'a Indices),
-    /// These inputs of each token: all whose code is not zero, and perhaps others.
+    /// These inputs of each token: at least all whose code is not zero.
     Columns(&'a Indices),
 }
 
-/// For each token, the indices of its inputs or outputs that are not zero, in order.
+/// For each token, the indices of its nonzero inputs or outputs, in order.
 pub struct Indices(Vec<Vec<u32>>);
 
 impl Indices {
@@ -45,12 +45,12 @@ impl Indices {
         Self(indices)
     }
 
-    /// Indices of all tokens together.
+    /// Number of indices of all tokens together.
     pub fn total(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
-    /// Whether to read a matrix of `all` rows or columns for each token anew, instead of all of it once.
+    /// Whether to read the needed rows or columns for each token separately, instead of all `all` of them once.
     pub(crate) fn one_by_one(&self, cpu: &Cpu, all: usize) -> bool {
         self.total() as f32 <= (cpu.isa.cost().whole)(self.0.len()) * all as f32
     }
@@ -69,7 +69,7 @@ fn push<T: Copy>(indices: &mut Vec<u32>, values: &[T], keep: impl Fn(T) -> bool)
     indices.resize(values.len(), 0);
     let mut n = 0;
     for (i, &value) in values.iter().enumerate() {
-        // Always written, kept if needed: no branch that is taken at random.
+        // Always written, but kept only if needed, to avoid an unpredictable branch.
         indices[n] = i as u32;
         n += usize::from(keep(value));
     }

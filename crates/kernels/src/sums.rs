@@ -1,9 +1,9 @@
-//! The exact integers of a ternary product, before scales make outputs of them.
+//! The exact integer sums of a ternary product, before they are multiplied by scales.
 
 /// Σ trit · code of every token and row: over all columns, or over each group of columns.
 ///
-/// Products of shards can be put together before they are finished, so a matrix that is cut over machines gives the
-/// bytes of the whole:
+/// Products of shards can be combined before scaling, so a matrix divided over machines gives the same bytes as the
+/// whole:
 ///
 /// ```text
 /// shards of rows:      finish each, outputs side by side
@@ -14,7 +14,7 @@ pub struct Sums {
     tokens: usize,
     rows: usize,
     groups: usize,
-    /// Columns of a group, if the scales are those of groups.
+    /// Columns in a group, if the matrix has group scales.
     columns: Option<usize>,
     /// `[token][group][row]`
     values: Vec<i32>,
@@ -25,27 +25,27 @@ impl Sums {
         Self { tokens, rows, groups, columns, values: vec![0; tokens * groups * rows] }
     }
 
-    /// Tokens.
+    /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Output features.
+    /// Number of rows (output features).
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Sums of a row and token: one, or one for each group of columns.
+    /// Number of sums per row and token: one, or one for each group of columns.
     pub fn groups(&self) -> usize {
         self.groups
     }
 
-    /// Columns of a group, if each group has a sum of its own.
+    /// Columns in a group, if each group has its own sum.
     pub fn columns(&self) -> Option<usize> {
         self.columns
     }
 
-    /// The sums of a token and group, one a row.
+    /// The sums of a token and group, one per row.
     pub fn of(&self, token: usize, group: usize) -> &[i32] {
         &self.values[(token * self.groups + group) * self.rows..][..self.rows]
     }
@@ -54,8 +54,8 @@ impl Sums {
         &mut self.values
     }
 
-    /// Takes in the columns that follow, of the same tokens and rows: without groups the integers are added, with groups
-    /// those of `right` come after these.
+    /// Adds the following columns of the same tokens and rows. Without groups the integers are added; with groups those
+    /// of `right` are appended.
     ///
     /// # Panics
     ///

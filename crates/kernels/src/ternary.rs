@@ -1,7 +1,7 @@
 //! Products of packed ternary matrices with activations.
 //!
-//! A product is two steps: `sums` (exact integers) and [`Finish`](crate::finish::Finish) (scales). [`matmul`] takes both
-//! for a piece of work at a time, so that sums never leave the processor's cache.
+//! A product has two steps: `sums` (exact integers) and [`Finish`](crate::finish::Finish) (scales). [`matmul`] runs
+//! both for one piece of work at a time, so that sums never leave the processor's cache.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -24,15 +24,15 @@ struct Chunk {
     tokens: Range<usize>,
 }
 
-/// The chunks of a batch of `m` tokens: rows are split no further than `cut` and the number of threads ask for, since a
-/// chunk with many rows gets more out of what it prepares for its tokens.
+/// Divides a batch of `m` tokens into chunks. Rows are divided no further than `cut` and the number of threads require,
+/// because preparing tokens pays off more in chunks with many rows.
 fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chunk> {
     let (fewest, most) = cut.tokens;
     let counts = matrices.iter().map(|w| w.shape().0.div_ceil(TILE));
     let total: usize = counts.clone().sum();
     let tiles = match m {
-        // Weights that are read once: the fewer and longer the runs of memory the better, but enough chunks that a
-        // thread put aside does not hold up the others.
+        // Weights are read once, so few long runs of memory are best, but there must be enough chunks that an
+        // interrupted thread does not hold up the others.
         1 => (total / (4 * threads)).max(cut.tiles),
         _ => total.div_ceil(threads.div_ceil(m.div_ceil(fewest).max(1))).clamp(1, cut.tiles),
     };
@@ -40,7 +40,7 @@ fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chun
     let tokens = m.div_ceil(groups).div_ceil(fewest).max(1).saturating_mul(fewest).min(most);
     let mut chunks = Vec::new();
     for (matrix, count) in counts.enumerate() {
-        // Equal parts: a short last one would leave a thread waiting.
+        // Equal parts, so that no thread waits for a longer one.
         let parts = count.div_ceil(tiles).max(1);
         let part = count.div_ceil(parts).max(1).next_multiple_of(matrices[matrix].layout().step());
         for first in (0..count).step_by(part) {
@@ -56,10 +56,10 @@ fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chun
     chunks
 }
 
-/// What a thread keeps from chunk to chunk.
+/// Buffers that a thread keeps between chunks.
 #[derive(Default)]
 struct Scratch {
-    /// Tiles of layouts that lie otherwise.
+    /// Tiles converted from another layout.
     tiles: Vec<Line>,
     /// The lines of one group of columns.
     group: Vec<Line>,
@@ -69,23 +69,24 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Where the sums of some rows and one token belong.
+/// The destination of the sums of some rows and one token.
 struct Target {
     matrix: usize,
     token: usize,
     /// The group of columns; 0 for sums over all columns.
     group: usize,
-    /// Whether no group follows.
+    /// Whether this is the last group.
     last: bool,
     /// The first of the rows.
     row: usize,
 }
 
-/// A group of columns: how many there are in a group, and its index.
+/// A group of columns: columns in a group, and the group's index.
 type Group = (usize, usize);
 
-/// Runs `dot(codes, lines, group, tokens, sums)` over all chunks, `sums` being `(tokens, rows of the chunk)`, and hands
-/// the sums of each token to `store`. Without a group, a dot is one over all columns. The groups of a chunk come in order.
+/// Runs `dot(codes, lines, group, tokens, sums)` over all chunks, where `sums` is `(tokens, rows of the chunk)`, and
+/// passes the sums of each token to `store`. Without a group, a dot product covers all columns. The groups of a chunk
+/// come in order.
 fn run<T: Copy + Default>(
     cpu: &Cpu,
     matrices: &[&Matrix],
@@ -124,7 +125,7 @@ fn run<T: Copy + Default>(
     });
 }
 
-/// Of each tile of `lines` lines those of `these`.
+/// Selects the lines `these` of each tile of `lines` lines.
 fn select<'a>(codes: &[u8], lines: usize, these: &Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8] {
     let tiles = codes.len() / (lines * LINE);
     let out = lines::written(scratch, tiles * these.len());
@@ -134,8 +135,7 @@ fn select<'a>(codes: &[u8], lines: usize, these: &Range<usize>, scratch: &'a mut
     out
 }
 
-/// The parts of an input of `cols` columns that groups of columns see, by the size of the groups; empty if no matrix has
-/// groups.
+/// The parts of an input of `cols` columns for each group, by group size; empty if no matrix has groups.
 fn by_group<T>(matrices: &[&Matrix], cols: usize, part: impl Fn(Range<usize>) -> T) -> Vec<(usize, Vec<T>)> {
     let mut sizes: Vec<usize> = matrices.iter().filter_map(|w| w.finish().columns()).collect();
     sizes.sort_unstable();
@@ -144,13 +144,14 @@ fn by_group<T>(matrices: &[&Matrix], cols: usize, part: impl Fn(Range<usize>) ->
     sizes.into_iter().map(|size| (size, parts(size))).collect()
 }
 
-/// The part that a group sees.
+/// The part for a group.
 fn part<T>(parts: &[(usize, Vec<T>)], (columns, group): Group) -> &T {
     let (_, parts) = parts.iter().find(|(size, _)| *size == columns).expect("parts for every size of groups");
     &parts[group]
 }
 
-/// Hands the sums of codes (trit + 1) times activations to `store`, with the sum of the activations: what to take off.
+/// Passes the sums of codes (trit + 1) times activations to `store`, together with the sum of the activations, which
+/// must be subtracted.
 fn integers(cpu: &Cpu, matrices: &[&Matrix], x: &Activations, store: impl Fn(&Target, &[i32], i32) + Sync) {
     assert!(matrices.iter().all(|w| w.shape().1 == x.cols()), "matrices and activations have the same input width");
     let parts = by_group(matrices, x.cols(), |columns| x.columns(columns));
@@ -177,7 +178,7 @@ fn integers(cpu: &Cpu, matrices: &[&Matrix], x: &Activations, store: impl Fn(&Ta
     );
 }
 
-/// Products of matrices that share their input, one `(token, matrix rows)` result a matrix: exact sums, then scales
+/// Products of matrices with the same input, one `(token, matrix rows)` result per matrix: exact sums, then scales
 /// (`op/scales.rs` has the formulas).
 ///
 /// # Panics
@@ -191,7 +192,7 @@ pub fn matmul(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Rows> {
     outs.rows
 }
 
-/// The sums of these products alone, for shards of a matrix: see [`Sums`].
+/// Only the sums of these products, for shards of a matrix: see [`Sums`].
 ///
 /// # Panics
 ///
@@ -207,7 +208,7 @@ pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
     integers(cpu, matrices, x, |target, dots, offset| {
         let (groups, rows) = shapes[target.matrix];
         let at = (target.token * groups + target.group) * rows + target.row;
-        // SAFETY: the sums have a place for each token, group and row; `run` gives out each of them once.
+        // SAFETY: the output has a place for each token, group and row, and `run` passes each of them once.
         let out = unsafe { std::slice::from_raw_parts_mut(pointers[target.matrix].get().add(at), dots.len()) };
         for (out, dot) in out.iter_mut().zip(dots) {
             *out = dot - offset;
@@ -216,8 +217,8 @@ pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
     outs
 }
 
-/// The product with `f32` activations (weight-only models), for which a sum adds its products in the order of columns;
-/// then scales, as in [`matmul`].
+/// The product with `f32` activations (weight-only models): each sum adds its products in the order of columns. Then
+/// scales are applied as in [`matmul`].
 ///
 /// # Panics
 ///
@@ -240,19 +241,19 @@ pub fn matmul_f32(cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
     outs.rows
 }
 
-/// The product as [`matmul`] gives it, of which only a part is needed: read alone if the layout can do that and it takes
-/// less time.
+/// The needed part of a product; the needed outputs equal those of [`matmul`]. Only this part is read, if the layout
+/// supports it and it takes less time.
 ///
 /// # Panics
 ///
-/// If the activations and the indices are not of as many tokens, or the input width is not the matrix's.
+/// If the numbers of tokens differ, or the input width is not the matrix's.
 pub fn matmul_part(cpu: &Cpu, matrix: &Matrix, x: &Activations, needed: Part<'_>) -> Rows {
     let (Part::Rows(indices) | Part::Columns(indices)) = needed;
     assert_eq!((x.rows(), x.cols()), (indices.len(), matrix.shape().1), "as many tokens, the matrix's input width");
     matrix.layout().product(cpu, x, needed, matrix.finish()).unwrap_or_else(|| matmul(cpu, &[matrix], x).remove(0))
 }
 
-/// The results of a product while chunks write them.
+/// The results of a product while chunks write to them.
 struct Outputs {
     rows: Vec<Rows>,
     pointers: Vec<SendPtr<f32>>,
@@ -265,7 +266,7 @@ impl Outputs {
         Self { rows, pointers }
     }
 
-    /// Takes in the sums of a target.
+    /// Applies scales to the sums of a target.
     #[inline(always)]
     fn finish<T: Copy>(
         &self,
@@ -277,9 +278,9 @@ impl Outputs {
     ) {
         let w = matrices[target.matrix];
         let at = target.token * w.shape().0 + target.row;
-        // SAFETY: `at .. at + dots.len()` are some rows of a token of this matrix's own output, to which the pointer
-        // leads for as long as `self.rows` lives. The chunks of a matrix differ in their tokens or in their rows, and
-        // the groups of a chunk come one after another.
+        // SAFETY: `at .. at + dots.len()` are some rows of one token in this matrix's output, which is valid as long as
+        // `self.rows` lives. The chunks of a matrix differ in their tokens or rows, and the groups of a chunk come one
+        // after another.
         let out = unsafe { std::slice::from_raw_parts_mut(self.pointers[target.matrix].get().add(at), dots.len()) };
         w.finish().group(target.group, target.last, target.row, dots, value, activation, out);
     }

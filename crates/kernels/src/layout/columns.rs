@@ -1,4 +1,4 @@
-//! Columns one after another, so that single columns can be read. `op/sparse.rs` draws the layout of a column.
+//! Layout by columns, so that single columns can be read. `op/sparse.rs` describes the layout of a column.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,19 +14,19 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::sparse::{Indices, Part};
 
-/// Columns one after another: for products with inputs of which many are zero.
+/// Matrices stored column by column, for inputs with many zeros.
 ///
-/// 64 · 2 · −128 · columns, the largest sum of a field that is not shifted, fits an `i32`.
+/// 64 · 2 · −128 · columns, the largest sum of an unshifted field, fits an `i32`.
 pub static COLUMNS: LayoutKind =
     LayoutKind { name: "columns", max_cols: 1 << 17, pack: |source| Box::new(ByColumn::pack(source)) };
 
-/// Tiles that one line of a column holds.
+/// Tiles covered by one line of a column.
 const STEP: usize = OUTPUTS / TILE;
 
 struct ByColumn {
     rows: usize,
     cols: usize,
-    /// Columns padded to whole lines, their number to a multiple of 16.
+    /// Columns padded to whole lines; their number is padded to a multiple of 16.
     lines: Lines,
 }
 
@@ -35,7 +35,7 @@ impl ByColumn {
         let (rows, cols, stride) = (source.rows, source.cols, source.rows.div_ceil(OUTPUTS));
         let mut lines = Lines::zeroed(cols.next_multiple_of(TILE) * stride);
         let at = SendPtr(lines.as_mut_ptr());
-        // A piece of work is 16 bytes (a 128-bit lane L) of one line of every column: 64 rows.
+        // A piece of work writes 16 bytes (a 128-bit lane L) of one line of every column: 64 rows.
         source.pool.run(4 * stride, |piece| {
             let (block, lane) = (piece / 4, piece % 4);
             let mut bytes = vec![0u8; 16 * cols];
@@ -46,7 +46,7 @@ impl ByColumn {
                 }
             });
             for column in 0..cols {
-                // SAFETY: line `block` of the column; no other piece writes these 16 of its bytes.
+                // SAFETY: line `block` of the column exists, and no other piece writes these 16 bytes of it.
                 let lane = unsafe { &mut *at.get().add(column * stride + block).cast::<[u8; 16]>().add(lane) };
                 for (i, byte) in lane.iter_mut().enumerate() {
                     *byte = bytes[i * cols + column];
@@ -56,15 +56,15 @@ impl ByColumn {
         Self { rows, cols, lines }
     }
 
-    /// Bytes that one column takes.
+    /// Bytes per column.
     fn stride(&self) -> usize {
         self.rows.div_ceil(OUTPUTS) * LINE
     }
 
-    /// The product of each token with the columns that it needs.
+    /// Multiplies each token with the columns that it needs.
     fn some(&self, cpu: &Cpu, x: &Activations, needed: &Indices, finish: &Finish) -> Rows {
         let width = 4 * self.stride();
-        // Threads that share a token add up columns of their own: the sums are exact, so their order does not matter.
+        // Threads that share a token have separate sums. The sums are exact, so their order does not matter.
         let slots = (cpu.pool.threads() / x.rows()).max(1);
         let mut sums = vec![0i32; x.rows() * slots * width];
         let cursors: Vec<_> = (0..x.rows()).map(|_| AtomicUsize::new(0)).collect();
@@ -74,7 +74,7 @@ impl ByColumn {
         let mut out = Rows::unwritten(x.rows(), self.rows);
         let at = SendPtr(sums.as_mut_ptr());
         cpu.pool.pieces(out.data_mut(), self.rows, |t, out| {
-            // SAFETY: the sums of token t, which this piece alone looks at.
+            // SAFETY: the sums of token t exist, and only this piece accesses them.
             let sums = unsafe { std::slice::from_raw_parts_mut(at.get().add(t * slots * width), slots * width) };
             let (first, others) = sums.split_at_mut(width);
             for other in others.chunks_exact(width) {
@@ -91,7 +91,7 @@ impl ByColumn {
         out
     }
 
-    /// Adds up the columns of a token that no thread has claimed yet.
+    /// Adds up columns of a token, claiming them one group after another.
     fn add(&self, cpu: &Cpu, x: &[i8], needed: &[u32], cursor: &AtomicUsize, sums: &mut [i32]) {
         let claim = || {
             let start = cursor.fetch_add(GROUP, Ordering::Relaxed).min(needed.len());
@@ -99,7 +99,7 @@ impl ByColumn {
         };
         let mut picked = claim();
         while !picked.is_empty() {
-            // Claimed ahead, so that it can be prefetched.
+            // Claimed in advance, so that it can be prefetched.
             let next = claim();
             let mut codes = [0; GROUP];
             for (code, &column) in codes.iter_mut().zip(picked) {

@@ -1,4 +1,4 @@
-//! Rows one after another, so that single rows can be read. `op/sparse.rs` draws the layout of a row.
+//! Layout by rows, so that single rows can be read. `op/sparse.rs` describes the layout of a row.
 
 use std::ops::Range;
 
@@ -13,14 +13,14 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::sparse::{Indices, Part};
 
-/// Rows one after another: for products of which only some outputs are needed.
+/// Matrices stored row by row, for products with few needed outputs.
 pub static ROWS: LayoutKind =
     LayoutKind { name: "rows", max_cols: MAX_COLS, pack: |source| Box::new(ByRow::pack(source)) };
 
 struct ByRow {
     rows: usize,
     cols: usize,
-    /// Rows padded to whole lines, their number to a multiple of 16.
+    /// Rows padded to whole lines; their number is padded to a multiple of 16.
     lines: Lines,
 }
 
@@ -36,19 +36,19 @@ impl ByRow {
         Self { rows, cols, lines }
     }
 
-    /// Bytes that one row takes.
+    /// Bytes per row.
     fn stride(&self) -> usize {
         self.cols.div_ceil(COLS) * LINE
     }
 
-    /// The outputs that each token needs, the others 0.
+    /// Computes the outputs that each token needs; the others are 0.
     fn some(&self, cpu: &Cpu, x: &Activations, needed: &Indices, finish: &Finish) -> Rows {
         let stride = self.stride();
         let mut codes = vec![0; x.rows() * 4 * stride];
         cpu.pool.pieces(&mut codes, 4 * stride, |t, codes| arrange(x.row(t), codes));
         let mut out = Rows::zeros(x.rows(), self.rows);
         let at = SendPtr(out.data_mut().as_mut_ptr());
-        // Few chunks: the first rows of each are not prefetched.
+        // Few chunks, because the first rows of each are not prefetched.
         let parts = (4 * cpu.pool.threads()).div_ceil(x.rows());
         cpu.pool.run(x.rows() * parts, |i| {
             let (t, part) = (i / parts, i % parts);
@@ -60,7 +60,8 @@ impl ByRow {
             finish.picked(picked, &sums, |sum| (sum - offset) as f32, x.scales()[t], &mut y);
             for (&row, y) in picked.iter().zip(y) {
                 assert!((row as usize) < self.rows);
-                // SAFETY: output `row` of token t; the indices of a token differ (they are in order), as do its parts.
+                // SAFETY: output `row` of token t exists. The indices of a token are in order and differ, and its parts
+                // are disjoint.
                 unsafe { *at.get().add(t * self.rows + row as usize) = y };
             }
         });

@@ -1,4 +1,4 @@
-//! Tiles of 16 rows, as kernels read them. `op/ternary.rs` draws a tile.
+//! Tiles of 16 rows, in the order of the kernels. `op/ternary.rs` describes a tile.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use crate::cpu::Cpu;
 use crate::lines::{LINE, Line, Lines};
 use crate::op::ternary::{MAX_COLS, TILE, code, lane};
 
-/// Tiles of 16 rows: for products that read all of a matrix.
+/// Matrices in tiles of 16 rows, for products that read all of a matrix.
 pub static T16: LayoutKind =
     LayoutKind { name: "t16", max_cols: MAX_COLS, pack: |source| Box::new(Tiles::pack(source)) };
 
 struct Tiles {
-    /// Lines of a tile.
+    /// Lines in a tile.
     groups: usize,
     lines: Lines,
 }

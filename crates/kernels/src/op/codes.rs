@@ -1,4 +1,4 @@
-//! Codes of a screen: how they are made, where they lie, and their products.
+//! Codes of a screen: how they are computed, stored and multiplied.
 //!
 //! Codes lie in tiles of 16 rows, in steps of 16 columns; a line of 64 bytes has a dword for each row (little endian).
 //! Column 4f + b of a step is found in byte b of a row's dword of these lines:
@@ -9,35 +9,35 @@
 //! 4 bits:  the low (f even) or high nibble of line f / 2                                 weight ≈ s · (code − 7.5)
 //! ```
 //!
-//! Codes of six bits are the high ones of eight. The two others lie in rows, as a matrix packed by rows has
-//! them, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
+//! Six-bit codes are the high bits of eight-bit codes. The two low bits are stored by rows, in the layout of matrices
+//! packed by rows, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
 
 use super::math::ROUND;
 use super::ternary::TILE;
 use super::vector::{LANES, Vector, fold};
 use crate::lines::{LINE, Line};
 
-/// Tokens whose integers lie interleaved: dwords `[k / 4][token of the block][high, low]`.
+/// Tokens whose integers are interleaved: dwords `[k / 4][token of the block][high, low]`.
 pub(crate) const BLOCK: usize = 8;
 /// X = 32 · high + low with low in 0 … 31 and high in −64 … 63.
 pub(crate) const LOW_BITS: u32 = 5;
 
-/// Columns of one step of a tile.
+/// Columns in one step of a tile.
 pub(crate) const STEP: usize = 16;
 
-/// Bits of a code in a tile.
+/// Number of bits of a code in a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bits {
     /// 16 values.
     Four,
-    /// 64 values; two bits more lie apart.
+    /// 64 values; two more bits are stored separately.
     Six,
     /// 255 values.
     Eight,
 }
 
 impl Bits {
-    /// Bytes of a tile of `depth` columns.
+    /// Bytes in a tile of `depth` columns.
     pub(crate) fn tile_bytes(self, depth: usize) -> usize {
         match self {
             Self::Four => TILE * depth / 2,
@@ -71,7 +71,7 @@ impl Bits {
     }
 }
 
-/// What is known of one row w and what its codes stand for, ŵ.
+/// Scale and error bounds of the codes of one row w, whose codes stand for ŵ.
 #[derive(Clone, Copy)]
 pub(crate) struct Fit {
     /// s
@@ -80,11 +80,11 @@ pub(crate) struct Fit {
     pub error: f32,
     /// An upper bound of ‖ŵ‖.
     pub norm: f32,
-    /// As `error`, with the two bits more that codes of six bits have.
+    /// As `error`, including the two low bits of six-bit codes.
     pub fine_error: f32,
 }
 
-/// Smaller numbers are not scaled to codes.
+/// Rows whose magnitudes are smaller are not scaled.
 pub(crate) const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Writes the codes of a row into its lane of a tile. `bias` is that of the set which will read them.
@@ -94,7 +94,7 @@ pub(crate) fn pack_row(bits: Bits, bias: u8, codes: &[u8], lane: usize, tile: &m
     let lines = bits.tile_bytes(STEP) / LINE;
     for (step, codes) in tile.chunks_exact_mut(lines).zip(codes.as_chunks::<4>().0.as_chunks::<4>().0) {
         let [a, b, c, d] = codes.map(u32::from_le_bytes);
-        // The six high bits of each byte; no bit crosses one.
+        // The six high bits of each byte; no bit crosses into another byte.
         let [six_a, six_b, six_c] = [a, b, c].map(|codes| codes >> 2 & 0x3f3f_3f3f);
         let pair = |i: u32| (d >> (2 + 2 * i) & 0x0303_0303) << 6;
         let dwords = match bits {
@@ -108,8 +108,8 @@ pub(crate) fn pack_row(bits: Bits, bias: u8, codes: &[u8], lane: usize, tile: &m
     }
 }
 
-/// Codes of a row, as many as `codes` has places (the columns, padded), and bounds of what they leave out. Codes of six
-/// bits are the high ones of eight.
+/// Computes the codes of a row, as many as `codes` has places (the padded columns), and bounds on their errors. Six-bit
+/// codes are the high bits of eight-bit codes.
 ///
 /// With s the scale and y = fl(w · fl(1/s)), |y − w/s| ≤ 4u|y|; v is what the code stands for, ρ = fl(y − v). So
 /// ‖w − ŵ‖ ≤ s (‖ρ‖ + 8u (‖v‖ + ‖ρ‖)). With two bits more v changes by at most 1.5 where no |v| is below 2, so its norm
@@ -118,7 +118,7 @@ pub(crate) fn pack_row(bits: Bits, bias: u8, codes: &[u8], lane: usize, tile: &m
 #[inline(always)]
 pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
     const UP: f32 = 1.0 + 1.0 / 512.0;
-    /// Weights of one pass.
+    /// Weights per pass.
     const STRIP: usize = 256;
     let largest = largest(w);
     if !(TINY..=f32::MAX).contains(&largest) {
@@ -127,13 +127,13 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
         let error = if largest.is_finite() { bound } else { f32::INFINITY };
         return Fit { scale: 0.0, error, norm: 0.0, fine_error: error };
     }
-    // (the greatest v, the code of v = 0, the last code)
+    // (the greatest v, the code of v = 0, the greatest code)
     let (side, middle, last) = match bits {
         Bits::Four => (7.5, 7.5, 15.0),
         Bits::Six => (127.5, 127.5, 255.0),
         Bits::Eight => (127.0, 128.0, 255.0),
     };
-    // The weight that the greatest v stands for.
+    // The weight that the greatest v represents.
     let mut end = largest;
     let (mut v, mut rest) = ([0.0f32; STRIP], [0.0f32; STRIP]);
     if bits == Bits::Four {
@@ -144,7 +144,7 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
             }
             squares = add_squares(squares, &mut v, w.len());
         }
-        // 16 values are too few to spend on the tails of a row.
+        // 16 values are too few to cover the tails of a row.
         end = largest.min(CLIP / side * (fold(squares.lanes()) / w.len() as f32).sqrt() * largest);
     }
     let (scale, inverse) = (end / side, side / end);
@@ -163,7 +163,7 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
         if bits == Bits::Six {
             of_fine = add_squares(of_fine, &mut rest, w.len());
             for (((w, code), v), rest) in w.iter().zip(&*codes).zip(&mut v).zip(&mut rest) {
-                // The middle of the four codes with the same high bits.
+                // The middle of the four codes that share these high bits.
                 *v = f32::from(*code & !3) + 1.5 - middle;
                 *rest = w * inverse - *v;
             }
@@ -178,10 +178,10 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
     Fit { scale: step, error: error(rest), norm: scale * v * UP, fine_error: error(fine) }
 }
 
-/// The largest magnitude of `x`; NaN if one is there.
+/// The largest magnitude in `x`; NaN if `x` contains one.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
-    // As integers, magnitudes sort as they do as floats, and NaN above infinity.
+    // As integers, magnitudes have the same order as floats, with NaN above infinity.
     let mut largest = 0;
     for x in x {
         largest = largest.max(x.to_bits() & 0x7fff_ffff);
@@ -189,7 +189,7 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
     f32::from_bits(largest)
 }
 
-/// `sum` and the squares of the first `len` values of `x`; zeros take the place of the others.
+/// Adds the squares of the first `len` values of `x` to `sum`; the other values count as zero.
 #[inline(always)]
 fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
     x[len..].fill(0.0);
@@ -199,11 +199,11 @@ fn add_squares<V: Vector>(mut sum: V, x: &mut [f32], len: usize) -> V {
     sum
 }
 
-/// Weights of a row beyond this many times its root mean square get the outermost of 16 values: near the least mean
-/// square error for normally distributed weights (Max, "Quantizing for minimum distortion", 1960).
+/// Weights of a row beyond this multiple of its root mean square get the outermost of 16 values. This is close to the
+/// least mean square error for normally distributed weights (Max, "Quantizing for minimum distortion", 1960).
 const CLIP: f32 = 2.8;
 
-/// Whether the slices of [`dot`] fit each other.
+/// Whether the lengths of the arguments of [`dot`] match.
 pub(crate) fn fits(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &[i32]) -> bool {
     let tile_bytes = bits.tile_bytes(depth);
     let tiles = codes.len() / tile_bytes.max(1);
@@ -211,7 +211,7 @@ pub(crate) fn fits(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &[i32
 }
 
 /// Dot products of codes with the integers of tokens: `tiles` tiles of `depth` columns, `m` tokens in blocks of
-/// [`BLOCK`], `sums[t][row]`. They wrap; what they end in does not (`screen::range`).
+/// [`BLOCK`], `sums[t][row]`. Partial sums may wrap; the final sum fits (`screen::range`).
 #[inline(always)]
 pub(crate) fn dot(bits: Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]) {
     let tile_bytes = bits.tile_bytes(depth);

@@ -1,17 +1,17 @@
-//! Rows of floats to int8.
+//! Quantises rows of floats to int8.
 
 use super::math::ROUND;
 use super::vector::{LANES, Lanes, lanes};
 
-/// int8 codes of one row with one scale: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s), −128, 127)`.
-/// Returns (s, sum of the codes).
+/// Quantises one row to int8 codes with one scale: `s = 127 / max(max|x|, 1e-5)`, codes `clamp(round_half_even(x·s),
+/// −128, 127)`. Returns (s, sum of the codes).
 #[inline(always)]
 pub(crate) fn quantize(x: &[f32], out: &mut [i8]) -> (f32, i32) {
     let scale = scale(largest(x));
     (scale, codes(x, scale, out))
 }
 
-/// `max(max|x|, 1e-5)`. NaNs do not count, so the largest of parts is that of the whole.
+/// `max(max|x|, 1e-5)`. NaN is ignored, so the maximum over parts equals that of the whole.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
     let mut max = [1e-5_f32; LANES];
@@ -33,7 +33,7 @@ pub(crate) fn scale(largest: f32) -> f32 {
     127.0 / largest
 }
 
-/// `clamp(round_half_even(x · scale), −128, 127)`; returns the sum of the codes.
+/// `clamp(round_half_even(x · scale), −128, 127)`. Returns the sum of the codes.
 #[inline(always)]
 pub(crate) fn codes(x: &[f32], scale: f32, codes: &mut [i8]) -> i32 {
     let mut sum = 0i32;
@@ -41,7 +41,7 @@ pub(crate) fn codes(x: &[f32], scale: f32, codes: &mut [i8]) -> i32 {
         let y = x * scale;
         let y = if y > -128.0 { y } else { -128.0 };
         let y = if y < 127.0 { y } else { 127.0 };
-        // Rounds half to even, and leaves the integer in the low bits.
+        // Adding ROUND rounds half to even, and leaves the integer in the low bits.
         let integer = (y + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32;
         *code = integer as i8;
         sum += integer;

@@ -1,4 +1,4 @@
-//! From sums of a ternary product to its outputs.
+//! Converts the sums of a ternary product to its outputs.
 //!
 //! ```text
 //! d    = Σ trit · code over all columns, or over those of one group: an exact integer, then the nearest f32
@@ -9,12 +9,12 @@
 //! a scale s_rg a group:    y_r  = (((d_r0 · s_r0) + d_r1 · s_r1) + …) · (1 / a)         groups in order
 //! ```
 //!
-//! So a matrix whose rows all have the scale s gives the bytes of one that has the scale s.
+//! So a matrix whose rows all have the scale s gives the same bytes as one with the single scale s.
 //!
-//! `value` turns a sum into d. Each output has its own chain of operations, one rounding each; how the compiler lays
-//! rows into vectors changes no byte.
+//! `value` converts a sum to d. Each output has its own chain of operations, each rounded once, so the compiler's
+//! choice of vectors changes no byte.
 
-/// One scale for all rows: `scale` is s / a.
+/// A single scale for all rows: `scale` is s / a.
 #[inline(always)]
 pub(crate) fn one<T: Copy>(dots: &[T], value: impl Fn(T) -> f32, scale: f32, out: &mut [f32]) {
     for (out, dot) in out.iter_mut().zip(dots) {
@@ -22,7 +22,7 @@ pub(crate) fn one<T: Copy>(dots: &[T], value: impl Fn(T) -> f32, scale: f32, out
     }
 }
 
-/// A scale a row; `activation` is a.
+/// One scale per row; `activation` is a.
 #[inline(always)]
 pub(crate) fn rows<T: Copy>(
     dots: &[T],
@@ -36,7 +36,7 @@ pub(crate) fn rows<T: Copy>(
     }
 }
 
-/// Adds the sums of one group; `out` begins as zeros.
+/// Adds the sums of one group; `out` starts as zeros.
 #[inline(always)]
 pub(crate) fn add_group<T: Copy>(
     dots: &[T],
@@ -49,7 +49,7 @@ pub(crate) fn add_group<T: Copy>(
     }
 }
 
-/// What follows the last group.
+/// The operation after the last group.
 #[inline(always)]
 pub(crate) fn end_groups(activation: f32, out: &mut [f32]) {
     let inverse = 1.0 / activation;

@@ -1,4 +1,4 @@
-//! Packed trits of which single rows or columns are read.
+//! Packed trits from which single rows or columns can be read.
 //!
 //! By rows:
 //!
@@ -7,8 +7,8 @@
 //! line:   dword g = the 16 columns 16 g … of a tile's lane: byte b, bits 2f + 1 … 2f ↔ column k = 16 g + 4 f + b
 //! ```
 //!
-//! So 16 rows are a tile but for a transposition of dwords, and a line masked to field f is 64 columns, which one piece
-//! of the activations holds in the same order if their dwords are transposed too ([`arrange`]).
+//! So 16 rows become a tile by transposing dwords. A line masked to field f is 64 columns. The activations are stored
+//! in the same order if their dwords are transposed, too ([`arrange`]).
 //!
 //! By columns:
 //!
@@ -17,41 +17,42 @@
 //! line:   byte 16 L + 4 u + i, bits 2f + 1 … 2f ↔ output 64 u + 16 f + 4 L + i      (L, u, i, f = 0 … 3)
 //! ```
 //!
-//! Four columns interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to field
-//! f are 16 outputs in order, each a dword of four codes: what `vpdpbusd` multiplies with the four activations.
+//! Four columns are interleaved byte by byte within 128-bit lanes (`punpck`: L stays, u is the quarter) and masked to
+//! field f. The result is 16 outputs in order, each a dword of four codes, which `vpdpbusd` multiplies with the four
+//! activations.
 
 use super::ternary::{TILE, lane};
 use super::vector::Vector;
 use crate::lines::{LINE, Line};
 
-/// Columns of a line of a row.
+/// Columns in a line of a row.
 pub(crate) const COLS: usize = 256;
 
-/// Outputs of a line of a column.
+/// Outputs in a line of a column.
 pub(crate) const OUTPUTS: usize = 256;
 
-/// Most columns of one call of [`columns_dot`]: their bytes and those of the next call fit the first-level cache, and
-/// AVX2's 16-bit sums do not wrap (32 columns · 2 · −128 · 4 = −2¹⁵).
+/// Most columns in one call of [`columns_dot`]: their bytes and those of the next call fit the first-level cache, and
+/// AVX2's 16-bit sums do not overflow (32 columns · 2 · −128 · 4 = −2¹⁵).
 pub(crate) const GROUP: usize = 32;
 
-/// Some columns with their activations, and the columns that will be asked for next.
+/// Some columns with their activations, and the columns of the next call.
 pub(crate) struct Columns<'a> {
-    /// At most [`GROUP`].
+    /// Indices of the columns, at most [`GROUP`].
     pub picked: &'a [u32],
-    /// The activation of each.
+    /// The activation of each column.
     pub codes: &'a [i8],
-    /// To be prefetched.
+    /// Columns to prefetch.
     pub next: &'a [u32],
 }
 
 impl Columns<'_> {
-    /// Whether the columns are few enough and have an activation each, and `sums` one place for each output.
+    /// Whether there are few enough columns, each with an activation, and one sum for each output.
     pub fn fits(&self, stride: usize, sums: &[i32]) -> bool {
         (1..=GROUP).contains(&self.picked.len()) && self.codes.len() == self.picked.len() && sums.len() == 4 * stride
     }
 }
 
-/// The code of column k of a row; the definition of the layout.
+/// The code of column k in a row; this defines the layout.
 #[inline(always)]
 pub(crate) fn row_code(row: &[u8], k: usize) -> u8 {
     row[k / 16 * 4 + k % 4] >> (2 * (k / 4 % 4)) & 3
@@ -64,28 +65,27 @@ pub(crate) fn pack_row(codes: &[u8], row: &mut [Line]) {
     }
 }
 
-/// Where [`arrange`] puts the activation of column k.
+/// The index at which [`arrange`] places the activation of column k.
 #[inline(always)]
 pub(crate) fn place(k: usize) -> usize {
     k / COLS * COLS + k / 4 % 4 * LINE + k % COLS / 16 * 4 + k % 4
 }
 
-/// The activations in the order of fields: of every 256, field 0 of all dwords, then field 1, …
+/// Arranges activations in the order of fields: for every 256 columns, field 0 of all dwords, then field 1, …
 pub(crate) fn arrange(x: &[i8], out: &mut [i8]) {
     for (i, dword) in x.chunks(4).enumerate() {
         out[place(4 * i)..][..dword.len()].copy_from_slice(dword);
     }
 }
 
-/// The code of an output in a column; the definition of the layout.
+/// The code of an output in a column; this defines the layout.
 #[inline(always)]
 pub(crate) fn column_code(column: &[u8], output: usize) -> u8 {
     let (u, f, l) = (output / 64 % 4, output / 16 % 4, output % 16);
     column[output / OUTPUTS * LINE + 16 * (l / 4) + 4 * u + l % 4] >> (2 * f) & 3
 }
 
-/// `sums[i]` = Σ code · x of row `picked[i]`. Rows are `stride` bytes long; `x` is arranged as
-/// [`arrange`] does it.
+/// `sums[i]` = Σ code · x of row `picked[i]`. Rows are `stride` bytes long; `x` is in the order of [`arrange`].
 pub(crate) fn rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]) {
     for (&row, sum) in picked.iter().zip(sums) {
         let row = &rows[row as usize * stride..][..stride];
@@ -116,7 +116,7 @@ pub(crate) fn rows_to_tile(rows: &[u8], stride: usize, tile: &mut [u8]) {
     }
 }
 
-/// Whether `columns` holds what [`columns_to_tiles`] reads.
+/// Whether `columns` is long enough for [`columns_to_tiles`].
 pub(crate) fn columns_fit(columns: &[u8], stride: usize, tiles: &[u8]) -> bool {
     let groups = tiles.len() / (16 * LINE);
     tiles.len() == groups * 16 * LINE && columns.len() + stride >= 16 * groups * stride + LINE
