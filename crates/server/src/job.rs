@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sterna::engine::{Event, Request, Ticket};
+use sterna::engine::{Event, Ticket, Work};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Sleep, sleep};
 
@@ -23,11 +23,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// Submits a request to the engine.
+    /// Submits work of any kind to the engine.
     ///
     /// # Errors
-    /// 400 for a request that cannot be run, 503 if the engine has stopped.
-    pub fn start(app: &App, in_flight: Arc<InFlight>, request: Request) -> Result<Self, ApiError> {
+    /// 400 for work that the model cannot do, 503 if the engine has stopped.
+    pub fn start(app: &App, in_flight: Arc<InFlight>, work: impl Into<Work>) -> Result<Self, ApiError> {
         // The channel holds the events of one answer at most, however slowly the client reads.
         let (sender, events) = unbounded_channel();
         // A job that was dropped is not counted any more, although the engine may still be at work on it.
@@ -39,7 +39,7 @@ impl Job {
             drop(sender.send(event));
         };
         in_flight.submitted();
-        let ticket = app.engine.submit(request, sink).map_err(ApiError::from);
+        let ticket = app.engine.submit(work, sink).map_err(ApiError::from);
         let _ticket = ticket.inspect_err(|error| in_flight.failed(error.status))?;
         let limit = app.settings.timeout;
         Ok(Self { events, _ticket, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
