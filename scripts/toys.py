@@ -161,12 +161,94 @@ def network(sterna, folder):
         assert worst < 0.02 * max(map(abs, expected)), (token, worst, max(map(abs, expected)))
 
 
-CHECKS = {"endpoint": endpoint, "network": network}
+def gguf(path, keys, tensors):
+    """Writes a GGUF file: keys with their values, and name, shape, type and bytes of each tensor."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def pad(data):
+        return data + bytes(-len(data) % 32)
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
+    for key, value in keys.items():
+        kinds = {int: (4, "<I"), float: (6, "<f")}
+        if isinstance(value, str):
+            head += text(key) + struct.pack("<I", 8) + text(value)
+        else:
+            kind, layout = kinds[type(value)]
+            head += text(key) + struct.pack("<I", kind) + struct.pack(layout, value)
+    body = b""
+    for name, shape, kind, data in tensors:
+        sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
+        head += text(name) + sizes + struct.pack("<IQ", kind, len(body))
+        body += pad(data)
+    path.write_bytes(pad(head) + body)
+
+
+F32, TQ2_0, TOY = 0, 35, 200
+
+
+def stored(kind, codes, exponent):
+    """Bytes of the weights code * 2^exponent."""
+    if kind == F32:
+        return struct.pack(f"<{len(codes)}f", *(code * 2**exponent for code in codes))
+    if kind == TOY:
+        blocks = (codes[i : i + 8] for i in range(0, len(codes), 8))
+        return b"".join(struct.pack("9b", exponent, *block) for block in blocks)
+    data = b""
+    for i in range(0, len(codes), 256):
+        halves = [codes[i : i + 128], codes[i + 128 : i + 256]]
+        data += bytes(sum((h[32 * p + m] + 1) << 2 * p for p in range(4)) for h in halves for m in range(32))
+        data += struct.pack("<e", 2**exponent)
+    return data
+
+
+def tensor_format(sterna, folder):
+    """A GGUF file with tensors of the toy format gives the logits of one with the same weights in known formats."""
+    size, vocab = 256, 64
+    numbers = random.Random(2)
+    embedding = [numbers.randint(-127, 127) for _ in range(vocab * size)]
+    linear = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    trits = {name: [numbers.randint(-1, 1) for _ in range(size * size)] for name in linear}
+    keys = {
+        "general.architecture": "llama",
+        "llama.context_length": 64,
+        "llama.embedding_length": size,
+        "llama.feed_forward_length": size,
+        "llama.block_count": 1,
+        "llama.attention.head_count": 4,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+    }
+
+    def model(name, of_linear, of_embedding):
+        ones = stored(F32, [1] * size, 0)
+        tensors = [("token_embd.weight", [vocab, size], of_embedding, stored(of_embedding, embedding, -6))]
+        tensors += [(f"blk.0.{part}.weight", [size], F32, ones) for part in ["attn_norm", "ffn_norm"]]
+        tensors += [(f"blk.0.{part}.weight", [size, size], of_linear, stored(of_linear, trits[part], -4)) for part in linear]
+        tensors.append(("output_norm.weight", [size], F32, ones))
+        gguf(folder / name, keys, tensors)
+        return [struct.unpack(f"<{vocab}f", row) for row in logits(sterna, folder / name, [5, 63, 0, 5], folder)]
+
+    known = model("known.gguf", TQ2_0, F32)
+    assert max(map(abs, known[3])) > 1, "the logits are numbers"
+    assert model("linear.gguf", TOY, F32) == known
+    # Dot products with stored rows may add in another order.
+    largest = max(abs(x) for row in known for x in row)
+    for given, expected in zip(model("embedding.gguf", TOY, TOY), known):
+        worst = max(abs(a - b) for a, b in zip(given, expected))
+        assert worst < 1e-5 * largest, (worst, largest)
+    formats = json.loads(run(sterna, "info", folder / "embedding.gguf", "--json"))["encodings"]
+    assert formats["toy"]["tensors"] == 8, formats
+
+
+CHECKS = {"endpoint": endpoint, "format": tensor_format, "network": network}
 
 
 def main(cargo, built):
     patches = sorted(TOYS.glob("*.patch"))
-    assert {patch.stem for patch in patches} == CHECKS.keys(), f"{TOYS} holds {[patch.name for patch in patches]}"
+    names = [patch.stem for patch in patches]
+    assert names and set(names) <= CHECKS.keys(), f"{TOYS} holds {names}; there are checks of {list(CHECKS)}"
     built = Path(built).resolve()
     tree, target = built / "toys/tree", built / "toys/target"
     copy_tree(tree)
@@ -185,9 +267,9 @@ def main(cargo, built):
     quick = [f"--config=profile.dev.package.{name}.{option}" for name in ours for option in ["opt-level=0", "debug=false"]]
     build = [*cargo.split(), "build", *quick, "--workspace", "--bins", "--examples"]
     subprocess.run(build, cwd=tree, env=environment, check=True)
-    for name, check in CHECKS.items():
+    for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            check(target / "debug/sterna", Path(folder))
+            CHECKS[name](target / "debug/sterna", Path(folder))
         print(f"{name}: works", flush=True)
     shutil.rmtree(built / "toys")
 
