@@ -315,7 +315,7 @@ mod cases {
                 Page(lines)
             })
             .collect();
-        let seen = (0..queries).map(|query| 60 + query).collect();
+        let seen = (0..queries).map(|query| 3 * query..60 + query).collect();
         let segment =
             Segment { padded_dim: dim, side, head: 0..2 * side, pages: &pages, numbers: &[2, 0, 1], after: &[], seen };
         let mut out = vec![0.0; queries * (dim + LANES)];
@@ -346,7 +346,7 @@ mod cases {
     pub(super) fn int8_weights(isa: Isa) -> Vec<u32> {
         let scales: Vec<f32> = floats(42, 64).into_iter().map(|x| x.abs() / 100.0).collect();
         let query = crate::op::attention::int8::Scale { step: 0.01, offset: 77 };
-        let terms = Terms { key_scales: &scales, value_scales: &scales, query, bias: 128, seen: 50 };
+        let terms = Terms { key_scales: &scales, value_scales: &scales, query, bias: 128, seen: 3..50 };
         let dots: Vec<i32> = integers(43, 64, 100_000).collect();
         let (mut weights, mut out) = (vec![0; 2 * SEGMENT], [0.0; 2]);
         let scale = isa.int8_weights(&terms, &dots, &mut weights, &mut out);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use sterna::checkpoint::Config;
 use sterna::engine::{Engine, Event, Options, Request, Sampling};
 use sterna::kernels::{Cpu, Rows};
+use sterna::model::kv::Mask;
 use sterna::model::{Batch, Head, KvType, Network, Recurrent, State, Weights};
 
 use toy::{CONTEXT, Toy, VOCAB, answer, collect, hash, options, prompt, request};
@@ -57,7 +58,7 @@ impl Network for Hybrid {
             }
         });
         state.kv.store(cpu, 0, batch, &x, &x);
-        let attended = state.kv.attend(cpu, 0, batch, &x);
+        let attended = state.kv.attend(cpu, 0, Mask::Causal, batch, &x);
         cpu.add(&mut x, &attended);
         state.recurrent.update(1, batch, |rows, state| {
             for row in rows {

@@ -10,7 +10,7 @@ use sterna::kernels::attention::backward as attention;
 use sterna::kernels::gradient::{LossSums, LossTerms};
 use sterna::kernels::{Cpu, Rows};
 use sterna::model;
-use sterna::model::kv::{KvCache, KvType, Layout, PAGE};
+use sterna::model::kv::{KvCache, KvHeads, KvType, Layout, Mask, PAGE};
 use sterna::model::rotation::{Rope, Rotation};
 
 use crate::batch::Batch;
@@ -61,7 +61,7 @@ impl Pass {
     pub fn new(config: &Config) -> Self {
         let positions: Vec<usize> = (0..config.context).collect();
         let &Config { kv_heads, head_dim, .. } = config;
-        let cache = KvCache::new(Layout { kind: KvType::F16, layers: 1, kv_heads, head_dim });
+        let cache = KvCache::new(Layout::new(KvType::F16, [KvHeads { count: kv_heads, dim: head_dim }]));
         Self { config: config.clone(), rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions), cache }
     }
 
@@ -155,7 +155,7 @@ impl Pass {
             let [q, k, v] = weights::forward(cpu, [&layer.q, &layer.k, &layer.v], &qkv);
             let (q, k) = (run.rotation.apply(cpu, q), run.rotation.apply(cpu, k));
             self.cache.store(cpu, 0, &rows, &k, &v);
-            let attended = self.cache.attend(cpu, 0, &rows, &q);
+            let attended = self.cache.attend(cpu, 0, Mask::Causal, &rows, &q);
             let o = Input::normed(cpu, &attended, layer.attention_sub_norm.norm(), run.eps, run.precision);
             let [a] = weights::forward(cpu, [&layer.o], &o);
             let h_ffn = cpu.sum(&h, &a);

@@ -84,13 +84,13 @@ pub(super) fn attend(isa: Isa, segment: &Segment<'_>, q: &Queries, out: &mut [f3
         score(isa, segment, codes, scales.len(), &mut dots);
         let mut weights = [0i8; 2 * QUERIES * SEGMENT];
         let mut steps = [Scale::default(); QUERIES];
-        for (i, (&query, &seen)) in scales.iter().zip(seen).enumerate() {
+        for (i, (&query, seen)) in scales.iter().zip(seen).enumerate() {
             let terms = Terms {
                 key_scales: &key_scales[..len],
                 value_scales: &value_scales[..len],
                 query,
                 bias: i32::from(isa.bias()),
-                seen,
+                seen: seen.clone(),
             };
             let weights = &mut weights[2 * i * SEGMENT..][..2 * SEGMENT];
             let out = &mut out[i * (dim + LANES) + dim..][..2];

@@ -1,7 +1,8 @@
-//! Causal attention over a paged cache of keys and values.
+//! Attention over a paged cache of keys and values.
 //!
 //! A page holds [`PAGE`] positions of every layer and key/value head, in cache lines of 64 bytes; head_dim is padded to
-//! a multiple of 16. In keys a lane is a position, and in values a lane is a dimension, so no sum crosses lanes.
+//! a multiple of 16. Layers may have different heads, or none. In keys a lane is a position, and in values a lane is a
+//! dimension, so no sum crosses lanes.
 //!
 //! ```text
 //! page      = [layer][kv head][keys | values | scales]
@@ -13,150 +14,69 @@
 //! ```
 //!
 //! The order of sums is fixed for each query. Positions are grouped into segments of `SEGMENT`, counted from 0. A
-//! segment gives its largest score, Σ exp(score − largest) and Σ exp(score − largest) · value; segments are merged in
-//! order. So the result does not depend on the chunks of the prompt, on the rest of the batch, or on which thread
-//! computes which segment. Positions after a query's own get the weight 0, and adding 0 to a sum that started at +0
-//! never changes it.
+//! segment gives its largest score, Σ exp(score − largest) and Σ exp(score − largest) · value over the positions that
+//! the query attends to (see [`Mask`]); segments that hold any are merged in order. So the result does not depend on the
+//! chunks of the prompt, on the rest of the batch, or on which thread computes which segment.
+//!
+//! ```text
+//! window   ░░░░░░░░░░░░░░░░│░░░░░░░░░░██████│████████████████│██████q
+//!          not merged       weight 0  seen
+//! ```
+//!
+//! Within a segment, positions that a query does not attend to get the weight 0, and adding 0 to a sum that started at
+//! +0 never changes it. So pages that no query of a task attends to are not read.
 
 pub mod backward;
 mod halves;
 mod int8;
+mod layout;
+mod mask;
 
 use std::ops::Range;
 
 use crate::cpu::Cpu;
-use crate::lines::{LINE, Lines};
 pub use crate::op::attention::{PAGE, Page};
 use crate::op::attention::{SEGMENT, Segment};
 use crate::op::vector::LANES;
 use crate::pool::SendPtr;
 use crate::rows::Rows;
 use crate::set::Isa;
+pub use layout::{KvHeads, KvType, Layout, store};
+pub use mask::{Mask, Query};
 
 /// Approximate number of queries (tokens · heads of a group) that one task computes together.
 const TILE: usize = 32;
-
-/// Number type of the key/value cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KvType {
-    /// f16, rounded half to even.
-    #[default]
-    F16,
-    /// int8 with one scale per position and head. Scores and weighted sums are exact integer dot products.
-    Int8,
-}
-
-impl KvType {
-    /// The name: "f16" or "int8".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::Int8 => "int8",
-        }
-    }
-}
-
-/// The layout of a page.
-#[derive(Clone, Copy, Debug)]
-pub struct Layout {
-    /// Number type of keys and values.
-    pub kind: KvType,
-    /// Transformer layers.
-    pub layers: usize,
-    /// Key/value heads.
-    pub kv_heads: usize,
-    /// Dimensions of a head.
-    pub head_dim: usize,
-}
-
-impl Layout {
-    /// Head size as stored: a multiple of 16.
-    fn padded_dim(&self) -> usize {
-        self.head_dim.next_multiple_of(LANES)
-    }
-
-    /// Bytes per position: keys, values and their scales, of all layers and heads.
-    pub fn position_bytes(&self) -> usize {
-        let head = match self.kind {
-            KvType::F16 => 2 * self.padded_dim() * size_of::<u16>(),
-            KvType::Int8 => 2 * (self.padded_dim() + size_of::<f32>()),
-        };
-        self.layers * self.kv_heads * head
-    }
-
-    /// Bytes of one head's keys in a page; its values take as many.
-    fn side_bytes(&self) -> usize {
-        let size = if self.kind == KvType::F16 { size_of::<u16>() } else { 1 };
-        PAGE * self.padded_dim() * size
-    }
-
-    /// The byte range of (layer, key/value head) in a page.
-    fn head(&self, layer: usize, head: usize) -> Range<usize> {
-        let bytes = self.position_bytes() * PAGE / (self.layers * self.kv_heads);
-        let start = (layer * self.kv_heads + head) * bytes;
-        start..start + bytes
-    }
-}
-
-impl Page {
-    /// An empty page.
-    pub fn new(layout: &Layout) -> Self {
-        Self(Lines::zeroed((layout.position_bytes() * PAGE).div_ceil(LINE)))
-    }
-}
-
-/// Stores the keys and values (`kv_heads · head_dim` each) of one position and layer in its page.
-///
-/// # Panics
-/// If `slot` is not below [`PAGE`].
-pub fn store(cpu: &Cpu, layout: &Layout, page: &mut Page, layer: usize, slot: usize, k: &[f32], v: &[f32]) {
-    assert!(slot < PAGE, "a page has {PAGE} positions");
-    let dim = layout.head_dim;
-    for head in 0..layout.kv_heads {
-        let bytes = &mut page.0.bytes_mut()[layout.head(layer, head)];
-        let (k, v) = (&k[head * dim..][..dim], &v[head * dim..][..dim]);
-        match layout.kind {
-            KvType::F16 => halves::store(cpu.isa, layout.padded_dim(), bytes, slot, k, v),
-            KvType::Int8 => int8::store(cpu.isa, layout.padded_dim(), bytes, slot, k, v),
-        }
-    }
-}
-
-/// One row of a batch: a token at `position` of the sequence whose pages are `pages`.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
-    /// Numbers of the sequence's pages, in order.
-    pub pages: &'a [usize],
-    /// Position of the token; it attends to 0 ..= position.
-    pub position: usize,
-}
 
 /// Attention of every row of `q` (`heads · head_dim` rotated values) to its own sequence. The result has the shape of
 /// `q`.
 ///
 /// # Panics
-/// If there is not one query for each row, if the heads do not divide by the key/value heads, or if a position has no
-/// page.
+/// If there is not one query for each row, if the layer has no key/value heads or those of `q` do not divide by them, or
+/// if a query attends to no position, or to one without a page.
 pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries: &[Query<'_>], q: &Rows) -> Rows {
-    assert_eq!(q.len(), queries.len(), "one query position a row");
-    let group = q.dim() / layout.head_dim / layout.kv_heads;
-    assert_eq!(group * layout.kv_heads * layout.head_dim, q.dim(), "query heads divide by key/value heads");
+    assert_eq!(q.len(), queries.len(), "one query a row");
+    let heads = layout.heads(layer);
+    assert!(heads.count * heads.dim > 0, "the layer keeps keys and values");
+    let group = q.dim() / heads.dim / heads.count;
+    assert_eq!(group * heads.count * heads.dim, q.dim(), "query heads divide by key/value heads");
     for query in queries {
-        assert!(query.position < query.pages.len() * PAGE, "the position has a page");
+        assert!(!query.seen.is_empty() && query.seen.end <= query.pages.len() * PAGE, "every position has a page");
     }
-    let work = Work { layout, layer, pages, queries, q, group, tiles: tiles(queries, (TILE / group).max(1)) };
+    let work = Work { layout, heads, layer, pages, queries, q, group, tiles: tiles(queries, (TILE / group).max(1)) };
     let mut out = Rows::unwritten(q.len(), q.dim());
     let out_at = SendPtr(out.data_mut().as_mut_ptr());
-    let tasks = work.tiles.len() * layout.kv_heads;
-    let segments = queries.iter().map(|query| query.position / SEGMENT + 1).max().unwrap_or(0);
+    let tasks = work.tiles.len() * heads.count;
+    let segments = work.tiles.iter().map(|rows| work.segments(rows).len()).max().unwrap_or(0);
     if segments == 1 || tasks >= 4 * cpu.pool.threads() || cpu.pool.threads() == 1 {
         cpu.pool.run(tasks, |task| {
             let tile = work.tile(cpu.isa, task);
             let (mut state, mut partial) = (tile.unwritten(), tile.unwritten());
-            tile.segment(cpu.isa, 0, &mut state);
-            for segment in 1..tile.segments() {
+            let mut segments = work.segments(&tile.rows);
+            tile.segment(cpu.isa, segments.start, &mut state);
+            segments.start += 1;
+            for segment in segments {
                 tile.segment(cpu.isa, segment, &mut partial);
-                tile.merge(cpu.isa, &mut state, &partial);
+                tile.merge(cpu.isa, segment, &mut state, &partial);
             }
             tile.finish(&state, out_at);
         });
@@ -169,15 +89,16 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
     let mut partials = vec![0.0; tasks * runs * run * size];
     cpu.pool.pieces(&mut partials, run * size, |i, out| {
         let tile = work.tile(cpu.isa, i / runs);
-        for (segment, out) in (i % runs * run..tile.segments()).zip(out.chunks_exact_mut(size)) {
+        let segments = work.segments(&tile.rows);
+        for (segment, out) in segments.skip(i % runs * run).zip(out.chunks_exact_mut(size)) {
             tile.segment(cpu.isa, segment, &mut out[..tile.queries * work.stride()]);
         }
     });
     cpu.pool.pieces(&mut partials, runs * run * size, |task, partials| {
         let tile = work.tile(cpu.isa, task);
         let (state, rest) = partials.split_at_mut(size);
-        for partial in rest.chunks_exact(size).take(tile.segments() - 1) {
-            tile.merge(cpu.isa, state, partial);
+        for (segment, partial) in work.segments(&tile.rows).skip(1).zip(rest.chunks_exact(size)) {
+            tile.merge(cpu.isa, segment, state, partial);
         }
         tile.finish(state, out_at);
     });
@@ -196,9 +117,15 @@ fn tiles(queries: &[Query<'_>], most: usize) -> Vec<Range<usize>> {
     tiles
 }
 
-/// One call of [`attend`]. Task i computes (tile i / kv_heads, key/value head i % kv_heads).
+/// The segments in which these positions lie.
+fn segments_of(seen: &Range<usize>) -> Range<usize> {
+    seen.start / SEGMENT..seen.end.div_ceil(SEGMENT)
+}
+
+/// One call of [`attend`]. Task i computes (tile i / kv heads, key/value head i % kv heads).
 struct Work<'a> {
     layout: &'a Layout,
+    heads: KvHeads,
     layer: usize,
     pages: &'a [Page],
     queries: &'a [Query<'a>],
@@ -210,12 +137,23 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     /// Number of values for one query and segment: Σ exp · value (padded), the largest score and Σ exp.
     fn stride(&self) -> usize {
-        self.layout.padded_dim() + LANES
+        self.heads.padded_dim() + LANES
+    }
+
+    /// Positions from the first to the last that any of these rows attends to.
+    fn seen(&self, rows: &Range<usize>) -> Range<usize> {
+        let all = self.queries[rows.clone()].iter().map(|query| query.seen.clone());
+        all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+    }
+
+    /// The segments of these positions.
+    fn segments(&self, rows: &Range<usize>) -> Range<usize> {
+        segments_of(&self.seen(rows))
     }
 
     fn tile(&'a self, isa: Isa, task: usize) -> Tile<'a> {
-        let (rows, head) = (self.tiles[task / self.layout.kv_heads].clone(), task % self.layout.kv_heads);
-        let (dim, padded) = (self.layout.head_dim, self.layout.padded_dim());
+        let (rows, head) = (self.tiles[task / self.heads.count].clone(), task % self.heads.count);
+        let (dim, padded) = (self.heads.dim, self.heads.padded_dim());
         let queries = rows.len() * self.group;
         let scale = 1.0 / (dim as f32).sqrt();
         let mut q = vec![0.0; queries * padded];
@@ -225,11 +163,11 @@ impl<'a> Work<'a> {
                 *q = x * scale;
             }
         }
-        let q = match self.layout.kind {
+        let q = match self.layout.kind() {
             KvType::F16 => Prepared::F32(q),
             KvType::Int8 => Prepared::Int8(int8::Queries::new(isa, &q, padded)),
         };
-        Tile { work: self, rows, head, queries, q }
+        Tile { work: self, seen: self.seen(&rows), rows, head, queries, q }
     }
 }
 
@@ -243,6 +181,8 @@ enum Prepared {
 struct Tile<'a> {
     work: &'a Work<'a>,
     rows: Range<usize>,
+    /// Positions from the first to the last that any of its queries attends to.
+    seen: Range<usize>,
     head: usize,
     queries: usize,
     q: Prepared,
@@ -253,32 +193,29 @@ impl Tile<'_> {
         vec![0.0; self.queries * self.work.stride()]
     }
 
-    /// Number of positions that the last query attends to.
-    fn positions(&self) -> usize {
-        self.work.queries[self.rows.clone()].iter().map(|query| query.position + 1).max().unwrap_or(0)
-    }
-
-    fn segments(&self) -> usize {
-        self.positions().div_ceil(SEGMENT)
+    /// The positions that query `i` attends to.
+    fn seen_by(&self, i: usize) -> &Range<usize> {
+        &self.work.queries[self.rows.start + i / self.work.group].seen
     }
 
     /// Computes the largest score, the sum and the weighted values of segment `index`: [`Work::stride`] values per
-    /// query.
+    /// query. They mean nothing for a query that does not attend to the segment.
     fn segment(&self, isa: Isa, index: usize, out: &mut [f32]) {
-        let start = index * SEGMENT;
-        let end = self.positions().min(start + SEGMENT).div_ceil(PAGE);
+        let start = (index * SEGMENT).max(self.seen.start / PAGE * PAGE);
+        let end = self.seen.end.min((index + 1) * SEGMENT).div_ceil(PAGE);
         let pages = self.work.queries[self.rows.start].pages;
         let seen = |i: usize| {
-            let position = self.work.queries[self.rows.start + i / self.work.group].position;
-            (position + 1).saturating_sub(start).min(SEGMENT)
+            let seen = self.seen_by(i);
+            let within = |position: usize| position.clamp(start, end * PAGE) - start;
+            within(seen.start)..within(seen.end)
         };
         let segment = Segment {
-            padded_dim: self.work.layout.padded_dim(),
-            side: self.work.layout.side_bytes(),
+            padded_dim: self.work.heads.padded_dim(),
+            side: self.work.layout.side_bytes(self.work.heads),
             head: self.work.layout.head(self.work.layer, self.head),
             pages: self.work.pages,
             numbers: &pages[start / PAGE..end],
-            after: &pages[end..self.positions().div_ceil(PAGE)],
+            after: &pages[end..self.seen.end.div_ceil(PAGE)],
             seen: (0..self.queries).map(seen).collect(),
         };
         match &self.q {
@@ -287,16 +224,23 @@ impl Tile<'_> {
         }
     }
 
-    fn merge(&self, isa: Isa, state: &mut [f32], partial: &[f32]) {
+    /// Merges segment `index` into the state of the queries that attend to it.
+    fn merge(&self, isa: Isa, index: usize, state: &mut [f32], partial: &[f32]) {
         let stride = self.work.stride();
-        for (state, partial) in state.chunks_exact_mut(stride).zip(partial.chunks_exact(stride)).take(self.queries) {
-            isa.merge_segments(state, partial);
+        let queries = state.chunks_exact_mut(stride).zip(partial.chunks_exact(stride)).take(self.queries);
+        for (i, (state, partial)) in queries.enumerate() {
+            let segments = segments_of(self.seen_by(i));
+            if index == segments.start {
+                state.copy_from_slice(partial);
+            } else if segments.contains(&index) {
+                isa.merge_segments(state, partial);
+            }
         }
     }
 
     /// Divides by the sums, and writes the tile's heads.
     fn finish(&self, state: &[f32], out: SendPtr<f32>) {
-        let (dim, padded, group) = (self.work.layout.head_dim, self.work.layout.padded_dim(), self.work.group);
+        let (dim, padded, group) = (self.work.heads.dim, self.work.heads.padded_dim(), self.work.group);
         for (i, state) in state.chunks_exact(self.work.stride()).take(self.queries).enumerate() {
             let at = (self.rows.start + i / group) * self.work.q.dim() + (self.head * group + i % group) * dim;
             // SAFETY: `at` is the place of this row and head in the output, which has the shape of `q`. Each row

@@ -1,12 +1,15 @@
 //! Softmax of one query's scores, and its gradient.
 
+use std::ops::Range;
+
 use super::math::exp;
 use super::vector::{LANES, Vector, fold, lanes};
 
-/// Replaces scores (a multiple of 16) with exp(score − max), and with 0 from index `seen` on. Returns (max, sum).
+/// Replaces scores (a multiple of 16) with exp(score − max), and with 0 outside of `seen`. Returns (max, sum).
 #[inline(always)]
-pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
-    scores[seen..].fill(f32::NEG_INFINITY);
+pub(crate) fn softmax_terms(scores: &mut [f32], seen: Range<usize>) -> (f32, f32) {
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
     let mut max = [f32::NEG_INFINITY; LANES];
     for block in scores.chunks_exact(LANES) {
         for i in 0..LANES {
@@ -17,7 +20,8 @@ pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
     for score in scores.iter_mut() {
         *score = exp(*score - max);
     }
-    scores[seen..].fill(0.0);
+    scores[..seen.start].fill(0.0);
+    scores[seen.end..].fill(0.0);
     let mut sum = [0.0; LANES];
     for block in scores.chunks_exact(LANES) {
         for i in 0..LANES {
@@ -30,7 +34,7 @@ pub(crate) fn softmax_terms(scores: &mut [f32], seen: usize) -> (f32, f32) {
 /// Softmax of the first `seen` scores of one query: weights that sum to 1. The other weights are 0.
 #[inline(always)]
 pub(crate) fn softmax(scores: &mut [f32], seen: usize) {
-    let (_, sum) = softmax_terms(scores, seen);
+    let (_, sum) = softmax_terms(scores, 0..seen);
     let inverse = 1.0 / sum;
     for score in scores.iter_mut() {
         *score *= inverse;

@@ -1,7 +1,9 @@
 //! Keys and values of a network's attention layers, in pages.
 
+use std::iter::repeat_n;
+
 use sterna_kernels::attention::{self, Page, Query};
-pub use sterna_kernels::attention::{KvType, Layout, PAGE};
+pub use sterna_kernels::attention::{KvHeads, KvType, Layout, Mask, PAGE};
 use sterna_kernels::{Cpu, Rows};
 
 use super::Batch;
@@ -15,7 +17,7 @@ pub struct KvCache {
 
 /// The layout for a decoder whose layers are all alike.
 pub(super) fn uniform(config: &Config, kind: KvType) -> Layout {
-    Layout { kind, layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim }
+    Layout::new(kind, repeat_n(KvHeads { count: config.kv_heads, dim: config.head_dim }, config.layers))
 }
 
 impl KvCache {
@@ -65,13 +67,17 @@ impl KvCache {
     /// Computes attention of every row of a batch to its own sequence. Input: rotated queries. Output: the concatenated
     /// heads.
     ///
+    /// With [`Mask::Full`], every row attends to the whole sequence up to the last row of its run.
+    ///
     /// # Panics
     /// If there is no such layer, or if the heads of `q` do not divide by its key/value heads.
-    pub fn attend(&self, cpu: &Cpu, layer: usize, batch: &Batch, q: &Rows) -> Rows {
+    pub fn attend(&self, cpu: &Cpu, layer: usize, mask: Mask, batch: &Batch, q: &Rows) -> Rows {
         let mut queries = Vec::with_capacity(batch.tokens.len());
         for run in batch.runs() {
             let pages = batch.pages(run);
-            queries.extend(batch.positions[run.rows.clone()].iter().map(|&position| Query { pages, position }));
+            let positions = &batch.positions[run.rows.clone()];
+            let end = positions.last().map_or(0, |last| last + 1);
+            queries.extend(positions.iter().map(|&position| Query { pages, seen: mask.seen(position, end) }));
         }
         attention::attend(cpu, &self.layout, layer, &self.pages, &queries, q)
     }

@@ -4,6 +4,7 @@
 
 use sterna_kernels::Rows;
 
+use super::kv::Mask;
 use super::layers::{Linears, Loader, Norm};
 use super::stack::{Layer, Stack, Step};
 use super::{KvCache, Network};
@@ -55,7 +56,7 @@ impl Layer for Llama {
         }
         let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
         kv.store(cpu, layer, batch, &k, &v);
-        let a = kv.attend(cpu, layer, batch, &q);
+        let a = kv.attend(cpu, layer, Mask::Causal, batch, &q);
         let [a] = self.o.forward(cpu, &a);
         cpu.add(h, &a);
 

@@ -8,6 +8,7 @@ use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
 use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
 use sterna::model::BITNET;
+use sterna::model::kv::Mask;
 use sterna::model::{Batch, Head, HeadMode, Network, State, Weights};
 use sterna::text::{ChatTemplate, Tokenizer};
 
@@ -81,7 +82,7 @@ impl Network for Toy {
     fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
         (self.watch)(batch);
         state.kv.store(cpu, 0, batch, &self.rows(1, batch), &self.rows(2, batch));
-        let attended = state.kv.attend(cpu, 0, batch, &self.rows(3, batch));
+        let attended = state.kv.attend(cpu, 0, Mask::Causal, batch, &self.rows(3, batch));
         attended.select(&batch.outputs)
     }
 

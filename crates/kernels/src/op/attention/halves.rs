@@ -1,6 +1,8 @@
 //! Attention to the f16 cache: float dot products with one multiplication and one addition per step, in the order of
 //! dims and of positions.
 
+use std::ops::Range;
+
 use super::{PAGE, SEGMENT, Segment};
 use crate::op::softmax::softmax_terms;
 use crate::op::vector::{LANES, Vector};
@@ -35,14 +37,14 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
     zeros: V,
     segment: &Segment<'_>,
     q: &[f32],
-    seen: &[usize],
+    seen: &[Range<usize>],
     out: &mut [f32],
 ) -> usize {
     let (dim, len) = (segment.padded_dim, segment.numbers.len() * PAGE);
     let mut scores = [[0.0; SEGMENT]; H];
     score::<V, H, T>(zeros, segment, q, &mut scores);
     for h in 0..H {
-        let (max, sum) = softmax_terms(&mut scores[h][..len], seen[h]);
+        let (max, sum) = softmax_terms(&mut scores[h][..len], seen[h].clone());
         out[h * (dim + LANES) + dim] = max;
         out[h * (dim + LANES) + dim + 1] = sum;
     }

@@ -13,6 +13,8 @@
 //! a score is at most 255 · 128 · 256 dims < 2²³, and a segment's Σ code · (code_v + 128) is at most 16383 · 255 · 256
 //! positions < 2³⁰.
 
+use std::ops::Range;
+
 use super::SEGMENT;
 use crate::lines::LINE;
 use crate::op::math::ROUND;
@@ -97,8 +99,8 @@ pub(crate) struct Terms<'a> {
     pub query: Scale,
     /// The bias of the stored codes.
     pub bias: i32,
-    /// Number of positions that the query attends to.
-    pub seen: usize,
+    /// Positions that the query attends to.
+    pub seen: Range<usize>,
 }
 
 impl Terms<'_> {
@@ -107,7 +109,8 @@ impl Terms<'_> {
         let len = dots.len();
         len <= SEGMENT
             && len.is_multiple_of(LANES)
-            && self.seen <= len
+            && self.seen.start <= self.seen.end
+            && self.seen.end <= len
             && (self.key_scales.len(), self.value_scales.len()) == (len, len)
             && (codes.len(), out.len()) == (2 * SEGMENT, 2)
     }
@@ -123,7 +126,7 @@ pub(crate) fn weights(terms: &Terms<'_>, dots: &[i32], codes: &mut [i8], out: &m
     for i in 0..len {
         weights[i] = (dots[i] - terms.query.offset) as f32 * terms.key_scales[i] * terms.query.step;
     }
-    (out[0], out[1]) = softmax_terms(weights, terms.seen);
+    (out[0], out[1]) = softmax_terms(weights, terms.seen.clone());
     let mut max = [TINY; LANES];
     for (weights, scales) in weights.chunks_exact_mut(LANES).zip(terms.value_scales.chunks_exact(LANES)) {
         for i in 0..LANES {

@@ -21,7 +21,7 @@ pub(crate) const SEGMENT: usize = 256;
 /// Memory for [`PAGE`] positions.
 pub struct Page(pub(crate) Lines);
 
-/// Up to [`SEGMENT`] positions of one (sequence, layer, key/value head).
+/// Up to [`SEGMENT`] positions of one (sequence, layer, key/value head), in whole pages.
 pub(crate) struct Segment<'a> {
     pub padded_dim: usize,
     /// Bytes of a page's keys; its values take as many.
@@ -31,8 +31,8 @@ pub(crate) struct Segment<'a> {
     pub numbers: &'a [usize],
     /// Pages after those of the segment.
     pub after: &'a [usize],
-    /// Number of positions that each query attends to.
-    pub seen: Vec<usize>,
+    /// Positions that each query attends to, counted from the first page; empty if there are none here.
+    pub seen: Vec<Range<usize>>,
 }
 
 impl Segment<'_> {
@@ -43,7 +43,7 @@ impl Segment<'_> {
             && out.len() == queries * (self.padded_dim + LANES)
             && self.padded_dim.is_multiple_of(LANES)
             && positions <= SEGMENT
-            && self.seen.iter().all(|seen| *seen <= positions)
+            && self.seen.iter().all(|seen| seen.start <= seen.end && seen.end <= positions)
     }
 
     #[inline(always)]
