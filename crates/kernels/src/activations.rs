@@ -104,7 +104,7 @@ impl Activations {
     /// The codes of the rows' norm, which is not kept: `quantize(rms_norm(x))`.
     ///
     /// # Panics
-    /// `weight` has not one value for each feature of `x`.
+    /// If `weight` does not have one value for each feature of `x`.
     pub fn normed(cpu: &Cpu, x: &Rows, weight: &[f32], eps: f32) -> Self {
         assert_eq!(x.dim(), weight.len(), "one weight for each feature");
         Self::build(x.len(), x.dim(), &cpu.pool, |row, codes| {
@@ -121,9 +121,6 @@ impl Activations {
     /// # Panics
     ///
     /// If the shapes differ, or `weight` does not have one value for each feature.
-    ///
-    /// # Panics
-    /// `up` has not the shape of `gate`, or `weight` not one value for each feature.
     pub fn gated(cpu: &Cpu, gate: &Rows, up: &Rows, weight: &[f32], eps: f32) -> Self {
         assert_eq!(
             (gate.len(), gate.dim(), gate.dim()),
@@ -172,7 +169,7 @@ impl Activations {
     /// The codes of row `i`.
     ///
     /// # Panics
-    /// There is no row `i`.
+    /// If there is no row `i`.
     pub fn row(&self, i: usize) -> &[i8] {
         &self.codes[i * self.stride()..][..self.cols]
     }

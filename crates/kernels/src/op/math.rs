@@ -1,14 +1,14 @@
-//! exp, ln, sin and cos of our own: a system's math library rounds differently from the next one's, and a logit must
-//! not depend on where it was computed. Only IEEE add, multiply and divide are used, in a written order.
+//! Sterna's own exp, ln, sin and cos. System math libraries round differently, and logits must not depend on the
+//! machine. Only IEEE add, multiply and divide are used, in a fixed order.
 
 /// Adding and subtracting 1.5 · 2²³ rounds an `f32` below 2²² to the nearest integer, ties to even.
 pub(crate) const ROUND: f32 = 12_582_912.0;
-/// The same for `f64`: 1.5 · 2⁵².
+/// 1.5 · 2⁵² rounds an `f64` the same way.
 const ROUND64: f64 = 6_755_399_441_055_744.0;
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
 
-/// e^x within 2 ulp for x in −87…88; outside, the value at the nearer end.
+/// e^x within 2 ulp for x in −87…88; x outside is clamped to this range.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = if x > -87.0 { x } else { -87.0 };
@@ -32,7 +32,7 @@ pub fn exp(x: f32) -> f32 {
 pub fn exp64(x: f64) -> f64 {
     let n = (x * std::f64::consts::LOG2_E + ROUND64) - ROUND64;
     let r = (x - n * 0.693_147_180_369_123_8) - n * 1.908_214_929_270_587_7e-10;
-    // Taylor series to r¹³: |r| ≤ 0.35, so the rest is below 2⁻⁵³.
+    // Taylor series up to r¹³: |r| ≤ 0.35, so the remainder is below 2⁻⁵³.
     let p = (1..=13).rev().fold(1.0, |p, k| p * r / f64::from(k) + 1.0);
     p * f64::from_bits(((n as i64 + 1023) as u64) << 52)
 }
@@ -54,7 +54,7 @@ pub fn ln64(x: f64) -> f64 {
     n * 0.693_147_180_369_123_8 + (2.0 * s * series + n * 1.908_214_929_270_587_7e-10)
 }
 
-/// `base` to the power `exponent`, for a normal positive base.
+/// `base` to the power of `exponent`, for a normal positive base.
 pub fn pow64(base: f64, exponent: f64) -> f64 {
     exp64(exponent * ln64(base))
 }
@@ -82,42 +82,42 @@ pub fn sin_cos(x: f32) -> (f32, f32) {
     (sin as f32, cos as f32)
 }
 
-/// The `f32` nearest to an IEEE half, infinities and NaNs read as the finite numbers their exponent continues to
-/// (±65536 and beyond): no half makes an infinity here.
+/// The `f32` of an f16. Infinities and NaNs are read as the finite numbers that their exponent continues to (±65536 and
+/// beyond), so no f16 becomes an infinity.
 #[inline(always)]
 pub fn f16_to_f32(half: u16) -> f32 {
-    // Shifted into place the exponent is 112 too small; the product is exact, subnormals included.
+    // After the shift the exponent is 112 too small; the product is exact, also for subnormals.
     let magnitude = f32::from_bits(u32::from(half & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
 }
 
-/// The half nearest to `x`, ties to even; beyond ±65504 the largest finite half; NaN becomes that too.
+/// The f16 nearest to `x`, ties to even. Values beyond ±65504 and NaN become the largest finite f16.
 #[inline(always)]
 pub fn f32_to_f16(x: f32) -> u16 {
     let sign = (x.to_bits() >> 16 & 0x8000) as u16;
     let magnitude = f32::from_bits(x.to_bits() & 0x7fff_ffff);
     let magnitude = if magnitude < 65504.0 { magnitude } else { 65504.0 };
-    // Subnormal halves: adding 2⁻¹⁴·2¹⁰ = 0.5·… aligns the value so that the float adder rounds at 2⁻²⁴.
+    // Subnormal f16: adding 2⁻¹⁴·2¹⁰ = 0.5·… aligns the value so that the float adder rounds at 2⁻²⁴.
     let aligned = (magnitude + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
     let bits = magnitude.to_bits();
-    // Normal halves: round at bit 13 (to even), then move the exponent by 112.
+    // Normal f16: round at bit 13 (to even), then move the exponent by 112.
     let rounded = (bits.wrapping_add(0xfff + (bits >> 13 & 1)) >> 13).wrapping_sub(112 << 10);
     let half = if magnitude < 6.103_515_6e-5 { aligned } else { rounded };
     sign | half as u16
 }
 
-/// The `f32` of a bf16: exact.
+/// The exact `f32` of a bf16.
 #[inline(always)]
 pub fn bf16_to_f32(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 
-/// The bf16 nearest to `x`, ties to even; NaN stays one.
+/// The bf16 nearest to `x`, ties to even. NaN stays NaN.
 #[inline(always)]
 pub fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let nearest = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-    // A carry must not make an infinity of a NaN.
+    // A carry must not turn a NaN into an infinity.
     if x.is_nan() { (bits >> 16) as u16 | 0x40 } else { nearest }
 }
 
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(f16_to_f32(0x3c00), 1.0);
         assert_eq!(f16_to_f32(0x0001), 2f32.powi(-24));
         assert_eq!(f32_to_f16(1e9), 0x7bff);
-        // Half way between two halves goes to the even one, in the normal and in the subnormal range.
+        // A value halfway between two f16 rounds to the even one, in the normal and in the subnormal range.
         assert_eq!(f32_to_f16(1.0 + 2f32.powi(-11)), 0x3c00);
         assert_eq!(f32_to_f16(1.0 + 3.0 * 2f32.powi(-11)), 0x3c02);
         assert_eq!(f32_to_f16(1.5 * 2f32.powi(-24)), 2);
@@ -182,7 +182,7 @@ mod tests {
                 assert!(x.is_nan() || rounded == x || x.abs() > bf16_to_f32(0x7f7f), "{x}");
                 continue;
             }
-            // Neighbours differ by one step of the last of 8 bits.
+            // Adjacent values differ by one step of the last of 8 bits.
             let step = f64::from(f32::from_bits(rounded.to_bits() & 0x7f80_0000).max(f32::MIN_POSITIVE)) / 128.0;
             let error = (f64::from(x) - f64::from(rounded)).abs();
             assert!(error <= step / 2.0 && (error < step / 2.0 || f32_to_bf16(x) & 1 == 0), "{x} became {rounded}");

@@ -1,4 +1,4 @@
-//! Gathers the tensors of a network from whatever file holds them.
+//! Collects the tensors of a network from a file of any kind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +7,14 @@ use super::{DAMAGED, Tensor, malformed};
 use crate::Result;
 use crate::arch::{Config, Kind, Slot};
 
-/// Finds every tensor of the network: all that are missing are reported together, and each must have its shape.
+/// Finds every tensor of the network. All missing tensors are reported together, and each tensor must have the right
+/// shape.
 pub(super) fn collect(
     path: &Path,
     config: &Config,
     mut find: impl FnMut(&Slot) -> Result<Option<Tensor>>,
 ) -> Result<BTreeMap<String, Tensor>> {
-    /// Missing tensors named in a message.
+    /// Most missing tensors that are named in a message.
     const NAMED: usize = 3;
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();

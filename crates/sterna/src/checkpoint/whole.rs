@@ -1,4 +1,4 @@
-//! Files that take their name only when they are complete: whoever reads finds the old one or the new one.
+//! Atomic files: a file gets its name only when it is complete, so readers find the old or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Where the file `out` grows until it is complete: in the same folder. It is removed if writing fails; a program that
-/// ends in between must do it itself.
+/// The name of the unfinished file for `out`, in the same folder. It is removed if writing fails. A program that exits
+/// in between must remove it itself.
 pub fn partial(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     out.with_file_name(name)
 }
 
-/// Whether a file has the name of one that grows, or that a killed program left behind.
+/// Whether a file has the name of an unfinished file, possibly left behind by a killed program.
 pub fn is_partial(file: &Path) -> bool {
     let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".part"));
     let process = name.and_then(|name| name.rsplit_once('.')).map(|(_, process)| process);
@@ -60,7 +60,7 @@ impl<'a> WholeFile<'a> {
         Ok(())
     }
 
-    /// Zeros, until the length is a multiple of `N`.
+    /// Writes zeros until the length is a multiple of `N`.
     pub fn pad<const N: usize>(&mut self) -> Result<()> {
         let padding = self.written.next_multiple_of(N as u64) - self.written;
         self.write(&[0; N][..padding as usize])
@@ -72,7 +72,8 @@ impl<'a> WholeFile<'a> {
         self.file.get_ref().sync_all().map_err(|error| self.failed(error))?;
         fs::rename(partial, &self.path).map_err(|error| self.failed(error))?;
         self.partial = None;
-        // The new name is safe once the directory is; systems that cannot open directories keep names safe by themselves.
+        // The new name is durable once the directory is synced. Systems that cannot open directories do this by
+        // themselves.
         match self.path.parent().map(File::open) {
             Some(Ok(directory)) => directory.sync_all().or(Ok(())),
             _ => Ok(()),

@@ -1,10 +1,11 @@
-//! Low-rank adapters (LoRA): what fine-tuning adds to ternary layers that stay as they are.
+//! Low-rank adapters (LoRA): trained additions to ternary layers, which stay unchanged.
 //!
 //! ```text
 //! y = scale · trits · int8(x)  +  alpha/rank · B · (A · x)      A: (rank, inputs), B: (outputs, rank)
 //! ```
-//! Both see the same normed input, the adapter without rounding. Source: Hu et al., "LoRA: Low-Rank Adaptation of Large
-//! Language Models" (arXiv 2106.09685); names and files are those of Hugging Face's PEFT ([`Adapter::open`]).
+//! Both terms use the same normed input; the adapter uses it without rounding. Source: Hu et al., "LoRA: Low-Rank
+//! Adaptation of Large Language Models" (arXiv 2106.09685). Names and files are those of Hugging Face's PEFT
+//! ([`Adapter::open`]).
 
 mod peft;
 
@@ -19,22 +20,22 @@ use crate::{Error, Result};
 
 pub use peft::write;
 
-/// An adapter of one model.
+/// A low-rank adapter for one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Adapter {
-    /// The directory it comes from, for messages.
+    /// Directory of the adapter, for error messages.
     pub path: PathBuf,
-    /// The model it was trained on, as its maker called it.
+    /// Name of the model it was trained on, as stored in the adapter.
     pub base: Option<String>,
     /// Rows of every A and columns of every B; at least 1.
     pub rank: usize,
     /// The product is multiplied by `alpha / rank`.
     pub alpha: f64,
-    /// The layers that have one, by name: `model.layers.N.self_attn.q_proj`, ….
+    /// Adapted layers by name: `model.layers.N.self_attn.q_proj`, ….
     pub layers: BTreeMap<String, LowRank>,
 }
 
-/// The two matrices of one layer, row after row.
+/// The two matrices of one layer, row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LowRank {
     /// `(rank, inputs)`
@@ -49,12 +50,12 @@ impl Adapter {
         self.layers.values().map(|pair| 4 * (pair.a.len() + pair.b.len())).sum()
     }
 
-    /// `alpha / rank`, which B is multiplied with.
+    /// `alpha / rank`, the factor of B.
     fn scale(&self) -> f32 {
         (self.alpha / self.rank as f64) as f32
     }
 
-    /// Whether every layer is one of the model's, and every number finite.
+    /// Checks that the model has every layer, with this shape, and that every number is finite.
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let config = &checkpoint.config;
         let ternary = config.architecture.tensors(config).into_iter().filter_map(|slot| match slot.kind {
@@ -89,17 +90,19 @@ impl Adapter {
 }
 
 impl Checkpoint {
-    /// The same network with an adapter, in the place of the one it had.
+    /// The same network with this adapter instead of its current one.
     ///
-    /// Fails with [`Error::Malformed`] if the adapter has a layer that the model lacks, another shape, or a number that
-    /// is not finite.
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the adapter has a layer that the model lacks, another shape, or a number that is not
+    /// finite.
     pub fn with_adapter(mut self, adapter: Adapter) -> Result<Self> {
         adapter.check(&self)?;
         self.adapter = Some(adapter);
         Ok(self)
     }
 
-    /// What the adapter adds to the layer `name`, if it has one for it.
+    /// The adapter's update of the layer `name`, if there is one.
     pub fn update(&self, name: &str) -> Option<kernels::LowRank> {
         let adapter = self.adapter.as_ref()?;
         let pair = adapter.layers.get(name)?;

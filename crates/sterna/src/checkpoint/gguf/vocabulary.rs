@@ -5,7 +5,7 @@ use crate::Result;
 use crate::arch::{MAX_VOCAB, TemplateCorrection};
 use crate::checkpoint::{GgufVocabulary, TextFiles};
 
-/// Reads the vocabulary. Whether it makes a tokenizer that fits the model is for the tokenizer to say.
+/// Reads the vocabulary. The tokenizer checks later whether it is consistent and fits the model.
 pub(super) fn read(header: &Header, correction: Option<TemplateCorrection>) -> Result<TextFiles> {
     let id = |key: &str| -> Result<Option<u32>> { Ok(header.uint(key)?.and_then(|id| u32::try_from(id).ok())) };
     let Some(tokens) = header.texts("tokenizer.ggml.tokens", MAX_VOCAB)? else { return Ok(TextFiles::None) };

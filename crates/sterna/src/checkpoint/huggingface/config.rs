@@ -1,4 +1,4 @@
-//! `config.json` and `generation_config.json`: one [`Config`] from the spellings of several transformers versions.
+//! `config.json` and `generation_config.json`: makes one [`Config`] from the keys of several transformers versions.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::arch::{Arch, Config, Container, Refusal};
 use crate::checkpoint::{DAMAGED, malformed, refused};
 use crate::{Error, Result};
 
-/// How packed weights get their scale from `weight_scale`.
+/// How `weight_scale` applies to packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// A weight is `trit · weight_scale` (`AutoBitLinear`, 2B4T).
@@ -18,24 +18,23 @@ pub enum Packing {
     Divide,
 }
 
-/// What the two files say.
+/// The contents of the two files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HfConfig {
-    /// Dimensions and choices.
+    /// Dimensions and options.
     pub config: Config,
-    /// Kind of the packed linear layers, if the file says so.
+    /// How packed linear layers are scaled, if the file specifies it.
     pub packing: Option<Packing>,
-    /// Whether the model is declared to be a BitNet model, so that full-precision weights are rounded to trits.
+    /// Whether the file declares a BitNet model, so that full-precision weights are rounded to trits.
     pub quantize: bool,
 }
 
-/// Reads both files' contents; `path` is config.json's, for messages. `generation` may be null. The network must be of
-/// one of the architectures `known`.
+/// Parses the contents of both files. `path` is the path of config.json, for error messages. `generation` may be null.
+/// The network must have one of the architectures `known`.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] if a value is missing or impossible, and
-/// [`Error::Unsupported`] if the network is not one that runs.
+/// [`Error::Malformed`] if a value is missing or impossible, and [`Error::Unsupported`] if the network cannot run.
 pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static Arch]) -> Result<HfConfig> {
     let json = Json { path, value: config };
     if !config.is_object() {
@@ -75,13 +74,13 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     };
     config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
     let packing = packing(&json, &refuse)?;
-    // Falcon-E's and 1bitLLM's full-precision checkpoints say it in keys of their own.
+    // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
     let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
     Ok(HfConfig { config, packing, quantize: architecture.quantize_at_load || says_so || packing.is_some() })
 }
 
 fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arch> {
-    // `model_type` decides only for want of `architectures`: 1bitLLM's BitnetForCausalLM calls itself a llama.
+    // `model_type` is used only without `architectures`: 1bitLLM's BitnetForCausalLM has the model type llama.
     let listed = json.value.get("architectures").and_then(Value::as_array).and_then(|all| all.first());
     let name = match listed.and_then(Value::as_str).or(json.text("model_type")?) {
         Some(name) => name,
@@ -103,7 +102,7 @@ fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arc
     }
 }
 
-/// Lets the architecture refuse what the file says; `tensors` are the names of its tensors, as far as they are known.
+/// Checks the file against the architecture. `tensors` are the names of the tensors, as far as known.
 pub(super) fn refuse_graph(json: &Json<'_>, arch: &Arch, tensors: &[&str]) -> Result<(), Refusal> {
     (arch.refuse)(&Facts { container: Container::HuggingFace, keys: json, tensors })
 }
@@ -126,7 +125,7 @@ impl Keys for Json<'_> {
     }
 }
 
-/// `rope_theta`, which newer versions keep in `rope_parameters`.
+/// `rope_theta`, which newer versions store in `rope_parameters`.
 fn rope_theta(json: &Json<'_>) -> Result<Option<f64>> {
     let mut theta = json.number("rope_theta")?;
     for key in ["rope_scaling", "rope_parameters"] {
@@ -168,7 +167,7 @@ fn packing(json: &Json<'_>, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<
     }
 }
 
-/// `eos_token_id`: a number, a list, or absent. Ids outside the vocabulary never occur and are dropped.
+/// `eos_token_id`: a number, a list, or absent. Ids outside the vocabulary cannot be drawn and are dropped.
 fn token_ids(value: &Value, vocab: usize) -> Vec<u32> {
     let ids = match value.get("eos_token_id") {
         Some(Value::Array(ids)) => &ids[..],
@@ -179,7 +178,7 @@ fn token_ids(value: &Value, vocab: usize) -> Vec<u32> {
     ids.filter_map(|id| u32::try_from(id).ok()).take(256).collect()
 }
 
-/// An object of a JSON file with typed access; `null` is the same as absent.
+/// An object of a JSON file with typed access; `null` counts as absent.
 pub(in crate::checkpoint) struct Json<'a> {
     pub path: &'a Path,
     pub value: &'a Value,

@@ -1,11 +1,11 @@
-//! A byte-level BPE vocabulary of any size, for models without one: what loading and tokenising cost depends on the
-//! number of tokens and merges, not on the language.
+//! A synthetic byte-level BPE vocabulary of any size, for models without one. The cost of loading and tokenizing
+//! depends on the number of tokens and merges, not on the language.
 
 use crate::byte_letters;
 use crate::checkpoint::GgufVocabulary;
 use crate::{Error, Result};
 
-/// Special tokens of Llama 3, which BitNet b1.58 2B4T shares; the gaps and the rest are reserved.
+/// Special tokens of Llama 3, which BitNet b1.58 2B4T shares; all others are reserved.
 const SPECIAL: &[(usize, &str)] = &[
     (0, "<|begin_of_text|>"),
     (1, "<|end_of_text|>"),
@@ -14,13 +14,17 @@ const SPECIAL: &[(usize, &str)] = &[
     (9, "<|eot_id|>"),
 ];
 
-/// Letters in the order in which merged tokens use them; `Ġ` stands for the space.
+/// Letters in the order in which merged tokens use them; `Ġ` is the space.
 const LETTERS: &str = "Ġetaoinsrhldcumfpgwybvkxjqz";
 
-/// A vocabulary of `tokens` tokens and `merges` merges laid out like Llama 3's: 256 bytes, merged tokens of two to four
-/// letters, and special tokens at the end (256, or fewer for small ones). Every merge joins two tokens to a third.
+/// A vocabulary of `tokens` tokens and `merges` merges, laid out like Llama 3's: 256 bytes, merged tokens of two to
+/// four letters, and special tokens at the end (256, or fewer in small vocabularies). Every merge joins two tokens into
+/// a third.
 ///
-/// Fails if there are fewer than 512 tokens, or merges for less than one or more than about two ways to build each token.
+/// # Errors
+///
+/// [`Error::Option`](crate::Error::Option) if there are fewer than 512 tokens, or if `merges` gives less than one or
+/// more than about two ways to build each token.
 pub fn synthetic(tokens: usize, merges: usize) -> Result<GgufVocabulary> {
     let specials = (tokens / 4).min(256);
     let refuse = |problem: String| Err(Error::option("tokens", problem));
@@ -36,7 +40,7 @@ pub fn synthetic(tokens: usize, merges: usize) -> Result<GgufVocabulary> {
     if words.len() < merged || merges < merged || merges > ways {
         return refuse(format!("{merged} merged tokens need {merged} to {ways} merges, not {merges}"));
     }
-    // First one way to build each token, then further ways until there are as many merges as wanted.
+    // First one way to build each token, then further ways until there are enough merges.
     let split = |word: &[char], at: usize| {
         let (left, right) = word.split_at(at);
         [left, &[' '], right].concat().into_iter().collect::<String>()
@@ -69,8 +73,8 @@ pub fn synthetic(tokens: usize, merges: usize) -> Result<GgufVocabulary> {
     })
 }
 
-/// `count` words of two, three and four letters over the smallest alphabet that has so many: all parts of a word of
-/// that alphabet are words (or letters) too.
+/// `count` words of two, three and four letters over the smallest alphabet with enough words. All parts of a word are
+/// words or letters, too.
 fn words(count: usize) -> Vec<Vec<char>> {
     let enough = |k: usize| k * k + k * k * k + k * k * k * k >= count;
     let size = (1..LETTERS.chars().count()).find(|k| enough(*k)).unwrap_or(LETTERS.chars().count());
