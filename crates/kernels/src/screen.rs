@@ -183,9 +183,6 @@ impl Screen {
     /// Estimates the product of every row with every token.
     ///
     /// # Panics
-    /// If `x` has another width than the matrix.
-    ///
-    /// # Panics
     /// If `x` has another width than the matrix, or `cpu` uses an instruction set with another bias than the one that built
     /// the screen.
     pub fn estimate(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> Estimates {
