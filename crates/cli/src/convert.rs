@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use sterna::checkpoint::encoding::Encoding;
+use sterna::checkpoint::format::{self, Format};
 use sterna::checkpoint::whole;
 use sterna::checkpoint::write::{self, WriteOptions, write_gguf};
 use sterna::checkpoint::{Arch, Checkpoint, GgufVocabulary};
-use sterna::kernels::{Cpu, DenseType};
+use sterna::kernels::Cpu;
 use sterna::text::to_gguf;
 
 use crate::model::Source;
@@ -38,10 +38,10 @@ pub struct Convert {
     out: PathBuf,
     /// How the ternary layers are stored
     #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
-    encoding: &'static Encoding,
+    encoding: &'static Format,
     /// How the head and the embedding are stored
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = head())]
-    head: DenseType,
+    head: &'static Format,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
@@ -50,14 +50,16 @@ pub struct Convert {
     json: bool,
 }
 
-fn encoding() -> impl TypedValueParser<Value = &'static Encoding> {
-    let names = PossibleValuesParser::new(write::encodings().map(|encoding| encoding.name));
-    names.try_map(|name| write::encodings().find(|encoding| encoding.name == name).ok_or("not an encoding"))
+/// Names of the formats that ternary layers are written in.
+pub fn encoding() -> impl TypedValueParser<Value = &'static Format> {
+    let names = PossibleValuesParser::new(write::encodings().map(|format| format.name));
+    names.try_map(|name| format::by_name(&name).ok_or("not a format"))
 }
 
-fn head() -> impl TypedValueParser<Value = DenseType> {
-    let names = PossibleValuesParser::new(write::heads().map(DenseType::name));
-    names.try_map(|name| write::heads().find(|kind| kind.name() == name).ok_or("not a type"))
+/// Names of the formats that embeddings and heads are written in.
+pub fn head() -> impl TypedValueParser<Value = &'static Format> {
+    let names = PossibleValuesParser::new(write::heads().map(|format| format.name));
+    names.try_map(|name| format::by_name(&name).ok_or("not a format"))
 }
 
 impl Convert {
@@ -72,7 +74,7 @@ impl Convert {
         let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.head), vocabulary.as_ref())?;
         let out = self.out.display().to_string();
         if self.json {
-            let (encoding, head) = (self.encoding.name, self.head.name());
+            let (encoding, head) = (self.encoding.name, self.head.name);
             return output::json(&json!({ "out": out, "bytes": bytes, "encoding": encoding, "head": head }));
         }
         output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));
@@ -97,7 +99,7 @@ fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
 pub fn save(
     checkpoint: &Checkpoint,
     out: &Path,
-    (encoding, arch, head): (&'static Encoding, &'static Arch, DenseType),
+    (encoding, arch, head): (&'static Format, &'static Arch, &'static Format),
     vocabulary: Option<&GgufVocabulary>,
 ) -> anyhow::Result<u64> {
     let partial = whole::partial(out);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use sterna::checkpoint::{Checkpoint, Data, Tensor};
+use sterna::checkpoint::Checkpoint;
 use sterna::engine::DEFAULT_CONTEXT;
 use sterna::kernels::Pool;
 use sterna::model::{KvCache, KvType};
@@ -78,17 +78,11 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
     }))
 }
 
-/// Number format of the activations of ternary layers, or why the model does not run: by the scale of its first ternary
-/// tensor.
+/// Number format of the activations of ternary layers, or why the model does not run.
 fn activations(checkpoint: &Checkpoint) -> anyhow::Result<(Option<&'static str>, Option<String>)> {
-    let ternary = |(_, tensor): (_, &'_ Tensor)| match &tensor.data {
-        Data::Ternary(trits) => Some((trits.clone(), tensor.stored_name.clone())),
-        _ => None,
-    };
-    let Some((trits, name)) = checkpoint.tensors.iter().find_map(ternary) else { return Ok((Some("int8"), None)) };
-    Ok(match trits.scale(&Pool::new(1)) {
-        Ok(_) => (Some("int8"), None),
-        Err(problem) => (None, Some(problem.at(&checkpoint.path, &name).to_string())),
+    Ok(match checkpoint.precision(&Pool::new(1)) {
+        Ok(precision) => (Some(precision.name()), None),
+        Err(problem) => (None, Some(problem.to_string())),
     })
 }
 
@@ -134,7 +128,8 @@ fn page(facts: &Value) -> String {
         line("stored as", format!("{name}: {count} tensor{plural}, {bytes}"));
     }
     match facts["activations"].as_str() {
-        Some(kind) => line("activations", format!("{kind}, as one scale per tensor asks for")),
+        Some("int8") => line("activations", "int8, as one scale per tensor asks for".into()),
+        Some(kind) => line("activations", format!("{kind}, as several scales per tensor ask for")),
         None => line("activations", format!("cannot run: {}", facts["problem"].as_str().unwrap_or_default())),
     }
     match facts["tokenizer"]["error"].as_str() {

@@ -30,6 +30,9 @@ pub struct Loading {
     /// A directory with a low-rank adapter (LoRA) for the model, as PEFT saves them
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Read the model's files into memory instead of mapping them, so that they may change while the model is in use
+    #[arg(long)]
+    pub no_mmap: bool,
     /// Threads [default: as many as this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -147,8 +150,9 @@ impl Loading {
     /// The library's options.
     pub fn options(&self, context: Option<usize>) -> Options {
         let precision = match self.activations {
-            Activations::Auto | Activations::Int8 => Precision::Int8,
-            Activations::F32 => Precision::Float32,
+            Activations::Auto => None,
+            Activations::Int8 => Some(Precision::Int8),
+            Activations::F32 => Some(Precision::Float32),
         };
         let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into(), ..Settings::default() };
         Options {
@@ -157,6 +161,7 @@ impl Loading {
             kv: self.kv.kv.into(),
             settings,
             adapter: self.adapter.clone(),
+            mmap: !self.no_mmap,
             ..Options::default()
         }
     }

@@ -8,8 +8,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::bf16::{Left, product};
+use sterna_kernels::format::{BF16, F16, Q6_K};
 use sterna_kernels::layout::T16;
-use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, DenseType, Matrix, Rows, Scales, ternary};
+use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
 
 const HIDDEN: usize = 2560;
@@ -52,8 +53,8 @@ fn ternary_products(c: &mut Criterion) {
 
 fn head_rows(c: &mut Criterion) {
     const ROWS: usize = 1024;
-    for kind in [DenseType::Bf16, DenseType::F16, DenseType::Q6K] {
-        let mut group = c.benchmark_group(format!("head {}", kind.name()));
+    for kind in [&BF16, &F16, &Q6_K] {
+        let mut group = c.benchmark_group(format!("head {}", kind.name));
         group.sample_size(20).throughput(Throughput::Elements((ROWS * HIDDEN) as u64));
         // The bytes 0x1c1c are a small number in each of these types.
         let bytes = vec![0x1c; ROWS * kind.row_bytes(HIDDEN).expect("whole blocks")];

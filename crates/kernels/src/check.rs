@@ -5,12 +5,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::format::Row;
 use crate::lines::{LINE, Lines};
 use crate::op::attention::int8::{Dots, Terms};
 use crate::op::attention::{PAGE, Page, SEGMENT, Segment};
 use crate::op::bf16::{Operands, PANEL};
 use crate::op::codes::Bits;
-use crate::op::dense::DenseType;
 use crate::op::loss::LossTerms;
 use crate::op::operand::{Operand, arrange};
 use crate::op::sparse::Columns;
@@ -264,40 +264,37 @@ mod cases {
         bits(&out)
     }
 
-    /// Stored rows of one number type, without NaN.
-    fn stored(kind: DenseType, rows: usize, cols: usize) -> Vec<u8> {
-        let bytes = bytes(29, rows * kind.row_bytes(cols).unwrap_or(0));
+    /// Stored rows of one format, without NaN.
+    fn stored(row: Row, rows: usize, cols: usize) -> Vec<u8> {
+        let bytes = bytes(29, rows * row.bytes(cols).unwrap_or(0));
         // Small f16 values and exponents, wherever the scales of a block are.
         bytes.into_iter().map(|byte| byte & 0x3b).collect()
     }
 
+    /// Columns of a few blocks; of plain numbers a part of a vector too.
+    fn columns(row: Row) -> usize {
+        match row.block().0 {
+            1 => 41,
+            weights => 2 * weights,
+        }
+    }
+
     pub(super) fn dense_dot(isa: Isa) -> Vec<u32> {
-        let products = [(DenseType::F32, 41), (DenseType::F16, 41), (DenseType::Bf16, 41), (DenseType::Q8_0, 64)].map(
-            |(kind, cols)| {
-                let mut out = [0.0; 5 * 7];
-                isa.dense_dot(kind, &stored(kind, 7, cols), cols, &floats(30, 5 * cols), &mut out);
-                bits(&out)
-            },
-        );
-        products.concat()
+        let products = Row::ALL.iter().map(|&row| {
+            let (cols, mut out) = (columns(row), [0.0; 5 * 7]);
+            isa.dense_dot(row, &stored(row, 7, cols), cols, &floats(30, 5 * cols), &mut out);
+            bits(&out)
+        });
+        products.collect::<Vec<_>>().concat()
     }
 
     pub(super) fn dense_row(isa: Isa) -> Vec<u32> {
-        let rows = [
-            DenseType::F32,
-            DenseType::F16,
-            DenseType::Bf16,
-            DenseType::Q8_0,
-            DenseType::Q4_0,
-            DenseType::Q4K,
-            DenseType::Q6K,
-        ]
-        .map(|kind| {
-            let mut out = [0.0; 256];
-            isa.dense_row(kind, &stored(kind, 1, 256), &mut out);
+        let rows = Row::ALL.iter().map(|&row| {
+            let mut out = vec![0.0; columns(row)];
+            isa.dense_row(row, &stored(row, 1, out.len()), &mut out);
             bits(&out)
         });
-        rows.concat()
+        rows.collect::<Vec<_>>().concat()
     }
 
     pub(super) fn attend_halves(isa: Isa) -> Vec<u32> {

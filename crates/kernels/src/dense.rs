@@ -1,30 +1,33 @@
 //! Matrices that are not ternary (embeddings and heads), kept as stored and decoded row by row.
 
 use crate::cpu::Cpu;
+use crate::format::{Format, Row};
 use crate::memory::Bytes;
-pub use crate::op::dense::DenseType;
 use crate::pool::SendPtr;
 use crate::rows::Rows;
 
 /// A `(rows, cols)` matrix kept as stored.
 #[derive(Clone, Debug)]
 pub struct DenseMatrix {
-    kind: DenseType,
+    format: &'static Format,
+    /// The index of the format's operations.
+    row: Row,
     rows: usize,
     cols: usize,
     bytes: Bytes,
 }
 
 impl DenseMatrix {
-    /// A matrix over `bytes`; `None` if their number is not what the type and shape need.
-    pub fn new(kind: DenseType, rows: usize, cols: usize, bytes: Bytes) -> Option<Self> {
-        let wanted = kind.row_bytes(cols)?.checked_mul(rows)?;
-        (wanted == bytes.len() && cols > 0).then_some(Self { kind, rows, cols, bytes })
+    /// A matrix over `bytes`; `None` if their number is not what the format and shape need, or the format does not store
+    /// matrices row by row.
+    pub fn new(format: &'static Format, rows: usize, cols: usize, bytes: Bytes) -> Option<Self> {
+        let (row, size) = (Row::of(format)?, format.bytes(rows, cols)?);
+        (size == bytes.len() && cols > 0).then_some(Self { format, row, rows, cols, bytes })
     }
 
     /// How the weights are stored.
-    pub fn kind(&self) -> DenseType {
-        self.kind
+    pub fn format(&self) -> &'static Format {
+        self.format
     }
 
     /// Output features (tokens of the vocabulary).
@@ -52,7 +55,7 @@ impl DenseMatrix {
 
     /// Decodes row `r`.
     pub(crate) fn decode_row(&self, cpu: &Cpu, r: usize, out: &mut [f32]) {
-        cpu.isa.dense_row(self.kind, self.stored(r, 1), out);
+        cpu.isa.dense_row(self.row, self.stored(r, 1), out);
     }
 
     /// Tells the system that these rows are not needed soon (see [`Bytes::release`]).
@@ -70,7 +73,7 @@ impl DenseMatrix {
     pub fn lookup(&self, cpu: &Cpu, ids: &[u32]) -> Rows {
         let mut out = Rows::unwritten(ids.len(), self.cols);
         cpu.pool.pieces(out.data_mut(), self.cols, |i, out| {
-            cpu.isa.dense_row(self.kind, self.stored(ids[i] as usize, 1), out);
+            cpu.isa.dense_row(self.row, self.stored(ids[i] as usize, 1), out);
         });
         out
     }
@@ -90,7 +93,7 @@ impl DenseMatrix {
             let first = chunk * CHUNK;
             let count = CHUNK.min(rows - first);
             let mut acc = vec![0.0; m * count];
-            cpu.isa.dense_dot(self.kind, self.stored(first, count), self.cols, x.data(), &mut acc);
+            cpu.isa.dense_dot(self.row, self.stored(first, count), self.cols, x.data(), &mut acc);
             for (t, acc) in acc.chunks_exact(count).enumerate() {
                 // SAFETY: row t < m, columns first .. first + count ≤ rows; the chunks are disjoint columns.
                 unsafe { std::slice::from_raw_parts_mut(base.get().add(t * rows + first), count) }.copy_from_slice(acc);
@@ -114,7 +117,7 @@ impl DenseMatrix {
             for &id in &ids[chunk * CHUNK..][..out.len()] {
                 rows.extend_from_slice(self.stored(id as usize, 1));
             }
-            cpu.isa.dense_dot(self.kind, &rows, self.cols, x, out);
+            cpu.isa.dense_dot(self.row, &rows, self.cols, x, out);
         });
         out
     }

@@ -17,6 +17,7 @@
 //! sets         the ladder of instruction sets, best first
 //! x86_64, portable      one set each: its own kernels, and the definitions compiled with its features
 //! set          the table that an instruction set is
+//! format       the table of formats: how weights are stored
 //! op           the definition of correct: slices in, slices out
 //! lines, memory, pool, rows, scales     what all of them stand on
 //! ```
@@ -36,6 +37,7 @@ mod check;
 mod cpu;
 pub mod dense;
 mod finish;
+pub mod format;
 pub mod gradient;
 pub mod layout;
 mod lines;
@@ -60,8 +62,9 @@ mod x86_64;
 pub use activations::Activations;
 pub use bf16::{Bf16Panels, Bf16Rows};
 pub use cpu::Cpu;
-pub use dense::{DenseMatrix, DenseType};
+pub use dense::DenseMatrix;
 pub use finish::Finish;
+pub use format::{Format, Trits};
 pub use low_rank::LowRank;
 pub use matrix::Matrix;
 pub use memory::Bytes;

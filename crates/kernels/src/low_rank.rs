@@ -4,7 +4,8 @@
 //! dot products. So B is stored by columns, and 16 rows at a time add up their products in the order of the rank.
 
 use crate::cpu::Cpu;
-use crate::dense::{DenseMatrix, DenseType};
+use crate::dense::DenseMatrix;
+use crate::format::F32;
 use crate::op::low_rank::BLOCK;
 use crate::rows::Rows;
 
@@ -26,7 +27,7 @@ impl LowRank {
             return None;
         }
         let bytes: Vec<u8> = a.iter().flat_map(|a| a.to_le_bytes()).collect();
-        let a = DenseMatrix::new(DenseType::F32, rank, cols, bytes.into())?;
+        let a = DenseMatrix::new(&F32, rank, cols, bytes.into())?;
         let columns = (0..b.len()).map(|i| scale * b[i % rows * rank + i / rows]).collect();
         Some(Self { a, columns, rows })
     }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::path::Path;
 use std::sync::Arc;
 
 enum Owner {
@@ -22,19 +21,28 @@ pub struct Bytes {
 impl Bytes {
     /// Maps a whole file, read-only.
     ///
+    /// This is the one place where the crate trusts what it cannot check: nobody may write to the file or cut it while
+    /// the map is in use. Rust takes the bytes behind a reference for constant, and no system enforces that for a map:
+    /// a write may show in them at any time, and reading behind the end of a file that was cut ends the process (SIGBUS
+    /// on Unix). A file that is *replaced* by another one of its name does no harm, as the map keeps the old one. Whoever
+    /// cannot keep this promise reads the file instead. Only tensor data is mapped: texts, sizes and counts, from which
+    /// more than a wrong number could follow, are copied before they are looked at.
+    ///
     /// # Errors
-    /// The file cannot be opened or mapped, or is a directory.
-    pub fn map(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
-        }
-        // SAFETY: the map is read-only and private. Another program that truncates the file meanwhile makes reads
-        // fail with SIGBUS, as with every mapped file; nothing else can change what we assume about the bytes, as
-        // they are only ever read as plain integers.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
+    ///
+    /// The system's error, if it cannot map the file.
+    pub fn map(file: &File) -> io::Result<Self> {
+        // SAFETY: the map is read-only, so that this process cannot write through it; that no other one changes the file
+        // is what the caller promises, as described above. All later reads take bytes as plain integers, so that a
+        // broken promise gives wrong numbers or ends the process.
+        let map = unsafe { memmap2::Mmap::map(file)? };
         let range = 0..map.len();
         Ok(Self { owner: Arc::new(Owner::Mapped(map)), range })
+    }
+
+    /// Whether they are a part of a mapped file, so that reading them may take memory that is not taken yet.
+    pub fn is_mapped(&self) -> bool {
+        matches!(*self.owner, Owner::Mapped(_))
     }
 
     /// A part of the same bytes. `None` if `range` lies outside.

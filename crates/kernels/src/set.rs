@@ -10,8 +10,8 @@
 //!
 //! A set begins with what `compiled!` gives it and replaces the kernels that it has written itself.
 
-use crate::op;
 use crate::op::operand::Order;
+use crate::{format, op};
 
 /// How a set wants the products of a batch cut into chunks.
 pub(crate) struct Cut {
@@ -96,9 +96,9 @@ macro_rules! compiled {
         pub(crate) mod compiled {
             #![allow(clippy::too_many_arguments, reason = "the arguments of the definitions")]
             use super::$vector as V;
-            use crate::op;
             use crate::op::operand::Order;
             use crate::set::{Cost, Cut, KernelSet};
+            use crate::{format, op};
 
             crate::set::kernels! { crate::set::compiled! @each [$(#[$feature])*] }
         }
@@ -186,11 +186,11 @@ macro_rules! kernels {
                 requires up.len() == gate.len();
             add_columns = op::low_rank::add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]),
                 requires t.is_empty() || (t.len() - 1) * stride + out.len() <= columns.len();
-            dense_dot = op::dense::dot<V>(
-                kind: op::dense::DenseType, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
-            ), requires op::dense::fits(kind, rows, cols, x, out);
-            dense_row = op::dense::decode(kind: op::dense::DenseType, row: &[u8], out: &mut [f32]),
-                requires kind.row_bytes(out.len()) == Some(row.len());
+            dense_dot = format::dot<V>(
+                row: format::Row, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]
+            ), requires row.fits(rows, cols, x, out);
+            dense_row = format::decode(row: format::Row, stored: &[u8], out: &mut [f32]),
+                requires row.bytes(out.len()) == Some(stored.len());
 
             attend_halves = op::attention::halves::attend<V>(
                 segment: &op::attention::Segment<'_>, q: &[f32], out: &mut [f32]

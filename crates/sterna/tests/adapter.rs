@@ -14,8 +14,9 @@ use sterna::checkpoint::adapter::{self, Adapter, LowRank};
 use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::{Arch, Checkpoint, Config};
 use sterna::engine::{Engine, Options};
+use sterna::kernels::Bytes;
+use sterna::kernels::format::F32;
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
-use sterna::kernels::{Bytes, DenseType};
 use sterna::kernels::{Cpu, sets};
 use sterna::model::kv::PAGE;
 use sterna::model::{self, Batch, FfnMode, KvType, Precision, Settings};
@@ -42,7 +43,7 @@ fn tiny(architecture: &'static Arch) -> Checkpoint {
         tied: true,
         eos: Vec::new(),
     };
-    Checkpoint::synthetic(config, DenseType::F32, 5).expect("a possible configuration")
+    Checkpoint::synthetic(config, &F32, 5).expect("a possible configuration")
 }
 
 /// Random matrices for the layers whose names contain `part`. B is large enough to contribute a good part of the
@@ -93,7 +94,7 @@ fn logits_equal_a_naive_network() {
     let (cpu, tokens) = (Cpu::with(sets::by_name("").expect("a set"), 2), [3, 17, 4, 31, 8]);
     for architecture in ARCHITECTURES {
         for precision in [Precision::Int8, Precision::Float32] {
-            let settings = Settings { precision, ..Settings::default() };
+            let settings = Settings { precision: Some(precision), ..Settings::default() };
             for part in PROJECTIONS.into_iter().chain([""]) {
                 let what = format!("{architecture:?}, {precision:?}, `{part}`");
                 let checkpoint = tiny(architecture);

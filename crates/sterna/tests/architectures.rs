@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use sterna::arch::{Arch, Config, Kind};
 use sterna::checkpoint::Checkpoint;
-use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::kernels::{Cpu, DenseType, sets};
+use sterna::kernels::format::{F16, I2_S};
+use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, ALL, Settings};
 
 /// A small network, with a separate head if the architecture has one.
@@ -72,10 +72,9 @@ fn tensors_have_one_name_in_each_format() {
 fn every_architecture_is_written_read_and_loaded() {
     let (cpu, folder) = (Cpu::with(sets::portable(), 1), tempfile::tempdir().expect("a folder"));
     for arch in ALL.iter().map(|entry| entry.arch) {
-        let source = Checkpoint::synthetic(config(arch), DenseType::F16, 1).expect("possible");
+        let source = Checkpoint::synthetic(config(arch), &F16, 1).expect("possible");
         let out = folder.path().join(format!("{}.gguf", arch.name));
-        let options =
-            WriteOptions { encoding: &I2_S, arch, head: DenseType::F16, vocabulary: None, progress: &mut |_, _| {} };
+        let options = WriteOptions { encoding: &I2_S, arch, head: &F16, vocabulary: None, progress: &mut |_, _| {} };
         write_gguf(&source, &cpu, &out, options).unwrap_or_else(|error| panic!("{error}"));
         let read = Checkpoint::open(&out).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(read.config, source.config);

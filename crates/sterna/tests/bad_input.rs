@@ -7,11 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sterna::checkpoint::encoding::i2_s::I2_S;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
+use sterna::kernels::format::{F16, I2_S};
 use sterna::kernels::layout::T16;
-use sterna::kernels::{Bytes, Cpu, DenseType, sets};
+use sterna::kernels::{Bytes, Cpu, sets};
 use sterna::model::{self, BITNET};
 
 use random::Random;
@@ -50,16 +50,11 @@ fn tiny_gguf(arch: &str) -> Vec<u8> {
         ..GgufVocabulary::default()
     };
     let arch = model::by_gguf_name(arch).expect("it is known");
-    let model = Checkpoint::synthetic(Config { architecture: arch, ..TINY }, DenseType::F16, 1).expect("possible");
+    let model = Checkpoint::synthetic(Config { architecture: arch, ..TINY }, &F16, 1).expect("possible");
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("tiny.gguf");
-    let options = WriteOptions {
-        encoding: &I2_S,
-        arch,
-        head: DenseType::F16,
-        vocabulary: Some(&vocabulary),
-        progress: &mut |_, _| {},
-    };
+    let options =
+        WriteOptions { encoding: &I2_S, arch, head: &F16, vocabulary: Some(&vocabulary), progress: &mut |_, _| {} };
     write_gguf(&model, &cpu(), &out, options).expect("written");
     std::fs::read(out).expect("written")
 }
@@ -254,7 +249,8 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
         assert_refused(open_gguf(bytes), &parts);
     }
     let embedding = after(&good, "token_embd.weight");
-    assert_refused(open_gguf(patch(&good, embedding + 20, &[35])), &["token_embd.weight", "TQ2_0", "F16 embeddings"]);
+    assert_refused(open_gguf(patch(&good, embedding + 20, &[36])), &["token_embd.weight", "I2_S", "F16 embeddings"]);
+    assert_refused(open_gguf(patch(&good, embedding + 20, &[35])), &["token_embd.weight", "not whole blocks of TQ2_0"]);
 }
 
 fn data_start(bytes: &[u8]) -> usize {

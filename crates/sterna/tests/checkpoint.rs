@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::encoding::{self, Trits};
 use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
+use sterna::kernels::format::{self, BF16, F16, F32, FORMATS, I2_S, Problem, Q6_K, Q8_0, TQ1_0, TQ2_0, Trits};
 use sterna::kernels::layout::T16;
-use sterna::kernels::{Bytes, Cpu, DenseType, Matrix, sets};
+use sterna::kernels::{Bytes, Cpu, Matrix, Scales, sets};
 use sterna::model::{self, LLAMA, ONEBITLLM, QWEN3};
 
 fn golden(name: &str) -> PathBuf {
@@ -163,7 +163,7 @@ fn embeddings_are_kept_as_stored_and_padding_is_cut() {
     let blocks = open("bitnet-packed-offline/gguf/tq1_0-q8_0.gguf");
     let embedding = |checkpoint: &Checkpoint| checkpoint.dense("model.embed_tokens.weight", 512, 256).expect("dense");
     let (a, b) = (embedding(&packed), embedding(&blocks));
-    assert_eq!((a.kind(), b.kind()), (DenseType::Bf16, DenseType::Q8_0));
+    assert_eq!((a.format(), b.format()), (&BF16, &Q8_0));
     let (a, b) = (a.lookup(&cpu, &[7]), b.lookup(&cpu, &[7]));
     let largest = a.row(0).iter().fold(0f32, |max, x| max.max(x.abs()));
     assert!(a.row(0).iter().zip(b.row(0)).all(|(a, b)| (a - b).abs() <= largest / 127.0));
@@ -187,11 +187,18 @@ fn files_in_memory_open_like_a_directory() {
     assert_eq!((gguf.format, &gguf.config), ("gguf v3", &Config { eos: vec![510], ..memory.config }));
 }
 
-/// One matrix in every encoding; row 7 and a block of row 5 are all zero.
+fn one(scales: &Scales) -> f32 {
+    match scales {
+        Scales::One(scale) => *scale,
+        other => panic!("one scale, not {other:?}"),
+    }
+}
+
+/// One matrix in every format; row 7 and a block of row 5 are all zero.
 #[test]
 fn stored_blocks_decode_to_the_golden_trits() {
     let path = golden("blocks.safetensors");
-    let header = safetensors::Header::parse(&path, &Bytes::map(&path).expect("golden")).expect("header");
+    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
     let cpu = cpu();
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
     let scale = header.tensors["scale"].bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)).expect("scale");
@@ -203,14 +210,15 @@ fn stored_blocks_decode_to_the_golden_trits() {
         ("w", "f32", 1.0, 0.0),
     ];
     for (tensor, name, factor, tolerance) in cases {
-        let encoding = encoding::ENCODINGS.iter().find(|encoding| encoding.name == name).expect("in the table");
+        let format = format::by_name(name).expect("in the table");
         let bytes = header.tensors[tensor].bytes.clone();
-        let trits = Trits::new(encoding, 8, 512, bytes).expect("its size").scaled(factor);
-        let found = trits.scale(cpu.pool()).expect("one scale");
-        assert!((found.value - scale).abs() <= tolerance * scale, "{name}: {} is not {scale}", found.value);
+        let trits = Trits::new(format, 8, 512, bytes).expect("its size").scaled(factor);
+        let decoder = trits.decoder(cpu.pool()).expect("a scale");
+        let found = one(decoder.scales());
+        assert!((found - scale).abs() <= tolerance * scale, "{name}: {found} is not {scale}");
         for (r, wanted) in wanted.chunks_exact(512).enumerate() {
             let mut row = vec![9; 512];
-            trits.row(found, r, &mut row).expect("valid codes");
+            decoder.row(r, &mut row).expect("valid codes");
             assert_eq!(row, wanted, "{name}, row {r}");
         }
     }
@@ -220,68 +228,86 @@ fn stored_blocks_decode_to_the_golden_trits() {
 #[test]
 fn i2_s_rows_may_straddle_blocks() {
     let path = golden("blocks.safetensors");
-    let header = safetensors::Header::parse(&path, &Bytes::map(&path).expect("golden")).expect("header");
+    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().take(4032).map(|byte| *byte as i8).collect();
-    let encoding = encoding::by_ggml_type(36).expect("I2_S");
     // 42 rows of 96 are 4032 weights, not a whole number of blocks; 40 rows are 3840.
-    assert!(Trits::new(encoding, 42, 96, vec![0; 1040].into()).is_err());
+    assert!(Trits::new(&I2_S, 42, 96, vec![0; 1040].into()).is_err());
     let mut bytes = header.tensors["i2_s_x86"].bytes[..960].to_vec();
     bytes.extend(1f32.to_le_bytes());
     bytes.extend([0; 28]);
-    let trits = Trits::new(encoding, 40, 96, bytes.into()).expect("30 blocks");
-    let scale = trits.scale(cpu().pool()).expect("scale");
+    let trits = Trits::new(&I2_S, 40, 96, bytes.into()).expect("30 blocks");
+    let cpu = cpu();
+    let decoder = trits.decoder(cpu.pool()).expect("a scale");
     for (r, wanted) in wanted.chunks_exact(96).take(40).enumerate() {
         let mut row = vec![9; 96];
-        trits.row(scale, r, &mut row).expect("valid codes");
+        decoder.row(r, &mut row).expect("valid codes");
         assert_eq!(row, wanted, "row {r}");
     }
 }
 
 #[test]
 fn full_precision_weights_round_as_in_training() {
-    let encoding = encoding::by_ggml_type(0).expect("F32");
+    let cpu = cpu();
     let matrix = |weights: &[f32], rows: usize| {
         let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-        Trits::new(encoding, rows, weights.len() / rows, bytes.into()).expect("its size")
+        Trits::new(&F32, rows, weights.len() / rows, bytes.into()).expect("its size")
     };
-    let (cpu, mut row) = (cpu(), [9; 4]);
+    let read = |trits: &Trits| {
+        let decoder = trits.decoder(cpu.pool())?;
+        let mut rows = vec![9; trits.rows() * trits.cols()];
+        for (r, row) in rows.chunks_exact_mut(trits.cols()).enumerate() {
+            decoder.row(r, row)?;
+        }
+        Ok::<_, Problem>((decoder.scales().clone(), rows))
+    };
     // mean |W| = 1: a half rounds to the nearest even number, 0.
-    let trits = matrix(&[0.5, -0.5, 0.75, -2.25], 1).quantized_at_load();
-    let scale = trits.scale(cpu.pool()).expect("scale");
-    trits.row(scale, 0, &mut row).expect("valid");
-    assert_eq!((scale.value, row), (1.0, [0, 0, 1, -1]));
+    let rounded = read(&matrix(&[0.5, -0.5, 0.75, -2.25], 1).quantized_at_load()).expect("finite");
+    assert_eq!(rounded, (Scales::One(1.0), vec![0, 0, 1, -1]));
     // Ternary already: the scale is their magnitude, not the mean.
-    let ternary = matrix(&[0.25, 0.0, 0.0, -0.25], 1);
-    let scale = ternary.scale(cpu.pool()).expect("scale");
-    ternary.row(scale, 0, &mut row).expect("valid");
-    assert_eq!((scale.value, row), (0.25, [1, 0, 0, -1]));
-    let several = matrix(&[0.25, 0.0, 0.5, -0.5], 2).quantized_at_load();
-    let message = several.scale(cpu.pool()).map_err(|problem| problem.at(Path::new("m"), "t").to_string());
-    assert!(message.is_err_and(|message| message.contains("several scales") && message.contains("`t`")));
-    let message =
-        matrix(&[0.5, 0.25, 0.75, 1.0], 1).scale(cpu.pool()).map_err(|problem| problem.at(Path::new("m"), "t"));
-    assert!(message.is_err_and(|error| error.to_string().contains("not ternary")));
-    assert!(matrix(&[0.5, f32::NAN, 0.0, 1.0], 1).quantized_at_load().scale(cpu.pool()).is_err());
+    let ternary = read(&matrix(&[0.25, 0.0, 0.0, -0.25], 1)).expect("ternary");
+    assert_eq!(ternary, (Scales::One(0.25), vec![1, 0, 0, -1]));
+    let several = read(&matrix(&[0.25, 0.0, 0.5, -0.5], 2).quantized_at_load()).expect("ternary");
+    assert_eq!(several, (Scales::Rows(vec![0.25, 0.5]), vec![1, 0, 1, -1]));
+    let refused = read(&matrix(&[0.5, 0.25, 0.75, 1.0], 1));
+    assert!(matches!(refused, Err(Problem::Unsupported(what, _)) if what.contains("not ternary")));
+    assert!(matches!(
+        read(&matrix(&[0.5, f32::NAN, 0.0, 1.0], 1).quantized_at_load()),
+        Err(Problem::Damaged(problem)) if problem.contains("not finite")
+    ));
+}
+
+/// Blocks that do not agree give one scale a group; as an embedding the same bytes are numbers.
+#[test]
+fn blocks_with_scales_of_their_own_are_groups() {
+    let cpu = cpu();
+    let half = |value: f32| sterna::kernels::math::f32_to_f16(value).to_le_bytes();
+    // Code 2 is +1; in base 3 a byte of five such digits is 255.
+    for (format, codes, byte) in [(&TQ2_0, 64, 0b1010_1010), (&TQ1_0, 52, 255u8)] {
+        let block = |scale: f32| [&vec![byte; codes][..], &half(scale)].concat();
+        let bytes: Vec<u8> = [0.5, 0.25, 0.0, 2.0].into_iter().flat_map(block).collect();
+        let trits = Trits::new(format, 2, 512, bytes.clone().into()).expect("its size");
+        let decoder = trits.decoder(cpu.pool()).expect("scales");
+        assert_eq!(*decoder.scales(), Scales::Groups { columns: 256, values: vec![0.5, 0.25, 0.0, 2.0] });
+        let mut row = vec![9; 512];
+        decoder.row(1, &mut row).expect("valid codes");
+        assert!(row[..256].iter().all(|trit| *trit == 0) && row[256..].iter().all(|trit| *trit == 1), "{format:?}");
+        let matrix = sterna::kernels::DenseMatrix::new(format, 2, 512, bytes.into()).expect("whole blocks");
+        let values = matrix.lookup(&cpu, &[0, 1]);
+        let expected = [0.5, 0.25, 0.0, 2.0].map(|scale| vec![scale; 256]).concat();
+        assert_eq!(values.data(), expected, "{format:?}");
+    }
 }
 
 #[test]
 fn synthetic_models_have_every_tensor() {
     let cpu = cpu();
-    for head in [
-        DenseType::F32,
-        DenseType::F16,
-        DenseType::Bf16,
-        DenseType::Q8_0,
-        DenseType::Q4_0,
-        DenseType::Q4K,
-        DenseType::Q6K,
-    ] {
+    for head in FORMATS.iter().copied().filter(|format| format.encodes()) {
         let model = Checkpoint::synthetic(BITNET, head, 1).expect("a possible configuration");
         let embedding = model.dense("model.embed_tokens.weight", 512, 256).expect("embedding").lookup(&cpu, &[0, 511]);
-        assert!(embedding.data().iter().all(|x| x.abs() < 0.5), "{}", head.name());
-        assert!(embedding.data().iter().any(|x| *x != 0.0), "{}", head.name());
+        assert!(embedding.data().iter().all(|x| x.abs() < 0.5), "{}", head.name);
+        assert!(embedding.data().iter().any(|x| *x != 0.0), "{}", head.name);
     }
-    let model = Checkpoint::synthetic(BITNET, DenseType::F16, 1).expect("a possible configuration");
+    let model = Checkpoint::synthetic(BITNET, &F16, 1).expect("a possible configuration");
     let all = matrices(&model, &cpu);
     assert_eq!(all.len(), 14);
     let zeros = (0..256).flat_map(|r| all[1].1.trits(r)).filter(|trit| *trit == 0).count();
@@ -289,5 +315,5 @@ fn synthetic_models_have_every_tensor() {
     assert!((share - 0.42).abs() < 0.01, "{share}");
     assert_ne!(all[0].1.trits(0), all[0].1.trits(1));
     assert_eq!(all[0].1.trits(5), matrices(&model, &cpu)[0].1.trits(5));
-    assert!(Checkpoint::synthetic(Config { hidden: 320, ..BITNET }, DenseType::Q6K, 1).is_err());
+    assert!(Checkpoint::synthetic(Config { hidden: 320, ..BITNET }, &Q6_K, 1).is_err());
 }

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::encoding::{Encoding, i2_s::I2_S, master, tq2_0::TQ2_0};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles};
+use sterna::kernels::format::{F16, F32, Format, I2_S, Q4_K, Q6_K, Q8_0, TQ2_0};
 use sterna::kernels::layout::T16;
-use sterna::kernels::{Cpu, DenseType, sets};
+use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, BITNET, KvType};
 
 fn golden(name: &str) -> PathBuf {
@@ -21,9 +21,9 @@ fn cpu() -> Cpu {
 fn write(
     checkpoint: &Checkpoint,
     out: &Path,
-    encoding: &'static Encoding,
+    encoding: &'static Format,
     arch: &str,
-    head: DenseType,
+    head: &'static Format,
     vocabulary: Option<&GgufVocabulary>,
 ) -> sterna::Result<()> {
     let arch = model::by_gguf_name(arch).expect("it is known");
@@ -64,10 +64,10 @@ fn goldens_survive_the_round_trip() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("model.gguf");
     for (name, arch, head) in [
-        ("bitnet-packed-offline", "bitnet-b1.58", DenseType::F16),
-        ("llama-bitlinear-packed", "llama", DenseType::Q6K),
-        ("bitnet-1bitllm", "bitnet", DenseType::F32),
-        ("qwen3-causal", "qwen3", DenseType::Q8_0),
+        ("bitnet-packed-offline", "bitnet-b1.58", &F16),
+        ("llama-bitlinear-packed", "llama", &Q6_K),
+        ("bitnet-1bitllm", "bitnet", &F32),
+        ("qwen3-causal", "qwen3", &Q8_0),
     ] {
         let source = Checkpoint::open(&golden(name)).expect("golden");
         write(&source, &out, &I2_S, arch, head, None).expect("written");
@@ -78,7 +78,7 @@ fn goldens_survive_the_round_trip() {
     // TQ1_0 files store scales as f16 already.
     let source = Checkpoint::open(&golden("llama-bitlinear-packed/gguf/tq1_0-q8_0.gguf")).expect("golden");
     let TextFiles::Gguf(vocabulary) = &source.text else { panic!("a vocabulary") };
-    write(&source, &out, &TQ2_0, "llama", DenseType::F16, Some(vocabulary)).expect("written");
+    write(&source, &out, &TQ2_0, "llama", &F16, Some(vocabulary)).expect("written");
     let back = Checkpoint::open(&out).expect("loads");
     assert_same(&source, &back);
     assert_eq!(back.config, source.config);
@@ -95,7 +95,7 @@ fn written_blocks_are_the_golden_bytes() {
     // I2_S ends with 28 bytes of padding, whose content does not matter.
     for (name, encoding, padding) in [("gguf/i2_s.gguf", &I2_S, 28), ("gguf/tq2_0-q8_0.gguf", &TQ2_0, 0)] {
         let golden = Checkpoint::open(&golden("bitnet-packed-offline").join(name)).expect("golden");
-        write(&golden, &out, encoding, "bitnet-b1.58", DenseType::F16, None).expect("written");
+        write(&golden, &out, encoding, "bitnet-b1.58", &F16, None).expect("written");
         let written = Checkpoint::open(&out).expect("loads");
         let mut compared = 0;
         for (name, tensor) in &golden.tensors {
@@ -126,11 +126,11 @@ fn synthetic_models_can_be_written() {
         tied: true,
         eos: vec![],
     };
-    let source = Checkpoint::synthetic(config, DenseType::F16, 3).expect("possible");
+    let source = Checkpoint::synthetic(config, &F16, 3).expect("possible");
     let vocabulary = synthetic_vocabulary(1024, 900).expect("possible");
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("model.gguf");
-    for (encoding, head) in [(&I2_S, DenseType::F16), (&TQ2_0, DenseType::Q6K)] {
+    for (encoding, head) in [(&I2_S, &F16), (&TQ2_0, &Q6_K)] {
         write(&source, &out, encoding, "bitnet-b1.58", head, Some(&vocabulary)).expect("written");
         let back = Checkpoint::open(&out).expect("loads");
         assert_same(&source, &back);
@@ -149,19 +149,19 @@ fn impossible_wishes_are_refused() {
     let out = folder.path().join("model.gguf");
     let source = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
     for (encoding, arch, head, message) in [
-        (&I2_S, "bitnet", DenseType::F16, "attn_sub_norm"),
-        (&master::F16, "llama", DenseType::F16, "i2_s or tq2_0"),
-        (&I2_S, "llama", DenseType::Q4K, "f32, f16, q8_0, q6_k, not q4_k"),
+        (&I2_S, "bitnet", &F16, "attn_sub_norm"),
+        (&F16, "llama", &F16, "tq2_0 or i2_s"),
+        (&I2_S, "llama", &Q4_K, "f32, f16, bf16, q8_0, q6_k, not q4_k"),
     ] {
         let error = write(&source, &out, encoding, arch, head, None).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
     }
     let mut several = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
     several.config.eos = vec![3, 4, 5, 6];
-    let error = write(&several, &out, &I2_S, "llama", DenseType::F16, None).expect_err("no keys").to_string();
+    let error = write(&several, &out, &I2_S, "llama", &F16, None).expect_err("no keys").to_string();
     assert!(error.contains("4 tokens end an answer, and GGUF files name 3 at most"), "{error}");
     let nowhere = folder.path().join("missing/model.gguf");
-    let error = write(&source, &nowhere, &I2_S, "llama", DenseType::F16, None).expect_err("no folder").to_string();
+    let error = write(&source, &nowhere, &I2_S, "llama", &F16, None).expect_err("no folder").to_string();
     assert!(error.contains("missing/model.gguf"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0, "nothing is left behind");
 }
@@ -176,7 +176,7 @@ fn tokens_that_end_an_answer_are_united() {
     assert_eq!(vocabulary.eos, Some(510));
     for eos in [vec![510], vec![7, 510, 511]] {
         source.config.eos.clone_from(&eos);
-        write(&source, &out, &I2_S, "bitnet-b1.58", DenseType::F16, Some(&vocabulary)).expect("written");
+        write(&source, &out, &I2_S, "bitnet-b1.58", &F16, Some(&vocabulary)).expect("written");
         let back = Checkpoint::open(&out).expect("loads");
         assert_eq!(back.config.eos, eos);
         let TextFiles::Gguf(back) = &back.text else { panic!("a vocabulary") };
@@ -192,12 +192,12 @@ fn an_embedding_that_does_not_fit_is_refused() {
     let mut source = Checkpoint::open(&golden("bitnet-packed-offline")).expect("golden");
     let embedding = source.tensors.get_mut("model.embed_tokens.weight").expect("an embedding");
     let values: Vec<u8> = (0..512 * 256).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    embedding.data = Data::Dense { kind: DenseType::F32, bytes: values.into() };
-    for head in [DenseType::F16, DenseType::Q8_0, DenseType::Q6K] {
+    embedding.data = Data::Dense { format: &F32, bytes: values.into() };
+    for head in [&F16, &Q8_0, &Q6_K] {
         let error = write(&source, &out, &I2_S, "bitnet-b1.58", head, None).expect_err("too large").to_string();
-        assert!(error.contains("the embedding holds 65505, which") && error.contains(head.name()), "{error}");
+        assert!(error.contains("the embedding holds 65505, which") && error.contains(head.name), "{error}");
     }
-    write(&source, &out, &I2_S, "bitnet-b1.58", DenseType::F32, None).expect("written");
+    write(&source, &out, &I2_S, "bitnet-b1.58", &F32, None).expect("written");
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
 }
 

@@ -260,7 +260,7 @@ fn zeros_cannot_be_skipped_where_there_are_none() {
     let cpu = Cpu::with(sets::portable(), 1);
     let sparse = Settings { ffn: FfnMode::Sparse, ..Settings::default() };
     let zeros = Settings { gate_zeros: Some(0.5), ..Settings::default() };
-    let float = Settings { precision: Precision::Float32, ..sparse };
+    let float = Settings { precision: Some(Precision::Float32), ..sparse };
     for (name, settings, expected) in [
         ("bitnet-1bitllm", sparse, "SiLU"),
         ("llama-bf16-online", sparse, "SiLU"),
@@ -313,7 +313,7 @@ fn float_activations_agree_with_the_reference_within_quantisation() {
     let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
     let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
     let run = |cpu: &Cpu, precision| {
-        let model = model::load(&checkpoint, cpu, Settings { precision, ..Settings::default() })
+        let model = model::load(&checkpoint, cpu, Settings { precision: Some(precision), ..Settings::default() })
             .unwrap_or_else(|error| panic!("{error}"));
         logits(&*model, cpu, KvType::F16, &ids, 48).0
     };

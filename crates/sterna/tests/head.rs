@@ -3,8 +3,9 @@
 #[path = "../../kernels/tests/random/mod.rs"]
 mod random;
 
+use sterna::kernels::format::F32;
 use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};
-use sterna::kernels::{Bytes, Cpu, DenseMatrix, DenseType, Rows, sets};
+use sterna::kernels::{Bytes, Cpu, DenseMatrix, Rows, sets};
 use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
 
 use random::Random;
@@ -22,7 +23,7 @@ impl Random {
 
 fn stored(rows: &Rows) -> DenseMatrix {
     let bytes: Vec<u8> = rows.data().iter().flat_map(|x| x.to_le_bytes()).collect();
-    DenseMatrix::new(DenseType::F32, rows.len(), rows.dim(), Bytes::from(bytes)).unwrap()
+    DenseMatrix::new(&F32, rows.len(), rows.dim(), Bytes::from(bytes)).unwrap()
 }
 
 /// Weights and hidden states that attack the bound.

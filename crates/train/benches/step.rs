@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use sterna::checkpoint::Checkpoint;
-use sterna::kernels::{Cpu, DenseType};
+use sterna::kernels::Cpu;
+use sterna::kernels::format::BF16;
 use sterna_train::network::Network;
 use sterna_train::recipe::{Adapter, Recipe, Schedule, Shape};
 use sterna_train::trainer::{Trainer, random};
@@ -33,7 +34,7 @@ fn main() {
 
     let shape = Adapter { rank: 8, alpha: 16.0 };
     let config = SHAPE.config(vec![1]).expect("a possible shape");
-    let base = Checkpoint::synthetic(config.clone(), DenseType::Bf16, 1).expect("a possible shape");
+    let base = Checkpoint::synthetic(config.clone(), &BF16, 1).expect("a possible shape");
     let (network, cpu) = (Network::of(&config), cpu());
     let parameters = adapter::random(&adapter::slots(&network, shape.rank), 1);
     let base = adapter::base(&cpu, &base, &network).expect("a base");

@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::whole::write_whole;
-use sterna::checkpoint::{Checkpoint, Config, Data, encoding::Trits};
+use sterna::checkpoint::{Checkpoint, Config, Data};
 use sterna::engine::{Engine, Options};
 use sterna::kernels::Cpu;
-use sterna::kernels::math::f16_to_f32;
 
 use crate::adapter;
 use crate::batch::Batch;
@@ -294,7 +293,10 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
             checkpoint.dense(&slot.name, slot.rows, slot.cols)?.lookup(cpu, &ids).data().to_vec()
         }
         _ => match checkpoint.tensors.get(&slot.name).map(|tensor| &tensor.data) {
-            Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => master(trits),
+            Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => {
+                // Master weights, if that is what is stored.
+                trits.format().numbers(trits.bytes())
+            }
             _ => None,
         }
         .ok_or_else(|| Error::Latents { path: checkpoint.path.clone(), name: slot.name.clone() })?,
@@ -304,16 +306,4 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
         return Err(Error::Recipe(format!("{path}: `{name}` holds values that are not finite; use another model")));
     }
     Ok(Parameter { slot: slot.clone(), values })
-}
-
-/// Master weights, if the checkpoint stores them.
-fn master(trits: &Trits) -> Option<Vec<f32>> {
-    let bytes = trits.bytes();
-    let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    Some(match trits.encoding().name {
-        "bf16" => halves().map(|half| f32::from_bits(u32::from(half) << 16)).collect(),
-        "f16" => halves().map(f16_to_f32).collect(),
-        "f32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        _ => return None,
-    })
 }

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use sterna::checkpoint::encoding::{Trits, master};
 use sterna::kernels::bf16::{Bf16Panels, Bf16Rows, Left, product, product_rows};
+use sterna::kernels::format::{BF16, Trits};
 use sterna::kernels::layout::T16;
 use sterna::kernels::math::{bf16_to_f32, f32_to_bf16};
-use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, DenseType, Matrix, Rows, Scales, ternary};
+use sterna::kernels::{Activations, Bytes, Cpu, DenseMatrix, Matrix, Rows, Scales, ternary};
 
 use crate::network::{Network, Parameter, Role, Slot};
 use crate::precision::Precision;
@@ -138,7 +138,7 @@ impl Weight {
 impl Embedding {
     fn new(cpu: &Cpu, slot: &Slot, values: &[f32]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect();
-        let rows = DenseMatrix::new(DenseType::Bf16, slot.rows, slot.cols, bytes.into());
+        let rows = DenseMatrix::new(&BF16, slot.rows, slot.cols, bytes.into());
         let forward = Bf16Panels::transposed(cpu, values, slot.rows, slot.cols);
         let backward = Bf16Panels::of(cpu, values, slot.cols);
         Self { rows: rows.expect("a row is not empty"), forward, low: None, backward }
@@ -150,7 +150,7 @@ impl Embedding {
         let mut values = rows.lookup(cpu, &(0..vocab as u32).collect::<Vec<_>>());
         let forward = Bf16Panels::transposed(cpu, values.data(), vocab, hidden);
         let backward = Bf16Panels::of(cpu, values.data(), hidden);
-        let low = (rows.kind() != DenseType::Bf16).then(|| {
+        let low = (*rows.format() != BF16).then(|| {
             lose_high(cpu, &mut values);
             Bf16Panels::transposed(cpu, values.data(), vocab, hidden)
         });
@@ -198,19 +198,20 @@ impl Linear {
             return Ok(Self { forward, backward: Some(Bf16Panels::of(cpu, &values, cols)), scale: 1.0 });
         }
         let bytes: Vec<u8> = values.iter().flat_map(|x| f32_to_bf16(*x).to_le_bytes()).collect();
-        let diverged = |_| Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
-        let latents = Trits::new(&master::BF16, rows, cols, Bytes::from(bytes)).map_err(diverged)?.quantized_at_load();
-        let scale = latents.scale(cpu.pool()).map_err(diverged)?;
+        let diverged = || Error::Diverged { what: format!("`{}` is no longer a finite number", slot.name) };
+        let latents = Trits::new(&BF16, rows, cols, Bytes::from(bytes)).map_err(|_| diverged())?.quantized_at_load();
+        let decoder = latents.decoder(cpu.pool()).map_err(|_| diverged())?;
+        let Scales::One(scale) = *decoder.scales() else { return Err(diverged()) };
         let mut trits = vec![0i8; rows * cols];
         for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
-            latents.row(scale, row, out).map_err(diverged)?;
+            decoder.row(row, out).map_err(|_| diverged())?;
         }
-        let matrix = Matrix::pack(cpu.pool(), &T16, (rows, cols), &Scales::One(scale.value), |row, out| {
+        let matrix = Matrix::pack(cpu.pool(), &T16, (rows, cols), &Scales::One(scale), |row, out| {
             out.copy_from_slice(&trits[row * cols..][..cols]);
             Ok::<_, Error>(())
         })?;
         let backward = Some(Bf16Panels::of_trits(cpu, rows, cols, &trits));
-        Ok(Self { forward: Forward::Ternary(matrix), backward, scale: scale.value })
+        Ok(Self { forward: Forward::Ternary(matrix), backward, scale })
     }
 
     /// A frozen layer; `None` if it has more than one scale.

@@ -12,14 +12,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sterna::checkpoint::encoding::{i2_s::I2_S, tq2_0::TQ2_0};
 use sterna::checkpoint::{Arch, Checkpoint};
-use sterna::kernels::{Cpu, DenseType, Isa, bandwidth, memory, pool};
+use sterna::kernels::{Cpu, Format, Isa, bandwidth, memory, pool};
 use sterna::model::{self, HeadMode, KvCache, Network, Settings};
 
 use crate::model::{FfnArg, KvArg, Source, head_mode};
 use crate::output::Misuse;
-use crate::{density, interrupt, output, shapes};
+use crate::{convert, density, interrupt, output, shapes};
 use report::Figures;
 use work::Work;
 
@@ -62,8 +61,8 @@ pub struct Bench {
     #[command(flatten)]
     kv: KvArg,
     /// How the head (and the embedding) of a shape is stored
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = ["bf16", "f16", "f32", "q8_0", "q6_k"], requires = "shape")]
-    stored_head: String,
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = convert::head(), requires = "shape")]
+    stored_head: &'static Format,
     #[command(flatten)]
     ffn: FfnArg,
     /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
@@ -73,8 +72,8 @@ pub struct Bench {
     #[arg(long, value_name = "FILE", requires = "shape")]
     save: Option<PathBuf>,
     /// Ternary encoding of the file
-    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = ["i2_s", "tq2_0"], requires = "save")]
-    r#type: String,
+    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = convert::encoding(), requires = "save")]
+    r#type: &'static Format,
     /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
     #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", value_parser = arch, requires = "save")]
     arch: &'static Arch,
@@ -107,11 +106,10 @@ impl Bench {
             Some(name) => {
                 let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
-                    let encoding = if self.r#type == "tq2_0" { &TQ2_0 } else { &I2_S };
-                    let stored = (encoding, self.arch, stored_head(&self.stored_head));
+                    let stored = (self.r#type, self.arch, self.stored_head);
                     return save::save(&config, file, stored, self.json);
                 }
-                Checkpoint::synthetic(config, stored_head(&self.stored_head), 1)?
+                Checkpoint::synthetic(config, self.stored_head, 1)?
             }
             None => self.model.checkpoint()?,
         };
@@ -132,16 +130,6 @@ impl Bench {
         }
         let streams = self.streams.iter().map(|&n| n as usize).collect();
         Ok(Work { streams, prompt, tokens, repeat: self.repeat, kv: self.kv.kv.into(), speculation: self.speculation })
-    }
-}
-
-fn stored_head(name: &str) -> DenseType {
-    match name {
-        "f16" => DenseType::F16,
-        "f32" => DenseType::F32,
-        "q8_0" => DenseType::Q8_0,
-        "q6_k" => DenseType::Q6K,
-        _ => DenseType::Bf16,
     }
 }
 

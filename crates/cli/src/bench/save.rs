@@ -4,10 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
-use sterna::checkpoint::encoding::Encoding;
+use sterna::checkpoint::format::{F16, Format};
 use sterna::checkpoint::write::synthetic_vocabulary;
 use sterna::checkpoint::{Arch, Checkpoint, Config};
-use sterna::kernels::DenseType;
 
 use crate::{convert, output};
 
@@ -18,12 +17,12 @@ const LLAMA3: (usize, usize) = (128_256, 280_147);
 pub fn save(
     config: &Config,
     file: &Path,
-    stored: (&'static Encoding, &'static Arch, DenseType),
+    stored: (&'static Format, &'static Arch, &'static Format),
     json: bool,
 ) -> Result<()> {
     let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
     let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
-    let checkpoint = Checkpoint::synthetic(config.clone(), DenseType::F16, 1)?;
+    let checkpoint = Checkpoint::synthetic(config.clone(), &F16, 1)?;
     let bytes = convert::save(&checkpoint, file, stored, Some(&vocabulary))?;
     if json {
         return output::json(&json!({ "out": file.display().to_string(), "bytes": bytes }));

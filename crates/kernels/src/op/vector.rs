@@ -3,7 +3,7 @@
 //! Each instruction set implements the same few exact operations, so a reduction written once over [`Vector`] gives
 //! the same bytes everywhere. (Left to itself the compiler vectorises nested reductions across the wrong axis.)
 
-use super::math::f16_to_f32;
+use super::math::{bf16_to_f32, f16_to_f32};
 
 /// Lanes of every float reduction.
 pub(crate) const LANES: usize = 16;
@@ -109,7 +109,7 @@ impl Vector for Lanes {
     #[inline(always)]
     fn load_bf16(self, x: &[u8]) -> Self {
         let x = &x[..2 * LANES];
-        std::array::from_fn(|i| f32::from_bits(u32::from(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])) << 16))
+        std::array::from_fn(|i| bf16_to_f32(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])))
     }
 
     #[inline(always)]

@@ -11,12 +11,14 @@
 mod config;
 pub mod decoder;
 pub mod facts;
+mod precision;
 pub mod refuse;
 mod slot;
 
 pub use config::Config;
 pub(crate) use config::MAX_VOCAB;
 pub use facts::{Container, Facts, Refusal};
+pub use precision::Precision;
 pub use slot::{Kind, Slot};
 
 /// An architecture. A new one is a file in `model/` that ends with such a static, and a line in

@@ -6,11 +6,11 @@
 
 pub mod adapter;
 mod collect;
-pub mod encoding;
 pub mod gguf;
 pub mod huggingface;
 pub mod safetensors;
 mod source;
+mod stored;
 mod summary;
 mod synthetic;
 pub mod whole;
@@ -19,32 +19,39 @@ pub mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use sterna_kernels::format;
+use sterna_kernels::format::{Format, Problem, Trits};
 use sterna_kernels::layout::LayoutKind;
-use sterna_kernels::math::f16_to_f32;
-use sterna_kernels::{Bytes, Cpu, DenseMatrix, DenseType, Matrix, Scales};
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, Matrix, Pool, Scales};
 
 pub use adapter::Adapter;
 pub use summary::{Group, Summary};
 
 pub use crate::arch::{Arch, Config};
-use crate::arch::{Container, Refusal, what_runs};
+use crate::arch::{Container, Precision, Refusal, what_runs};
 use crate::{Error, Result};
+pub use source::OpenOptions;
 pub(crate) use source::Source;
+pub use stored::Files;
+use stored::StoredFile;
 
-/// A format of checkpoints. A new one is a file and a line in [`FORMATS`].
-struct Format {
+/// A kind of checkpoint files. A new one is a folder and a line in [`CONTAINERS`].
+struct ContainerFormat {
     detect: fn(&Source<'_>) -> bool,
     /// Opens the files of one of the architectures.
     open: fn(&Source<'_>, &[&'static Arch]) -> Result<Checkpoint>,
 }
 
-/// Every format that Sterna opens; the first that recognises the files opens them.
-static FORMATS: &[Format] = &[
-    Format {
-        detect: |source| source.single().is_some_and(|bytes| gguf::Header::detect(bytes)),
-        open: |source, known| gguf::open(source.path(), source.single().unwrap_or(&Vec::new().into()), known),
+/// Every kind that Sterna opens; the first that recognises the files opens them.
+static CONTAINERS: &[ContainerFormat] = &[
+    ContainerFormat {
+        detect: |source| source.single().is_some_and(|file| gguf::Header::detect(&file)),
+        open: |source, known| match source.single() {
+            Some(file) => gguf::open(&file, known),
+            None => Err(unsupported(source.path(), "a GGUF file in several parts", "pass one file")),
+        },
     },
-    Format { detect: |source| !matches!(source, Source::File { .. }), open: huggingface::open },
+    ContainerFormat { detect: |source| !matches!(source, Source::File(_)), open: huggingface::open },
 ];
 
 /// Remedy for files that contradict themselves.
@@ -65,6 +72,18 @@ fn refused(path: &Path, refusal: Refusal, known: &[&Arch], container: Container)
         Refusal::Malformed { key, problem } => malformed(path, format!("key `{key}`"), problem, DAMAGED),
         Refusal::Unsupported { what, remedy: Some(remedy) } => unsupported(path, what, remedy),
         Refusal::Unsupported { what, remedy: None } => unsupported(path, what, what_runs(known, container)),
+    }
+}
+
+/// Why models with several scales in a tensor do not run yet.
+const SEVERAL_SCALES: &str =
+    "Sterna runs models with one scale per tensor; kernels for weight-only models with several are planned";
+
+/// The problem of the tensor `name` in the file `path`.
+fn problem_at(path: &Path, name: &str, problem: Problem) -> Error {
+    match problem {
+        Problem::Damaged(problem) => malformed(path, format!("tensor `{name}`"), problem, DAMAGED),
+        Problem::Unsupported(what, remedy) => unsupported(path, format!("tensor `{name}`: {what}"), remedy),
     }
 }
 
@@ -92,6 +111,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// What is added to the ternary layers; it fits them ([`Checkpoint::with_adapter`]).
     adapter: Option<Adapter>,
+    /// What it was read from.
+    files: Files,
 }
 
 /// A tensor as stored.
@@ -110,20 +131,33 @@ pub struct Tensor {
 /// Where a tensor's values come from.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// Ternary codes in one of the [`encoding::ENCODINGS`].
-    Ternary(encoding::Trits),
-    /// Numbers or blocks that the dense kernels read as stored.
+    /// A ternary matrix, in a format from which trits can be read.
+    Ternary(Trits),
+    /// Numbers, in a format whose rows are decoded.
     Dense {
-        /// How.
-        kind: DenseType,
+        /// Which.
+        format: &'static Format,
         /// The stored rows.
         bytes: Bytes,
     },
-    /// Random trits for measurements: 42 % zeros, a fixed function of the seed and the row.
-    Synthetic {
-        /// Seed of this tensor.
-        seed: u64,
-    },
+}
+
+impl Data {
+    /// How the values are stored.
+    pub fn format(&self) -> &'static Format {
+        match self {
+            Self::Ternary(trits) => trits.format(),
+            Self::Dense { format, .. } => format,
+        }
+    }
+
+    /// The stored bytes.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Ternary(trits) => trits.bytes(),
+            Self::Dense { bytes, .. } => bytes,
+        }
+    }
 }
 
 /// What the text side needs, as the checkpoint stores it.
@@ -178,13 +212,18 @@ pub struct GgufVocabulary {
 impl Checkpoint {
     /// Opens a model of one of the architectures `known`.
     pub(crate) fn from_source(source: &Source<'_>, known: &[&'static Arch]) -> Result<Self> {
-        match FORMATS.iter().find(|format| (format.detect)(source)) {
+        match CONTAINERS.iter().find(|format| (format.detect)(source)) {
             Some(format) => (format.open)(source, known),
             None => {
                 let remedy = "pass a .gguf file, or the directory that holds config.json and model.safetensors";
                 Err(unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy))
             }
         }
+    }
+
+    /// The files that it was read from.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Whether there is a tensor of this name.
@@ -198,25 +237,53 @@ impl Checkpoint {
         self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
         let trits = match &tensor.data {
             Data::Ternary(trits) => trits,
-            Data::Synthetic { seed } => return Ok(synthetic::pack(cpu, *seed, (rows, cols), layout)),
-            Data::Dense { kind, .. } => return Err(self.wrong_kind(tensor, kind.name(), "ternary")),
+            Data::Dense { format, .. } => return Err(self.wrong_kind(tensor, format.name, "ternary")),
         };
-        let problem = |problem: encoding::Problem| problem.at(&self.path, &tensor.stored_name);
-        let scale = trits.scale(cpu.pool()).map_err(problem)?;
-        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &Scales::One(scale.value), |row, out| {
-            trits.row(scale, tensor.stored_row(row), out)
+        let problem = |problem| self.problem(tensor, problem);
+        let decoder = trits.decoder(cpu.pool()).map_err(problem)?;
+        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), decoder.scales(), |row, out| {
+            decoder.row(tensor.stored_row(row), out)
         });
         trits.bytes().release();
         packed.map_err(problem)
+    }
+
+    /// The adapter, if it has one.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// What ternary layers were trained to see, as the scales of the first ternary tensor tell: int8 for one scale a
+    /// matrix (BitNet), `f32` for several (weight-only quantisation).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the scale is damaged, and [`Error::Unsupported`] if there are several.
+    pub fn precision(&self, pool: &Pool) -> Result<Precision> {
+        let found = self.tensors.values().find_map(|tensor| match &tensor.data {
+            Data::Ternary(trits) => Some((tensor, trits)),
+            Data::Dense { .. } => None,
+        });
+        let Some((tensor, trits)) = found else { return Ok(Precision::Int8) };
+        let decoder = trits.decoder(pool).map_err(|problem| self.problem(tensor, problem))?;
+        Ok(match decoder.scales() {
+            Scales::One(_) => Precision::Int8,
+            Scales::Rows(_) | Scales::Groups { .. } => Precision::Float32,
+        })
+    }
+
+    /// The error for weights of `tensor` that cannot be read.
+    pub fn problem(&self, tensor: &Tensor, problem: Problem) -> Error {
+        problem_at(&self.path, &tensor.stored_name, problem)
     }
 
     /// An embedding or head, kept as stored. A vocabulary padded beyond `rows` is cut.
     pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<DenseMatrix> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], matches!(tensor.shape[..], [r, c] if r >= rows && c == cols))?;
-        let (kind, bytes) = self.numbers(tensor)?;
-        let size = kind.row_bytes(cols).and_then(|row| row.checked_mul(rows));
-        let matrix = size.and_then(|size| DenseMatrix::new(kind, rows, cols, bytes.slice(0..size)?));
+        let (format, bytes) = self.numbers(tensor)?;
+        let size = format.bytes(rows, cols);
+        let matrix = size.and_then(|size| DenseMatrix::new(format, rows, cols, bytes.slice(0..size)?));
         matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes do not hold its rows", bytes.len())))
     }
 
@@ -224,8 +291,8 @@ impl Checkpoint {
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[len], tensor.shape == [len])?;
-        let (kind, bytes) = self.numbers(tensor)?;
-        let values = plain_numbers(kind, bytes).ok_or_else(|| self.wrong_kind(tensor, kind.name(), "plain numbers"))?;
+        let (format, bytes) = self.numbers(tensor)?;
+        let values = format.numbers(bytes).ok_or_else(|| self.wrong_kind(tensor, format.name, "plain numbers"))?;
         if values.len() != len {
             return Err(self.damaged(tensor, format!("{} values, but {len} are wanted", values.len())));
         }
@@ -239,10 +306,10 @@ impl Checkpoint {
         self.tensors.get(name).ok_or_else(|| malformed(&self.path, format!("tensor `{name}`"), "is missing", DAMAGED))
     }
 
-    fn numbers<'a>(&self, tensor: &'a Tensor) -> Result<(DenseType, &'a Bytes)> {
+    fn numbers<'a>(&self, tensor: &'a Tensor) -> Result<(&'static Format, &'a Bytes)> {
         match &tensor.data {
-            Data::Dense { kind, bytes } => Ok((*kind, bytes)),
-            _ => Err(self.wrong_kind(tensor, "trits", "numbers")),
+            Data::Dense { format, bytes } => Ok((format, bytes)),
+            Data::Ternary(_) => Err(self.wrong_kind(tensor, "trits", "numbers")),
         }
     }
 
@@ -256,19 +323,6 @@ impl Checkpoint {
 
     fn expect_shape(&self, tensor: &Tensor, wanted: &[usize], fits: bool) -> Result<()> {
         if fits { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?}, wanted is {wanted:?}", tensor.shape))) }
-    }
-}
-
-/// The numbers as `f32`, halves that are not finite as NaN; `None` for blocks.
-fn plain_numbers(kind: DenseType, bytes: &[u8]) -> Option<Vec<f32>> {
-    let words = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    match kind {
-        DenseType::F32 => Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-        DenseType::Bf16 => Some(words.map(|word| f32::from_bits(u32::from(word) << 16)).collect()),
-        DenseType::F16 => {
-            Some(words.map(|word| if word & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(word) }).collect())
-        }
-        _ => None,
     }
 }
 

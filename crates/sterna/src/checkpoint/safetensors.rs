@@ -16,7 +16,7 @@ use serde_json::json;
 use sterna_kernels::Bytes;
 
 use super::whole::WholeFile;
-use super::{DAMAGED, malformed, unsupported};
+use super::{DAMAGED, StoredFile, malformed, unsupported};
 use crate::{Error, Result};
 
 /// Longest header, as in the reference implementation.
@@ -67,19 +67,29 @@ pub struct Header {
 
 impl Header {
     /// Reads the header of the file `bytes`; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if it contradicts itself, [`Error::Unsupported`] if it holds an unknown number format.
     pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
+        Self::read(&StoredFile::in_memory(path, bytes.clone()))
+    }
+
+    /// Reads the header of a file.
+    pub(super) fn read(file: &StoredFile) -> Result<Self> {
+        let path = file.path();
         let bad = |problem: String| malformed(path, "safetensors header", problem, DAMAGED);
-        let length = bytes.first_chunk::<8>().map(|first| u64::from_le_bytes(*first));
-        let length = length.ok_or_else(|| bad(format!("the file has only {} bytes", bytes.len())))?;
-        let rest = bytes.len() as u64 - 8;
+        let length = file.copy(0..file.len().min(8))?.first_chunk().map(|first| u64::from_le_bytes(*first));
+        let length = length.ok_or_else(|| bad(format!("the file has only {} bytes", file.len())))?;
+        let rest = file.len() as u64 - 8;
         if length > rest.min(MAX_HEADER) {
             return Err(bad(format!("its length is {length}, but {rest} bytes follow and {MAX_HEADER} are allowed")));
         }
         let start = 8 + length as usize;
-        let raw: RawHeader = serde_json::from_slice(&bytes[8..start]).map_err(|error| bad(error.to_string()))?;
-        let data = bytes.slice(start..bytes.len()).unwrap_or_else(|| Vec::new().into());
-        let entries =
-            raw.tensors.iter().map(|(name, raw)| entry(path, name, raw, &data)).collect::<Result<Vec<_>>>()?;
+        let header = file.copy(8..start)?;
+        let raw: RawHeader = serde_json::from_slice(&header).map_err(|error| bad(error.to_string()))?;
+        let entries = raw.tensors.iter().map(|(name, raw)| entry(file, start, name, raw));
+        let entries = entries.collect::<Result<Vec<_>>>()?;
         let mut ranges: Vec<_> = raw.tensors.iter().map(|(name, raw)| (raw.data_offsets, name)).collect();
         ranges.sort();
         for pair in ranges.windows(2) {
@@ -175,16 +185,23 @@ impl Writer {
     }
 }
 
-fn entry(path: &Path, name: &str, raw: &RawEntry, data: &Bytes) -> Result<Entry> {
+/// A tensor whose data are behind the byte `start` of the file.
+fn entry(file: &StoredFile, start: usize, name: &str, raw: &RawEntry) -> Result<Entry> {
+    let path = file.path();
     let bad = |problem: String| -> Error { malformed(path, format!("tensor `{name}`"), problem, DAMAGED) };
     let Some(&(dtype, size)) = DTYPES.iter().find(|(dtype, _)| *dtype == raw.dtype) else {
         let remedy = "convert the checkpoint to BF16 or to packed U8 weights";
         return Err(unsupported(path, format!("tensor `{name}`: the number format `{}`", raw.dtype), remedy));
     };
     let [begin, end] = raw.data_offsets;
-    let range = usize::try_from(begin).ok().zip(usize::try_from(end).ok());
-    let bytes = range.and_then(|(begin, end)| data.slice(begin..end)).ok_or_else(|| {
-        bad(format!("its data are bytes {begin} to {end}, but the file holds {} bytes of data", data.len()))
+    let place = |at: u64| usize::try_from(at).ok().and_then(|at| at.checked_add(start));
+    let bytes = match place(begin).zip(place(end)) {
+        Some((begin, end)) => file.data(begin..end)?,
+        None => None,
+    };
+    let bytes = bytes.ok_or_else(|| {
+        let held = file.len() - start;
+        bad(format!("its data are bytes {begin} to {end}, but the file holds {held} bytes of data"))
     })?;
     let shape: Option<Vec<usize>> = raw.shape.0.iter().map(|dim| usize::try_from(*dim).ok()).collect();
     let wanted = shape.as_ref().and_then(|shape| shape.iter().try_fold(size, |n, dim| n.checked_mul(*dim)));

@@ -6,6 +6,7 @@ use sterna_kernels::Cpu;
 
 use super::Options;
 use super::health::Counters;
+use crate::checkpoint::Files;
 use crate::model::{Head, KvType, Network};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
@@ -14,6 +15,8 @@ use crate::{Error, Result};
 pub(super) struct Loaded {
     pub cpu: Cpu,
     pub network: Box<dyn Network>,
+    /// Embedding and head may be mapped from them.
+    pub files: Files,
     /// The error is kept, because a model without a tokenizer can still compute logits.
     pub tokenizer: Result<Arc<Tokenizer>>,
     pub template: Result<Option<ChatTemplate>>,
@@ -57,6 +60,7 @@ impl Loaded {
             tokenizer: tokenizer.map(Arc::new),
             template,
             network,
+            files: Files::default(),
             counters: Counters::default(),
         })
     }

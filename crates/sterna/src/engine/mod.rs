@@ -16,6 +16,7 @@ mod loaded;
 mod logits;
 mod logprob;
 mod lookup;
+mod memory;
 mod pages;
 mod plan;
 mod pool;
@@ -45,7 +46,7 @@ pub use runner::Runner;
 pub use score::{Logits, Scores};
 pub use work::{Embed, Pooling, Score, Work};
 
-use crate::checkpoint::{Adapter, Checkpoint, Config};
+use crate::checkpoint::{Adapter, Checkpoint, Config, OpenOptions};
 use crate::model::{self, Head, HeadMode, KvType, Network, Settings};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
@@ -78,6 +79,8 @@ pub struct Options {
     pub settings: Settings,
     /// A directory with a low-rank adapter for a checkpoint's ternary layers ([`Adapter::open`]).
     pub adapter: Option<PathBuf>,
+    /// Whether tensor data is mapped, as opposed to read; see [`OpenOptions`].
+    pub mmap: bool,
 }
 
 impl Default for Options {
@@ -91,6 +94,7 @@ impl Default for Options {
             kv: KvType::default(),
             settings: Settings::default(),
             adapter: None,
+            mmap: true,
         }
     }
 }
@@ -128,7 +132,8 @@ impl Engine {
     /// Those of the file, of [`Options`] that do not suit it, and of a machine without room for it.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let start = Instant::now();
-        let mut engine = Self::load(Checkpoint::open(path.as_ref())?, options)?;
+        let mut engine =
+            Self::load(Checkpoint::open_with(path.as_ref(), &OpenOptions::default().mmap(options.mmap))?, options)?;
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }
@@ -152,8 +157,10 @@ impl Engine {
         // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
         let (network, (tokenizer, template)) =
             thread::beside(text, || model::load(&checkpoint, &cpu, options.settings));
-        let loaded = Loaded::with_text(cpu, network?, tokenizer, template, options)?;
+        let mut loaded = Loaded::with_text(cpu, network?, tokenizer, template, options)?;
         let format = checkpoint.format;
+        loaded.files = checkpoint.files().clone();
+        loaded.files.check_read()?;
         // The weights are packed; the pages of the mapped files are not needed any more.
         drop(checkpoint);
         let mut engine = Self::start(loaded)?;
@@ -308,6 +315,7 @@ impl Engine {
         mut sink: impl FnMut(Result<Event>) + Send + 'static,
     ) -> Result<Ticket> {
         let mut clock = Clock::start();
+        self.loaded.files.check_mapped()?;
         let job = Job::new(work.into(), &self.loaded)?;
         let (ticket, alive) = Ticket::new();
         let reply = Reply::new(move |item: Result<Event>| sink(item.map(|event| clock.stamp(event))), alive);

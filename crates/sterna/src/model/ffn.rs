@@ -54,7 +54,7 @@ struct GateZeros {
 }
 
 /// Whether a network's settings ask for what it has.
-pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
+pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -> Result<()> {
     let bad = |what: &str| Err(Error::option("ffn", what));
     let relu2 = config.architecture.hidden_act == "relu2";
     if settings.gate_zeros.is_some() && !relu2 {
@@ -66,7 +66,7 @@ pub(super) fn check(config: &Config, settings: Settings) -> Result<()> {
     if !relu2 {
         return bad("the gate of this model is SiLU, which is never zero: use the dense feed-forward block");
     }
-    if settings.precision != Precision::Int8 {
+    if precision != Precision::Int8 {
         return bad("zeros are skipped with int8 activations only: use them, or the dense feed-forward block");
     }
     if config.intermediate > COLUMNS.max_cols {
@@ -80,7 +80,7 @@ impl Ffn {
         let (c, settings) = (&loader.checkpoint.config, loader.settings);
         let skips = activation == Activation::Relu2
             && settings.ffn != FfnMode::Dense
-            && settings.precision == Precision::Int8
+            && loader.precision == Precision::Int8
             && c.intermediate <= COLUMNS.max_cols;
         let weights = if skips {
             let (gate, up, down) = (slots.gate(), slots.up(), slots.down());

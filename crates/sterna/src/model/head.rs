@@ -256,7 +256,7 @@ impl Head {
 
     /// The number type of the rows ("bf16", "q6_k", …).
     pub fn stored_type(&self) -> &'static str {
-        self.stored.kind().name()
+        self.stored.format().name
     }
 }
 

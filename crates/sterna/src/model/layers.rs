@@ -15,6 +15,8 @@ pub(super) struct Loader<'a> {
     pub checkpoint: &'a Checkpoint,
     pub cpu: &'a Cpu,
     pub settings: Settings,
+    /// How ternary layers see their input.
+    pub precision: Precision,
 }
 
 impl Loader<'_> {
@@ -39,7 +41,7 @@ impl Loader<'_> {
         let matrices = slots.iter().map(|slot| self.matrix(slot, &T16)).collect::<Result<_>>()?;
         let updates = slots.map(|slot| self.update(&slot));
         let norms = norms.into_iter().flatten().map(|slot| self.norm(slot)).collect::<Result<_>>()?;
-        Ok(Linears { matrices, updates, norms, precision: self.settings.precision })
+        Ok(Linears { matrices, updates, norms, precision: self.precision })
     }
 
     /// The weights of an RMS norm.
@@ -143,7 +145,8 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use sterna_kernels::{DenseType, sets};
+    use sterna_kernels::format::F32;
+    use sterna_kernels::sets;
 
     use super::*;
     use crate::checkpoint::Data;
@@ -171,16 +174,15 @@ mod tests {
         let cpu = Cpu::with(sets::portable(), 1);
         let layer = decoder::Layer { config: &CONFIG, number: 0 };
         let norms = [layer.attention_norm(), layer.ffn_norm()];
-        let mut checkpoint = Checkpoint::synthetic(CONFIG, DenseType::F32, 3).expect("possible");
+        let mut checkpoint = Checkpoint::synthetic(CONFIG, &F32, 3).expect("possible");
         for (i, norm) in norms.iter().enumerate() {
             let weights = (0..40).flat_map(|k| (1.0 + (k * (i + 2) % 7) as f32).to_le_bytes()).collect::<Vec<u8>>();
             let tensor = checkpoint.tensors.get_mut(&norm.name).expect("a norm");
-            tensor.data = Data::Dense { kind: DenseType::F32, bytes: weights.into() };
+            tensor.data = Data::Dense { format: &F32, bytes: weights.into() };
         }
         let x = Rows::from_vec(40, (0..120).map(|i| (i as f32 * 0.37).sin()).collect());
         for precision in [Precision::Int8, Precision::Float32] {
-            let settings = Settings { precision, ..Settings::default() };
-            let loader = Loader { checkpoint: &checkpoint, cpu: &cpu, settings };
+            let loader = Loader { checkpoint: &checkpoint, cpu: &cpu, settings: Settings::default(), precision };
             let both = loader.normed_linears([layer.q(), layer.k()], Some(norms.clone())).expect("loads");
             let [q, k] = both.forward(&cpu, &x);
             let alone = |slot: Slot, norm: &Slot| {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use sterna_kernels::{Cpu, Rows};
 
 use crate::arch::Arch;
+pub use crate::arch::Precision;
 use crate::checkpoint::{Checkpoint, Config};
 use crate::{Error, Result};
 pub use batch::{Batch, Restore, Run};
@@ -151,21 +152,11 @@ pub enum FfnMode {
     Auto,
 }
 
-/// How ternary layers see their input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// int8 with one scale a token: as BitNet models are trained.
-    #[default]
-    Int8,
-    /// `f32`: weight-only models.
-    Float32,
-}
-
 /// How a network computes; settled when it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// How ternary layers see their input.
-    pub precision: Precision,
+    /// How ternary layers see their input; `None`: as the checkpoint was trained ([`Checkpoint::precision`]).
+    pub precision: Option<Precision>,
     /// How logits are computed.
     pub head: HeadMode,
     /// Whether feed-forward blocks skip what is zero.
@@ -190,9 +181,13 @@ pub fn by_gguf_name(name: &str) -> Option<&'static Arch> {
 /// Those of the file, and [`Error::Option`] if the settings do not suit the network.
 pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Network>> {
     let arch = checkpoint.config.architecture;
-    ffn::check(&checkpoint.config, settings)?;
+    let precision = match settings.precision {
+        Some(precision) => precision,
+        None => checkpoint.precision(cpu.pool())?,
+    };
+    ffn::check(&checkpoint.config, settings, precision)?;
     match ALL.iter().find(|entry| entry.arch == arch) {
-        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings }),
+        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings, precision }),
         None => Err(Error::option("architecture", format!("`{}` is not a network that Sterna loads", arch.name))),
     }
 }

@@ -6,17 +6,29 @@ use sterna_kernels::Bytes;
 
 use super::known;
 use crate::Result;
-use crate::checkpoint::{Checkpoint, Source};
+use crate::checkpoint::{Checkpoint, OpenOptions, Source};
 
 impl Checkpoint {
     /// Opens a `.gguf` file or a Hugging Face directory: reads headers and configuration, maps the rest.
+    ///
+    /// A mapped file must not be written to while it is in use; [`Checkpoint::open_with`] can read it instead.
     ///
     /// # Errors
     ///
     /// [`Error::Io`](crate::Error::Io) if a file cannot be read, [`Error::Malformed`](crate::Error::Malformed) if it
     /// contradicts itself, and [`Error::Unsupported`](crate::Error::Unsupported) if its network or format does not run.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_source(&Source::open(path)?, &known())
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// Opens a model as [`Checkpoint::open`] does, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::open`], and [`Error::OutOfMemory`](crate::Error::OutOfMemory) if the files are to be read and do
+    /// not fit into memory.
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::from_source(&Source::open(path, options)?, &known())
     }
 
     /// Opens files that are in memory, as of a model embedded in a program: named as in a Hugging Face directory, or

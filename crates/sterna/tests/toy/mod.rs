@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::checkpoint::{Checkpoint, Config};
 use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
-use sterna::kernels::{Cpu, DenseMatrix, DenseType, Rows};
+use sterna::kernels::format::F32;
+use sterna::kernels::{Cpu, DenseMatrix, Rows};
 use sterna::model::BITNET;
 use sterna::model::kv::Mask;
 use sterna::model::{Batch, Head, HeadMode, Network, State, Weights};
@@ -59,7 +60,7 @@ impl Toy {
             eos: vec![],
         };
         let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
-        let rows = DenseMatrix::new(DenseType::F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
+        let rows = DenseMatrix::new(&F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
         Box::new(Self { config, head: Head::new(&Cpu::new(1).unwrap(), rows, mode), watch: Box::new(watch) })
     }
 

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sterna_kernels::DenseType;
+use sterna_kernels::format;
 
 use super::{Adapter, LowRank};
 use crate::checkpoint::huggingface::{self, config::Json};
 use crate::checkpoint::safetensors::{self, Entry, Header};
-use crate::checkpoint::source::Source;
+use crate::checkpoint::source::{OpenOptions, Source};
 use crate::checkpoint::whole::write_whole;
-use crate::checkpoint::{DAMAGED, malformed, plain_numbers, unsupported};
+use crate::checkpoint::{DAMAGED, malformed, unsupported};
 use crate::{Error, Result};
 
 const CONFIG: &str = "adapter_config.json";
@@ -54,7 +54,7 @@ const CHANGES_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
 impl Adapter {
     /// Reads a directory that PEFT or [`write()`] wrote. Whether it fits a model is looked at when it is put on one.
     pub fn open(path: &Path) -> Result<Self> {
-        let source = Source::open(path)?;
+        let source = Source::open(path, &OpenOptions::default())?;
         let missing = |name: &str| {
             let remedy = format!("pass the directory that holds {CONFIG} and {WEIGHTS}, as PEFT saves them");
             malformed(path, name, "there is no such file", remedy)
@@ -69,8 +69,8 @@ impl Adapter {
             return Err(malformed(&file, "r", "is 0", DAMAGED));
         }
         let base = config.text("base_model_name_or_path")?.map(String::from);
-        let bytes = source.get(WEIGHTS)?.ok_or_else(|| missing(WEIGHTS))?;
-        let layers = layers(&path.join(WEIGHTS), Header::parse(&path.join(WEIGHTS), &bytes)?, rank)?;
+        let weights = source.tensors(WEIGHTS)?.ok_or_else(|| missing(WEIGHTS))?;
+        let layers = layers(&path.join(WEIGHTS), Header::read(&weights)?, rank)?;
         Ok(Self { path: path.into(), base, rank, alpha, layers })
     }
 }
@@ -135,13 +135,8 @@ fn parse(name: &str) -> Option<(&str, usize)> {
 }
 
 fn values(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
-    let kind = match entry.dtype {
-        "F32" => Some(DenseType::F32),
-        "BF16" => Some(DenseType::Bf16),
-        "F16" => Some(DenseType::F16),
-        _ => None,
-    };
-    kind.and_then(|kind| plain_numbers(kind, &entry.bytes)).ok_or_else(|| {
+    let numbers = format::by_safetensors(entry.dtype).and_then(|format| format.numbers(&entry.bytes));
+    numbers.ok_or_else(|| {
         let what = format!("tensor `{name}` stored as {}", entry.dtype);
         unsupported(path, what, "save the adapter as F32, BF16 or F16")
     })

@@ -1,4 +1,4 @@
-//! GGUF's container: keys and tensor descriptions, read without copying.
+//! GGUF's container: keys and tensor descriptions. The header is copied to the heap while it is read.
 //!
 //! ```text
 //! "GGUF" | u32 version | u64 tensors | u64 keys
@@ -11,13 +11,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sterna_kernels::Bytes;
 
-use crate::checkpoint::{DAMAGED, malformed, unsupported};
+use crate::checkpoint::{DAMAGED, StoredFile, malformed, unsupported};
 use crate::{Error, Result};
 
+/// The first bytes of every file.
+const MAGIC: &[u8] = b"GGUF";
 /// Most keys and most tensors in a file.
 const MAX_ENTRIES: u64 = 1 << 16;
 /// Alignment of files that do not say another.
@@ -27,7 +29,7 @@ const MAX_NAME: usize = (1 << 16) - 1;
 /// Deepest nesting of arrays.
 const MAX_DEPTH: usize = 4;
 
-/// A value as stored; texts and arrays are ranges of the file.
+/// A value as stored; texts and arrays are ranges of the header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Unsigned integers of any width.
@@ -67,8 +69,9 @@ pub struct Info {
 /// The header of a GGUF file.
 #[derive(Clone, Debug)]
 pub struct Header {
-    path: PathBuf,
-    bytes: Bytes,
+    file: StoredFile,
+    /// The beginning of the file, up to the data.
+    bytes: Vec<u8>,
     /// 2 or 3, which differ in nothing that matters here.
     pub version: u32,
     /// Keys and their values.
@@ -82,14 +85,24 @@ pub struct Header {
 
 impl Header {
     /// Whether a file begins like GGUF.
-    pub fn detect(bytes: &[u8]) -> bool {
-        bytes.starts_with(b"GGUF")
+    pub(in crate::checkpoint) fn detect(file: &StoredFile) -> bool {
+        file.copy(0..file.len().min(MAGIC.len())).is_ok_and(|start| start == MAGIC)
     }
 
     /// Reads the header of the file `bytes`; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if it contradicts itself, [`Error::Unsupported`] if it is of another version.
     pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
-        let mut reader = Reader { path, bytes, at: 4 };
-        if !Self::detect(bytes) {
+        Self::read(&StoredFile::in_memory(path, bytes.clone()))
+    }
+
+    /// Reads the header of a file.
+    pub(in crate::checkpoint) fn read(file: &StoredFile) -> Result<Self> {
+        let path = file.path();
+        let mut reader = Reader { file, bytes: Vec::new(), at: MAGIC.len() };
+        if !Self::detect(file) {
             return Err(malformed(path, "GGUF header", "the file does not begin with \"GGUF\"", DAMAGED));
         }
         let version = reader.u32("version")?;
@@ -104,9 +117,8 @@ impl Header {
         let (tensors, keys) = (reader.count("number of tensors")?, reader.count("number of keys")?);
         let keys = reader.keys(keys)?;
         let tensors = reader.tensors(tensors)?;
-        let end = reader.at;
-        let mut header =
-            Self { path: path.into(), bytes: bytes.clone(), version, keys, tensors, alignment: ALIGNMENT, data: 0 };
+        let (end, bytes) = (reader.at, reader.bytes);
+        let mut header = Self { file: file.clone(), bytes, version, keys, tensors, alignment: ALIGNMENT, data: 0 };
         if let Some(alignment) = header.uint("general.alignment")? {
             header.alignment = match usize::try_from(alignment) {
                 Ok(alignment) if alignment.is_power_of_two() && alignment <= 1 << 16 => alignment,
@@ -127,19 +139,26 @@ impl Header {
     }
 
     /// `len` bytes of data at `offset`; `None` if the file does not hold them.
-    pub fn data(&self, offset: u64, len: usize) -> Option<Bytes> {
-        let start = self.data.checked_add(usize::try_from(offset).ok()?)?;
-        self.bytes.slice(start..start.checked_add(len)?)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::OutOfMemory`] if the file is not mapped and cannot be read.
+    pub fn data(&self, offset: u64, len: usize) -> Result<Option<Bytes>> {
+        let start = usize::try_from(offset).ok().and_then(|offset| self.data.checked_add(offset));
+        match start.and_then(|start| Some(start..start.checked_add(len)?)) {
+            Some(range) => self.file.data(range),
+            None => Ok(None),
+        }
     }
 
     /// Bytes of data in the file.
     pub fn data_len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.data)
+        self.file.len().saturating_sub(self.data)
     }
 
     /// The error that something is wrong with the value of `key`.
     pub fn bad(&self, key: &str, problem: impl Into<String>) -> Error {
-        malformed(&self.path, format!("key `{key}`"), problem, DAMAGED)
+        malformed(self.file.path(), format!("key `{key}`"), problem, DAMAGED)
     }
 
     /// A whole number that is not negative, of any integer type.
@@ -188,8 +207,18 @@ impl Header {
     /// A list of at most `most` texts.
     pub fn texts(&self, key: &str, most: usize) -> Result<Option<Vec<String>>> {
         let Some((count, items)) = self.array(key, &[8], "texts", most)? else { return Ok(None) };
-        let mut reader = Reader { path: &self.path, bytes: &self.bytes, at: items.start };
-        (0..count).map(|_| reader.string(key)).collect::<Result<_>>().map(Some)
+        let mut at = items.start;
+        let mut texts = Vec::new();
+        for _ in 0..count {
+            // The lengths were checked when the header was read.
+            let len = self.bytes[at..].first_chunk().map_or(0, |len| u64::from_le_bytes(*len)) as usize;
+            match std::str::from_utf8(&self.bytes[at + 8..][..len]) {
+                Ok(text) => texts.push(text.to_owned()),
+                Err(error) => return Err(self.bad(key, error.to_string())),
+            }
+            at += 8 + len;
+        }
+        Ok(Some(texts))
     }
 
     /// A list of at most `most` 32-bit numbers, as their bits; `kinds` are the types allowed.
@@ -212,26 +241,40 @@ impl Header {
 
 /// Reads forward; every length is checked against the bytes that are left before anything is done with it.
 struct Reader<'a> {
-    path: &'a Path,
-    bytes: &'a Bytes,
+    file: &'a StoredFile,
+    /// A copy of the file's beginning, which grows as it is read.
+    bytes: Vec<u8>,
     at: usize,
 }
 
 impl Reader<'_> {
     fn bad(&self, what: &str, problem: impl Into<String>) -> Error {
-        malformed(self.path, format!("GGUF header, byte {}, {what}", self.at), problem, DAMAGED)
+        malformed(self.file.path(), format!("GGUF header, byte {}, {what}", self.at), problem, DAMAGED)
     }
 
     fn take(&mut self, len: u64, what: &str) -> Result<Range<usize>> {
-        let left = self.bytes.len().saturating_sub(self.at);
+        let left = self.file.len().saturating_sub(self.at);
         match usize::try_from(len) {
             Ok(len) if len <= left => {
                 let range = self.at..self.at + len;
                 self.at += len;
+                self.copy_to(self.at)?;
                 Ok(range)
             }
             _ => Err(self.bad(what, format!("{len} bytes wanted, but only {left} follow"))),
         }
+    }
+
+    /// Copies the file's beginning up to `end`, and some of what follows.
+    fn copy_to(&mut self, end: usize) -> Result<()> {
+        /// Bytes that are read at a time, at least.
+        const STEP: usize = 1 << 18;
+        let have = self.bytes.len();
+        if have < end {
+            let more = self.file.copy(have..end.max(have.saturating_add(STEP)).min(self.file.len()))?;
+            self.bytes.extend_from_slice(&more);
+        }
+        Ok(())
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {

@@ -7,15 +7,16 @@ mod vocabulary;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sterna_kernels::{Bytes, DenseType};
+use sterna_kernels::Bytes;
+use sterna_kernels::format::{Format, Trits};
 
 pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
-pub(super) use types::DENSE;
 
 use super::collect::collect;
-use super::encoding::Trits;
-use super::{Checkpoint, DAMAGED, Data, Tensor, malformed, refused, unsupported};
+use super::{
+    Checkpoint, DAMAGED, Data, Files, SEVERAL_SCALES, StoredFile, Tensor, malformed, problem_at, refused, unsupported,
+};
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Kind, Slot, what_runs};
@@ -26,8 +27,9 @@ pub(super) const ENDS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
 /// Opens the file, if it holds a network of one of the architectures `known`.
-pub(super) fn open(path: &Path, bytes: &Bytes, known: &[&'static Arch]) -> Result<Checkpoint> {
-    let header = Header::parse(path, bytes)?;
+pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpoint> {
+    let (path, files) = (file.path(), Files::new(file.watched()));
+    let header = Header::read(file)?;
     let (name, arch) = architecture(path, &header, known)?;
     refuse_containers(path, &header)?;
     let tensors: Vec<&str> = header.tensors.keys().map(String::as_str).collect();
@@ -39,7 +41,7 @@ pub(super) fn open(path: &Path, bytes: &Bytes, known: &[&'static Arch]) -> Resul
     let tensors = collect(path, &config, |slot| file.find(slot))?;
     let text = vocabulary::read(&header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
-    Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None })
+    Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, files })
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {
@@ -55,7 +57,7 @@ fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) ->
 fn refuse_containers(path: &Path, header: &Header) -> Result<()> {
     if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
         let what = format!("a Hadamard-rotated model (key `{key}`)");
-        return Err(unsupported(path, what, super::encoding::SEVERAL_SCALES));
+        return Err(unsupported(path, what, SEVERAL_SCALES));
     }
     if header.uint("split.count")?.is_some_and(|count| count > 1) {
         return Err(unsupported(path, "a GGUF file in several parts", "merge it with `llama-gguf-split --merge`"));
@@ -170,31 +172,13 @@ impl File<'_> {
         let name = slot.gguf.clone();
         let Some(info) = self.header.tensors.get(&name) else { return Ok(None) };
         let span = self.spans.get(&info.offset).copied().unwrap_or(0);
-        let kind = types::of(info.kind, info.weights, span, self.header.alignment);
-        let data = match (slot.kind, kind) {
-            (_, Type::Refused(what, remedy)) => return Err(self.refused(&name, &what, remedy)),
-            (Kind::Ternary { .. }, Type::Ternary(encoding) | Type::Plain(_, encoding)) => {
-                let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(&name, "is not a matrix")) };
-                // An impossible shape has no size; `Trits::new` says so.
-                let bytes = self.bytes(&name, info, (encoding.bytes)(rows, cols).unwrap_or(0))?;
-                let trits = Trits::new(encoding, rows, cols, bytes).map_err(|problem| problem.at(self.path, &name))?;
-                let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
-                Data::Ternary(trits.scaled(self.extra_scale(&name)?))
-            }
-            (Kind::Ternary { .. }, Type::Blocks(kind)) => {
-                let what = format!("linear weights stored as {}", kind.name().to_uppercase());
-                return Err(self.refused(&name, &what, "use a ternary model; re-convert it to I2_S or TQ2_0"));
-            }
-            (_, Type::Ternary(encoding)) => {
-                let what = format!("{}, for a tensor that is not ternary", encoding.name.to_uppercase());
-                return Err(self.refused(&name, &what, "re-convert the model with F16 embeddings"));
-            }
-            (_, Type::Plain(kind, _) | Type::Blocks(kind)) => {
-                let cols = info.shape.last().copied().unwrap_or(0);
-                let size = kind.row_bytes(cols).and_then(|row| row.checked_mul(info.weights / cols.max(1)));
-                let Some(size) = size else { return Err(self.damaged(&name, "its rows are not whole blocks")) };
-                Data::Dense { kind, bytes: self.bytes(&name, info, size)? }
-            }
+        let format = match types::of(info.kind, &info.shape, span, self.header.alignment) {
+            Type::Known(format) => format,
+            Type::Refused(what, remedy) => return Err(self.refused(&name, &what, remedy)),
+        };
+        let data = match slot.kind {
+            Kind::Ternary { .. } => Data::Ternary(self.trits(&name, info, format)?),
+            _ => self.numbers(&name, info, format)?,
         };
         let interleaved_heads = match slot.kind {
             Kind::Ternary { rotated, .. } if self.arch.interleaved_qk => rotated,
@@ -203,9 +187,37 @@ impl File<'_> {
         Ok(Some(Tensor { stored_name: name, shape: info.shape.clone(), data, interleaved_heads }))
     }
 
+    fn trits(&self, name: &str, info: &Info, format: &'static Format) -> Result<Trits> {
+        if !format.is_ternary() {
+            let what = format!("linear weights stored as {}", format.name.to_uppercase());
+            return Err(self.refused(name, &what, "use a ternary model; re-convert it to I2_S or TQ2_0"));
+        }
+        let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(name, "is not a matrix")) };
+        // An impossible shape has no size; `Trits::new` says so.
+        let bytes = self.bytes(name, info, format.bytes(rows, cols).unwrap_or(0))?;
+        let trits = Trits::new(format, rows, cols, bytes).map_err(|problem| problem_at(self.path, name, problem))?;
+        let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
+        Ok(trits.scaled(self.extra_scale(name)?))
+    }
+
+    fn numbers(&self, name: &str, info: &Info, format: &'static Format) -> Result<Data> {
+        if !format.is_dense() {
+            let what = format!("{}, for a tensor that is not ternary", format.name.to_uppercase());
+            return Err(self.refused(name, &what, "re-convert the model with F16 embeddings"));
+        }
+        let cols = info.shape.last().copied().unwrap_or(0);
+        match format.bytes(info.weights / cols.max(1), cols) {
+            Some(size) => Ok(Data::Dense { format, bytes: self.bytes(name, info, size)? }),
+            None => {
+                let problem = format!("its rows of {cols} are not whole blocks of {}", format.name.to_uppercase());
+                Err(self.damaged(name, &problem))
+            }
+        }
+    }
+
     fn bytes(&self, name: &str, info: &Info, size: usize) -> Result<Bytes> {
         let span = self.spans.get(&info.offset).copied().unwrap_or(0);
-        let bytes = self.header.data(info.offset, size).filter(|_| size <= span);
+        let bytes = if size <= span { self.header.data(info.offset, size)? } else { None };
         bytes.ok_or_else(|| {
             let problem = format!("takes {size} bytes at offset {}, where there are {span}", info.offset);
             self.damaged(name, &problem)
@@ -217,9 +229,9 @@ impl File<'_> {
         let Some(name) = name.strip_suffix("weight").map(|stem| format!("{stem}scale")) else { return Ok(1.0) };
         let Some(info) = self.header.tensors.get(&name) else { return Ok(1.0) };
         if info.weights != 1 || info.kind != 0 {
-            return Err(self.refused(&name, "several scales", super::encoding::SEVERAL_SCALES));
+            return Err(self.refused(&name, "several scales", SEVERAL_SCALES));
         }
-        let bytes = self.bytes(&name, info, DenseType::F32.block().1)?;
+        let bytes = self.bytes(&name, info, size_of::<f32>())?;
         Ok(bytes.first_chunk::<4>().map_or(f32::NAN, |scale| f32::from_le_bytes(*scale)))
     }
 

@@ -6,14 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use sterna_kernels::math::f16_to_f32;
-use sterna_kernels::{Bytes, DenseType};
+use sterna_kernels::format::{self, HF_PACKED, Trits};
 
 use super::collect::collect;
-use super::encoding::{Trits, hf_packed::HF_PACKED, master};
 use super::safetensors::{Entry, Header};
 use super::source::Source;
-use super::{Checkpoint, DAMAGED, Data, Tensor, TextFiles, malformed, refused, unsupported};
+use super::{Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, problem_at, refused, unsupported};
 use crate::Result;
 use crate::arch::{Arch, Container, Kind, Slot};
 use config::{HfConfig, Json, Packing};
@@ -23,6 +21,8 @@ use config::{HfConfig, Json, Packing};
 const MAX_JSON: usize = 768 << 10;
 /// Longest `model.safetensors.index.json`.
 const MAX_INDEX: usize = 4 << 20;
+/// Longest `tokenizer.json`; the largest known ones have about 35 MB.
+const MAX_TOKENIZER: usize = 256 << 20;
 /// Most files of one checkpoint.
 const MAX_SHARDS: usize = 1024;
 
@@ -39,7 +39,7 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     })?;
     let generation = json(source, "generation_config.json")?.unwrap_or(Value::Null);
     let mut hf = config::parse(&config_path, &config, &generation, known)?;
-    let tensors = all_tensors(source)?;
+    let (tensors, files) = all_tensors(source)?;
     let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
     let json = Json { path: &config_path, value: &config };
     config::refuse_graph(&json, hf.config.architecture, &names)
@@ -47,62 +47,52 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     hf.config.tied |= hf.config.architecture.head && !tensors.contains_key("lm_head.weight");
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
     let (config, text) = (hf.config, text(source)?);
-    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None })
+    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None, files })
 }
 
 /// Reads a small JSON file; a key that occurs twice has its last value.
 pub(super) fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
-    let Some(bytes) = source.get(name)? else { return Ok(None) };
+    let Some(bytes) = source.text(name, MAX_JSON)? else { return Ok(None) };
     let path = source.path().join(name);
-    if bytes.len() > MAX_JSON {
-        let problem = format!("{} bytes long, more than the {MAX_JSON} that are allowed", bytes.len());
-        return Err(malformed(&path, "the file", problem, DAMAGED));
-    }
     let value = serde_json::from_slice(&bytes).map_err(|error| malformed(&path, "JSON", error.to_string(), DAMAGED))?;
     Ok(Some(value))
 }
 
-/// The tensors of `model.safetensors`, or of the files that the index names. Other files in the directory are ignored.
-fn all_tensors(source: &Source<'_>) -> Result<BTreeMap<String, Entry>> {
+/// The tensors of `model.safetensors`, or of the files that the index names, and these files. Other files in the
+/// directory are ignored.
+fn all_tensors(source: &Source<'_>) -> Result<(BTreeMap<String, Entry>, Files)> {
     let path = source.path();
-    if let Some(bytes) = source.get("model.safetensors")? {
-        return Ok(Header::parse(&path.join("model.safetensors"), &bytes)?.tensors);
+    if let Some(file) = source.tensors("model.safetensors")? {
+        return Ok((Header::read(&file)?.tensors, Files::new(file.watched())));
     }
     let name = "model.safetensors.index.json";
-    let Some(index) = source.get(name)? else {
+    let Some(index) = source.text(name, MAX_INDEX)? else {
         let remedy = "download the model's safetensors files; other weight formats are not read";
         return Err(malformed(path, "model.safetensors", "there is neither this file nor an index of several", remedy));
     };
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut files) = (BTreeMap::new(), Vec::new());
     for shard in shards(&path.join(name), &index)? {
-        let bytes = source.get(&shard)?.ok_or_else(|| {
+        let file = source.tensors(&shard)?.ok_or_else(|| {
             malformed(path, &*shard, format!("{name} names this file, but it is missing"), "download it")
         })?;
-        for (name, entry) in Header::parse(&path.join(&shard), &bytes)?.tensors {
+        for (name, entry) in Header::read(&file)?.tensors {
             if tensors.contains_key(&name) {
-                return Err(malformed(
-                    &path.join(&shard),
-                    format!("tensor `{name}`"),
-                    "is in another file too",
-                    DAMAGED,
-                ));
+                return Err(malformed(file.path(), format!("tensor `{name}`"), "is in another file too", DAMAGED));
             }
             tensors.insert(name, entry);
         }
+        files.extend(file.watched());
     }
-    Ok(tensors)
+    Ok((tensors, Files::new(files)))
 }
 
 /// The file names in an index, all of which must be plain names in the same directory.
-fn shards(path: &Path, index: &Bytes) -> Result<BTreeSet<String>> {
+fn shards(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     let bad = |problem: String| malformed(path, "weight_map", problem, DAMAGED);
-    if index.len() > MAX_INDEX {
-        return Err(bad(format!("the file has {} bytes, more than the {MAX_INDEX} that are allowed", index.len())));
-    }
     let index: Index = serde_json::from_slice(index).map_err(|error| bad(error.to_string()))?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     if shards.len() > MAX_SHARDS {
@@ -126,10 +116,10 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
             }
             Data::Ternary(ternary(path, tensors, hf, (name, entry), &shape)?)
         }
-        (_, "F32") => Data::Dense { kind: DenseType::F32, bytes },
-        (_, "F16") => Data::Dense { kind: DenseType::F16, bytes },
-        (_, "BF16") => Data::Dense { kind: DenseType::Bf16, bytes },
-        (_, other) => return Err(wrong_dtype(path, name, other)),
+        (_, dtype) => match format::by_safetensors(dtype) {
+            Some(format) => Data::Dense { format, bytes },
+            None => return Err(wrong_dtype(path, name, dtype)),
+        },
     };
     Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
 }
@@ -152,14 +142,12 @@ fn ternary(
     let &[rows, cols] = shape else {
         return Err(malformed(path, format!("tensor `{name}`"), format!("shape {shape:?} is not a matrix"), DAMAGED));
     };
-    let encoding = match entry.dtype {
+    let format = match entry.dtype {
         "U8" => &HF_PACKED,
-        "F32" => &master::F32,
-        "F16" => &master::F16,
-        "BF16" => &master::BF16,
-        other => return Err(wrong_dtype(path, name, other)),
+        dtype => format::by_safetensors(dtype).ok_or_else(|| wrong_dtype(path, name, dtype))?,
     };
-    let trits = Trits::new(encoding, rows, cols, entry.bytes.clone()).map_err(|problem| problem.at(path, name))?;
+    let trits = Trits::new(format, rows, cols, entry.bytes.clone());
+    let trits = trits.map_err(|problem| problem_at(path, name, problem))?;
     match entry.dtype {
         "U8" => Ok(trits.scaled(weight_scale(path, tensors, hf.packing, name)?)),
         _ if hf.quantize => Ok(trits.quantized_at_load()),
@@ -172,10 +160,9 @@ fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<
     let name = format!("{name}_scale");
     let place = format!("tensor `{name}`");
     let entry = tensors.get(&name).ok_or_else(|| malformed(path, &*place, "is missing", DAMAGED))?;
-    let scale = match (entry.dtype, &entry.bytes[..]) {
-        ("F32", &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-        ("BF16", &[a, b]) => f32::from_bits(u32::from(u16::from_le_bytes([a, b])) << 16),
-        ("F16", &[a, b]) if b & 0x7c != 0x7c => f16_to_f32(u16::from_le_bytes([a, b])),
+    let numbers = format::by_safetensors(entry.dtype).and_then(|format| format.numbers(&entry.bytes));
+    let scale = match numbers.as_deref() {
+        Some(&[scale]) if scale.is_finite() => scale,
         _ => {
             let what = format!("{place} of {} {:?}", entry.dtype, entry.shape);
             return Err(unsupported(path, what, "Sterna runs models with one finite scale per tensor"));
@@ -194,7 +181,7 @@ fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<
 
 /// The tokenizer's files; what tokenizer_config.json lacks is taken from special_tokens_map.json.
 fn text(source: &Source<'_>) -> Result<TextFiles> {
-    let Some(tokenizer) = source.get("tokenizer.json")? else { return Ok(TextFiles::None) };
+    let Some(tokenizer) = source.text("tokenizer.json", MAX_TOKENIZER)? else { return Ok(TextFiles::None) };
     let object = |name: &str| {
         Ok(match json(source, name)? {
             Some(Value::Object(object)) => object,
@@ -206,19 +193,15 @@ fn text(source: &Source<'_>) -> Result<TextFiles> {
     for (key, value) in object("special_tokens_map.json")? {
         config.entry(key).or_insert(value);
     }
-    let chat_template = match source.get("chat_template.jinja")? {
-        Some(bytes) if bytes.len() <= MAX_JSON => match std::str::from_utf8(&bytes) {
-            Ok(text) => Some(text.to_owned()),
+    let chat_template = match source.text("chat_template.jinja", MAX_JSON)? {
+        Some(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Some(text),
             Err(error) => {
                 let path = source.path().join("chat_template.jinja");
                 return Err(malformed(&path, "the text", error.to_string(), DAMAGED));
             }
         },
-        Some(bytes) => {
-            let problem = format!("{} bytes are not a chat template", bytes.len());
-            return Err(malformed(&source.path().join("chat_template.jinja"), "the file", problem, DAMAGED));
-        }
         None => None,
     };
-    Ok(TextFiles::HuggingFace { tokenizer, config: Value::Object(config), chat_template })
+    Ok(TextFiles::HuggingFace { tokenizer: tokenizer.into(), config: Value::Object(config), chat_template })
 }

@@ -1,7 +1,8 @@
 //! The header of a GGUF file to be written: keys and tensor descriptions.
 
+use sterna_kernels::format::I2_S;
+
 use super::{Plan, WriteOptions};
-use crate::checkpoint::encoding::i2_s::I2_S;
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
@@ -12,7 +13,7 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
     keys.text("general.architecture", arch);
     keys.text("general.name", &name);
     // bitnet.cpp's number for I2_S, llama.cpp's for TQ2_0.
-    keys.uint("general.file_type", if options.encoding.name == I2_S.name { 40 } else { 37 });
+    keys.uint("general.file_type", if *options.encoding == I2_S { 40 } else { 37 });
     keys.uint("general.quantization_version", 2);
     keys.uint("general.alignment", ALIGNMENT as u32);
     let config = &checkpoint.config;

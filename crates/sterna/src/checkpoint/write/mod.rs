@@ -3,20 +3,17 @@
 //! Tensors are written one after another, some rows at a time.
 
 mod keys;
-mod q6_k;
-mod q8_0;
 mod vocabulary;
 
 use std::path::Path;
 
+use sterna_kernels::format::{BF16, F32, FORMATS, Format, Writer};
 use sterna_kernels::layout::T16;
-use sterna_kernels::math::f32_to_f16;
-use sterna_kernels::{Cpu, DenseMatrix, DenseType, Matrix, Rows};
+use sterna_kernels::{Cpu, DenseMatrix, Matrix, Rows};
 
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
-use super::encoding::{ENCODINGS, Encoding, Writer};
-use super::gguf::{ALIGNMENT, DENSE, ENDS};
+use super::gguf::{ALIGNMENT, ENDS};
 use super::whole::WholeFile;
 use super::{Checkpoint, GgufVocabulary};
 use crate::arch::{Arch, Config, Kind, Slot};
@@ -24,38 +21,27 @@ use crate::{Error, Result};
 
 /// How to write a checkpoint.
 pub struct WriteOptions<'a> {
-    /// Encoding of the ternary matrices, one of [`encodings`]: [`I2_S`](super::encoding::i2_s::I2_S), or
-    /// [`TQ2_0`](super::encoding::tq2_0::TQ2_0), which rounds the scale to a half.
-    pub encoding: &'static Encoding,
+    /// How ternary matrices are written, one of [`encodings`]: [`I2_S`](super::format::I2_S), or
+    /// [`TQ2_0`](super::format::TQ2_0), which rounds the scale to a half.
+    pub encoding: &'static Format,
     /// The architecture that the file names; it decides the activation function. Usually the checkpoint's own.
     pub arch: &'static Arch,
     /// How the embedding and the head are written: one of [`heads`].
-    pub head: DenseType,
+    pub head: &'static Format,
     /// What the tokenizer is made of, if the file shall have one.
     pub vocabulary: Option<&'a GgufVocabulary>,
     /// Called with (bytes written, bytes in all) now and then.
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
-/// Writes one block of an embedding or head.
-type Encode = fn(&[f32], &mut [u8]);
-
-/// How embeddings and heads are written. A new type is a file and a line here.
-const HEADS: &[(DenseType, Encode)] = &[
-    (DenseType::F32, |values, out| out.copy_from_slice(&values[0].to_le_bytes())),
-    (DenseType::F16, |values, out| out.copy_from_slice(&f32_to_f16(values[0]).to_le_bytes())),
-    (DenseType::Q8_0, q8_0::encode),
-    (DenseType::Q6K, q6_k::encode),
-];
-
-/// Encodings of ternary matrices that can be written.
-pub fn encodings() -> impl Iterator<Item = &'static Encoding> {
-    ENCODINGS.iter().copied().filter(|encoding| encoding.writer.is_some())
+/// Formats of ternary matrices that can be written.
+pub fn encodings() -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().copied().filter(|format| format.writer().is_some())
 }
 
-/// Types of embeddings and heads that can be written.
-pub fn heads() -> impl Iterator<Item = DenseType> {
-    HEADS.iter().map(|(kind, _)| *kind)
+/// Formats of embeddings and heads that can be written.
+pub fn heads() -> impl Iterator<Item = &'static Format> {
+    FORMATS.iter().copied().filter(|format| format.encodes())
 }
 
 /// Rows that are converted at a time. A multiple of 128, so that I2_S blocks end with them whatever the row's length.
@@ -104,7 +90,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
 struct Plan {
     tensors: Vec<Planned>,
     writer: Writer,
-    head: (DenseType, Encode),
+    head: &'static Format,
     /// Tokens that end an answer, the tokenizer's own first.
     ends: Vec<u32>,
     interleave: bool,
@@ -122,16 +108,14 @@ impl Plan {
     fn new(checkpoint: &Checkpoint, options: &WriteOptions<'_>) -> Result<Self> {
         let refuse = |option, problem: String| Err(Error::option(option, problem));
         let encoding = options.encoding;
-        let Some((writer, ternary)) = encoding.writer.zip(encoding.ggml_type) else {
-            return refuse(
-                "encoding",
-                format!("GGUF files are written with i2_s or tq2_0 weights, not {}", encoding.name),
-            );
+        let Some((writer, ternary)) = encoding.writer().zip(encoding.ggml) else {
+            let names: Vec<&str> = encodings().map(|format| format.name).collect();
+            let problem = format!("GGUF files are written with {} weights, not {}", names.join(" or "), encoding.name);
+            return refuse("encoding", problem);
         };
-        let head = HEADS.iter().find(|(kind, _)| *kind == options.head);
-        let Some((head, (head_type, _))) = head.zip(DENSE.iter().find(|(_, kind)| *kind == options.head)) else {
-            let names: Vec<&str> = heads().map(DenseType::name).collect();
-            return refuse("head", format!("the head is written as {}, not {}", names.join(", "), options.head.name()));
+        let Some(head_type) = options.head.ggml.filter(|_| options.head.encodes()) else {
+            let names: Vec<&str> = heads().map(|format| format.name).collect();
+            return refuse("head", format!("the head is written as {}, not {}", names.join(", "), options.head.name));
         };
         let mut ends: Vec<u32> = options.vocabulary.and_then(|vocabulary| vocabulary.eos).into_iter().collect();
         ends.extend(checkpoint.config.eos.iter().filter(|id| ends.first() != Some(*id)).copied().collect::<Vec<_>>());
@@ -149,22 +133,19 @@ impl Plan {
                 return refuse("arch", format!("the model has no `{}`, which `{arch}` needs", slot.name));
             }
             let (shape, kind, size) = match slot.kind {
-                Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, (encoding.bytes)(rows, cols)),
-                Kind::Dense { rows, cols } => {
-                    let size = options.head.row_bytes(cols).and_then(|row| row.checked_mul(rows));
-                    (vec![rows, cols], *head_type, size)
-                }
+                Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, encoding.bytes(rows, cols)),
+                Kind::Dense { rows, cols } => (vec![rows, cols], head_type, options.head.bytes(rows, cols)),
                 Kind::Vector { len } => (vec![len], 0, len.checked_mul(4)),
             };
             let Some(size) = size else {
-                let (name, head) = (encoding.name, options.head.name());
+                let (name, head) = (encoding.name, options.head.name);
                 let problem = format!("`{}` of {shape:?} cannot be stored as {name} or {head}", slot.name);
                 return refuse("encoding", problem);
             };
             tensors.push(Planned { slot, shape, kind, offset: data });
             data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
         }
-        Ok(Self { tensors, writer, head: *head, ends, interleave: options.arch.interleaved_qk, data })
+        Ok(Self { tensors, writer, head: options.head, ends, interleave: options.arch.interleaved_qk, data })
     }
 }
 
@@ -197,28 +178,20 @@ fn interleaved(stored: usize, rows: usize, heads: Option<usize>) -> usize {
     head * dim + within % 2 * (dim / 2) + within / 2
 }
 
-fn dense(
-    cpu: &Cpu,
-    matrix: &DenseMatrix,
-    (kind, encode): (DenseType, Encode),
-    target: &mut WholeFile<'_>,
-) -> Result<()> {
-    let row_bytes = kind.row_bytes(matrix.cols()).unwrap_or(0);
-    let (block, block_bytes) = kind.block();
+fn dense(cpu: &Cpu, matrix: &DenseMatrix, format: &'static Format, target: &mut WholeFile<'_>) -> Result<()> {
+    let row_bytes = format.row_bytes(matrix.cols()).unwrap_or(0);
     let mut bytes = vec![0; CHUNK * row_bytes];
     for first in (0..matrix.rows()).step_by(CHUNK) {
         let ids: Vec<u32> = (first..matrix.rows().min(first + CHUNK)).map(|id| id as u32).collect();
         let values: Rows = matrix.lookup(cpu, &ids);
-        let fits = |x: &f32| x.abs() <= MAX_F16 || kind == DenseType::F32;
+        let fits = |x: &f32| x.abs() <= MAX_F16 || [&F32, &BF16].contains(&format);
         if let Some(other) = values.data().iter().find(|x| !fits(x)) {
-            let problem = format!("the embedding holds {other}, which {} does not", kind.name());
+            let problem = format!("the embedding holds {other}, which {} does not", format.name);
             return Err(Error::option("head", problem));
         }
         let bytes = &mut bytes[..ids.len() * row_bytes];
         cpu.pool().pieces(bytes, row_bytes, |r, out| {
-            for (values, out) in values.row(r).chunks_exact(block).zip(out.chunks_exact_mut(block_bytes)) {
-                encode(values, out);
-            }
+            format.encode(values.row(r), out);
         });
         target.write(bytes)?;
     }

@@ -1,4 +1,4 @@
-//! Encoder of Q6_K blocks: 256 weights in 210 bytes.
+//! Q6_K of llama.cpp: 256 weights in 210 bytes.
 //!
 //! ```text
 //! low nibbles × 128 | high pairs of bits × 64 | scales: i8 × 16 | d: f16      value = d · scale · (q − 32)
@@ -7,10 +7,52 @@
 //! In each half of 128 weights, byte l < 32 of the high bits and bytes l and l + 32 of the low ones hold the weights l,
 //! l + 32, l + 64 and l + 96. Source of the layout: llama.cpp, `ggml-quants.c`.
 
-use sterna_kernels::math::{f16_to_f32, f32_to_f16};
+use super::blocks::{array, half};
+use super::stored::Format;
+use crate::op::dense::Stored;
+use crate::op::math::{f16_to_f32, f32_to_f16};
+
+/// See the module.
+pub static Q6_K: Format = Format { encode: Some(encode), ..Format::of_rows("q6_k", 14, Blocks::BLOCK) };
+
+pub(super) struct Blocks;
+
+impl Stored for Blocks {
+    const BLOCK: (usize, usize) = (256, 210);
+
+    #[inline(always)]
+    fn decode_block(block: &[u8], out: &mut [f32]) {
+        let d = half(&block[208..]);
+        for run in 0..8 {
+            let (part, quarter) = (run / 4, run % 4);
+            let low: [u8; 32] = array(&block[64 * part + 32 * (quarter % 2)..]);
+            let high: [u8; 32] = array(&block[128 + 32 * part..]);
+            let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
+            // In bytes first: a vector holds four times as many of them.
+            let mut quants = [0u8; 32];
+            for l in 0..32 {
+                quants[l] = low[l] >> low_shift & 15 | (high[l] >> high_shift & 3) << 4;
+            }
+            let mut values = [0.0; 32];
+            for side in 0..2 {
+                let scale = d * f32::from(block[192 + 8 * part + 2 * quarter + side] as i8);
+                for l in 16 * side..16 * (side + 1) {
+                    values[l] = scale * (i32::from(quants[l]) - 32) as f32;
+                }
+            }
+            out[32 * run..32 * (run + 1)].copy_from_slice(&values);
+        }
+    }
+}
+
+fn encode(values: &[f32], out: &mut [u8]) {
+    for (values, out) in values.chunks_exact(256).zip(out.chunks_exact_mut(210)) {
+        encode_block(values, out);
+    }
+}
 
 /// Encodes 256 values. Each run of 16 is scaled so that its largest value is −32 steps.
-pub(super) fn encode(values: &[f32], out: &mut [u8]) {
+fn encode_block(values: &[f32], out: &mut [u8]) {
     out.fill(0);
     let mut steps = [0f32; 16];
     for (step, run) in steps.iter_mut().zip(values.chunks_exact(16)) {
@@ -49,15 +91,14 @@ fn put(out: &mut [u8], i: usize, q: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sterna_kernels::{Cpu, DenseMatrix, DenseType, sets};
 
     /// The block of these values, and what the reader makes of it.
     fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
         // What was in the buffer before must not matter.
-        let mut block = vec![7; 210];
+        let (mut block, mut decoded) = (vec![7; 210], vec![0.0; 256]);
         encode(values, &mut block);
-        let matrix = DenseMatrix::new(DenseType::Q6K, 1, 256, block.clone().into()).expect("one block");
-        (block, matrix.lookup(&Cpu::with(sets::portable(), 1), &[0]).row(0).to_vec())
+        Blocks::decode(&block, &mut decoded);
+        (block, decoded)
     }
 
     #[test]

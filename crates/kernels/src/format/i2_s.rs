@@ -8,12 +8,14 @@
 //!
 //! A row that is no multiple of 128 starts inside a block. Source: bitnet.cpp, `ggml-bitnet-mad.cpp`.
 
-use sterna_kernels::Pool;
-
-use super::{Encoding, Problem, Scale, Trits, Writer, pack_planes, plane, planes};
+use super::planes;
+use super::stored::{Decoder, Format, Problem, Ternary, Trits, Writer};
+use crate::pool::Pool;
+use crate::scales::Scales;
 
 /// See the module.
-pub static I2_S: Encoding = Encoding { name: "i2_s", ggml_type: Some(36), bytes, scale, row, writer: Some(WRITER) };
+pub static I2_S: Format =
+    Format { ggml: Some(36), ..Format::of_tensors("i2_s", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
 
 /// Weights of a block.
 const BLOCK: usize = 128;
@@ -24,7 +26,7 @@ const WRITER: Writer = Writer {
     rounded: |scale| scale,
     blocks: |trits, _, out| {
         for block in trits.chunks_exact(BLOCK) {
-            pack_planes(BLOCK / 4, |byte, plane| block[32 * (3 - plane) + byte], out);
+            planes::pack(BLOCK / 4, |byte, plane| block[32 * (3 - plane) + byte], out);
         }
     },
     tail: |scale| {
@@ -39,25 +41,26 @@ fn bytes(rows: usize, cols: usize) -> Option<usize> {
     if weights.is_multiple_of(BLOCK) { (weights / 4).checked_add(TAIL) } else { None }
 }
 
-fn scale(trits: &Trits, _: &Pool) -> Result<Scale, Problem> {
-    let tail = &trits.bytes[trits.bytes.len() - TAIL..];
-    Ok(Scale { value: f32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]), inverse: 1.0 })
+fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
+    let tail = &trits.bytes()[trits.bytes().len() - TAIL..];
+    Ok((Scales::One(f32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]])), 1.0))
 }
 
-fn row(trits: &Trits, _: Scale, r: usize, mut out: &mut [i8]) -> Result<(), Problem> {
-    let mut at = r * trits.cols;
-    if trits.cols.is_multiple_of(BLOCK) {
-        let blocks = trits.bytes[at / 4..].as_chunks::<{ BLOCK / 4 }>().0;
+fn row(decoder: &Decoder<'_>, r: usize, mut out: &mut [i8]) -> Result<(), Problem> {
+    let (bytes, cols) = (&decoder.trits().bytes()[..], decoder.trits().cols());
+    let mut at = r * cols;
+    if cols.is_multiple_of(BLOCK) {
+        let blocks = bytes[at / 4..].as_chunks::<{ BLOCK / 4 }>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
             // Code 3 does not occur; bitnet.cpp's readers take it for 0 too.
-            let _ = planes::<false>(block, out);
+            let _ = planes::unpack_block::<false>(block, out);
         }
         return Ok(());
     }
     while !out.is_empty() {
         let (block, group, first) = (at / BLOCK, at % BLOCK / 32, at % 32);
         let (run, rest) = out.split_at_mut(out.len().min(32 - first));
-        let _ = plane(6 - 2 * group, &trits.bytes[32 * block + first..][..run.len()], run);
+        let _ = planes::unpack(6 - 2 * group, &bytes[32 * block + first..][..run.len()], run);
         at += run.len();
         out = rest;
     }

@@ -1,0 +1,50 @@
+//! bfloat16, little endian: the upper half of a single.
+
+use super::number::{self, Number};
+use super::stored::Format;
+use crate::op::dense::{Plain, Stored, dot_plain};
+use crate::op::math::{bf16_to_f32, f32_to_bf16};
+use crate::op::vector::Vector;
+
+/// See the module.
+pub static BF16: Format = number::format::<Blocks>("bf16", 30, "BF16");
+
+pub(super) struct Blocks;
+
+impl Number for Blocks {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    fn value(b: &[u8]) -> f32 {
+        bf16_to_f32(u16::from_le_bytes([b[0], b[1]]))
+    }
+
+    fn store(value: f32, out: &mut [u8]) {
+        out.copy_from_slice(&f32_to_bf16(value).to_le_bytes());
+    }
+}
+
+impl Plain for Blocks {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
+        zeros.load_bf16(bytes)
+    }
+}
+
+impl Stored for Blocks {
+    const BLOCK: (usize, usize) = (1, 2);
+
+    #[inline(always)]
+    fn decode(row: &[u8], out: &mut [f32]) {
+        for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
+            *out = bf16_to_f32(u16::from_le_bytes(*stored));
+        }
+    }
+
+    #[inline(always)]
+    fn dot<V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+        dot_plain::<Self, V>(zeros, rows, cols, x, out);
+    }
+}

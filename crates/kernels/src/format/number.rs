@@ -1,0 +1,117 @@
+//! What plain number formats share: their values, and full-precision weights ("master weights") rounded to trits as
+//! training did it: `m = max(mean |W|, 1e-5)`, `trit = clamp(round(W / m), −1, 1)`.
+//!
+//! Weights that are ternary already (only 0 and ±a) keep their trits and their `a`: the mean would shrink it by the
+//! share of zeros. Source: `transformers`, `integrations/bitnet.py` (`WeightQuant`).
+
+use super::stored::{Decoder, Format, Layout, Problem, Ternary, Trits};
+use crate::pool::Pool;
+use crate::scales::Scales;
+
+/// A number format.
+pub(super) trait Number {
+    /// Bytes of a number.
+    const BYTES: usize;
+
+    /// The number; not finite exactly if the stored one is not.
+    fn value(bytes: &[u8]) -> f32;
+
+    /// The nearest number.
+    fn store(value: f32, out: &mut [u8]);
+}
+
+/// The table's row of a number format.
+pub(super) const fn format<N: Number>(name: &'static str, ggml: u32, safetensors: &'static str) -> Format {
+    Format {
+        name,
+        ggml: Some(ggml),
+        safetensors: Some(safetensors),
+        layout: Layout::Rows(1, N::BYTES),
+        numbers: Some(numbers::<N>),
+        encode: Some(encode::<N>),
+        ternary: Some(Ternary { scales: scales::<N>, row: trits::<N>, writer: None }),
+    }
+}
+
+fn numbers<N: Number>(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(N::BYTES).map(N::value).collect()
+}
+
+fn encode<N: Number>(values: &[f32], out: &mut [u8]) {
+    for (value, out) in values.iter().zip(out.chunks_exact_mut(N::BYTES)) {
+        N::store(*value, out);
+    }
+}
+
+/// What the scale needs to know of a row.
+#[derive(Clone, Copy, Default)]
+struct Survey {
+    /// Σ |w|; not finite if a weight is not.
+    sum: f64,
+    /// max |w|
+    largest: f32,
+    /// Only 0 and ±`largest` occur.
+    ternary: bool,
+}
+
+fn scales<N: Number>(trits: &Trits, pool: &Pool) -> Result<(Scales, f32), Problem> {
+    let mut rows = vec![Survey::default(); trits.rows()];
+    pool.pieces(&mut rows, 1, |r, out| out[0] = survey::<N>(trits.stored_row(r)));
+    let sum: f64 = rows.iter().map(|row| row.sum).sum();
+    if !sum.is_finite() {
+        return Err(Problem::Damaged("holds weights that are not finite".into()));
+    }
+    let largest = rows.iter().fold(0f32, |max, row| max.max(row.largest));
+    if largest > 0.0 && rows.iter().all(|row| row.ternary) {
+        let one = rows.iter().all(|row| row.largest == 0.0 || row.largest == largest);
+        let scales =
+            if one { Scales::One(largest) } else { Scales::Rows(rows.iter().map(|row| row.largest).collect()) };
+        // Whatever is not 0 is ±1.
+        return Ok((scales, f32::INFINITY));
+    }
+    if !trits.quantizes() {
+        return Err(Problem::Unsupported(
+            "full-precision weights that are not ternary, in a checkpoint that does not say it is a BitNet model"
+                .into(),
+            "use a model trained with ternary weights (its config.json has quantization_config.quant_method \"bitnet\")",
+        ));
+    }
+    let mean = ((sum / (trits.rows() * trits.cols()) as f64) as f32).max(1e-5);
+    let inverse = 1.0 / mean;
+    Ok((Scales::One(1.0 / inverse), inverse))
+}
+
+fn survey<N: Number>(row: &[u8]) -> Survey {
+    /// Sums side by side, folded in a fixed order: the mean is the same on every machine.
+    const LANES: usize = 8;
+    let mut sums = [0f64; LANES];
+    let mut largest = [0f32; LANES];
+    let mut chunks = row.chunks_exact(LANES * N::BYTES);
+    for chunk in chunks.by_ref() {
+        for (i, bytes) in chunk.chunks_exact(N::BYTES).enumerate() {
+            let magnitude = N::value(bytes).abs();
+            sums[i] += f64::from(magnitude);
+            largest[i] = if magnitude > largest[i] { magnitude } else { largest[i] };
+        }
+    }
+    for (i, bytes) in chunks.remainder().chunks_exact(N::BYTES).enumerate() {
+        let magnitude = N::value(bytes).abs();
+        sums[i] += f64::from(magnitude);
+        largest[i] = largest[i].max(magnitude);
+    }
+    let largest = largest.into_iter().fold(0f32, f32::max);
+    let ternary = row.chunks_exact(N::BYTES).all(|bytes| {
+        let magnitude = N::value(bytes).abs();
+        magnitude == 0.0 || magnitude == largest
+    });
+    Survey { sum: sums.iter().sum(), largest, ternary }
+}
+
+fn trits<N: Number>(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
+    for (out, bytes) in out.iter_mut().zip(decoder.stored_row(r).chunks_exact(N::BYTES)) {
+        // Rounding half to even and clamping to ±1 is a comparison with one half, which itself rounds to 0.
+        let w = N::value(bytes) * decoder.inverse;
+        *out = i8::from(w > 0.5) - i8::from(w < -0.5);
+    }
+    Ok(())
+}

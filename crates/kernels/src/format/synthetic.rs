@@ -1,0 +1,36 @@
+//! Random trits for measurements: 42 % zeros, a fixed function of a seed and the row.
+//!
+//! A matrix is stored as its seed, eight bytes. The scale keeps the size of the input: 1/√cols, rounded to a half so that
+//! every format can store it.
+
+use super::stored::{Decoder, Format, Problem, Ternary, Trits};
+use crate::op::math::{f16_to_f32, f32_to_f16};
+use crate::pool::Pool;
+use crate::scales::Scales;
+
+/// See the module. It occurs in no file, so the table of formats does not list it.
+pub static SYNTHETIC: Format = Format::of_tensors("synthetic", |_, _| Some(8), Ternary { scales, row, writer: None });
+
+fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
+    Ok((Scales::One(f16_to_f32(f32_to_f16((trits.cols() as f32).sqrt().recip()))), 1.0))
+}
+
+/// 108 of 256 bytes are 0, the others ±1 by their lowest bit.
+fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
+    let seed = decoder.trits().bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let seed = splitmix64(seed ^ r as u64);
+    for (i, out) in out.chunks_mut(8).enumerate() {
+        for (out, byte) in out.iter_mut().zip(splitmix64(seed.wrapping_add(i as u64)).to_le_bytes()) {
+            *out = i8::from(byte >= 108) * (1 - 2 * (byte & 1) as i8);
+        }
+    }
+    Ok(())
+}
+
+/// SplitMix64's step and finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+pub fn splitmix64(seed: u64) -> u64 {
+    let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}

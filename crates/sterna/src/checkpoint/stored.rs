@@ -1,0 +1,203 @@
+//! One file of a checkpoint: headers are copied to the heap, tensor data is mapped or read.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sterna_kernels::{Bytes, memory};
+
+use super::{OpenOptions, malformed};
+use crate::{Error, Result};
+
+/// One file, opened.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredFile {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Memory(Bytes),
+    /// `map` is absent if nothing shall be mapped.
+    Disk {
+        file: Arc<File>,
+        opened: Stamp,
+        map: Option<Bytes>,
+    },
+}
+
+impl StoredFile {
+    /// Opens a file of the file system.
+    pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        let file = open_file(path)?;
+        let metadata = file.metadata()?;
+        let map = options.mmap.then(|| Bytes::map(&file)).transpose()?;
+        let content = Content::Disk { file: Arc::new(file), opened: Stamp::of(&metadata), map };
+        Ok(Self { path: path.into(), content })
+    }
+
+    /// A file that is in memory; `path` is for messages.
+    pub fn in_memory(path: &Path, bytes: Bytes) -> Self {
+        Self { path: path.into(), content: Content::Memory(bytes) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of bytes, as it was when the file was opened.
+    pub fn len(&self) -> usize {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::Disk { opened, .. } => usize::try_from(opened.len).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// A copy of a part: what is parsed does not change while it is looked at, whatever happens to the file.
+    pub fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        match &self.content {
+            Content::Memory(bytes) => Ok(bytes.get(range).unwrap_or_default().to_vec()),
+            Content::Disk { file, .. } => self.read(file, range),
+        }
+    }
+
+    /// Tensor data: a part of the map, or read if the file is not mapped. `None` if the file does not hold `range`.
+    pub fn data(&self, range: Range<usize>) -> Result<Option<Bytes>> {
+        if range.start > range.end || range.end > self.len() {
+            return Ok(None);
+        }
+        match &self.content {
+            Content::Memory(bytes) => Ok(bytes.slice(range)),
+            Content::Disk { map: Some(map), .. } => Ok(map.slice(range)),
+            Content::Disk { file, map: None, .. } => {
+                let need = range.len() as u64;
+                if let Some(available) = memory::available().filter(|available| *available < need) {
+                    return Err(Error::OutOfMemory {
+                        path: self.path.clone(),
+                        need_mib: need >> 20,
+                        available_mib: available >> 20,
+                        remedy: "leave out --no-mmap, close other programs, or use a smaller model".into(),
+                    });
+                }
+                self.read(file, range).map(|bytes| Some(bytes.into()))
+            }
+        }
+    }
+
+    fn read(&self, mut file: &File, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = bytes.try_reserve_exact(range.len()).map_err(io::Error::other);
+        let read = read.and_then(|()| file.seek(SeekFrom::Start(range.start as u64)));
+        let read = read.and_then(|_| file.take(range.len() as u64).read_to_end(&mut bytes));
+        match read {
+            Ok(len) if len == range.len() => Ok(bytes),
+            Ok(_) => Err(changed(&self.path, "was cut while it was read")),
+            Err(source) => Err(Error::io(&self.path, source)),
+        }
+    }
+
+    /// The file, to be looked at again later; `None` if it is in memory.
+    pub fn watched(&self) -> Option<WatchedFile> {
+        match &self.content {
+            Content::Memory(_) => None,
+            Content::Disk { file, opened, map } => Some(WatchedFile {
+                path: self.path.clone(),
+                opened: *opened,
+                file: map.is_some().then(|| file.clone()),
+            }),
+        }
+    }
+}
+
+/// Opens a file; anything else, which reading might wait for for ever, is refused.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
+    }
+    File::open(path)
+}
+
+fn changed(path: &Path, what: &str) -> Error {
+    let remedy = "load the model again, and give it a new version as a new file that is renamed to the old name";
+    malformed(path, "the file", what, remedy)
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    /// Device and inode, where there are any.
+    identity: Option<(u64, u64)>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        #[cfg(not(unix))]
+        let identity = None;
+        Self { len: metadata.len(), modified: metadata.modified().ok(), identity }
+    }
+}
+
+/// A file of a checkpoint, as it was when it was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedFile {
+    path: PathBuf,
+    opened: Stamp,
+    /// Held if the file is mapped.
+    file: Option<Arc<File>>,
+}
+
+/// The files that a model was read from. It tells whether one of them has changed since.
+///
+/// A change is noticed by size, time of modification and identity. One that keeps all three (a write within the clock's
+/// tick, or a time that was set back) is not noticed.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    files: Vec<WatchedFile>,
+}
+
+impl Files {
+    pub(crate) fn new(files: impl IntoIterator<Item = WatchedFile>) -> Self {
+        Self { files: files.into_iter().collect() }
+    }
+
+    /// Whether the names still lead to the files that were opened, unchanged: to be asked when a model has been read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] names the first file that was replaced, changed or removed.
+    pub fn check_read(&self) -> Result<()> {
+        let same = |file: &&WatchedFile| std::fs::metadata(&file.path).is_ok_and(|now| Stamp::of(&now) == file.opened);
+        match self.files.iter().find(|file| !same(file)) {
+            Some(file) => Err(changed(&file.path, "was replaced or changed while it was read")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the mapped files are as they were, under whatever name: cheap enough for every request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] names the first file that was written to or cut. A file that was replaced by another one of
+    /// its name does not count, as the map still leads to the old one.
+    pub fn check_mapped(&self) -> Result<()> {
+        let same = |file: &&WatchedFile| match &file.file {
+            Some(handle) => handle.metadata().is_ok_and(|now| Stamp::of(&now) == file.opened),
+            None => true,
+        };
+        match self.files.iter().find(|file| !same(file)) {
+            Some(file) => Err(changed(&file.path, "was changed while the model was in use")),
+            None => Ok(()),
+        }
+    }
+}
