@@ -4,7 +4,7 @@ use super::vector::{LANES, Vector, fold, lanes};
 
 /// A format whose rows are whole blocks.
 pub(crate) trait Stored {
-    /// (weights, bytes) of a block. Blocks of more than one weight are multiples of 16 weights.
+    /// (weights, bytes) of a block.
     const BLOCK: (usize, usize);
 
     /// Decodes one block. Plain numbers need none: they have a [`Stored::decode`] of their own.
@@ -127,6 +127,7 @@ fn dot_blocks<T: Stored, V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32
     const R: usize = 2;
     let row_bytes = cols / T::BLOCK.0 * T::BLOCK.1;
     let count = rows.len() / row_bytes;
+    let whole = cols / LANES * LANES;
     let mut decoded = vec![0.0; R * cols];
     for (i, rows) in rows.chunks(R * row_bytes).enumerate() {
         for (row, decoded) in rows.chunks_exact(row_bytes).zip(decoded.chunks_exact_mut(cols)) {
@@ -134,13 +135,19 @@ fn dot_blocks<T: Stored, V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32
         }
         for (t, x) in x.chunks_exact(cols).enumerate() {
             let mut acc = [[zeros; 1]; R];
-            // Blocks are 32 or 256 weights, so there is no tail.
-            for k in (0..cols).step_by(LANES) {
+            for k in (0..whole).step_by(LANES) {
                 let mut w = [zeros; R];
                 for r in 0..R {
                     w[r] = zeros.load(&decoded[r * cols + k..]);
                 }
                 add_products(&mut acc, &w, &[zeros.load(&x[k..])]);
+            }
+            if whole < cols {
+                let mut w = [zeros; R];
+                for r in 0..R {
+                    w[r] = zeros.load(&lanes(&decoded[r * cols + whole..(r + 1) * cols]));
+                }
+                add_products(&mut acc, &w, &[zeros.load(&lanes(&x[whole..]))]);
             }
             for r in 0..R.min(count - i * R) {
                 out[t * count + i * R + r] = fold(acc[r][0].lanes());
