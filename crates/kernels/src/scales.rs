@@ -26,4 +26,35 @@ impl Scales {
             Self::Groups { columns, values } => Self::Groups { columns, values: all(values) },
         }
     }
+
+    /// The scales of a matrix whose row `r` is row `from(r)` of this one, for `rows` rows.
+    ///
+    /// # Panics
+    ///
+    /// If `from` gives a row that the scales do not have.
+    pub fn reordered(&self, rows: usize, from: impl Fn(usize) -> usize) -> Self {
+        match self {
+            Self::One(value) => Self::One(*value),
+            Self::Rows(values) => Self::Rows((0..rows).map(|row| values[from(row)]).collect()),
+            Self::Groups { columns, values } => {
+                let groups = values.len() / rows.max(1);
+                let row = |row| &values[from(row) * groups..][..groups];
+                Self::Groups { columns: *columns, values: (0..rows).flat_map(row).copied().collect() }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_follow_their_rows() {
+        let swap = |row: usize| row ^ 1;
+        assert_eq!(Scales::One(2.0).reordered(4, swap), Scales::One(2.0));
+        assert_eq!(Scales::Rows(vec![1.0, 2.0, 3.0, 4.0]).reordered(4, swap), Scales::Rows(vec![2.0, 1.0, 4.0, 3.0]));
+        let groups = |values| Scales::Groups { columns: 32, values };
+        assert_eq!(groups(vec![1.0, 2.0, 3.0, 4.0]).reordered(2, swap), groups(vec![3.0, 4.0, 1.0, 2.0]));
+    }
 }

@@ -241,7 +241,8 @@ impl Checkpoint {
         };
         let problem = |problem| self.problem(tensor, problem);
         let decoder = trits.decoder(cpu.pool()).map_err(problem)?;
-        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), decoder.scales(), |row, out| {
+        let scales = decoder.scales().reordered(rows, |row| tensor.stored_row(row));
+        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &scales, |row, out| {
             decoder.row(tensor.stored_row(row), out)
         });
         trits.bytes().release();
@@ -258,7 +259,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the scale is damaged, and [`Error::Unsupported`] if there are several.
+    /// [`Error::Malformed`] if a scale is damaged.
     pub fn precision(&self, pool: &Pool) -> Result<Precision> {
         let found = self.tensors.values().find_map(|tensor| match &tensor.data {
             Data::Ternary(trits) => Some((tensor, trits)),
