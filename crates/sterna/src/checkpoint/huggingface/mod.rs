@@ -162,10 +162,10 @@ fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<
     let entry = tensors.get(&name).ok_or_else(|| malformed(path, &*place, "is missing", DAMAGED))?;
     let numbers = format::by_safetensors(entry.dtype).and_then(|format| format.numbers(&entry.bytes));
     let scale = match numbers.as_deref() {
-        Some(&[scale]) if scale.is_finite() => scale,
+        Some(&[scale]) => scale,
         _ => {
             let what = format!("{place} of {} {:?}", entry.dtype, entry.shape);
-            return Err(unsupported(path, what, "Sterna runs models with one finite scale per tensor"));
+            return Err(unsupported(path, what, "packed weights have one scale per tensor"));
         }
     };
     match packing {
