@@ -172,7 +172,7 @@ macro_rules! kernels {
             largest = op::quantize::largest(x: &[f32]) -> f32;
             quantize_by = op::quantize::codes(x: &[f32], scale: f32, codes: &mut [i8]) -> i32,
                 requires codes.len() == x.len();
-            rms_norm = op::norm::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
+            rms_norm = op::norm::rms_norm<V>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
                 requires weight.len() == x.len() && out.len() == x.len();
             rotate = op::elementwise::rotate(head: &mut [f32], cos: &[f32], sin: &[f32]),
                 requires sin.len() == cos.len() && head.len() == 2 * cos.len();
@@ -206,7 +206,7 @@ macro_rules! kernels {
                 dots: &[i32], scale: op::attention::int8::Scale, out: &mut [f32]
             ), requires dots.len() == 2 * out.len();
 
-            rms_norm_backward = op::norm::rms_norm_backward(
+            rms_norm_backward = op::norm::rms_norm_backward<V>(
                 x: &[f32], weight: &[f32], dy: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32]
             ), requires [weight, dy, &*dx, &*dweight].iter().all(|row| row.len() == x.len());
             relu2_mul_backward = op::activation::relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]),
