@@ -34,7 +34,7 @@ const PATHS: [&str; 8] = [
 fn server() -> (Runtime, Router) {
     let path =
         [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
-    let options = Options { threads: 1, sequences: 2, ..Options::default() };
+    let options = Options::default().threads(1).sequences(2);
     let engine = toy::speaking(path, &options, |_| ());
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     let router = sterna_server::router(engine, Settings::default()).expect("settings");

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 
 use anyhow::bail;
-use sterna::engine::Request;
 
 use crate::answer::Answer;
 use crate::conversation::Conversation;
@@ -59,11 +58,11 @@ impl Chat {
             bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
         }
         let engine = self.model.load(&self.generating.options())?;
-        let request = Request { grammar: form::compile(&engine, form.as_ref())?, ..request };
+        let request = request.grammar(form::compile(&engine, form.as_ref())?);
         let Some(message) = message else { return Repl::new(engine, request, self.system)?.run() };
         let mut conversation = Conversation::new(self.system);
         conversation.say("user", message);
         let prompt = conversation.prompt(&engine)?;
-        Answer::print(&engine, Request { prompt, ..request }, self.sampling.json, false)
+        Answer::print(&engine, request.prompt(prompt), self.sampling.json, false)
     }
 }

@@ -49,7 +49,7 @@ impl Eval {
         interrupt::ends_program(|| {})?;
         let engine = self.model.load(&self.loading.options(self.context.ctx))?;
         let tokenizer = engine.tokenizer()?;
-        let tokens = tokenizer.encode(&text, true)?;
+        let tokens = tokenizer.encode_prompt(&text)?;
         let bos = tokenizer.bos().is_some_and(|bos| tokens.first() == Some(&bos));
         let context = engine.context();
         let stride = self.stride.unwrap_or(context / 2);

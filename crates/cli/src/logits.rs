@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use serde_json::json;
 use sterna::checkpoint::safetensors::Writer;
 use sterna::checkpoint::whole;
-use sterna::engine::Options;
 use sterna::kernels::Rows;
 
 use crate::interrupt;
@@ -50,7 +49,7 @@ fn id(text: &str) -> Result<u32, String> {
 impl Logits {
     pub fn run(self) -> anyhow::Result<()> {
         let context = self.tokens.len().max(2);
-        let options = Options { chunk: self.chunk as usize, ..self.loading.options(Some(context)) };
+        let options = self.loading.options(Some(context)).chunk(self.chunk as usize);
         let engine = self.model.load(&options)?;
         let shape = [self.tokens.len(), engine.config().vocab];
         let size = shape.iter().product::<usize>() as u64 * 4;

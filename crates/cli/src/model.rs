@@ -142,7 +142,7 @@ pub struct Generating {
 impl Generating {
     /// The library's options.
     pub fn options(&self) -> Options {
-        Options { speculation: !self.no_speculation, ..self.loading.options(self.context.ctx) }
+        self.loading.options(self.context.ctx).speculation(!self.no_speculation)
     }
 }
 
@@ -155,15 +155,13 @@ impl Loading {
             Activations::F32 => Some(Precision::Float32),
         };
         let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into(), ..Settings::default() };
-        Options {
-            threads: self.threads.unwrap_or(0) as usize,
-            context,
-            kv: self.kv.kv.into(),
-            settings,
-            adapter: self.adapter.clone(),
-            mmap: !self.no_mmap,
-            ..Options::default()
-        }
+        Options::default()
+            .threads(self.threads.unwrap_or(0) as usize)
+            .context(context)
+            .kv(self.kv.kv.into())
+            .settings(settings)
+            .adapter(self.adapter.clone())
+            .mmap(!self.no_mmap)
     }
 }
 

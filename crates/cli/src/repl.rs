@@ -126,7 +126,7 @@ impl Repl {
         if dropped > 0 {
             output::note(&format!("(the {dropped} oldest messages no longer fit into the context and were dropped)"));
         }
-        let request = Request { prompt, ..self.request.clone() };
+        let request = self.request.clone().prompt(prompt);
         // Each answer gets a seed of its own, and the first seed still determines the whole conversation.
         self.request.sampling.seed = self.request.sampling.seed.wrapping_add(1);
         Answer::collect(self.engine.generate(request)?, output::text, interrupt::happened)

@@ -49,7 +49,7 @@ impl Run {
         let (prompt, form) = (self.prompt.prompt()?, self.form.read()?);
         interrupt::ends_program(|| {})?;
         let engine = self.model.load(&self.generating.options())?;
-        request.prompt = engine.tokenizer()?.encode(&prompt, true)?;
+        request.prompt = engine.tokenizer()?.encode_prompt(&prompt)?;
         request.grammar = form::compile(&engine, form.as_ref())?;
         Answer::print(&engine, request, self.sampling.json, self.stats)
     }

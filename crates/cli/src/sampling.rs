@@ -57,28 +57,24 @@ pub struct SamplingArgs {
 impl SamplingArgs {
     /// A request without its prompt; parameters out of range are misuse. `max_tokens` is the default of that option.
     pub fn request(&self, max_tokens: Option<usize>) -> anyhow::Result<Request> {
-        let sampling = Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            typical_p: self.typical,
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            seed: self.seed.unwrap_or_else(random),
-            ..Sampling::default()
-        };
+        let sampling = Sampling::default()
+            .temperature(self.temperature)
+            .top_k(self.top_k)
+            .top_p(self.top_p)
+            .min_p(self.min_p)
+            .typical_p(self.typical)
+            .repetition_penalty(self.repetition_penalty)
+            .presence_penalty(self.presence_penalty)
+            .frequency_penalty(self.frequency_penalty)
+            .seed(self.seed.unwrap_or_else(random));
         sampling.check().map_err(|error| Misuse(error.to_string()))?;
         let limit = self.max_tokens.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
-        Ok(Request {
-            max_tokens: limit.or(max_tokens),
-            sampling,
-            stop: self.stop.clone(),
-            logprobs: self.logprobs,
-            truncate: self.truncate,
-            ..Request::default()
-        })
+        Ok(Request::default()
+            .max_tokens(limit.or(max_tokens))
+            .sampling(sampling)
+            .stop(self.stop.clone())
+            .logprobs(self.logprobs)
+            .truncate(self.truncate))
     }
 }
 

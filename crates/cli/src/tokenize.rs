@@ -30,6 +30,6 @@ impl Tokenize {
         let text = self.text.exact()?;
         let checkpoint = self.model.checkpoint()?;
         let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
-        output::json(&json!({ "tokens": tokenizer.encode(&text, true)? }))
+        output::json(&json!({ "tokens": tokenizer.encode_prompt(&text)? }))
     }
 }

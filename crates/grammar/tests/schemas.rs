@@ -65,15 +65,15 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let engine = Engine::open(EMBEDDED, &Options { sequences: 8, ..Options::default() }).expect("opens");
+        let engine = Engine::open(EMBEDDED, &Options::default().sequences(8)).expect("opens");
         let grammars = Grammars::new(&engine).expect("has a vocabulary");
         Self { engine, grammars }
     }
 
     fn request(&self, form: &Form, seed: u64) -> sterna::Result<Request> {
-        let prompt = self.engine.tokenizer()?.encode("Once upon a time", true)?;
-        let sampling = Sampling { temperature: 1.0, seed, ..Sampling::default() };
-        Ok(Request { grammar: Some(self.grammars.compile(form)?), sampling, ..Request::new(prompt) })
+        let prompt = self.engine.tokenizer()?.encode_prompt("Once upon a time")?;
+        let sampling = Sampling::default().temperature(1.0).seed(seed);
+        Ok(Request::new(prompt).grammar(self.grammars.compile(form)?).sampling(sampling))
     }
 
     fn answer(&self, form: &Form, seed: u64) -> (String, FinishReason) {

@@ -110,7 +110,7 @@ impl App {
     /// The sampling of requests that set none of its parameters: OpenAI's defaults, except for a top-k of 40. Small models
     /// write better with it, and the head then reads few of its rows.
     pub fn sampling(&self) -> Sampling {
-        Sampling { temperature: 1.0, top_k: 40, seed: self.unique(), ..Sampling::default() }
+        Sampling::default().temperature(1.0).top_k(40).seed(self.unique())
     }
 }
 

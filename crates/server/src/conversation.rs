@@ -132,11 +132,11 @@ impl Generate {
         let tools = Arc::new(tools);
         let prompts = prompts.encode(app, &tools).await?;
         dialect.prompts(&prompts)?;
-        let request = Request { grammar: app.grammar(form, &tools).await?, ..request };
+        let request = request.grammar(app.grammar(form, &tools).await?);
         let mut turns = Vec::new();
         for prompt in prompts {
             for (i, in_flight) in (0..).zip(in_flight.by_ref().take(count)) {
-                let mut request = Request { prompt: prompt.clone(), ..request.clone() };
+                let mut request = request.clone().prompt(prompt.clone());
                 request.sampling.seed = request.sampling.seed.wrapping_add(i);
                 turns.push(Turn::start(app, in_flight, request, tools.clone())?);
             }

@@ -156,7 +156,7 @@ impl Prompts {
     pub async fn encode(self, app: &Arc<App>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
         let tools = tools.clone();
         let encode = move |app: &App| {
-            let text = |text: &String| Ok(app.engine.tokenizer()?.encode(text, true)?);
+            let text = |text: &String| Ok(app.engine.tokenizer()?.encode_prompt(text)?);
             match self {
                 Self::Chat(messages) => Ok(vec![render(app, &messages, &tools)?]),
                 Self::Text(one) => Ok(vec![text(&one)?]),

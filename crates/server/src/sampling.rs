@@ -102,19 +102,18 @@ impl SamplingParams {
                 id.parse().map_err(|_| ApiError::field(name(), format!("logit_bias: {id:?} is not a token id")))?;
             Ok((token, within(&name(), Some(*bias), -100.0, 100.0)?.unwrap_or_default()))
         });
-        let sampling = Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 2.0)?.unwrap_or(default.temperature),
+        let sampling = default
+            .clone()
+            .temperature(within("temperature", self.temperature, 0.0, 2.0)?.unwrap_or(default.temperature))
             // 0 leaves the likeliest token, as with OpenAI.
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?.map_or(default.top_p, |top_p| top_p.max(f32::MIN_POSITIVE)),
-            top_k: self.top_k.map_or(default.top_k, |top_k| top_k as usize),
-            min_p: within("min_p", self.min_p, 0.0, 0.999)?.unwrap_or(default.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
-            presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or_default(),
-            frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or_default(),
-            bias: bias.collect::<Result<_, ApiError>>()?,
-            seed: self.seed.map_or(default.seed, |seed| seed as u64),
-            ..default
-        };
+            .top_p(within("top_p", self.top_p, 0.0, 1.0)?.map_or(default.top_p, |top_p| top_p.max(f32::MIN_POSITIVE)))
+            .top_k(self.top_k.map_or(default.top_k, |top_k| top_k as usize))
+            .min_p(within("min_p", self.min_p, 0.0, 0.999)?.unwrap_or(default.min_p))
+            .repetition_penalty(self.repetition_penalty.unwrap_or(default.repetition_penalty))
+            .presence_penalty(within("presence_penalty", self.presence_penalty, -2.0, 2.0)?.unwrap_or_default())
+            .frequency_penalty(within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?.unwrap_or_default())
+            .bias(bias.collect::<Result<_, ApiError>>()?)
+            .seed(self.seed.map_or(default.seed, |seed| seed as u64));
         sampling.check()?;
         Ok(sampling)
     }

@@ -15,7 +15,7 @@ use sterna_server::Settings;
 use running::{Answer, EMBEDDED, Running, chat, gated, toy};
 
 fn options() -> Options {
-    Options { threads: 1, sequences: 4, ..Options::default() }
+    Options::default().threads(1).sequences(4)
 }
 
 /// An engine whose next forward pass panics if the flag is set, and clears the flag.

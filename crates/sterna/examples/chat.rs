@@ -14,8 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let conversation = [Message { role: "user".into(), content: question }];
     let prompt = engine.template()?.encode(engine.tokenizer()?, &conversation)?;
 
-    let sampling = Sampling { temperature: 0.7, top_p: 0.9, seed: 1, ..Sampling::default() };
-    for event in engine.generate(Request { max_tokens: Some(200), sampling, ..Request::new(prompt) })? {
+    let sampling = Sampling::default().temperature(0.7).top_p(0.9).seed(1);
+    for event in engine.generate(Request::new(prompt).max_tokens(200).sampling(sampling))? {
         match event? {
             Event::Token { text, .. } => print!("{text}"),
             Event::Finished { text, reason, .. } => println!("{text}\n\n[{}]", reason.as_str()),

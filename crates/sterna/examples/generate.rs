@@ -10,10 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: generate MODEL PROMPT".into());
     };
     let engine = Engine::open(path, &Options::default())?;
-    let tokens = engine.tokenizer()?.encode(&prompt, true)?;
+    let tokens = engine.tokenizer()?.encode_prompt(&prompt)?;
 
     print!("{prompt}");
-    for event in engine.generate(Request { max_tokens: Some(100), ..Request::new(tokens) })? {
+    for event in engine.generate(Request::new(tokens).max_tokens(100))? {
         match event? {
             Event::Token { text, .. } => print!("{text}"),
             Event::Finished { text, usage, .. } => {

@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(path), Some(text)) = (args.next(), args.next()) else { return Err("usage: logits MODEL TEXT".into()) };
     let engine = Engine::open(path, &Options::default())?;
     let tokenizer = engine.tokenizer()?;
-    let tokens = tokenizer.encode(&text, true)?;
+    let tokens = tokenizer.encode_prompt(&text)?;
 
     let mut read = tokens.iter();
     for logits in engine.logits(&tokens)? {

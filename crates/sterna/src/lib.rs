@@ -5,20 +5,76 @@
 //!                    └──► text (tokenizer, template) ──────────────┘
 //! ```
 //!
-//! [`engine::Engine`] loads a model and answers requests; a generation is an iterator of events.
+//! [`Engine`] loads a model and answers requests; a generation is an iterator of [`Event`]s. Everything below runs with
+//! the model that the program `sterna` carries; any `.gguf` file or Hugging Face directory will do.
 //!
-//! ```no_run
-//! use sterna::engine::{Engine, Event, Options, Request};
+//! # Load and stream
 //!
-//! let engine = Engine::open("model.gguf", &Options::default())?;
-//! let prompt = engine.tokenizer()?.encode("Once upon a time", true)?;
-//! for event in engine.generate(Request { max_tokens: Some(100), ..Request::new(prompt) })? {
+//! ```
+//! use sterna::{Engine, Event, Options, Request};
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let prompt = engine.tokenizer()?.encode_prompt("Once upon a time")?;
+//! for event in engine.generate(Request::new(prompt).max_tokens(8))? {
 //!     if let Event::Token { text, .. } = event? {
 //!         print!("{text}");
 //!     }
 //! }
 //! # Ok::<(), sterna::Error>(())
 //! ```
+//!
+//! Dropping a [`Generation`] cancels it. [`Engine::submit`] calls a function with each event instead, for callers that do
+//! not want to wait in a thread, and [`Runner`] does without any thread.
+//!
+//! # Generate a whole answer, in a conversation
+//!
+//! ```
+//! use sterna::{Engine, Event, Message, Options, Request, Sampling};
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let conversation = [Message { role: "user".into(), content: "Who are you?".into() }];
+//! let prompt = engine.template()?.encode(engine.tokenizer()?, &conversation)?;
+//! let sampling = Sampling::default().temperature(0.7).top_p(0.9).seed(1);
+//! let mut answer = String::new();
+//! for event in engine.generate(Request::new(prompt).max_tokens(12).sampling(sampling))? {
+//!     match event? {
+//!         Event::Token { text, .. } => answer += &text,
+//!         Event::Finished { text, usage, .. } => {
+//!             answer += &text;
+//!             assert!(usage.tokens <= 12);
+//!         }
+//!         _ => {}
+//!     }
+//! }
+//! assert!(!answer.is_empty());
+//! # Ok::<(), sterna::Error>(())
+//! ```
+//!
+//! # Logits, and how well a model predicts a text
+//!
+//! ```
+//! use sterna::{Engine, Evaluate, Options};
+//!
+//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let tokens = engine.tokenizer()?.encode_prompt("Once upon a time there was a little bird.")?;
+//! let mut rows = 0;
+//! for logits in engine.logits(&tokens)? {
+//!     rows += logits?.len();
+//! }
+//! assert_eq!(rows, tokens.len());
+//! let evaluation = Evaluate::new(64).stride(32).run(&engine, &tokens)?;
+//! assert!(evaluation.perplexity > 1.0);
+//! # Ok::<(), sterna::Error>(())
+//! ```
+//!
+//! [`Engine::embed`] makes one vector of a text, and [`Engine::score`] gives the hidden states that heads read.
+//!
+//! # Convert
+//!
+//! See [`checkpoint::write::write_gguf`].
 #![forbid(unsafe_code)]
 
 pub mod arch;
@@ -29,5 +85,15 @@ mod error;
 pub mod model;
 pub mod text;
 
+pub use checkpoint::{Checkpoint, Config};
+pub use engine::{
+    Embed, Engine, Evaluate, Evaluation, Event, FinishReason, Generation, Options, Pooling, Request, Runner, Sampling,
+    Score, Usage, Work,
+};
 pub use error::{Error, Result};
+pub use sterna_kernels::{Cpu, Rows};
+pub use text::{ChatTemplate, Message, Tokenizer};
+
+/// Kernels, for the programs of this workspace: no part of the stable interface.
+#[doc(hidden)]
 pub use sterna_kernels as kernels;

@@ -226,11 +226,10 @@ fn what_is_written_is_read() {
     assert!(b.data().chunks(4).zip(expected).all(|(bytes, b)| bytes == b.to_le_bytes()));
 
     // The engine accepts the model and the adapter.
-    let (path, options) = (Path::new(GOLDEN).join("qwen3-causal"), Options { threads: 1, ..Options::default() });
+    let (path, options) = (Path::new(GOLDEN).join("qwen3-causal"), Options::default().threads(1));
     let adapter = random(&golden("qwen3-causal"), 4, "o_proj");
     adapter::write(&dir, &adapter).expect("written");
-    let engine =
-        |adapter: Option<PathBuf>| Engine::open(&path, &Options { adapter, ..options.clone() }).expect("opened");
+    let engine = |adapter: Option<PathBuf>| Engine::open(&path, &options.clone().adapter(adapter)).expect("opened");
     let (mut base, mut adapted) = (Vec::new(), Vec::new());
     let tokens = prompt(512);
     let collect = |engine: Engine, into: &mut Vec<f32>| {

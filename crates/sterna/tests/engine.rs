@@ -40,7 +40,7 @@ fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
 fn greedy_answers_are_those_of_the_naive_loop() {
     let engine = engine(&options());
     for (seed, len) in [(1, 1), (2, 16), (3, 17), (4, 70)] {
-        let request = Request { max_tokens: Some(40), ..Request::new(prompt(seed, len)) };
+        let request = Request::new(prompt(seed, len)).max_tokens(40);
         assert_eq!(answer(&engine, request).ids, naive_greedy(&prompt(seed, len), 40), "prompt of {len}");
     }
 }
@@ -59,25 +59,25 @@ fn seeds_reproduce_and_differ() {
 
 /// Samplings that each make the head leave out other rows.
 fn samplings() -> Vec<Sampling> {
-    let warm = Sampling { temperature: 0.8, ..Sampling::default() };
-    let penalties = Sampling { repetition_penalty: 1.3, presence_penalty: 0.4, frequency_penalty: 0.2, ..warm.clone() };
+    let warm = Sampling::default().temperature(0.8);
+    let penalties = warm.clone().repetition_penalty(1.3).presence_penalty(0.4).frequency_penalty(0.2);
     vec![
         Sampling::default(),
         warm.clone(),
-        Sampling { temperature: 0.0, ..penalties.clone() },
-        Sampling { temperature: 0.0, repetition_penalty: 0.7, ..warm.clone() },
-        Sampling { temperature: 0.0, presence_penalty: -0.5, ..warm.clone() },
-        Sampling { top_k: 1, ..warm.clone() },
-        Sampling { top_k: 40, ..warm.clone() },
-        Sampling { top_k: 40, top_p: 0.9, min_p: 0.05, typical_p: 0.9, ..penalties.clone() },
-        Sampling { top_k: 1_000_000, top_p: 0.5, ..warm.clone() },
-        Sampling { top_p: 0.9, ..warm.clone() },
-        Sampling { top_p: 0.9, temperature: 3.0, ..warm.clone() },
-        Sampling { top_p: 0.9999, temperature: 0.2, ..warm.clone() },
-        Sampling { top_p: 0.95, min_p: 0.1, ..penalties.clone() },
-        Sampling { min_p: 0.02, ..warm.clone() },
-        Sampling { min_p: 0.9, temperature: 2.0, ..penalties },
-        Sampling { typical_p: 0.5, ..warm },
+        penalties.clone().temperature(0.0),
+        warm.clone().temperature(0.0).repetition_penalty(0.7),
+        warm.clone().temperature(0.0).presence_penalty(-0.5),
+        warm.clone().top_k(1),
+        warm.clone().top_k(40),
+        penalties.clone().top_k(40).top_p(0.9).min_p(0.05).typical_p(0.9),
+        warm.clone().top_k(1_000_000).top_p(0.5),
+        warm.clone().top_p(0.9),
+        warm.clone().top_p(0.9).temperature(3.0),
+        warm.clone().top_p(0.9999).temperature(0.2),
+        penalties.clone().top_p(0.95).min_p(0.1),
+        warm.clone().min_p(0.02),
+        penalties.min_p(0.9).temperature(2.0),
+        warm.typical_p(0.5),
     ]
 }
 
@@ -86,8 +86,8 @@ fn a_screened_head_draws_what_the_full_product_draws() {
     let engine = |mode| Engine::from_parts(Toy::with_head(3_000, mode, |_| ()), None, None, &options()).unwrap();
     let (exact, full, two_plane) = (engine(HeadMode::Exact), engine(HeadMode::F16), engine(HeadMode::TwoPlane));
     for (seed, sampling) in samplings().into_iter().enumerate() {
-        let sampling = Sampling { seed: seed as u64, ..sampling };
-        let request = Request { max_tokens: Some(60), sampling: sampling.clone(), ..Request::new(prompt(seed, 30)) };
+        let sampling = sampling.seed(seed as u64);
+        let request = Request::new(prompt(seed, 30)).max_tokens(60).sampling(sampling.clone());
         let expected = answer(&full, request.clone());
         assert_eq!(answer(&exact, request.clone()), expected, "{sampling:?}");
         // Not proven, but no row of 16 weights comes near its margin.
@@ -100,8 +100,8 @@ fn a_screened_head_draws_what_the_full_product_draws() {
 #[test]
 fn chunks_do_not_change_answers() {
     let ask = |chunk| {
-        let request = Request { logprobs: Some(3), ..request(1, 75, 30) };
-        answer(&engine(&Options { chunk, ..options() }), request)
+        let request = request(1, 75, 30).logprobs(3);
+        answer(&engine(&options().chunk(chunk)), request)
     };
     let expected = ask(1);
     assert_eq!(expected.logprobs.len(), 30);
@@ -113,12 +113,11 @@ fn chunks_do_not_change_answers() {
 #[test]
 fn interleaved_requests_equal_the_same_requests_alone() {
     // 255 tokens of prompts take 17 steps, one more if the engine meets the first alone: all answers are longer.
-    let requests: Vec<Request> =
-        (0..5).map(|i| Request { logprobs: Some(1), ..request(i, 5 + 23 * i, 30 + 5 * i) }).collect();
+    let requests: Vec<Request> = (0..5).map(|i| request(i, 5 + 23 * i, 30 + 5 * i).logprobs(1)).collect();
     let alone = engine(&options());
     let expected: Vec<Answer> = requests.iter().map(|request| answer(&alone, request.clone())).collect();
 
-    let (engine, open, widths) = gated(&Options { sequences: 5, ..options() });
+    let (engine, open, widths) = gated(&options().sequences(5));
     let generations: Vec<Generation> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
     drop(open);
     let answers: Vec<Answer> = generations.into_iter().map(|generation| collect(generation).0).collect();
@@ -164,7 +163,7 @@ fn stop_tokens_end_answers_and_are_not_part_of_them() {
     let free = answer(&engine, request(1, 20, 30)).ids;
     let stop = free[10];
     let first = free.iter().position(|&id| id == stop).unwrap();
-    let stopped = answer(&engine, Request { stop_tokens: vec![96, stop], ..request(1, 20, 30) });
+    let stopped = answer(&engine, request(1, 20, 30).stop_tokens(vec![96, stop]));
     assert!(!free.contains(&96), "choose another token that is not generated");
     assert_eq!((stopped.ids.as_slice(), stopped.reason), (&free[..first], FinishReason::Stop));
 }
@@ -177,7 +176,7 @@ fn the_models_own_end_tokens_count_unless_ignored() {
     let engine = Engine::from_parts(toy, None, None, &options()).unwrap();
     let first = free.iter().position(|&id| id == free[4]).unwrap();
     assert_eq!(answer(&engine, request(1, 20, 30)).ids, free[..first]);
-    assert_eq!(answer(&engine, Request { ignore_eos: true, ..request(1, 20, 30) }).ids, free);
+    assert_eq!(answer(&engine, request(1, 20, 30).ignore_eos(true)).ids, free);
 }
 
 #[test]
@@ -188,7 +187,7 @@ fn usage_counts_tokens_and_lengths_end_answers() {
     assert_eq!((usage.prompt_tokens, usage.tokens), (20, 7));
     assert!(usage.prefill_tokens_per_s() > 0.0 && usage.decode_tokens_per_s() > 0.0, "{usage:?}");
 
-    let full = answer(&engine, Request { max_tokens: None, ..request(1, 20, 1) });
+    let full = answer(&engine, request(1, 20, 1).max_tokens(None::<usize>));
     assert_eq!((full.ids.len(), full.reason), (CONTEXT - 20, FinishReason::Length));
     assert_eq!(answer(&engine, request(1, CONTEXT - 1, 9)).ids.len(), 1);
     let single = collect(engine.generate(request(1, 20, 1)).unwrap()).1;
@@ -197,12 +196,13 @@ fn usage_counts_tokens_and_lengths_end_answers() {
 
 #[test]
 fn prompts_that_are_too_long_are_refused_or_shortened() {
-    let engine = engine(&Options { context: Some(64), ..options() });
+    let engine = engine(&options().context(64));
     let long = request(1, 100, 8);
     let error = engine.generate(long.clone()).unwrap_err();
     assert!(matches!(error, Error::PromptTooLong { tokens: 100, context: 64 }), "{error}");
-    let shortened = answer(&engine, Request { truncate: true, ..long.clone() });
-    let newest = Request { prompt: long.prompt[100 - 56..].to_vec(), ..long };
+    let shortened = answer(&engine, long.clone().truncate(true));
+    let newest = long.prompt[100 - 56..].to_vec();
+    let newest = long.prompt(newest);
     assert_eq!(shortened, answer(&engine, newest));
 }
 
@@ -214,7 +214,7 @@ fn impossible_requests_are_refused_before_they_run() {
     }
     assert!(engine.tokenizer().is_err() && engine.template().is_err());
     for context in [0, 1, CONTEXT + 1] {
-        let options = Options { context: Some(context), ..options() };
+        let options = options().context(context);
         let error = Engine::from_parts(Toy::new(|_| ()), None, None, &options).err().unwrap().to_string();
         assert!(error.contains(&CONTEXT.to_string()), "{error}");
     }
@@ -223,7 +223,7 @@ fn impossible_requests_are_refused_before_they_run() {
 #[test]
 fn logprobs_are_those_of_the_raw_logits() {
     let engine = engine(&options());
-    let mut request = Request { logprobs: Some(VOCAB), ..request(1, 20, 5) };
+    let mut request = request(1, 20, 5).logprobs(VOCAB);
     request.sampling.top_k = 2;
     let answer = answer(&engine, request.clone());
     let mut tokens = request.prompt;
@@ -251,10 +251,10 @@ fn logits(engine: &Engine, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn logits_come_for_every_token_whatever_the_chunk() {
     let tokens = prompt(3, 70);
-    let expected = logits(&engine(&Options { chunk: 70, ..options() }), &tokens);
+    let expected = logits(&engine(&options().chunk(70)), &tokens);
     assert_eq!(expected.len(), 70 * VOCAB);
     for chunk in [1, 9, 32] {
-        let engine = engine(&Options { chunk, ..options() });
+        let engine = engine(&options().chunk(chunk));
         assert!(engine.logits(&tokens).unwrap().all(|rows| rows.unwrap().len() <= chunk));
         assert_eq!(logits(&engine, &tokens), expected, "chunk {chunk}");
     }
@@ -304,7 +304,7 @@ fn embeddings_are_pooled_hidden_states() {
     let mean: Vec<f32> =
         (0..16).map(|i| ((0..70).fold(0f32, |sum, row| sum + hidden[16 * row + i]) as f64 / 70.0) as f32).collect();
     for chunk in [1, 16, 100] {
-        let engine = engine(&Options { chunk, ..options() });
+        let engine = engine(&options().chunk(chunk));
         // The second time, the prefix cache has a part of it.
         for _ in 0..2 {
             assert_eq!(engine.embed(Embed::new(&tokens[..])).unwrap(), hidden[69 * 16..]);
@@ -320,7 +320,7 @@ fn embeddings_are_pooled_hidden_states() {
 
 #[test]
 fn perplexity_is_that_of_the_windows() {
-    let engine = engine(&Options { chunk: 5, ..options() });
+    let engine = engine(&options().chunk(5));
     let tokens = prompt(3, 90);
     for (context, stride) in [(90, 90), (256, 1), (32, 32), (32, 8), (31, 30), (2, 1)] {
         let mut nll = Vec::new();
@@ -370,7 +370,7 @@ fn an_engine_starts_anew_after_a_panic_of_its_network() {
         let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
         assert!(!batch.tokens.contains(&13), "the toy does not like 13");
     });
-    let engine = Engine::from_parts(toy, None, None, &Options { sequences: 2, ..options() }).unwrap();
+    let engine = Engine::from_parts(toy, None, None, &options().sequences(2)).unwrap();
     let without_13 = |request: &mut Request| request.prompt.retain(|id| *id != 13);
     let mut expected = request(2, 30, 5);
     without_13(&mut expected);
@@ -379,9 +379,9 @@ fn an_engine_starts_anew_after_a_panic_of_its_network() {
     assert_eq!((health.up, health.restarts, health.failed_requests), (true, 0, 0));
 
     let beside = engine.generate(expected.clone()).unwrap();
-    let mut broken = engine.generate(Request { prompt: vec![13; 2], ..request(1, 2, 200) }).unwrap();
+    let mut broken = engine.generate(request(1, 2, 200).prompt(vec![13; 2])).unwrap();
     // Its worst case does not fit beside those of the first two.
-    let waiting = engine.generate(Request { max_tokens: None, ..expected.clone() }).unwrap();
+    let waiting = engine.generate(expected.clone().max_tokens(None::<usize>)).unwrap();
     drop(open);
     assert!(matches!(broken.next(), Some(Err(Error::EngineFailed))), "what ran fails");
     assert!(broken.next().is_none());
@@ -395,7 +395,7 @@ fn an_engine_starts_anew_after_a_panic_of_its_network() {
 
 #[test]
 fn a_sink_that_panics_ends_its_own_request_only() {
-    let engine = engine(&Options { sequences: 2, ..options() });
+    let engine = engine(&options().sequences(2));
     let (sender, items) = mpsc::channel();
     let ticket = engine.submit(request(1, 20, 100), move |item| {
         let token = item.is_ok();
@@ -468,8 +468,8 @@ fn read(engine: &Engine, request: Request) -> (String, Vec<u32>, FinishReason) {
 #[test]
 fn streamed_text_is_the_decoded_answer() {
     let engine = speaking(&options());
-    let prompt = engine.tokenizer().unwrap().encode("Once upon a time", true).unwrap();
-    let (text, ids, reason) = read(&engine, Request { prompt: prompt.clone(), ignore_eos: true, ..request(1, 0, 60) });
+    let prompt = engine.tokenizer().unwrap().encode_prompt("Once upon a time").unwrap();
+    let (text, ids, reason) = read(&engine, request(1, 0, 60).prompt(prompt.clone()).ignore_eos(true));
     let whole: Vec<u32> = prompt.iter().chain(&ids).copied().collect();
     let decoded = |ids| engine.tokenizer().unwrap().decode(ids, true).unwrap();
     assert_eq!((decoded(&prompt) + &text, reason), (decoded(&whole), FinishReason::Length));
@@ -480,7 +480,7 @@ fn stop_strings_end_answers_wherever_tokens_break() {
     let engine = speaking(&options());
     let ask = |stop: &str| {
         let stop = if stop.is_empty() { vec![] } else { vec!["never written".to_owned(), stop.to_owned()] };
-        read(&engine, Request { prompt: vec![7, 8, 9], stop, ignore_eos: true, ..request(1, 0, 60) })
+        read(&engine, request(1, 0, 60).prompt(vec![7, 8, 9]).stop(stop).ignore_eos(true))
     };
     let (free, free_ids, _) = ask("");
     let characters: Vec<char> = free.chars().collect();
@@ -494,9 +494,9 @@ fn stop_strings_end_answers_wherever_tokens_break() {
 
 #[test]
 fn empty_prompts_begin_with_bos_and_shortened_ones_keep_it() {
-    let engine = speaking(&Options { context: Some(64), ..options() });
+    let engine = speaking(&options().context(64));
     let bos = engine.tokenizer().unwrap().bos().unwrap();
-    let ask = |prompt| read(&engine, Request { prompt, truncate: true, ignore_eos: true, ..request(1, 0, 16) }).1;
+    let ask = |prompt| read(&engine, request(1, 0, 16).prompt(prompt).truncate(true).ignore_eos(true)).1;
     assert_eq!(ask(vec![]), ask(vec![bos]));
     let long: Vec<u32> = [bos].into_iter().chain(prompt(1, 99)).collect();
     let short: Vec<u32> = [bos].into_iter().chain(long[100 - 47..].iter().copied()).collect();
@@ -506,11 +506,11 @@ fn empty_prompts_begin_with_bos_and_shortened_ones_keep_it() {
 #[test]
 fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
     let ask = |threads, chunk| {
-        let engine = Engine::open(EMBEDDED, &Options { threads, chunk, ..Options::default() }).unwrap();
+        let engine = Engine::open(EMBEDDED, &Options::default().threads(threads).chunk(chunk)).unwrap();
         let messages = [Message { role: "user".into(), content: "Who are you?".into() }];
         let prompt = engine.template().unwrap().encode(engine.tokenizer().unwrap(), &messages).unwrap();
-        let sampling = Sampling { temperature: 0.7, top_p: 0.9, seed: 3, ..Sampling::default() };
-        let answer = read(&engine, Request { max_tokens: Some(40), sampling, ..Request::new(prompt.clone()) });
+        let sampling = Sampling::default().temperature(0.7).top_p(0.9).seed(3);
+        let answer = read(&engine, Request::new(prompt.clone()).max_tokens(40).sampling(sampling));
         let evaluation = Evaluate::new(8).stride(4).run(&engine, &prompt).unwrap();
         (answer, evaluation.perplexity.to_bits())
     };
@@ -523,13 +523,13 @@ fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
 fn the_embedded_model_speaks_the_same_with_a_screened_head() {
     let engine = |head| {
         let settings = Settings { head, ..Settings::default() };
-        Engine::open(EMBEDDED, &Options { settings, ..Options::default() }).unwrap()
+        Engine::open(EMBEDDED, &Options::default().settings(settings)).unwrap()
     };
     let (exact, full) = (engine(HeadMode::Exact), engine(HeadMode::F16));
-    let prompt = full.tokenizer().unwrap().encode("Once upon a time there was", true).unwrap();
+    let prompt = full.tokenizer().unwrap().encode_prompt("Once upon a time there was").unwrap();
     for (seed, sampling) in samplings().into_iter().enumerate() {
-        let sampling = Sampling { seed: seed as u64, ..sampling };
-        let request = Request { max_tokens: Some(24), sampling, ignore_eos: true, ..Request::new(prompt.clone()) };
+        let sampling = sampling.seed(seed as u64);
+        let request = Request::new(prompt.clone()).max_tokens(24).sampling(sampling).ignore_eos(true);
         assert_eq!(read(&exact, request.clone()), read(&full, request.clone()), "{:?}", request.sampling);
     }
     let heads: Vec<_> = HeadMode::ALL.map(|mode| full.head(mode).unwrap()).into_iter().collect();
@@ -544,7 +544,7 @@ fn the_embedded_model_speaks_the_same_with_a_screened_head() {
 fn telling(seed: usize, request: &Request) -> Vec<u32> {
     let mut prompt = prompt(seed, 12);
     for _ in 0..2 {
-        let answer = answer(&engine(&options()), Request { prompt: prompt.clone(), ..request.clone() });
+        let answer = answer(&engine(&options()), request.clone().prompt(prompt.clone()));
         prompt.extend(answer.ids);
     }
     prompt
@@ -552,7 +552,7 @@ fn telling(seed: usize, request: &Request) -> Vec<u32> {
 
 #[test]
 fn speculation_changes_no_token_and_no_logit() {
-    let speculative = Options { speculation: true, sequences: 4, ..options() };
+    let speculative = options().speculation(true).sequences(4);
     let mut drafted = 0;
     for seed in 0..6 {
         let narrow = |s: &mut Sampling| match seed % 3 {
@@ -560,7 +560,7 @@ fn speculation_changes_no_token_and_no_logit() {
             1 => (s.temperature, s.top_k) = (0.3, 3),
             _ => (s.temperature, s.top_p, s.frequency_penalty, s.repetition_penalty) = (0.2, 0.5, 0.1, 1.1),
         };
-        let mut request = Request { max_tokens: Some(40), ..request(seed, 1, 40) };
+        let mut request = request(seed, 1, 40).max_tokens(40);
         narrow(&mut request.sampling);
         request.logprobs = (seed >= 3).then_some(2);
         request.prompt = telling(seed, &request);
@@ -580,9 +580,9 @@ fn speculation_changes_no_token_and_no_logit() {
 
 #[test]
 fn right_drafts_save_steps() {
-    let options = Options { speculation: true, ..options() };
+    let options = options().speculation(true);
     let (engine, steps) = counting(&options);
-    let request = Request { max_tokens: Some(60), ..Request::new(vec![5; 16]) };
+    let request = Request::new(vec![5; 16]).max_tokens(60);
     let (answer, usage) = collect(engine.generate(request).unwrap());
     assert_eq!(answer.ids.len(), 60);
     assert!(usage.accepted <= usage.drafted);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::checkpoint::Config;
-use sterna::engine::{Engine, Event, Options, Request, Sampling};
+use sterna::engine::{Engine, Event, Options, Request};
 use sterna::kernels::{Cpu, Rows};
 use sterna::model::kv::Mask;
 use sterna::model::{Batch, Head, KvType, Network, Recurrent, State, Weights};
@@ -98,7 +98,7 @@ fn greedy_answers_are_those_of_the_naive_loop() {
     let (network, cpu) = (Hybrid::new(DIM, |_| ()), Cpu::new(1).unwrap());
     for (seed, len) in [(1, 1), (2, 33), (3, 70)] {
         let mut tokens = prompt(seed, len);
-        let got = answer(&hybrid(&options()), Request { max_tokens: Some(40), ..Request::new(tokens.clone()) }).ids;
+        let got = answer(&hybrid(&options()), Request::new(tokens.clone()).max_tokens(40)).ids;
         for (i, &id) in got.iter().enumerate() {
             let mut batch = Batch::of(&tokens);
             batch.want_last();
@@ -113,12 +113,11 @@ fn greedy_answers_are_those_of_the_naive_loop() {
 
 #[test]
 fn chunks_and_neighbours_change_nothing() {
-    let requests: Vec<Request> =
-        (0..5).map(|i| Request { logprobs: Some(1), ..request(i, 5 + 37 * i, 30 + 5 * i) }).collect();
-    let alone = hybrid(&Options { chunk: 1, ..options() });
+    let requests: Vec<Request> = (0..5).map(|i| request(i, 5 + 37 * i, 30 + 5 * i).logprobs(1)).collect();
+    let alone = hybrid(&options().chunk(1));
     let expected: Vec<_> = requests.iter().map(|request| answer(&alone, request.clone())).collect();
     for chunk in [7, 32, 1000] {
-        let engine = hybrid(&Options { chunk, sequences: 5, ..options() });
+        let engine = hybrid(&options().chunk(chunk).sequences(5));
         let together: Vec<_> = requests.iter().map(|request| engine.generate(request.clone()).unwrap()).collect();
         let got: Vec<_> = together.into_iter().map(|generation| collect(generation).0).collect();
         assert!(got == expected, "chunk {chunk}");
@@ -149,14 +148,14 @@ fn a_shared_beginning_ends_at_a_snapshot() {
 fn draft_tokens_are_dropped_or_committed() {
     let (mut drafted, mut accepted) = (0, 0);
     for seed in 0..8 {
-        let mut request = Request { max_tokens: Some(40), ..request(seed, 12, 40) };
-        request.sampling = Sampling { temperature: if seed % 2 == 0 { 0.0 } else { 0.2 }, ..request.sampling };
+        let mut request = request(seed, 12, 40).max_tokens(40);
+        request.sampling = request.sampling.temperature(if seed % 2 == 0 { 0.0 } else { 0.2 });
         for _ in 0..2 {
             let told = answer(&hybrid(&options()), request.clone()).ids;
             request.prompt.extend(told);
         }
         let plain = answer(&hybrid(&options()), request.clone());
-        let engine = hybrid(&Options { speculation: true, sequences: 3, ..options() });
+        let engine = hybrid(&options().speculation(true).sequences(3));
         let (alone, usage) = collect(engine.generate(request.clone()).unwrap());
         assert_eq!(alone, plain, "{seed}: alone");
         (drafted, accepted) = (drafted + usage.drafted, accepted + usage.accepted);
@@ -192,7 +191,7 @@ fn answers_hold_under_pressure_and_so_does_the_budget() {
     let size = 4096;
     let network = Hybrid::new(size, |_| ());
     let bytes = network.bytes.clone();
-    let options = Options { speculation: true, sequences: 3, ..options() };
+    let options = options().speculation(true).sequences(3);
     let engine = Engine::from_parts(Box::new(network), None, None, &options).unwrap();
     let mut shared = 0;
     for round in 0..12 {

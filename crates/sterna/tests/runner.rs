@@ -19,7 +19,7 @@ use toy::{Toy, VOCAB, answer, engine, options, prompt, request};
 type Items = Arc<Mutex<Vec<Result<Event>>>>;
 
 fn runner() -> Runner {
-    Runner::new(Toy::new(|_| ()), None, None, &sterna::engine::Options { sequences: 4, ..options() }).unwrap()
+    Runner::new(Toy::new(|_| ()), None, None, &options().sequences(4)).unwrap()
 }
 
 /// Pushes work and leaves what comes of it in the list.
@@ -77,13 +77,13 @@ fn three_kinds_of_work_run_together_by_hand() {
         assert_eq!(std::thread::current().id(), here, "everything happens on the thread that steps");
         STEPS.with_borrow_mut(|steps| *steps += 1);
     });
-    let options = sterna::engine::Options { sequences: 4, ..options() };
+    let options = options().sequences(4);
     let mut runner = Runner::new(toy, None, None, &options).unwrap();
     assert!(runner.is_idle() && !runner.step());
     let tokens = prompt(3, 70);
     let (generated, _a) = push(&mut runner, request(1, 40, 20));
     let grammar: Arc<dyn Grammar> = Arc::new(Alternating);
-    let (guided, _b) = push(&mut runner, Request { grammar: Some(grammar), ..request(2, 10, 5) });
+    let (guided, _b) = push(&mut runner, request(2, 10, 5).grammar(grammar));
     let (embedded, _c) = push(&mut runner, Embed::new(&tokens[..]).pooling(Pooling::Mean));
     let (scored, _d) = push(&mut runner, Score::new(&tokens[..]).from(50));
     while runner.step() {}
@@ -129,7 +129,7 @@ fn impossible_work_is_refused_before_it_waits() {
     };
     assert_eq!(refused(runner.push(Embed::new([]), |_| ())), "tokens");
     assert_eq!(refused(runner.push(Score::new([1, VOCAB as u32]), |_| ())), "tokens");
-    assert_eq!(refused(runner.push(Request { max_tokens: Some(0), ..Request::new(vec![1]) }, |_| ())), "max_tokens");
+    assert_eq!(refused(runner.push(Request::new(vec![1]).max_tokens(0), |_| ())), "max_tokens");
     assert!(runner.is_idle());
 }
 
@@ -178,7 +178,7 @@ impl Network for Reading {
 
 #[test]
 fn a_network_that_reads_texts_as_a_whole_gets_each_in_one_batch() {
-    let options = sterna::engine::Options { chunk: 16, sequences: 3, ..options() };
+    let options = options().chunk(16).sequences(3);
     let engine = Engine::from_parts(Box::new(Reading(Toy::new(|_| ()))), None, None, &options).unwrap();
     for len in [1, 60, 200, 200] {
         let tokens = prompt(len, len);

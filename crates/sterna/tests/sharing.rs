@@ -4,7 +4,7 @@ mod toy;
 
 use std::sync::{Arc, mpsc};
 
-use sterna::engine::{Event, FinishReason, Generation, Grammar, Options, Reader, Request, Sampling, TokenSet};
+use sterna::engine::{Event, FinishReason, Generation, Grammar, Reader, Request, Sampling, TokenSet};
 use sterna::{Error, Result};
 
 use toy::{VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
@@ -12,7 +12,7 @@ use toy::{VOCAB, answer, collect, counting, engine, gated, options, prompt, requ
 /// A request whose prompt continues another request's answer.
 fn continued(seed: usize, before: &[u32], more: usize, max_tokens: usize) -> Request {
     let tokens = [before, &prompt(seed + 100, more)].concat();
-    Request { prompt: tokens, ..request(seed, 1, max_tokens) }
+    request(seed, 1, max_tokens).prompt(tokens)
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_is_forgotten_is_computed_again() {
 
 #[test]
 fn running_requests_share_what_is_computed_already() {
-    let (shared, open, steps) = gated(&Options { sequences: 4, ..options() });
+    let (shared, open, steps) = gated(&options().sequences(4));
     let system = prompt(7, 64);
     let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 60)).collect();
     let first = shared.generate(requests[0].clone()).unwrap();
@@ -90,7 +90,7 @@ fn running_requests_share_what_is_computed_already() {
 
 #[test]
 fn requests_that_come_together_compute_what_they_share_once() {
-    let (shared, open, steps) = gated(&Options { sequences: 4, ..options() });
+    let (shared, open, steps) = gated(&options().sequences(4));
     let system = prompt(7, 64);
     let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 1)).collect();
     let generations: Vec<Generation> = requests.iter().map(|r| shared.generate(r.clone()).unwrap()).collect();
@@ -121,7 +121,7 @@ fn cancelled_requests_leave_nothing_behind_but_what_they_computed() {
 
 #[test]
 fn a_short_prompt_overtakes_a_long_one() {
-    let (shared, open, steps) = gated(&Options { sequences: 2, ..options() });
+    let (shared, open, steps) = gated(&options().sequences(2));
     let (long, short) = (request(1, 200, 5), request(2, 10, 5));
     let generations = [long.clone(), short.clone()].map(|request| shared.generate(request).unwrap());
     drop(open);
@@ -170,7 +170,7 @@ impl Reader for ListReader {
 
 fn guided(seed: usize, lists: Vec<Vec<u32>>) -> Request {
     let grammar: Arc<dyn Grammar> = Arc::new(Lists { lists, end: 90 });
-    Request { grammar: Some(grammar), stop_tokens: vec![90], ..request(seed, 20, 40) }
+    request(seed, 20, 40).grammar(grammar).stop_tokens(vec![90])
 }
 
 fn lists(seed: usize) -> Vec<Vec<u32>> {
@@ -180,12 +180,12 @@ fn lists(seed: usize) -> Vec<Vec<u32>> {
 
 #[test]
 fn answers_follow_their_grammar() {
-    let shared = engine(&Options { sequences: 6, speculation: true, ..options() });
+    let shared = engine(&options().sequences(6).speculation(true));
     for logprobs in [None, Some(2)] {
         let requests: Vec<Request> = (0..6)
             .map(|seed| match seed % 3 {
                 2 => request(seed, 30, 40),
-                _ => Request { logprobs, ..guided(seed, lists(seed)) },
+                _ => guided(seed, lists(seed)).logprobs(logprobs),
             })
             .collect();
         let together: Vec<_> = requests.iter().map(|request| shared.generate(request.clone()).unwrap()).collect();
@@ -206,19 +206,19 @@ fn answers_follow_their_grammar() {
 #[test]
 fn grammars_choose_among_the_models_own_logits() {
     let free = engine(&options());
-    let greedy = Request { sampling: Sampling::default(), logprobs: Some(VOCAB), ..request(3, 25, 1) };
+    let greedy = request(3, 25, 1).sampling(Sampling::default()).logprobs(VOCAB);
     let all = answer(&free, greedy.clone()).logprobs[0].1.clone();
     for wanted in [3, 50, 96] {
         let worse: Vec<u32> = all[wanted..].iter().map(|choice| choice.id).collect();
-        let request = Request { logprobs: None, ..guided(3, vec![worse]) };
-        let request = Request { sampling: Sampling::default(), prompt: greedy.prompt.clone(), ..request };
+        let request = guided(3, vec![worse]).logprobs(None::<usize>);
+        let request = request.sampling(Sampling::default()).prompt(greedy.prompt.clone());
         assert_eq!(answer(&free, request).ids, [all[wanted].id]);
     }
 }
 
 #[test]
 fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
-    let shared = engine(&Options { sequences: 3, ..options() });
+    let shared = engine(&options().sequences(3));
     let other = shared.generate(request(1, 30, 60)).unwrap();
     let cases = [
         (vec![], "no list"),
@@ -233,7 +233,7 @@ fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
         assert!(items[..items.len() - 1].iter().all(Result::is_ok) && items.len() <= 2);
     }
     // Here the end is an ordinary token, and the reader panics after it.
-    let request = Request { stop_tokens: vec![], ..guided(2, vec![vec![4]]) };
+    let request = guided(2, vec![vec![4]]).stop_tokens(vec![]);
     let last = shared.generate(request).unwrap().last().unwrap();
     assert!(last.unwrap_err().to_string().contains("could not be followed"));
     // The grammar thread survives, and other requests are served.
@@ -246,7 +246,7 @@ fn biased_tokens_are_drawn_or_never() {
     let shared = engine(&options());
     let with = |bias| {
         let mut request = request(4, 20, 30);
-        request.sampling = Sampling { top_k: 5, bias, ..request.sampling };
+        request.sampling = request.sampling.top_k(5).bias(bias);
         request
     };
     let free = answer(&shared, with(vec![])).ids;

@@ -93,9 +93,9 @@ fn ids_and_texts_are_those_of_hugging_face() {
     for case in cases() {
         for golden in case.texts() {
             let text = golden["text"].as_str().expect("text");
-            let bare = case.tokenizer.encode(text, false).expect("encodes");
+            let bare = case.tokenizer.encode(text).expect("encodes");
             assert_eq!(bare, ids(&golden["ids_no_special"]), "{}: {text:?}", case.name);
-            let full = case.tokenizer.encode(text, true).expect("encodes");
+            let full = case.tokenizer.encode_prompt(text).expect("encodes");
             assert_eq!(full, begun_once(&golden["ids"]), "{}: {text:?} with special tokens", case.name);
             let decoded = case.tokenizer.decode(&bare, false).expect("decodes");
             assert_eq!(Some(decoded.as_str()), golden["decoded"].as_str(), "{}", case.name);
@@ -150,8 +150,8 @@ fn the_first_token_and_the_last_ones() {
 #[test]
 fn a_bos_in_the_prompt_is_not_doubled() {
     let Case { tokenizer, .. } = Case::open("bitnet-packed-offline", "");
-    let once = tokenizer.encode("Hello", true).expect("encodes");
-    assert_eq!(tokenizer.encode("<|begin_of_text|>Hello", true).expect("encodes"), once);
+    let once = tokenizer.encode_prompt("Hello").expect("encodes");
+    assert_eq!(tokenizer.encode_prompt("<|begin_of_text|>Hello").expect("encodes"), once);
 }
 
 const TEXTS: [&str; 6] = [
@@ -167,7 +167,7 @@ const TEXTS: [&str; 6] = [
 fn streaming_gives_what_decoding_at_once_does() {
     for case in cases() {
         for text in TEXTS {
-            let ids = case.tokenizer.encode(text, true).expect("encodes");
+            let ids = case.tokenizer.encode_prompt(text).expect("encodes");
             let whole = case.tokenizer.decode(&ids, true).expect("decodes");
             assert_eq!(case.stream(&ids), whole, "{}", case.name);
         }
@@ -373,7 +373,7 @@ fn merges_may_be_strings_as_in_older_files() {
         }
     });
     let (old, new) = (build(&old, 512).expect("builds"), build(&edited(|_| ()), 512).expect("builds"));
-    assert_eq!(old.encode(TEXTS[2], true).expect("encodes"), new.encode(TEXTS[2], true).expect("encodes"));
+    assert_eq!(old.encode_prompt(TEXTS[2]).expect("encodes"), new.encode_prompt(TEXTS[2]).expect("encodes"));
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_bos_that_only_the_configuration_asks_for_is_added() {
     assert_eq!(build(&files(&config), 512).expect("builds").bos(), None);
     config["add_bos_token"] = json!(true);
     let tokenizer = build(&files(&config), 512).expect("builds");
-    assert_eq!(tokenizer.encode("", true).expect("encodes"), [tokenizer.id("<|begin_of_text|>").expect("BOS")]);
+    assert_eq!(tokenizer.encode_prompt("").expect("encodes"), [tokenizer.id("<|begin_of_text|>").expect("BOS")]);
 }
 
 /// The vocabulary of the byte-level golden's GGUF file after an edit.
@@ -430,9 +430,9 @@ fn a_gguf_vocabulary_without_names_is_recognised_as_llama_3() {
     let nameless = build(&gguf(|v| (v.pre, v.add_bos) = (None, None)), 512).expect("builds");
     let untyped = build(&gguf(|v| v.types.clear()), 512).expect("builds");
     for text in TEXTS.iter().chain(&["<|eot_id|>User: 123456"]) {
-        let expected = named.encode(text, true).expect("encodes");
-        assert_eq!(nameless.encode(text, true).expect("encodes"), expected);
-        assert_eq!(untyped.encode(text, true).expect("encodes"), expected);
+        let expected = named.encode_prompt(text).expect("encodes");
+        assert_eq!(nameless.encode_prompt(text).expect("encodes"), expected);
+        assert_eq!(untyped.encode_prompt(text).expect("encodes"), expected);
         assert_eq!(untyped.decode(&expected, true).expect("decodes"), named.decode(&expected, true).expect("decodes"));
     }
     assert_eq!(nameless.stop_tokens(), named.stop_tokens());
@@ -455,7 +455,7 @@ fn sentence_piece_takes_the_best_pair_and_splits_what_it_does_not_know() {
     };
     let tokenizer = build(&TextFiles::Gguf(vocabulary), 300).expect("builds");
     let tokens = |text: &str| -> Vec<String> {
-        let ids = tokenizer.encode(text, false).expect("encodes");
+        let ids = tokenizer.encode(text).expect("encodes");
         assert_eq!(tokenizer.decode(&ids, true).expect("decodes"), text);
         ids.into_iter().map(|id| tokenizer.token(id).expect("a token")).collect()
     };

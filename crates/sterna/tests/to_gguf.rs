@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sterna::Result;
 use sterna::checkpoint::{Checkpoint, Config, GgufVocabulary, TextFiles};
 use sterna::text::{ChatTemplate, Message, Tokenizer, to_gguf};
 
@@ -34,6 +35,8 @@ fn convert((text, config): &(TextFiles, Config)) -> sterna::Result<GgufVocabular
     Ok(to_gguf(Path::new("model"), text, config)?.expect("a vocabulary"))
 }
 
+type Encode = fn(&Tokenizer, &str) -> Result<Vec<u32>>;
+
 /// Converts the tokenizer, compares the ids of every text and of a conversation, and returns the vocabulary.
 #[track_caller]
 fn assert_same(model: &(TextFiles, Config)) -> GgufVocabulary {
@@ -43,9 +46,10 @@ fn assert_same(model: &(TextFiles, Config)) -> GgufVocabulary {
     let tokenizer = |text| Tokenizer::new(Path::new("model"), text, config).expect("a tokenizer");
     let (a, b) = (tokenizer(text), tokenizer(&converted));
     for text in TEXTS {
-        for special in [false, true] {
-            let ids = a.encode(text, special).expect("encodes");
-            assert_eq!(b.encode(text, special).expect("encodes"), ids, "{text:?}");
+        let encodings: [(bool, Encode); 2] = [(false, Tokenizer::encode), (true, Tokenizer::encode_prompt)];
+        for (special, encode) in encodings {
+            let ids = encode(&a, text).expect("encodes");
+            assert_eq!(encode(&b, text).expect("encodes"), ids, "{text:?}");
             assert_eq!(b.decode(&ids, special).expect("decodes"), a.decode(&ids, special).expect("decodes"));
         }
     }
@@ -100,7 +104,7 @@ fn another_name_gives_other_ids() {
         let vocabulary = GgufVocabulary { pre: Some(pre.into()), ..convert(&model).expect("GGUF can hold it") };
         let tokenizer =
             Tokenizer::new(Path::new("model"), &TextFiles::Gguf(vocabulary), &model.1).expect("a tokenizer");
-        tokenizer.encode(&TEXTS.concat(), false).expect("encodes")
+        tokenizer.encode(&TEXTS.concat()).expect("encodes")
     };
     let names = ["llama-bpe", "qwen2", "stablelm2", "gpt-2", "smollm"].map(ids);
     for (i, a) in names.iter().enumerate() {

@@ -182,7 +182,7 @@ impl Session {
             (Some(base), Some(_)) => (base.clone(), Some(self.directory.adapter())),
             _ => (self.directory.model(), None),
         };
-        let engine = Engine::open(model, &Options { threads: self.threads, adapter, ..Options::default() })?;
+        let engine = Engine::open(model, &Options::default().threads(self.threads).adapter(adapter))?;
         Validation::by_engine(&engine, self.trainer.cpu(), batches, &self.text.tokenizer).map(Some)
     }
 }

@@ -130,8 +130,7 @@ fn logits_are_the_engines_on_every_kind_of_base() {
         let adapter = strong(&checkpoint, 5);
         let dir = folder.path().join("adapter");
         write(&dir, &adapter).expect("written");
-        let engine =
-            |adapter| Engine::open(&base, &Options { threads: 2, adapter, ..Options::default() }).expect("opened");
+        let engine = |adapter| Engine::open(&base, &Options::default().threads(2).adapter(adapter)).expect("opened");
         let (plain, expected) = (logits(&engine(None), &tokens), logits(&engine(Some(dir)), &tokens));
 
         let (_, weights) = adapted(&cpu, &checkpoint, &adapter);

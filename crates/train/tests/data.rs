@@ -120,11 +120,11 @@ fn a_new_tokenizer_has_its_layout() {
     assert_eq!(special, [Some(BOS), Some(EOS), Some(EOT)]);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(BOS), Some(EOS)));
     assert_eq!(tokenizer.stop_tokens(), [EOS, EOT]);
-    let tokens = tokenizer.encode("12345 678", true).expect("encodes");
+    let tokens = tokenizer.encode_prompt("12345 678").expect("encodes");
     let words: Vec<String> = tokens.iter().map(|token| model.text(&[*token])).collect();
     assert_eq!(words, ["<|begin_of_text|>", "1", "2", "3", "4", "5", " ", "6", "7", "8"]);
     for text in ["", " \n\n x", "naïve 你好 🦊\r\n", "\u{0}\u{7f}", "'s Assistant: Assistant:  a"] {
-        let tokens = tokenizer.encode(text, false).expect("encodes");
+        let tokens = tokenizer.encode(text).expect("encodes");
         assert_eq!(model.text(&tokens), text);
     }
 }
@@ -159,8 +159,8 @@ fn gguf_files_can_hold_a_new_tokenizer() {
     assert_eq!((vocabulary.bos, vocabulary.eos, &*vocabulary.tokens[2]), (Some(BOS), Some(EOS), "<|eot_id|>"));
     let (new, converted) = (Model::of(&files), Tokenizer::new(path, &TextFiles::Gguf(vocabulary), &config));
     let text = stories(3) + "12345 中文 <|eot_id|>\n\n  x";
-    let ids = new.tokenizer.encode(&text, true).expect("encodes");
-    assert_eq!(converted.expect("tokenizer").encode(&text, true).expect("encodes"), ids);
+    let ids = new.tokenizer.encode_prompt(&text).expect("encodes");
+    assert_eq!(converted.expect("tokenizer").encode_prompt(&text).expect("encodes"), ids);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_text_is_learned_with_its_end() {
     let model = Model::new();
     let data = model.read_as("a.txt", story(1), 256).expect("reads");
     let batch = whole(&data);
-    let mut expected = model.tokenizer.encode(&story(1), true).expect("encodes");
+    let mut expected = model.tokenizer.encode_prompt(&story(1)).expect("encodes");
     expected.push(EOS);
     assert_eq!(batch.tokens, expected);
     assert_eq!(batch.targets[..batch.len() - 1], expected[1..]);
@@ -249,7 +249,7 @@ fn long_documents_are_cut_after_lines() {
         let ends_well = model.text(tokens).ends_with(['\n', '.', '!', '"']);
         assert!(ends_well || piece + 1 == data.pieces(), "{:?}", model.text(tokens));
     }
-    let mut expected = model.tokenizer.encode(&text, false).expect("encodes");
+    let mut expected = model.tokenizer.encode(&text).expect("encodes");
     expected.push(EOS);
     assert_eq!(joined, expected);
 }
@@ -268,7 +268,7 @@ fn texts_of_several_parts_have_the_same_tokens() {
         Dataset::read(&jsonl, &model.packer(256), &Pool::new(3), |progress| seen = progress.read).expect("reads");
     assert_eq!(whole(&one), whole(&three));
     assert_eq!(seen, std::fs::metadata(&jsonl).expect("there").len());
-    let mut expected = model.tokenizer.encode(&text, false).expect("encodes");
+    let mut expected = model.tokenizer.encode(&text).expect("encodes");
     expected.push(EOS);
     let mut joined: Vec<u32> = (0..one.pieces()).flat_map(|piece| one.piece(piece)[1..].to_vec()).collect();
     assert_eq!(joined.len(), expected.len());

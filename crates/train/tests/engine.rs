@@ -131,7 +131,7 @@ fn hidden_states_and_logits_are_the_engines() {
             assert!(own.data() == hidden.data(), "{set:?}: hidden states, round {round}");
 
             let logits = pass.logits(&cpu, &weights, Precision::Ternary, &batch, &rows.outputs);
-            let engine = Engine::open(out.model(), &Options { threads: 2, ..Options::default() }).expect("opens");
+            let engine = Engine::open(out.model(), &Options::default().threads(2)).expect("opens");
             let mut off = 0f32;
             for sequence in batch.sequences() {
                 let mut row = sequence.start;

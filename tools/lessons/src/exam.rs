@@ -30,7 +30,7 @@ pub fn answer(engine: &Engine, ask: &str, sampling: Sampling) -> sterna::Result<
     let said = [Message { role: "user".into(), content: ask.into() }];
     let prompt = engine.template()?.encode(engine.tokenizer()?, &said)?;
     let mut answer = String::new();
-    for event in engine.generate(Request { max_tokens: Some(TOKENS), sampling, ..Request::new(prompt) })? {
+    for event in engine.generate(Request::new(prompt).max_tokens(TOKENS).sampling(sampling))? {
         match event? {
             Event::Token { text, .. } | Event::Finished { text, .. } => answer.push_str(&text),
             _ => {}
@@ -60,7 +60,7 @@ pub fn ask_stories(engine: &Engine) -> sterna::Result<Vec<Mark>> {
     let known = known_words();
     let mark = |(seed, pair): (u64, crate::score::Pair)| {
         let ask = pair.ask();
-        let answer = answer(engine, &ask, Sampling { temperature: 0.7, seed, ..Sampling::default() })?;
+        let answer = answer(engine, &ask, Sampling::default().temperature(0.7).seed(seed))?;
         let fault = judge_story([&pair.nouns[0], &pair.nouns[1]], &answer, &known).err();
         Ok(Mark { topic: "sampled story".into(), ask, answer, fault })
     };

@@ -64,7 +64,8 @@ impl Work {
         let (context, kv, speculation) = (Some(self.prompt + self.tokens), self.kv, self.speculation);
         let usual = Options::default();
         let chunk = if streams > 1 { STREAMS_CHUNK } else { usual.chunk };
-        let options = Options { threads, context, chunk, sequences: streams, speculation, kv, ..usual };
+        let options =
+            usual.threads(threads).context(context).chunk(chunk).sequences(streams).speculation(speculation).kv(kv);
         let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
         let vocab = engine.config().vocab;
         let mut runs = Vec::new();
@@ -74,7 +75,7 @@ impl Work {
                 // The time does not depend on the ids. 7919 is prime, so that they differ.
                 let ids = (0..self.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);
                 let prompt = ids.map(|id| id as u32).collect();
-                Request { max_tokens: Some(self.tokens), ignore_eos: true, ..Request::new(prompt) }
+                Request::new(prompt).max_tokens(self.tokens).ignore_eos(true)
             };
             let run = Run::of(&engine, (0..streams).map(request).collect())?;
             if streams > 1 && run.tokens == 0 {

@@ -154,15 +154,13 @@ impl Options {
             Some(n) if !(1..=most).contains(&n) => Err(Misuse(format!("--{name} is {n}; it must be from 1 to {most}"))),
             value => Ok(value.unwrap_or(default)),
         };
-        Ok(engine::Options {
-            threads: count("threads", self.threads, default_threads(), 1024)?,
-            context: self.ctx,
-            chunk: count("chunk", self.chunk, DEFAULT_CHUNK, 4096)?,
-            sequences: count("sequences", self.sequences, DEFAULT_SEQUENCES, 4096)?,
-            kv: self.kv.unwrap_or_default().into(),
-            settings: model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() },
-            ..engine::Options::default()
-        })
+        Ok(engine::Options::default()
+            .threads(count("threads", self.threads, default_threads(), 1024)?)
+            .context(self.ctx)
+            .chunk(count("chunk", self.chunk, DEFAULT_CHUNK, 4096)?)
+            .sequences(count("sequences", self.sequences, DEFAULT_SEQUENCES, 4096)?)
+            .kv(self.kv.unwrap_or_default().into())
+            .settings(model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() }))
     }
 
     /// The effective values of the options that are not in [`Settings`]: the model, the engine and the log.

@@ -179,13 +179,7 @@ async fn chat(
         tools,
         form: ResponseFormat::form(request.response_format),
         stream: request.stream.unwrap_or(false),
-        request: Request {
-            max_tokens: request.max_completion_tokens.or(request.max_tokens),
-            sampling: sampling.sampling(&app)?,
-            stop: Stop::texts(request.stop)?,
-            logprobs: logprobs.then_some(alternatives),
-            ..Request::default()
-        },
+        request: Request::default().max_tokens(request.max_completion_tokens.or(request.max_tokens)).sampling(sampling.sampling(&app)?).stop(Stop::texts(request.stop)?).logprobs(logprobs.then_some(alternatives)),
     };
     let dialect = Chat {
         app: app.clone(),

@@ -88,13 +88,7 @@ async fn complete(
         tools: Toolbox::default(),
         form: ResponseFormat::form(request.response_format),
         stream: request.stream.unwrap_or(false),
-        request: Request {
-            max_tokens: Some(request.max_tokens.unwrap_or(DEFAULT_TOKENS)),
-            sampling: sampling.sampling(&app)?,
-            stop: Stop::texts(request.stop)?,
-            logprobs: request.logprobs,
-            ..Request::default()
-        },
+        request: Request::default().max_tokens(request.max_tokens.unwrap_or(DEFAULT_TOKENS)).sampling(sampling.sampling(&app)?).stop(Stop::texts(request.stop)?).logprobs(request.logprobs),
     };
     let dialect = Completions {
         app: app.clone(),

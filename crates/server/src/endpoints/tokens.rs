@@ -39,7 +39,11 @@ pub struct Detokenize {
 
 async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, ApiError> {
     let Tokenize { content, add_special } = request;
-    let encode = move |app: &App| Ok(app.engine.tokenizer()?.encode(&content, add_special.unwrap_or(false))?);
+    let encode = move |app: &App| {
+        let tokenizer = app.engine.tokenizer()?;
+        let as_prompt = add_special.unwrap_or(false);
+        Ok(if as_prompt { tokenizer.encode_prompt(&content)? } else { tokenizer.encode(&content)? })
+    };
     Ok(Json(json!({ "tokens": app.run_blocking(encode).await? })))
 }
 

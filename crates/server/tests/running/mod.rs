@@ -42,7 +42,7 @@ impl Running {
     }
 
     pub fn embedded(settings: Settings) -> Self {
-        Self::start(Engine::open(EMBEDDED, &Options { sequences: 4, ..Options::default() }).unwrap(), settings)
+        Self::start(Engine::open(EMBEDDED, &Options::default().sequences(4)).unwrap(), settings)
     }
 
     pub fn send(&self, request: &str) -> TcpStream {

@@ -17,6 +17,7 @@ use crate::{Error, Result};
 
 /// How well a model predicts a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Tokens scored: all but the first, and but the first of every window if the windows do not overlap.
     pub tokens: usize,
@@ -36,8 +37,11 @@ pub struct Evaluate<'a> {
     context: usize,
     stride: usize,
     heads: Vec<&'a Head>,
-    progress: Box<dyn FnMut(&[Evaluation]) + 'a>,
+    progress: Progress<'a>,
 }
+
+/// Sees the results so far, one a head.
+type Progress<'a> = Box<dyn FnMut(&[Evaluation]) + 'a>;
 
 impl<'a> Evaluate<'a> {
     /// Windows of `context` tokens that do not overlap, scored by the model's own head.

@@ -26,6 +26,7 @@ mod runner;
 mod sampler;
 mod score;
 mod sequence;
+mod setters;
 mod snapshots;
 mod thread;
 mod work;
@@ -53,20 +54,22 @@ use crate::{Error, Result};
 use job::Job;
 use loaded::Loaded;
 use reply::Reply;
+use setters::setters;
 use thread::Clock;
 
 /// Positions of the context unless asked otherwise, if the model takes as many.
 pub const DEFAULT_CONTEXT: usize = 4096;
 
-/// How to load and run a model.
+/// How to load and run a model: `Options::default().threads(2).context(2048)`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// Threads; 0: as many as this process may use.
     pub threads: usize,
     /// Positions of the context; `None`: the model's own, at most 4096.
     pub context: Option<usize>,
-    /// Tokens of prompts that one forward pass takes at their beginning, and fewer further on, where each takes longer; at
-    /// least 1.
+    /// Prompt tokens of one forward pass at the beginning of a prompt, at least 1. Further on there are fewer, so that a step
+    /// takes about as long wherever a prompt is.
     pub chunk: usize,
     /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
     pub sequences: usize,
@@ -98,6 +101,18 @@ impl Default for Options {
         }
     }
 }
+
+setters!(Options {
+    threads: usize,
+    context: impl Into<Option<usize>>,
+    chunk: usize,
+    sequences: usize,
+    speculation: bool,
+    kv: KvType,
+    settings: Settings,
+    adapter: impl Into<Option<PathBuf>>,
+    mmap: bool,
+});
 
 impl Options {
     /// Positions of the context in use with a model: what is asked for, or the model's own within reason.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::Grammar;
+use super::setters::setters;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// What to generate.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Request {
     /// Token ids, BOS included if the model wants it. Empty: the BOS token alone.
     pub prompt: Vec<u32>,
@@ -29,6 +31,31 @@ pub struct Request {
     /// room for `max_tokens` up to half of the context, for a quarter of the context without `max_tokens`.
     pub truncate: bool,
 }
+
+setters!(Request {
+    prompt: Vec<u32>,
+    max_tokens: impl Into<Option<usize>>,
+    sampling: Sampling,
+    stop: Vec<String>,
+    stop_tokens: Vec<u32>,
+    ignore_eos: bool,
+    grammar: impl Into<Option<Arc<dyn Grammar>>>,
+    logprobs: impl Into<Option<usize>>,
+    truncate: bool,
+});
+
+setters!(Sampling {
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    typical_p: f32,
+    repetition_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    bias: Vec<(u32, f32)>,
+    seed: u64,
+});
 
 impl Request {
     /// A greedy answer to `prompt`, until the model ends it or the context is full.
@@ -98,6 +125,7 @@ pub(super) fn check_tokens(field: &'static str, tokens: &[u32], vocab: usize) ->
 ///
 /// The default is greedy: temperature 0 and everything else off.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Sampling {
     /// 0: greedy.
     pub temperature: f32,
@@ -139,7 +167,10 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Whether every parameter is in its range; the error names the first that is not.
+    /// Checks that every parameter is in its range.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with the first field that is not.
     pub fn check(&self) -> Result<()> {
         let finite = f32::is_finite;
         let ranges = [

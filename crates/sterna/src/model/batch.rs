@@ -129,8 +129,9 @@ impl Batch {
         assert!(end <= pages.len() * PAGE, "every position has a page");
         let mut row = run.rows.end;
         run.rows.end += tokens.len();
-        for at in position / PAGE..end.div_ceil(PAGE) {
-            let (page, len) = (pages[at], end.min((at + 1) * PAGE) - position.max(at * PAGE));
+        let written = position / PAGE..end.div_ceil(PAGE);
+        for (at, &page) in written.clone().zip(&pages[written]) {
+            let len = end.min((at + 1) * PAGE) - position.max(at * PAGE);
             let place = self.writes.partition_point(|write| write.page < page);
             match self.writes.get_mut(place) {
                 Some(write) if write.page == page => write.rows.end = row + len,

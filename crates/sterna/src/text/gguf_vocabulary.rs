@@ -15,8 +15,8 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrap
 use crate::checkpoint::{Config, GgufVocabulary};
 use crate::{Error, Result};
 
+use super::parts::{Options, Parts, malformed};
 use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
-use super::tokenizer::{Options, Parts, malformed};
 
 const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
 /// Longest SentencePiece token that is searched for merges, in bytes.

@@ -15,8 +15,8 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PreTokenizerWrap
 
 use crate::{Error, Result};
 
+use super::parts::{Options, Parts, malformed};
 use super::pre_tokens::PreTokens;
-use super::tokenizer::{Options, Parts, malformed};
 
 #[derive(Deserialize)]
 struct File {

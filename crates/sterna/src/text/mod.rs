@@ -11,6 +11,7 @@
 pub mod calendar;
 mod gguf_vocabulary;
 mod huggingface;
+mod parts;
 mod pre_tokens;
 mod stop;
 pub mod stream;

@@ -158,7 +158,7 @@ fn length(value: &Json) -> usize {
 
 /// Encodes a rendered prompt. BOS stands exactly once at the start if the model uses it.
 fn begun(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode(prompt, false)?;
+    let mut ids = tokenizer.encode(prompt)?;
     tokenizer.begin(&mut ids);
     Ok(ids)
 }

@@ -14,7 +14,7 @@ use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
 use crate::{Error, Result};
 
 use super::gguf_vocabulary::{self, BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, WORDS};
-use super::tokenizer::{Options, Parts};
+use super::parts::{Options, Parts};
 use super::{huggingface, template};
 
 /// Converts the vocabulary and chat template of a checkpoint to the form that GGUF files store, with one token for each

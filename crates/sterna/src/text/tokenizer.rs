@@ -1,13 +1,14 @@
 //! Tokenizers from `tokenizer.json` or from the vocabulary of a GGUF file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
+use tokenizers::models::bpe::BPE;
+use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, TokenizerImpl};
 
 use crate::checkpoint::{Config, TextFiles};
 use crate::{Error, Result};
 
+use super::parts::{Options, Parts, malformed};
 use super::pre_tokens::PreTokens;
 use super::{gguf_vocabulary, huggingface};
 
@@ -27,54 +28,6 @@ pub struct Tokenizer {
 
 type Pipeline = TokenizerImpl<BPE, NormalizerWrapper, PreTokens, PostProcessorWrapper, DecoderWrapper>;
 
-/// The contents of a tokenizer file, not yet checked.
-pub(super) struct Parts {
-    /// Path of the file, for error messages.
-    pub path: PathBuf,
-    /// Names of the file's vocabulary and merges, for error messages.
-    pub places: [&'static str; 2],
-    /// Ids by text, added tokens included.
-    pub vocabulary: Vocab,
-    /// Pairs of tokens that are merged into one, best pair first.
-    pub merges: Merges,
-    /// How merges are applied.
-    pub options: Options,
-    /// The token for characters that the vocabulary cannot represent.
-    pub unknown: Option<String>,
-    /// Tokens that are recognised in the text before it is split.
-    pub added: Vec<AddedToken>,
-    pub normalizer: Option<NormalizerWrapper>,
-    pub pre_tokens: PreTokens,
-    pub decoder: Option<DecoderWrapper>,
-    /// Ids added before a raw prompt; `suffix` holds those added after it.
-    pub prefix: Vec<u32>,
-    pub suffix: Vec<u32>,
-    /// The token that begins a text, if the model uses one.
-    pub bos: Option<u32>,
-    pub eos: Option<u32>,
-}
-
-/// How merges are applied and how unknown characters are encoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    /// A word that is itself a token is not split.
-    pub ignore_merges: bool,
-    /// Characters missing from the vocabulary become one token per byte.
-    pub byte_fallback: bool,
-    /// Adjacent unknown characters become one unknown token.
-    pub fuse_unk: bool,
-}
-
-/// An error about a tokenizer's file.
-pub(super) fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>) -> Error {
-    Error::Malformed {
-        path: path.to_owned(),
-        place: place.into(),
-        problem: problem.into(),
-        remedy: "download the file again, or convert the model again".into(),
-    }
-}
-
 impl Tokenizer {
     /// Builds the tokenizer of a checkpoint. `path` is for error messages.
     ///
@@ -84,9 +37,10 @@ impl Tokenizer {
     pub fn new(path: &Path, text: &TextFiles, config: &Config) -> Result<Self> {
         match text {
             TextFiles::HuggingFace { tokenizer, config: settings, .. } => {
-                huggingface::parts(&path.join("tokenizer.json"), tokenizer, settings)?.build(config)
+                let parts = huggingface::parts(&path.join("tokenizer.json"), tokenizer, settings)?;
+                Self::build(parts, config)
             }
-            TextFiles::Gguf(vocabulary) => gguf_vocabulary::parts(path, vocabulary, config)?.build(config),
+            TextFiles::Gguf(vocabulary) => Self::build(gguf_vocabulary::parts(path, vocabulary, config)?, config),
             TextFiles::None => Err(Error::Unsupported {
                 path: path.to_owned(),
                 what: "text without a tokenizer".into(),
@@ -95,22 +49,56 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes text. With `special`, adds the model's special tokens for a raw prompt (BOS exactly once).
+    /// Checks the parts and puts them together.
+    fn build(mut parts: Parts, config: &Config) -> Result<Self> {
+        let size = parts.check_ids(config.vocab)?;
+        let crosses_words = parts.check_merges()?;
+        if parts.pre_tokens.is_empty() && !crosses_words && parts.vocabulary.contains_key("▁") {
+            parts.pre_tokens.push_pieces();
+        }
+        let Options { ignore_merges, byte_fallback, fuse_unk } = parts.options;
+        let mut model = BPE::builder().ignore_merges(ignore_merges).byte_fallback(byte_fallback).fuse_unk(fuse_unk);
+        if let Some(unknown) = parts.unknown {
+            if !parts.vocabulary.contains_key(&unknown) {
+                return Err(malformed(
+                    &parts.path,
+                    parts.places[0],
+                    format!("the unknown token {unknown:?} is missing"),
+                ));
+            }
+            model = model.unk_token(unknown);
+        }
+        let model = model.vocab_and_merges(parts.vocabulary, parts.merges).build();
+        let model = model.map_err(|error| malformed(&parts.path, parts.places[1], error.to_string()))?;
+        let mut pipeline = Pipeline::new(model);
+        let added = |error: tokenizers::Error| malformed(&parts.path, "added tokens", error.to_string());
+        pipeline.with_normalizer(parts.normalizer).map_err(added)?;
+        pipeline.with_pre_tokenizer(Some(parts.pre_tokens)).with_decoder(parts.decoder);
+        pipeline.add_tokens(parts.added).map_err(added)?;
+        Ok(Self { pipeline, size, prefix: parts.prefix, suffix: parts.suffix, bos: parts.bos, eos: parts.eos })
+    }
+
+    /// Encodes text as it is.
     ///
-    /// Special tokens written in the text (`<|eot_id|>`) are recognised in both cases, as in Hugging Face. Remove them
-    /// from untrusted text before encoding it.
+    /// Special tokens written in the text (`<|eot_id|>`) are recognised, as in Hugging Face. Remove them from untrusted
+    /// text before encoding it.
     ///
     /// # Errors
     /// [`Error::Request`] if the text cannot be encoded.
-    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.pipeline.encode_fast(text, false);
         let encoding =
             encoding.map_err(|error| Error::request("text", format!("the text cannot be encoded: {error}")))?;
-        if !special {
-            return Ok(encoding.get_ids().to_vec());
-        }
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Encodes a raw prompt: adds the model's special tokens for one (BOS exactly once).
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.prefix.clone();
-        ids.extend_from_slice(encoding.get_ids());
+        ids.extend(self.encode(text)?);
         ids.extend_from_slice(&self.suffix);
         self.begin(&mut ids);
         Ok(ids)
@@ -184,73 +172,5 @@ impl Tokenizer {
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokenizer({} tokens)", self.size)
-    }
-}
-
-impl Parts {
-    fn build(mut self, config: &Config) -> Result<Tokenizer> {
-        let size = self.check_ids(config.vocab)?;
-        let crosses_words = self.check_merges()?;
-        if self.pre_tokens.is_empty() && !crosses_words && self.vocabulary.contains_key("▁") {
-            self.pre_tokens.push_pieces();
-        }
-        let Options { ignore_merges, byte_fallback, fuse_unk } = self.options;
-        let mut model = BPE::builder().ignore_merges(ignore_merges).byte_fallback(byte_fallback).fuse_unk(fuse_unk);
-        if let Some(unknown) = self.unknown {
-            if !self.vocabulary.contains_key(&unknown) {
-                return Err(malformed(&self.path, self.places[0], format!("the unknown token {unknown:?} is missing")));
-            }
-            model = model.unk_token(unknown);
-        }
-        let model = model.vocab_and_merges(self.vocabulary, self.merges).build();
-        let model = model.map_err(|error| malformed(&self.path, self.places[1], error.to_string()))?;
-        let mut pipeline = Pipeline::new(model);
-        let added = |error: tokenizers::Error| malformed(&self.path, "added tokens", error.to_string());
-        pipeline.with_normalizer(self.normalizer).map_err(added)?;
-        pipeline.with_pre_tokenizer(Some(self.pre_tokens)).with_decoder(self.decoder);
-        pipeline.add_tokens(self.added).map_err(added)?;
-        Ok(Tokenizer { pipeline, size, prefix: self.prefix, suffix: self.suffix, bos: self.bos, eos: self.eos })
-    }
-
-    /// Checks that every id is below `limit`, the number of embedding rows. Returns the highest id plus one.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if an id is too high, or the vocabulary is empty.
-    pub fn check_ids(&self, limit: usize) -> Result<usize> {
-        let Some((token, &highest)) = self.vocabulary.iter().max_by_key(|(_, id)| **id) else {
-            return Err(malformed(&self.path, self.places[0], "the vocabulary is empty"));
-        };
-        let affixes = self.prefix.iter().chain(&self.suffix).chain(&self.bos).chain(&self.eos);
-        let affix = affixes.copied().find(|&id| id as usize >= limit);
-        if highest as usize >= limit || affix.is_some() {
-            let id = affix.unwrap_or(highest);
-            let token = affix.map_or(format!("token {token:?}"), |_| "a special token".into());
-            return Err(Error::Malformed {
-                path: self.path.clone(),
-                place: self.places[0].into(),
-                problem: format!("wrong vocabulary: {token} has id {id}, but the model has {limit} tokens"),
-                remedy: "use the tokenizer that belongs to this model".into(),
-            });
-        }
-        Ok(highest as usize + 1)
-    }
-
-    /// Checks that both parts and the result of every merge are tokens, because the builder does not. Returns whether
-    /// some merge joins another character to a following "▁".
-    fn check_merges(&self) -> Result<bool> {
-        let mut whole = String::new();
-        let mut crosses = false;
-        for (rank, (left, right)) in self.merges.iter().enumerate() {
-            whole.clear();
-            whole.push_str(left);
-            whole.push_str(right);
-            let missing = [left, right, &whole].into_iter().find(|token| !self.vocabulary.contains_key(*token));
-            if let Some(missing) = missing {
-                let place = format!("{}[{rank}]", self.places[1]);
-                return Err(malformed(&self.path, place, format!("the vocabulary has no token {missing:?}")));
-            }
-            crosses |= right.starts_with('▁') && !left.ends_with('▁');
-        }
-        Ok(crosses)
     }
 }

@@ -106,7 +106,7 @@ pub fn speaking(model: &Path, options: &Options, watch: impl Fn(&Batch) + Send +
 }
 
 pub fn options() -> Options {
-    Options { threads: 1, chunk: 16, ..Options::default() }
+    Options::default().threads(1).chunk(16)
 }
 
 pub fn engine(options: &Options) -> Engine {
@@ -118,8 +118,8 @@ pub fn prompt(seed: usize, len: usize) -> Vec<u32> {
 }
 
 pub fn request(seed: usize, len: usize, max_tokens: usize) -> Request {
-    let sampling = Sampling { temperature: 1.0, seed: seed as u64, ..Sampling::default() };
-    Request { max_tokens: Some(max_tokens), sampling, ..Request::new(prompt(seed, len)) }
+    let sampling = Sampling::default().temperature(1.0).seed(seed as u64);
+    Request::new(prompt(seed, len)).max_tokens(max_tokens).sampling(sampling)
 }
 
 #[derive(Debug, PartialEq)]

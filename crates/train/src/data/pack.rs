@@ -93,7 +93,7 @@ impl<'a> Packer<'a> {
 
     fn text(&self, text: &str) -> Result<Body> {
         let mut body = Body::default();
-        let tokens = self.tokenizer.encode(text, false)?;
+        let tokens = self.tokenizer.encode(text)?;
         body.push(&tokens, tokens.len());
         Ok(body)
     }
@@ -121,9 +121,9 @@ impl<'a> Packer<'a> {
         for (i, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
             let question = render(i, true)?;
             let answer = render(i + 1, false)?;
-            let tokens = self.tokenizer.encode(question.strip_prefix(&written).ok_or_else(rewritten)?, false)?;
+            let tokens = self.tokenizer.encode(question.strip_prefix(&written).ok_or_else(rewritten)?)?;
             body.push(&tokens, 0);
-            let tokens = self.tokenizer.encode(answer.strip_prefix(&question).ok_or_else(rewritten)?, false)?;
+            let tokens = self.tokenizer.encode(answer.strip_prefix(&question).ok_or_else(rewritten)?)?;
             // The model never generates the template's text after the token that ends the answer.
             let end = tokens.iter().rposition(|token| self.stops.contains(token));
             body.push(&tokens, end.map_or(tokens.len(), |end| end + 1));
