@@ -9,6 +9,8 @@
 //! [`HeadMode::Exact`] skips the rows that provably cannot be drawn. The logits it computes, and every token drawn from
 //! them, are those of the full product.
 
+use std::borrow::Cow;
+
 use sterna_kernels::screen::{Bits, Estimates, Margin};
 use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
 
@@ -173,14 +175,14 @@ impl Head {
         let mut found: Vec<Option<Candidates>> = wanted.iter().map(|_| None).collect();
         let (whole, mut left): (Vec<usize>, Vec<usize>) = (0..wanted.len()).partition(|&i| wanted[i].need == Need::All);
         if !whole.is_empty() {
-            let logits = self.logits(cpu, &hidden.select(&whole));
+            let logits = self.logits(cpu, &select(hidden, &whole));
             for (row, &i) in whole.iter().enumerate() {
                 found[i] = Some(Candidates::all(logits.row(row)));
             }
         }
         if let (HeadMode::Exact | HeadMode::TwoPlane, Some(screen), false) = (self.mode, &self.screen, left.is_empty())
         {
-            let hidden_left = hidden.select(&left);
+            let hidden_left = select(hidden, &left);
             let mut estimates = screen.estimate(cpu, &hidden_left, self.margin());
             let wanted_left: Vec<_> = left.iter().map(|&i| &wanted[i]).collect();
             let picked = self.pick(cpu, &hidden_left, &mut estimates, &wanted_left);
@@ -193,7 +195,7 @@ impl Head {
             }
             left.retain(|&i| found[i].is_none());
         }
-        for (row, &i) in self.all(cpu, &hidden.select(&left)).into_iter().zip(&left) {
+        for (row, &i) in self.all(cpu, &select(hidden, &left)).into_iter().zip(&left) {
             found[i] = Some(row);
         }
         found.into_iter().flatten().collect()
@@ -258,6 +260,11 @@ impl Head {
     pub fn stored_type(&self) -> &'static str {
         self.stored.format().name
     }
+}
+
+/// These rows of `hidden`, in ascending order. Nothing is copied if they are all.
+fn select<'a>(hidden: &'a Rows, rows: &[usize]) -> Cow<'a, Rows> {
+    if rows.len() == hidden.len() { Cow::Borrowed(hidden) } else { Cow::Owned(hidden.select(rows)) }
 }
 
 /// The rows left by a screen, the floor of their logits, and the mass of the others.
