@@ -31,7 +31,7 @@ fn weights(model: &Path) -> PathBuf {
 }
 
 fn options(mmap: bool) -> Options {
-    Options { mmap, threads: 1, ..Options::default() }
+    Options::default().mmap(mmap).threads(1)
 }
 
 /// Writes to the file in place, at a time that no clock's tick hides.
@@ -41,7 +41,7 @@ fn touch(path: &Path) {
 }
 
 fn request() -> Request {
-    Request { max_tokens: Some(4), ignore_eos: true, ..Request::new(vec![1, 5, 9, 200]) }
+    Request::new(vec![1, 5, 9, 200]).max_tokens(4).ignore_eos(true)
 }
 
 /// Ids of the answer.
