@@ -248,7 +248,7 @@ CHECKS = {"endpoint": endpoint, "format": tensor_format, "network": network}
 def main(cargo, built):
     patches = sorted(TOYS.glob("*.patch"))
     names = [patch.stem for patch in patches]
-    assert names and set(names) <= CHECKS.keys(), f"{TOYS} holds {names}; there are checks of {list(CHECKS)}"
+    assert set(names) == CHECKS.keys(), f"{TOYS} holds {names}; there are checks of {list(CHECKS)}"
     built = Path(built).resolve()
     tree, target = built / "toys/tree", built / "toys/target"
     copy_tree(tree)
