@@ -179,7 +179,11 @@ async fn chat(
         tools,
         form: ResponseFormat::form(request.response_format),
         stream: request.stream.unwrap_or(false),
-        request: Request::default().max_tokens(request.max_completion_tokens.or(request.max_tokens)).sampling(sampling.sampling(&app)?).stop(Stop::texts(request.stop)?).logprobs(logprobs.then_some(alternatives)),
+        request: Request::default()
+            .max_tokens(request.max_completion_tokens.or(request.max_tokens))
+            .sampling(sampling.sampling(&app)?)
+            .stop(Stop::texts(request.stop)?)
+            .logprobs(logprobs.then_some(alternatives)),
     };
     let dialect = Chat {
         app: app.clone(),

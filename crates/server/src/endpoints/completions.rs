@@ -88,7 +88,11 @@ async fn complete(
         tools: Toolbox::default(),
         form: ResponseFormat::form(request.response_format),
         stream: request.stream.unwrap_or(false),
-        request: Request::default().max_tokens(request.max_tokens.unwrap_or(DEFAULT_TOKENS)).sampling(sampling.sampling(&app)?).stop(Stop::texts(request.stop)?).logprobs(request.logprobs),
+        request: Request::default()
+            .max_tokens(request.max_tokens.unwrap_or(DEFAULT_TOKENS))
+            .sampling(sampling.sampling(&app)?)
+            .stop(Stop::texts(request.stop)?)
+            .logprobs(request.logprobs),
     };
     let dialect = Completions {
         app: app.clone(),

@@ -247,7 +247,10 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
         tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(true))?,
         form,
         stream: request.stream.unwrap_or(false),
-        request: Request::default().max_tokens(request.max_output_tokens).sampling(sampling.sampling(&app)?).truncate(request.truncation == Some(Truncation::Auto)),
+        request: Request::default()
+            .max_tokens(request.max_output_tokens)
+            .sampling(sampling.sampling(&app)?)
+            .truncate(request.truncation == Some(Truncation::Auto)),
     };
     generate.respond(&app, Responses::new(&app, &request)).await
 }

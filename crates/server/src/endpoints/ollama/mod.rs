@@ -104,7 +104,17 @@ impl Options {
     /// 400 for more than 16 stop texts, or an empty one.
     pub fn request(self, app: &App) -> Result<Request, ApiError> {
         let default = app.sampling().temperature(0.8).top_p(0.9);
-        let sampling = default.clone().temperature(self.temperature.unwrap_or(default.temperature)).top_k(self.top_k.unwrap_or(default.top_k)).top_p(self.top_p.map_or(default.top_p, |top_p| top_p.max(f32::MIN_POSITIVE))).min_p(self.min_p.unwrap_or(default.min_p)).typical_p(self.typical_p.unwrap_or(default.typical_p)).repetition_penalty(self.repeat_penalty.unwrap_or(default.repetition_penalty)).presence_penalty(self.presence_penalty.unwrap_or_default()).frequency_penalty(self.frequency_penalty.unwrap_or_default()).seed(self.seed.map_or(default.seed, |seed| seed as u64));
+        let sampling = default
+            .clone()
+            .temperature(self.temperature.unwrap_or(default.temperature))
+            .top_k(self.top_k.unwrap_or(default.top_k))
+            .top_p(self.top_p.map_or(default.top_p, |top_p| top_p.max(f32::MIN_POSITIVE)))
+            .min_p(self.min_p.unwrap_or(default.min_p))
+            .typical_p(self.typical_p.unwrap_or(default.typical_p))
+            .repetition_penalty(self.repeat_penalty.unwrap_or(default.repetition_penalty))
+            .presence_penalty(self.presence_penalty.unwrap_or_default())
+            .frequency_penalty(self.frequency_penalty.unwrap_or_default())
+            .seed(self.seed.map_or(default.seed, |seed| seed as u64));
         let stop = Stop::texts(self.stop.map(Stop::Several))?;
         let max_tokens = self.num_predict.and_then(|most| usize::try_from(most).ok()).filter(|most| *most > 0);
         Ok(Request::default().max_tokens(max_tokens).sampling(sampling).stop(stop))
