@@ -32,8 +32,8 @@ fn the_report_names_and_relates_its_figures() {
     }
     assert_eq!(report["streams"], Value::Array(vec![]));
     assert!(report["energy"].as_str().is_some_and(|source| source.contains("RAPL") || source.contains("energy_uj")));
-    // 8 layers of 256 wide linears at 2 bits, and 4096 rows of 8 blocks of 32 codes and their scale.
-    let body = 8 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4;
+    // 8 layers of 7 linears, 256 wide, at 2 bits with a scale each, and 4096 rows of 8 blocks of 32 codes and their scale.
+    let body = 8 * (256 * (256 + 128 + 128 + 256) + 3 * 256 * 768) / 4 + 8 * 7 * 4;
     assert_eq!(report["weight_bytes"], body + 4096 * 8 * (32 + 2));
     assert_eq!((&report["head"], &report["stored_head"]), (&"exact".into(), &"q8_0".into()));
     assert_eq!(report["speculation"], "off");

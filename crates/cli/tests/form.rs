@@ -40,7 +40,7 @@ fn answers_have_the_form_that_is_asked_for() {
     }
     for (args, code, words) in [
         (&["--regex", "("][..], 2, "the grammar of the answer"),
-        (&["--schema", &lark], 1, "list.lark: no JSON"),
+        (&["--schema", &lark], 1, "list.lark: not valid JSON"),
         (&["--schema", "nowhere.json"], 1, "nowhere.json"),
         (&["--schema", &schema, "--regex", "a"], 2, "cannot be used with"),
     ] {
