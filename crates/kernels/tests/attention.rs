@@ -60,7 +60,14 @@ fn attention_over_pages() {
             let together = all(&cpu);
             for (row, query) in queries.iter().enumerate() {
                 let alone = |cpu: &Cpu| {
-                    attention::attend(cpu, &layout, 1, &cache.pages(cpu), &[query.clone()], &q.select(&[row]))
+                    attention::attend(
+                        cpu,
+                        &layout,
+                        1,
+                        &cache.pages(cpu),
+                        std::slice::from_ref(query),
+                        &q.select(&[row]),
+                    )
                 };
                 assert_eq!(alone(&cpu).row(0), together.row(row), "{kind:?}: row {row} alone");
                 // With several threads a single row is split at its segments.
@@ -131,7 +138,14 @@ fn masks_over_pages() {
                 let together = all(&cpu);
                 for (row, query) in queries.iter().enumerate() {
                     let alone = |cpu: &Cpu| {
-                        attention::attend(cpu, &layout, 1, &cache.pages(cpu), &[query.clone()], &q.select(&[row]))
+                        attention::attend(
+                            cpu,
+                            &layout,
+                            1,
+                            &cache.pages(cpu),
+                            std::slice::from_ref(query),
+                            &q.select(&[row]),
+                        )
                     };
                     assert!(bits(&[alone(&cpu)]) == bits(&[together.select(&[row])]), "{what}: row {row} alone");
                     against_portable(&what, |cpu| bits(&[alone(cpu)]));

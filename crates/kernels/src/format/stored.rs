@@ -4,6 +4,14 @@ use crate::memory::Bytes;
 use crate::pool::Pool;
 use crate::scales::Scales;
 
+/// Plain numbers as `f32`.
+type Numbers = fn(&[u8]) -> Vec<f32>;
+/// Encodes whole blocks.
+type Encode = fn(&[f32], &mut [u8]);
+/// The scales of a matrix, and what full-precision weights are multiplied with before they are rounded (1 for formats
+/// that store trits).
+type ReadScales = fn(&Trits, &Pool) -> Result<(Scales, f32), Problem>;
+
 /// A way to store weights.
 pub struct Format {
     /// Name in lower case, for options, reports and messages.
@@ -14,9 +22,9 @@ pub struct Format {
     pub safetensors: Option<&'static str>,
     pub(super) layout: Layout,
     /// For plain numbers: all of them as `f32`.
-    pub(super) numbers: Option<fn(&[u8]) -> Vec<f32>>,
+    pub(super) numbers: Option<Numbers>,
     /// Encodes whole blocks.
-    pub(super) encode: Option<fn(&[f32], &mut [u8])>,
+    pub(super) encode: Option<Encode>,
     /// How the format stores trits, if a ternary layer may have it.
     pub(super) ternary: Option<Ternary>,
 }
@@ -124,9 +132,8 @@ impl Eq for Format {}
 
 /// How a format stores trits.
 pub(super) struct Ternary {
-    /// The scales of the matrix, and what full-precision weights are multiplied with before they are rounded (1 for
-    /// formats that store trits).
-    pub scales: fn(&Trits, &Pool) -> Result<(Scales, f32), Problem>,
+    /// The scales of the matrix.
+    pub scales: ReadScales,
     /// Writes row `r` as −1, 0, +1.
     pub row: fn(&Decoder<'_>, usize, &mut [i8]) -> Result<(), Problem>,
     /// The way back, for formats that Sterna writes.
