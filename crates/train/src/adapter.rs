@@ -46,7 +46,7 @@ pub fn random(slots: &Network<Slot>, seed: u64) -> Network<Parameter> {
 /// Loads the frozen base model.
 ///
 /// # Errors
-/// [`Error::Sterna`](crate::Error::Sterna) if the checkpoint lacks a tensor, or has it in another shape.
+/// [`Error::Sterna`] if the checkpoint lacks a tensor, or has it in another shape.
 pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Result<Network<Weight>> {
     network.try_map(|Slot { name, role, rows, cols }| {
         Ok(match role {

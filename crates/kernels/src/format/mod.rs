@@ -7,7 +7,7 @@
 //!
 //! A format serves both sides as far as it can: a linear layer in `f32` is rounded to trits, an embedding in `tq2_0` is
 //! decoded like one in `q8_0`. Rows are decoded and multiplied by code that is compiled for each instruction set
-//! ([`dot`], [`decode`]), so the table that leads there is a `match` over an index and not a function pointer.
+//! (`dot`, `decode`), so the table that leads there is a `match` over an index and not a function pointer.
 
 mod blocks;
 mod number;
