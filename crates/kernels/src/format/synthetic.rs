@@ -6,6 +6,7 @@
 use super::stored::{Decoder, Format, Problem, Ternary, Trits};
 use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::pool::Pool;
+use crate::random;
 use crate::scales::Scales;
 
 /// See the module. It occurs in no file, so the table of formats does not list it.
@@ -27,10 +28,7 @@ fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// SplitMix64's step and finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+/// The first number of SplitMix64's stream that begins `seed` steps after 0.
 pub fn splitmix64(seed: u64) -> u64 {
-    let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
+    random::mix(seed.wrapping_mul(random::STEP).wrapping_add(random::STEP))
 }
