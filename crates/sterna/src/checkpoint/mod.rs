@@ -232,6 +232,15 @@ impl Checkpoint {
     }
 
     /// Decodes a ternary matrix and packs it in a layout; the source's pages are released afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the tensor is missing, damaged, not ternary or of another shape, and
+    /// [`Error::Unsupported`] if it has full-precision weights that must not be rounded.
+    ///
+    /// # Panics
+    ///
+    /// If the matrix has more columns than the layout supports.
     pub fn ternary(&self, cpu: &Cpu, name: &str, (rows, cols): (usize, usize), layout: &LayoutKind) -> Result<Matrix> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
@@ -279,6 +288,10 @@ impl Checkpoint {
     }
 
     /// An embedding or head, kept as stored. A vocabulary padded beyond `rows` is cut.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the tensor is missing, damaged, ternary or of another shape.
     pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<DenseMatrix> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], matches!(tensor.shape[..], [r, c] if r >= rows && c == cols))?;
@@ -289,6 +302,10 @@ impl Checkpoint {
     }
 
     /// A vector of `f32`, all finite: norm weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the tensor is missing, ternary, of another length or holds a number that is not finite.
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[len], tensor.shape == [len])?;

@@ -22,6 +22,10 @@ pub fn is_partial(file: &Path) -> bool {
 }
 
 /// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the file cannot be written. Then nothing is left behind, and an older file of that name is unchanged.
 pub fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let mut target = WholeFile::create(path, parts.iter().map(|part| part.len() as u64).sum(), None)?;
     parts.iter().try_for_each(|part| target.write(part))?;

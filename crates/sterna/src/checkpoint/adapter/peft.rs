@@ -52,7 +52,14 @@ const OPTIONS: [&str; 15] = [
 const CHANGES_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
 
 impl Adapter {
-    /// Reads a directory that PEFT or [`write()`] wrote. Whether it fits a model is looked at when it is put on one.
+    /// Reads a directory that PEFT or [`write()`] wrote. [`Checkpoint::with_adapter`] checks that it suits a model.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a file cannot be read, [`Error::Malformed`] if one is missing or damaged, and
+    /// [`Error::Unsupported`] for adapters that are not plain LoRA.
+    ///
+    /// [`Checkpoint::with_adapter`]: crate::checkpoint::Checkpoint::with_adapter
     pub fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path, &OpenOptions::default())?;
         let missing = |name: &str| {
@@ -144,8 +151,12 @@ fn values(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
 
 /// Writes an adapter into the directory `dir`, which is made if there is none; PEFT loads it too.
 ///
-/// Each file takes its name when it is complete, the weights first. Fails with [`Error::Io`] if one cannot be written,
-/// and with [`Error::Option`] if a matrix is not made of rows of the adapter's rank.
+/// Each file takes its name when it is complete, the weights first.
+///
+/// # Errors
+///
+/// [`Error::Io`] if a file cannot be written, and [`Error::Option`] if the size of a matrix is not a multiple of the
+/// adapter's rank.
 pub fn write(dir: &Path, adapter: &Adapter) -> Result<()> {
     let rank = adapter.rank;
     let mut tensors = Vec::new();

@@ -161,7 +161,11 @@ impl Header {
         malformed(self.file.path(), format!("key `{key}`"), problem, DAMAGED)
     }
 
-    /// A whole number that is not negative, of any integer type.
+    /// The number at `key`, of any integer type; `None` if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type or is negative.
     pub fn uint(&self, key: &str) -> Result<Option<u64>> {
         let number = match self.keys.get(key) {
             None => return Ok(None),
@@ -172,7 +176,11 @@ impl Header {
         number.map(Some).ok_or_else(|| self.bad(key, "is not a whole number"))
     }
 
-    /// A number.
+    /// The number at `key`, of any type; `None` if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type.
     pub fn float(&self, key: &str) -> Result<Option<f64>> {
         match self.keys.get(key) {
             None => Ok(None),
@@ -183,7 +191,11 @@ impl Header {
         }
     }
 
-    /// True or false.
+    /// The boolean at `key`; `None` if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type.
     pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.keys.get(key) {
             None => Ok(None),
@@ -192,7 +204,11 @@ impl Header {
         }
     }
 
-    /// A text.
+    /// The text at `key`; `None` if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type or is not UTF-8.
     pub fn text(&self, key: &str) -> Result<Option<&str>> {
         match self.keys.get(key) {
             None => Ok(None),
@@ -204,7 +220,11 @@ impl Header {
         }
     }
 
-    /// A list of at most `most` texts.
+    /// The texts at `key`, at most `most`; `None` if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type, has more than `most` items or is not UTF-8.
     pub fn texts(&self, key: &str, most: usize) -> Result<Option<Vec<String>>> {
         let Some((count, items)) = self.array(key, &[8], "texts", most)? else { return Ok(None) };
         let mut at = items.start;
@@ -221,7 +241,12 @@ impl Header {
         Ok(Some(texts))
     }
 
-    /// A list of at most `most` 32-bit numbers, as their bits; `kinds` are the types allowed.
+    /// The 32-bit numbers at `key` as their bits, at most `most`; `None` if there is no such key. `kinds` are the types
+    /// that are allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type or more than `most` items.
     pub fn words(&self, key: &str, kinds: &[u32], most: usize) -> Result<Option<Vec<u32>>> {
         let Some((_, items)) = self.array(key, kinds, "numbers of 32 bits", most)? else { return Ok(None) };
         let words = self.bytes[items].chunks_exact(4);

@@ -51,8 +51,11 @@ const MAX_F16: f32 = 65504.0;
 
 /// Writes `checkpoint` to the GGUF file `out`.
 ///
-/// Fails with [`Error::Option`] if the options do not fit the model, and with [`Error::Io`] if the file cannot be
-/// written; then no file is left behind, and a file that was there before is as it was.
+/// # Errors
+///
+/// [`Error::Option`] if the options do not suit the model, [`Error::Malformed`] and [`Error::Unsupported`] if a tensor of
+/// the model cannot be read, and [`Error::Io`] if the file cannot be written. After an error nothing is left behind, and
+/// an older file of that name is unchanged.
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
     let header = keys::header(checkpoint, &options, &plan);
