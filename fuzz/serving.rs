@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
-use sterna::engine::Options;
+use sterna::engine::Engine;
 use sterna_server::Settings;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
@@ -34,8 +34,8 @@ const PATHS: [&str; 8] = [
 fn server() -> (Runtime, Router) {
     let path =
         [MODEL, MODEL_OF_A_CRATE].map(Path::new).into_iter().find(|path| path.exists()).expect("the built-in model");
-    let options = Options::default().threads(1).sequences(2);
-    let engine = toy::speaking(path, &options, |_| ());
+    let builder = Engine::builder().threads(1).sequences(2);
+    let engine = toy::speaking(path, &builder, |_| ());
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     let router = sterna_server::router(engine, Settings::default()).expect("settings");
     (runtime, router)

@@ -57,7 +57,7 @@ impl Chat {
         } else if self.sampling.json {
             bail!(Misuse("--json prints one answer: give a message, as an argument or on stdin".into()));
         }
-        let engine = self.model.load(&self.generating.options())?;
+        let engine = self.model.load(&self.generating.builder())?;
         let request = request.grammar(form::compile(&engine, form.as_ref())?);
         let Some(message) = message else { return Repl::new(engine, request, self.system)?.run() };
         let mut conversation = Conversation::new(self.system);

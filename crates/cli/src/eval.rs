@@ -47,7 +47,7 @@ impl Eval {
     pub fn run(self) -> anyhow::Result<()> {
         let text = input::file(&self.text)?;
         interrupt::ends_program(|| {})?;
-        let engine = self.model.load(&self.loading.options(self.context.ctx))?;
+        let engine = self.model.load(&self.loading.builder(self.context.ctx))?;
         let tokenizer = engine.tokenizer()?;
         let tokens = tokenizer.encode_prompt(&text)?;
         let bos = tokenizer.bos().is_some_and(|bos| tokens.first() == Some(&bos));

@@ -49,8 +49,8 @@ fn id(text: &str) -> Result<u32, String> {
 impl Logits {
     pub fn run(self) -> anyhow::Result<()> {
         let context = self.tokens.len().max(2);
-        let options = self.loading.options(Some(context)).chunk(self.chunk as usize);
-        let engine = self.model.load(&options)?;
+        let builder = self.loading.builder(Some(context)).chunk(self.chunk as usize);
+        let engine = self.model.load(&builder)?;
         let shape = [self.tokens.len(), engine.config().vocab];
         let size = shape.iter().product::<usize>() as u64 * 4;
         let partial = whole::partial(&self.out);

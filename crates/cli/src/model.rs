@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
 use sterna::checkpoint::Checkpoint;
-use sterna::engine::{Engine, Options};
+use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::Bytes;
 use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
 
@@ -140,22 +140,22 @@ pub struct Generating {
 }
 
 impl Generating {
-    /// The library's options.
-    pub fn options(&self) -> Options {
-        self.loading.options(self.context.ctx).speculation(!self.no_speculation)
+    /// The engine's builder.
+    pub fn builder(&self) -> EngineBuilder {
+        self.loading.builder(self.context.ctx).speculation(!self.no_speculation)
     }
 }
 
 impl Loading {
-    /// The library's options.
-    pub fn options(&self, context: Option<usize>) -> Options {
+    /// The engine's builder.
+    pub fn builder(&self, context: Option<usize>) -> EngineBuilder {
         let precision = match self.activations {
             Activations::Auto => None,
             Activations::Int8 => Some(Precision::Int8),
             Activations::F32 => Some(Precision::Float32),
         };
         let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into(), ..Settings::default() };
-        Options::default()
+        Engine::builder()
             .threads(self.threads.unwrap_or(0) as usize)
             .context(context)
             .kv(self.kv.kv.into())
@@ -178,14 +178,14 @@ impl Source {
     }
 
     /// Loads the model.
-    pub fn load(&self, options: &Options) -> anyhow::Result<Engine> {
+    pub fn load(&self, builder: &EngineBuilder) -> anyhow::Result<Engine> {
         let spinner = output::spinner("loading");
         let engine = match &self.model {
             Some(path) => {
                 look_for(path)?;
-                Engine::open(path, options)?
+                builder.open(path)?
             }
-            None => Engine::load(embedded()?, options)?,
+            None => builder.load(embedded()?)?,
         };
         spinner.finish_and_clear();
         Ok(engine)

@@ -48,7 +48,7 @@ impl Run {
         let mut request = self.sampling.request(Some(MAX_TOKENS))?;
         let (prompt, form) = (self.prompt.prompt()?, self.form.read()?);
         interrupt::ends_program(|| {})?;
-        let engine = self.model.load(&self.generating.options())?;
+        let engine = self.model.load(&self.generating.builder())?;
         request.prompt = engine.tokenizer()?.encode_prompt(&prompt)?;
         request.grammar = form::compile(&engine, form.as_ref())?;
         Answer::print(&engine, request, self.sampling.json, self.stats)

@@ -1,7 +1,7 @@
 //! Answers of a real model that follow schemas, expressions and grammars.
 
 use serde_json::{Value, json};
-use sterna::engine::{Engine, Event, FinishReason, Options, Request, Sampling};
+use sterna::engine::{Engine, Event, FinishReason, Request, Sampling};
 use sterna_grammar::{Form, Grammars};
 
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
@@ -65,7 +65,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let engine = Engine::open(EMBEDDED, &Options::default().sequences(8)).expect("opens");
+        let engine = Engine::builder().sequences(8).open(EMBEDDED).expect("opens");
         let grammars = Grammars::new(&engine).expect("has a vocabulary");
         Self { engine, grammars }
     }

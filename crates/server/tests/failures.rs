@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
 
 use serde_json::{Value, json};
-use sterna::engine::{Engine, Options};
+use sterna::engine::{Engine, EngineBuilder};
 use sterna_server::Settings;
 
 use running::{Answer, EMBEDDED, Running, chat, gated, toy};
 
-fn options() -> Options {
-    Options::default().threads(1).sequences(4)
+fn builder() -> EngineBuilder {
+    Engine::builder().threads(1).sequences(4)
 }
 
 /// An engine whose next forward pass panics if the flag is set, and clears the flag.
@@ -27,7 +27,7 @@ fn fragile(panics: impl Fn() + Send + Sync + 'static) -> (Engine, Arc<AtomicBool
             panics();
         }
     };
-    (toy::speaking(Path::new(EMBEDDED), &options(), watch), flag)
+    (toy::speaking(Path::new(EMBEDDED), &builder(), watch), flag)
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn answers_leave_the_queue_whether_or_not_they_are_read() {
         ("/v1/chat/completions", json!({ "messages": messages, "n": 3, "max_tokens": 60 }), 3),
         ("/v1/completions", json!({ "prompt": ["a", "b"], "n": 2, "max_tokens": 60 }), 4),
     ] {
-        let (engine, open) = gated(&options());
+        let (engine, open) = gated(&builder());
         // One answer may wait. A request with several answers is admitted anyway, because waiting would not help it.
         let server = Running::start(engine, Settings { queue: 1, ..Settings::default() });
         let running = server.send(&server.posting(path, &request.to_string(), ""));

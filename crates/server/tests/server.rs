@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna_server::{Settings, Tls};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -217,7 +217,7 @@ fn answers_have_the_form_that_was_asked_for() {
 
 #[test]
 fn a_full_queue_answers_429() {
-    let (engine, open) = gated(&Options::default().threads(1));
+    let (engine, open) = gated(&Engine::builder().threads(1));
     let server = Running::start(engine, Settings { queue: 2, ..Settings::default() });
     let request = server.posting("/v1/chat/completions", &chat(json!({ "max_tokens": 3 })).to_string(), "");
     let waiting: Vec<TcpStream> = (0..2).map(|_| server.send(&request)).collect();
@@ -242,7 +242,7 @@ fn a_full_queue_answers_429() {
 fn a_client_that_leaves_frees_the_cache() {
     // The first request's worst case is the whole cache, so the second runs only once the first is gone.
     for streamed in [true, false] {
-        let (engine, open) = gated(&Options::default().threads(1));
+        let (engine, open) = gated(&Engine::builder().threads(1));
         let server = Running::start(engine, Settings::default());
         let hog = chat(json!({ "max_tokens": 250, "stream": streamed })).to_string();
         let hog = server.send(&server.posting("/v1/chat/completions", &hog, ""));
@@ -261,7 +261,7 @@ fn a_client_that_leaves_frees_the_cache() {
 
 #[test]
 fn late_answers_end_with_an_error() {
-    let (engine, _open) = gated(&Options::default().threads(1));
+    let (engine, _open) = gated(&Engine::builder().threads(1));
     let server = Running::start(engine, Settings { timeout: Duration::from_millis(30), ..Settings::default() });
     let late = server.chat(json!({}));
     assert_eq!((late.status, late.json()["error"]["code"].as_str()), (504, Some("timeout")));
@@ -273,7 +273,7 @@ fn late_answers_end_with_an_error() {
 
 #[test]
 fn a_server_that_stops_finishes_what_runs() {
-    let (engine, open) = gated(&Options::default().threads(1));
+    let (engine, open) = gated(&Engine::builder().threads(1));
     let mut server = Running::start(engine, Settings::default());
     let running = server.send(&server.posting("/v1/chat/completions", &chat(json!({})).to_string(), ""));
     server.comes_to("sterna_waiting 1");
@@ -428,8 +428,7 @@ fn ollamas_details_are_those_of_the_checkpoint() {
     let details = |server: Running| server.get("/api/tags", "").json()["models"][0]["details"].clone();
     let gguf = details(Running::embedded(Settings::default()));
     assert_eq!((&gguf["format"], &gguf["family"]), (&"gguf".into(), &"bitnet".into()));
-    let options = Options::default().threads(1);
-    let engine = Engine::open(format!("{golden}/qwen3-causal"), &options).unwrap();
+    let engine = Engine::builder().threads(1).open(format!("{golden}/qwen3-causal")).unwrap();
     let safetensors = details(Running::start(engine, Settings::default()));
     assert_eq!((&safetensors["format"], &safetensors["family"]), (&"safetensors".into(), &"qwen3".into()));
 }

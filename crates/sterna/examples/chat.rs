@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sterna::engine::{Engine, Event, Options, Request, Sampling};
+use sterna::engine::{Engine, Event, Request, Sampling};
 use sterna::text::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(path), Some(question)) = (args.next(), args.next()) else {
         return Err("usage: chat MODEL QUESTION".into());
     };
-    let engine = Engine::open(path, &Options::default())?;
+    let engine = Engine::builder().open(path)?;
     let conversation = [Message { role: "user".into(), content: question }];
     let prompt = engine.template()?.encode(engine.tokenizer()?, &conversation)?;
 

@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use sterna::engine::{Engine, Event, Options, Request};
+use sterna::engine::{Engine, Event, Request};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(path), Some(prompt)) = (args.next(), args.next()) else {
         return Err("usage: generate MODEL PROMPT".into());
     };
-    let engine = Engine::open(path, &Options::default())?;
+    let engine = Engine::builder().open(path)?;
     let tokens = engine.tokenizer()?.encode_prompt(&prompt)?;
 
     print!("{prompt}");

@@ -1,11 +1,11 @@
 //! The most likely next token after every token of a text: `cargo run --example logits -- <model> "Once upon a time"`
 
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(path), Some(text)) = (args.next(), args.next()) else { return Err("usage: logits MODEL TEXT".into()) };
-    let engine = Engine::open(path, &Options::default())?;
+    let engine = Engine::builder().open(path)?;
     let tokenizer = engine.tokenizer()?;
     let tokens = tokenizer.encode_prompt(&text)?;
 

@@ -11,10 +11,10 @@
 //! # Load and stream
 //!
 //! ```
-//! use sterna::{Engine, Event, Options, Request};
+//! use sterna::{Engine, Event, Request};
 //!
 //! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
-//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let engine = Engine::builder().threads(1).context(256).open(model)?;
 //! let prompt = engine.tokenizer()?.encode_prompt("Once upon a time")?;
 //! for event in engine.generate(Request::new(prompt).max_tokens(8))? {
 //!     if let Event::Token { text, .. } = event? {
@@ -30,10 +30,10 @@
 //! # Generate a whole answer, in a conversation
 //!
 //! ```
-//! use sterna::{Engine, Event, Message, Options, Request, Sampling};
+//! use sterna::{Engine, Event, Message, Request, Sampling};
 //!
 //! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
-//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let engine = Engine::builder().threads(1).context(256).open(model)?;
 //! let conversation = [Message { role: "user".into(), content: "Who are you?".into() }];
 //! let prompt = engine.template()?.encode(engine.tokenizer()?, &conversation)?;
 //! let sampling = Sampling::default().temperature(0.7).top_p(0.9).seed(1);
@@ -55,10 +55,10 @@
 //! # Logits, and how well a model predicts a text
 //!
 //! ```
-//! use sterna::{Engine, Evaluate, Options};
+//! use sterna::{Engine, Evaluate};
 //!
 //! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
-//! let engine = Engine::open(model, &Options::default().threads(1).context(256))?;
+//! let engine = Engine::builder().threads(1).context(256).open(model)?;
 //! let tokens = engine.tokenizer()?.encode_prompt("Once upon a time there was a little bird.")?;
 //! let mut rows = 0;
 //! for logits in engine.logits(&tokens)? {
@@ -87,8 +87,8 @@ pub mod text;
 
 pub use checkpoint::{Checkpoint, Config};
 pub use engine::{
-    Embed, Engine, Evaluate, Evaluation, Event, FinishReason, Generation, Options, Pooling, Request, Runner, Sampling,
-    Score, Usage, Work,
+    Embed, Engine, EngineBuilder, Evaluate, Evaluation, Event, FinishReason, Generation, Pooling, Request, Runner,
+    Sampling, Score, Usage, Work,
 };
 pub use error::{Error, Result};
 pub use sterna_kernels::{Cpu, Rows};

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sterna::checkpoint::adapter::{self, Adapter, LowRank};
 use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::{Arch, Checkpoint, Config};
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna::kernels::Bytes;
 use sterna::kernels::format::F32;
 use sterna::kernels::math::{f16_to_f32, f32_to_f16};
@@ -226,10 +226,10 @@ fn what_is_written_is_read() {
     assert!(b.data().chunks(4).zip(expected).all(|(bytes, b)| bytes == b.to_le_bytes()));
 
     // The engine accepts the model and the adapter.
-    let (path, options) = (Path::new(GOLDEN).join("qwen3-causal"), Options::default().threads(1));
+    let (path, builder) = (Path::new(GOLDEN).join("qwen3-causal"), Engine::builder().threads(1));
     let adapter = random(&golden("qwen3-causal"), 4, "o_proj");
     adapter::write(&dir, &adapter).expect("written");
-    let engine = |adapter: Option<PathBuf>| Engine::open(&path, &options.clone().adapter(adapter)).expect("opened");
+    let engine = |adapter: Option<PathBuf>| builder.clone().adapter(adapter).open(&path).expect("opened");
     let (mut base, mut adapted) = (Vec::new(), Vec::new());
     let tokens = prompt(512);
     let collect = |engine: Engine, into: &mut Vec<f32>| {

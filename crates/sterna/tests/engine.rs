@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use sterna::Error;
 use sterna::checkpoint::Checkpoint;
 use sterna::engine::{
-    Embed, Engine, Evaluate, Event, FinishReason, Generation, Logprob, Options, Pooling, Request, Sampling, Score,
+    Embed, Engine, EngineBuilder, Evaluate, Event, FinishReason, Generation, Logprob, Pooling, Request, Sampling, Score,
 };
 use sterna::kernels::Cpu;
 use sterna::model::{Batch, HeadMode, KvType, Network, Settings};
 use sterna::text::{Message, Tokenizer};
 
-use toy::{Answer, CONTEXT, Toy, VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
+use toy::{Answer, CONTEXT, Toy, VOCAB, answer, builder, collect, counting, engine, gated, prompt, request};
 
 /// The loop in its simplest form: the whole history in one forward pass for every token.
 fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
@@ -38,7 +38,7 @@ fn naive_greedy(prompt: &[u32], count: usize) -> Vec<u32> {
 
 #[test]
 fn greedy_answers_are_those_of_the_naive_loop() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     for (seed, len) in [(1, 1), (2, 16), (3, 17), (4, 70)] {
         let request = Request::new(prompt(seed, len)).max_tokens(40);
         assert_eq!(answer(&engine, request).ids, naive_greedy(&prompt(seed, len), 40), "prompt of {len}");
@@ -47,7 +47,7 @@ fn greedy_answers_are_those_of_the_naive_loop() {
 
 #[test]
 fn seeds_reproduce_and_differ() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let with = |seed| {
         let mut request = request(1, 20, 30);
         request.sampling.seed = seed;
@@ -83,7 +83,7 @@ fn samplings() -> Vec<Sampling> {
 
 #[test]
 fn a_screened_head_draws_what_the_full_product_draws() {
-    let engine = |mode| Engine::from_parts(Toy::with_head(3_000, mode, |_| ()), None, None, &options()).unwrap();
+    let engine = |mode| builder().build(Toy::with_head(3_000, mode, |_| ()), None, None).unwrap();
     let (exact, full, two_plane) = (engine(HeadMode::Exact), engine(HeadMode::F16), engine(HeadMode::TwoPlane));
     for (seed, sampling) in samplings().into_iter().enumerate() {
         let sampling = sampling.seed(seed as u64);
@@ -101,7 +101,7 @@ fn a_screened_head_draws_what_the_full_product_draws() {
 fn chunks_do_not_change_answers() {
     let ask = |chunk| {
         let request = request(1, 75, 30).logprobs(3);
-        answer(&engine(&options().chunk(chunk)), request)
+        answer(&engine(&builder().chunk(chunk)), request)
     };
     let expected = ask(1);
     assert_eq!(expected.logprobs.len(), 30);
@@ -114,10 +114,10 @@ fn chunks_do_not_change_answers() {
 fn interleaved_requests_equal_the_same_requests_alone() {
     // 255 tokens of prompts take 17 steps, one more if the engine meets the first alone: all answers are longer.
     let requests: Vec<Request> = (0..5).map(|i| request(i, 5 + 23 * i, 30 + 5 * i).logprobs(1)).collect();
-    let alone = engine(&options());
+    let alone = engine(&builder());
     let expected: Vec<Answer> = requests.iter().map(|request| answer(&alone, request.clone())).collect();
 
-    let (engine, open, widths) = gated(&options().sequences(5));
+    let (engine, open, widths) = gated(&builder().sequences(5));
     let generations: Vec<Generation> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
     drop(open);
     let answers: Vec<Answer> = generations.into_iter().map(|generation| collect(generation).0).collect();
@@ -130,7 +130,7 @@ fn interleaved_requests_equal_the_same_requests_alone() {
 #[test]
 fn requests_beyond_the_cache_wait_their_turn() {
     // 256 positions: each request takes 160, so they run one after another.
-    let (engine, open, widths) = gated(&options());
+    let (engine, open, widths) = gated(&builder());
     let generations: Vec<Generation> = (0..3).map(|i| engine.generate(request(i, 100, 60)).unwrap()).collect();
     drop(open);
     for (i, generation) in generations.into_iter().enumerate() {
@@ -141,7 +141,7 @@ fn requests_beyond_the_cache_wait_their_turn() {
 
 #[test]
 fn dropping_a_generation_gives_its_pages_back() {
-    let (engine, open, steps) = gated(&options());
+    let (engine, open, steps) = gated(&builder());
     // Takes the whole cache and would run for 250 steps.
     let mut hog = engine.generate(request(1, 6, 250)).unwrap();
     let waiting = engine.generate(request(2, 6, 250)).unwrap();
@@ -159,7 +159,7 @@ fn dropping_a_generation_gives_its_pages_back() {
 
 #[test]
 fn stop_tokens_end_answers_and_are_not_part_of_them() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let free = answer(&engine, request(1, 20, 30)).ids;
     let stop = free[10];
     let first = free.iter().position(|&id| id == stop).unwrap();
@@ -170,10 +170,10 @@ fn stop_tokens_end_answers_and_are_not_part_of_them() {
 
 #[test]
 fn the_models_own_end_tokens_count_unless_ignored() {
-    let free = answer(&engine(&options()), request(1, 20, 30)).ids;
+    let free = answer(&engine(&builder()), request(1, 20, 30)).ids;
     let mut toy = Toy::new(|_| ());
     toy.config.eos = vec![free[4]];
-    let engine = Engine::from_parts(toy, None, None, &options()).unwrap();
+    let engine = builder().build(toy, None, None).unwrap();
     let first = free.iter().position(|&id| id == free[4]).unwrap();
     assert_eq!(answer(&engine, request(1, 20, 30)).ids, free[..first]);
     assert_eq!(answer(&engine, request(1, 20, 30).ignore_eos(true)).ids, free);
@@ -181,7 +181,7 @@ fn the_models_own_end_tokens_count_unless_ignored() {
 
 #[test]
 fn usage_counts_tokens_and_lengths_end_answers() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let (limited, usage) = collect(engine.generate(request(1, 20, 7)).unwrap());
     assert_eq!((limited.ids.len(), limited.reason), (7, FinishReason::Length));
     assert_eq!((usage.prompt_tokens, usage.tokens), (20, 7));
@@ -196,7 +196,7 @@ fn usage_counts_tokens_and_lengths_end_answers() {
 
 #[test]
 fn prompts_that_are_too_long_are_refused_or_shortened() {
-    let engine = engine(&options().context(64));
+    let engine = engine(&builder().context(64));
     let long = request(1, 100, 8);
     let error = engine.generate(long.clone()).unwrap_err();
     assert!(matches!(error, Error::PromptTooLong { tokens: 100, context: 64 }), "{error}");
@@ -208,21 +208,20 @@ fn prompts_that_are_too_long_are_refused_or_shortened() {
 
 #[test]
 fn impossible_requests_are_refused_before_they_run() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     for bad in [Request::new(vec![]), Request::new(vec![1, VOCAB as u32]), request(1, 20, 0)] {
         assert!(matches!(engine.generate(bad), Err(Error::Request { .. })));
     }
     assert!(engine.tokenizer().is_err() && engine.template().is_err());
     for context in [0, 1, CONTEXT + 1] {
-        let options = options().context(context);
-        let error = Engine::from_parts(Toy::new(|_| ()), None, None, &options).err().unwrap().to_string();
+        let error = builder().context(context).build(Toy::new(|_| ()), None, None).err().unwrap().to_string();
         assert!(error.contains(&CONTEXT.to_string()), "{error}");
     }
 }
 
 #[test]
 fn logprobs_are_those_of_the_raw_logits() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let mut request = request(1, 20, 5).logprobs(VOCAB);
     request.sampling.top_k = 2;
     let answer = answer(&engine, request.clone());
@@ -251,21 +250,21 @@ fn logits(engine: &Engine, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn logits_come_for_every_token_whatever_the_chunk() {
     let tokens = prompt(3, 70);
-    let expected = logits(&engine(&options().chunk(70)), &tokens);
+    let expected = logits(&engine(&builder().chunk(70)), &tokens);
     assert_eq!(expected.len(), 70 * VOCAB);
     for chunk in [1, 9, 32] {
-        let engine = engine(&options().chunk(chunk));
+        let engine = engine(&builder().chunk(chunk));
         assert!(engine.logits(&tokens).unwrap().all(|rows| rows.unwrap().len() <= chunk));
         assert_eq!(logits(&engine, &tokens), expected, "chunk {chunk}");
     }
-    let error = engine(&options()).logits(&prompt(1, CONTEXT + 1)).err().unwrap();
+    let error = engine(&builder()).logits(&prompt(1, CONTEXT + 1)).err().unwrap();
     assert!(error.to_string().contains("257"), "{error}");
-    assert!(matches!(engine(&options()).logits(&[]), Err(Error::Request { field: "tokens", .. })));
+    assert!(matches!(engine(&builder()).logits(&[]), Err(Error::Request { field: "tokens", .. })));
 }
 
 #[test]
 fn logits_that_are_dropped_are_not_computed_further() {
-    let (engine, open, steps) = gated(&options());
+    let (engine, open, steps) = gated(&builder());
     let mut parts = engine.logits(&prompt(1, 200)).unwrap();
     open.send(()).unwrap();
     assert_eq!(parts.next().unwrap().unwrap().len(), 16);
@@ -278,7 +277,7 @@ fn logits_that_are_dropped_are_not_computed_further() {
 
 #[test]
 fn hidden_states_come_from_where_they_are_wanted() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let tokens = prompt(3, 70);
     let all: Vec<f32> =
         engine.score(Score::new(&tokens[..])).unwrap().flat_map(|part| part.unwrap().1.data().to_vec()).collect();
@@ -298,13 +297,13 @@ fn hidden_states_come_from_where_they_are_wanted() {
 #[test]
 fn embeddings_are_pooled_hidden_states() {
     let tokens = prompt(3, 70);
-    let hidden: Vec<f32> = (engine(&options()).score(Score::new(&tokens[..])).unwrap())
+    let hidden: Vec<f32> = (engine(&builder()).score(Score::new(&tokens[..])).unwrap())
         .flat_map(|part| part.unwrap().1.data().to_vec())
         .collect();
     let mean: Vec<f32> =
         (0..16).map(|i| ((0..70).fold(0f32, |sum, row| sum + hidden[16 * row + i]) as f64 / 70.0) as f32).collect();
     for chunk in [1, 16, 100] {
-        let engine = engine(&options().chunk(chunk));
+        let engine = engine(&builder().chunk(chunk));
         // The second time, the prefix cache has a part of it.
         for _ in 0..2 {
             assert_eq!(engine.embed(Embed::new(&tokens[..])).unwrap(), hidden[69 * 16..]);
@@ -320,7 +319,7 @@ fn embeddings_are_pooled_hidden_states() {
 
 #[test]
 fn perplexity_is_that_of_the_windows() {
-    let engine = engine(&options().chunk(5));
+    let engine = engine(&builder().chunk(5));
     let tokens = prompt(3, 90);
     for (context, stride) in [(90, 90), (256, 1), (32, 32), (32, 8), (31, 30), (2, 1)] {
         let mut nll = Vec::new();
@@ -355,7 +354,7 @@ fn perplexity_is_that_of_the_windows() {
 
 #[test]
 fn impossible_evaluations_are_refused() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let refused = |len, context, stride| Evaluate::new(context).stride(stride).run(&engine, &prompt(1, len)).is_err();
     assert!(refused(1, 32, 16) && refused(50, 1, 1) && refused(50, CONTEXT + 1, 16));
     assert!(refused(50, 32, 0) && refused(50, 32, 33));
@@ -370,7 +369,7 @@ fn an_engine_starts_anew_after_a_panic_of_its_network() {
         let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
         assert!(!batch.tokens.contains(&13), "the toy does not like 13");
     });
-    let engine = Engine::from_parts(toy, None, None, &options().sequences(2)).unwrap();
+    let engine = builder().sequences(2).build(toy, None, None).unwrap();
     let without_13 = |request: &mut Request| request.prompt.retain(|id| *id != 13);
     let mut expected = request(2, 30, 5);
     without_13(&mut expected);
@@ -389,13 +388,13 @@ fn an_engine_starts_anew_after_a_panic_of_its_network() {
     assert_eq!(collect(waiting).0.ids.len(), CONTEXT - expected.prompt.len(), "what waited is served");
     let health = engine.health();
     assert_eq!((health.up, health.restarts, health.failed_requests), (true, 1, 2));
-    let plain = self::engine(&options());
+    let plain = self::engine(&builder());
     assert_eq!(answer(&engine, expected.clone()), answer(&plain, expected), "later requests are served as ever");
 }
 
 #[test]
 fn a_sink_that_panics_ends_its_own_request_only() {
-    let engine = engine(&options().sequences(2));
+    let engine = engine(&builder().sequences(2));
     let (sender, items) = mpsc::channel();
     let ticket = engine.submit(request(1, 20, 100), move |item| {
         let token = item.is_ok();
@@ -419,7 +418,7 @@ fn a_sink_that_panics_at_every_item_ends_its_own_request_only() {
             panic!("and as it is dropped");
         }
     }
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let panics = Panics;
     let ticket = engine.submit(request(1, 20, 100), move |_| {
         let _panics = &panics;
@@ -432,7 +431,7 @@ fn a_sink_that_panics_at_every_item_ends_its_own_request_only() {
 
 #[test]
 fn answers_outlive_their_engine() {
-    let engine = engine(&options());
+    let engine = engine(&builder());
     let expected = answer(&engine, request(1, 20, 30));
     let generation = engine.generate(request(1, 20, 30)).unwrap();
     drop(engine);
@@ -442,11 +441,11 @@ fn answers_outlive_their_engine() {
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 
 /// The toy with the vocabulary and the tokenizer of the embedded model.
-fn speaking(options: &Options) -> Engine {
+fn speaking(builder: &EngineBuilder) -> Engine {
     let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
     let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
     let toy = Toy::with_vocab(checkpoint.config.vocab, |_| ());
-    Engine::from_parts(toy, Some(tokenizer), None, options).unwrap()
+    builder.build(toy, Some(tokenizer), None).unwrap()
 }
 
 /// All text of an answer, its ids, and why it ended.
@@ -467,7 +466,7 @@ fn read(engine: &Engine, request: Request) -> (String, Vec<u32>, FinishReason) {
 
 #[test]
 fn streamed_text_is_the_decoded_answer() {
-    let engine = speaking(&options());
+    let engine = speaking(&builder());
     let prompt = engine.tokenizer().unwrap().encode_prompt("Once upon a time").unwrap();
     let (text, ids, reason) = read(&engine, request(1, 0, 60).prompt(prompt.clone()).ignore_eos(true));
     let whole: Vec<u32> = prompt.iter().chain(&ids).copied().collect();
@@ -477,7 +476,7 @@ fn streamed_text_is_the_decoded_answer() {
 
 #[test]
 fn stop_strings_end_answers_wherever_tokens_break() {
-    let engine = speaking(&options());
+    let engine = speaking(&builder());
     let ask = |stop: &str| {
         let stop = if stop.is_empty() { vec![] } else { vec!["never written".to_owned(), stop.to_owned()] };
         read(&engine, request(1, 0, 60).prompt(vec![7, 8, 9]).stop(stop).ignore_eos(true))
@@ -494,7 +493,7 @@ fn stop_strings_end_answers_wherever_tokens_break() {
 
 #[test]
 fn empty_prompts_begin_with_bos_and_shortened_ones_keep_it() {
-    let engine = speaking(&options().context(64));
+    let engine = speaking(&builder().context(64));
     let bos = engine.tokenizer().unwrap().bos().unwrap();
     let ask = |prompt| read(&engine, request(1, 0, 16).prompt(prompt).truncate(true).ignore_eos(true)).1;
     assert_eq!(ask(vec![]), ask(vec![bos]));
@@ -506,7 +505,7 @@ fn empty_prompts_begin_with_bos_and_shortened_ones_keep_it() {
 #[test]
 fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
     let ask = |threads, chunk| {
-        let engine = Engine::open(EMBEDDED, &Options::default().threads(threads).chunk(chunk)).unwrap();
+        let engine = Engine::builder().threads(threads).chunk(chunk).open(EMBEDDED).unwrap();
         let messages = [Message { role: "user".into(), content: "Who are you?".into() }];
         let prompt = engine.template().unwrap().encode(engine.tokenizer().unwrap(), &messages).unwrap();
         let sampling = Sampling::default().temperature(0.7).top_p(0.9).seed(3);
@@ -523,7 +522,7 @@ fn the_embedded_model_speaks_the_same_on_any_threads_and_chunks() {
 fn the_embedded_model_speaks_the_same_with_a_screened_head() {
     let engine = |head| {
         let settings = Settings { head, ..Settings::default() };
-        Engine::open(EMBEDDED, &Options::default().settings(settings)).unwrap()
+        Engine::builder().settings(settings).open(EMBEDDED).unwrap()
     };
     let (exact, full) = (engine(HeadMode::Exact), engine(HeadMode::F16));
     let prompt = full.tokenizer().unwrap().encode_prompt("Once upon a time there was").unwrap();
@@ -544,7 +543,7 @@ fn the_embedded_model_speaks_the_same_with_a_screened_head() {
 fn telling(seed: usize, request: &Request) -> Vec<u32> {
     let mut prompt = prompt(seed, 12);
     for _ in 0..2 {
-        let answer = answer(&engine(&options()), request.clone().prompt(prompt.clone()));
+        let answer = answer(&engine(&builder()), request.clone().prompt(prompt.clone()));
         prompt.extend(answer.ids);
     }
     prompt
@@ -552,7 +551,7 @@ fn telling(seed: usize, request: &Request) -> Vec<u32> {
 
 #[test]
 fn speculation_changes_no_token_and_no_logit() {
-    let speculative = options().speculation(true).sequences(4);
+    let speculative = builder().speculation(true).sequences(4);
     let mut drafted = 0;
     for seed in 0..6 {
         let narrow = |s: &mut Sampling| match seed % 3 {
@@ -564,8 +563,8 @@ fn speculation_changes_no_token_and_no_logit() {
         narrow(&mut request.sampling);
         request.logprobs = (seed >= 3).then_some(2);
         request.prompt = telling(seed, &request);
-        let (plain, _) = collect(engine(&options()).generate(request.clone()).unwrap());
-        let engine = Engine::from_parts(Toy::new(|_| ()), None, None, &speculative).unwrap();
+        let (plain, _) = collect(engine(&builder()).generate(request.clone()).unwrap());
+        let engine = speculative.build(Toy::new(|_| ()), None, None).unwrap();
         // Alone, and beside others.
         let (alone, usage) = collect(engine.generate(request.clone()).unwrap());
         assert_eq!(alone, plain, "{seed}");
@@ -580,8 +579,7 @@ fn speculation_changes_no_token_and_no_logit() {
 
 #[test]
 fn right_drafts_save_steps() {
-    let options = options().speculation(true);
-    let (engine, steps) = counting(&options);
+    let (engine, steps) = counting(&builder().speculation(true));
     let request = Request::new(vec![5; 16]).max_tokens(60);
     let (answer, usage) = collect(engine.generate(request).unwrap());
     assert_eq!(answer.ids.len(), 60);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sterna::checkpoint::{Checkpoint, OpenOptions};
-use sterna::engine::{Engine, Event, Options, Request};
+use sterna::engine::{Engine, EngineBuilder, Event, Request};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 const MODEL: &str = "bitnet-packed-offline";
@@ -30,8 +30,8 @@ fn weights(model: &Path) -> PathBuf {
     if model.is_dir() { model.join("model.safetensors") } else { model.into() }
 }
 
-fn options(mmap: bool) -> Options {
-    Options::default().mmap(mmap).threads(1)
+fn builder(mmap: bool) -> EngineBuilder {
+    Engine::builder().mmap(mmap).threads(1)
 }
 
 /// Writes to the file in place, at a time that no clock's tick hides.
@@ -62,7 +62,7 @@ fn models_that_are_read_give_the_same_logits() {
     let (_folder, models) = copies();
     for model in models {
         let logits = |mmap| {
-            let engine = Engine::open(&model, &options(mmap)).unwrap();
+            let engine = builder(mmap).open(&model).unwrap();
             let mut rows = Vec::new();
             for part in engine.logits(&[1, 5, 9, 200]).unwrap() {
                 rows.extend_from_slice(part.unwrap().data());
@@ -77,7 +77,7 @@ fn models_that_are_read_give_the_same_logits() {
 fn a_mapped_file_that_is_written_to_stops_new_requests() {
     let (_folder, models) = copies();
     for model in models {
-        let engine = Engine::open(&model, &options(true)).unwrap();
+        let engine = builder(true).open(&model).unwrap();
         assert_eq!(answer(&engine).len(), 4);
         touch(&weights(&model));
         let message = error(engine.generate(request()));
@@ -91,8 +91,7 @@ fn a_file_that_is_replaced_or_read_may_change() {
     let (_folder, models) = copies();
     for model in models {
         let file = weights(&model);
-        let (mapped, read) =
-            (Engine::open(&model, &options(true)).unwrap(), Engine::open(&model, &options(false)).unwrap());
+        let (mapped, read) = (builder(true).open(&model).unwrap(), builder(false).open(&model).unwrap());
         let other = model.with_extension("new");
         fs::copy(&file, &other).unwrap();
         fs::rename(&other, &file).unwrap();
@@ -112,7 +111,7 @@ fn a_file_that_changes_before_it_is_loaded_is_noticed() {
             let (touched, replaced) = (open(), open());
             touched.files().check_read().unwrap();
             touch(&weights(&model));
-            let message = error(Engine::load(touched, &options(mmap)));
+            let message = error(builder(mmap).load(touched));
             assert!(message.contains("was replaced or changed while it was read"), "{message}");
             let other = model.with_extension("new");
             fs::copy(weights(&model), &other).unwrap();

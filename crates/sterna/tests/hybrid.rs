@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::checkpoint::Config;
-use sterna::engine::{Engine, Event, Options, Request};
+use sterna::engine::{Engine, EngineBuilder, Event, Request};
 use sterna::kernels::{Cpu, Rows};
 use sterna::model::kv::Mask;
 use sterna::model::{Batch, Head, KvType, Network, Recurrent, State, Weights};
 
-use toy::{CONTEXT, Toy, VOCAB, answer, collect, hash, options, prompt, request};
+use toy::{CONTEXT, Toy, VOCAB, answer, builder, collect, hash, prompt, request};
 
 /// Values of a hidden state.
 const DIM: usize = 16;
@@ -82,13 +82,13 @@ impl Network for Hybrid {
     }
 }
 
-fn hybrid(options: &Options) -> Engine {
-    Engine::from_parts(Box::new(Hybrid::new(DIM, |_| ())), None, None, options).unwrap()
+fn hybrid(builder: &EngineBuilder) -> Engine {
+    builder.build(Box::new(Hybrid::new(DIM, |_| ())), None, None).unwrap()
 }
 
 fn cached(engine: &Engine, request: &Request) -> usize {
     let (got, usage) = collect(engine.generate(request.clone()).unwrap());
-    assert_eq!(got, answer(&hybrid(&options()), request.clone()));
+    assert_eq!(got, answer(&hybrid(&builder()), request.clone()));
     usage.cached_tokens
 }
 
@@ -98,7 +98,7 @@ fn greedy_answers_are_those_of_the_naive_loop() {
     let (network, cpu) = (Hybrid::new(DIM, |_| ()), Cpu::new(1).unwrap());
     for (seed, len) in [(1, 1), (2, 33), (3, 70)] {
         let mut tokens = prompt(seed, len);
-        let got = answer(&hybrid(&options()), Request::new(tokens.clone()).max_tokens(40)).ids;
+        let got = answer(&hybrid(&builder()), Request::new(tokens.clone()).max_tokens(40)).ids;
         for (i, &id) in got.iter().enumerate() {
             let mut batch = Batch::of(&tokens);
             batch.want_last();
@@ -114,10 +114,10 @@ fn greedy_answers_are_those_of_the_naive_loop() {
 #[test]
 fn chunks_and_neighbours_change_nothing() {
     let requests: Vec<Request> = (0..5).map(|i| request(i, 5 + 37 * i, 30 + 5 * i).logprobs(1)).collect();
-    let alone = hybrid(&options().chunk(1));
+    let alone = hybrid(&builder().chunk(1));
     let expected: Vec<_> = requests.iter().map(|request| answer(&alone, request.clone())).collect();
     for chunk in [7, 32, 1000] {
-        let engine = hybrid(&options().chunk(chunk).sequences(5));
+        let engine = hybrid(&builder().chunk(chunk).sequences(5));
         let together: Vec<_> = requests.iter().map(|request| engine.generate(request.clone()).unwrap()).collect();
         let got: Vec<_> = together.into_iter().map(|generation| collect(generation).0).collect();
         assert!(got == expected, "chunk {chunk}");
@@ -126,7 +126,7 @@ fn chunks_and_neighbours_change_nothing() {
 
 #[test]
 fn a_shared_beginning_ends_at_a_snapshot() {
-    let engine = hybrid(&options());
+    let engine = hybrid(&builder());
     let first = request(1, 75, 30);
     assert_eq!(cached(&engine, &first), 0);
     // Two full pages of the prompt; the answer's pages have no snapshot.
@@ -151,11 +151,11 @@ fn draft_tokens_are_dropped_or_committed() {
         let mut request = request(seed, 12, 40).max_tokens(40);
         request.sampling = request.sampling.temperature(if seed % 2 == 0 { 0.0 } else { 0.2 });
         for _ in 0..2 {
-            let told = answer(&hybrid(&options()), request.clone()).ids;
+            let told = answer(&hybrid(&builder()), request.clone()).ids;
             request.prompt.extend(told);
         }
-        let plain = answer(&hybrid(&options()), request.clone());
-        let engine = hybrid(&options().speculation(true).sequences(3));
+        let plain = answer(&hybrid(&builder()), request.clone());
+        let engine = hybrid(&builder().speculation(true).sequences(3));
         let (alone, usage) = collect(engine.generate(request.clone()).unwrap());
         assert_eq!(alone, plain, "{seed}: alone");
         (drafted, accepted) = (drafted + usage.drafted, accepted + usage.accepted);
@@ -172,7 +172,7 @@ fn cancelled_requests_leave_nothing_behind() {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let network = Hybrid::new(DIM, move |_| _ = gate.lock().unwrap().recv());
-    let engine = Engine::from_parts(Box::new(network), None, None, &options()).unwrap();
+    let engine = builder().build(Box::new(network), None, None).unwrap();
     let hog = request(1, 100, 150);
     let mut generation = engine.generate(hog.clone()).unwrap();
     (0..9).for_each(|_| open.send(()).unwrap());
@@ -191,8 +191,7 @@ fn answers_hold_under_pressure_and_so_does_the_budget() {
     let size = 4096;
     let network = Hybrid::new(size, |_| ());
     let bytes = network.bytes.clone();
-    let options = options().speculation(true).sequences(3);
-    let engine = Engine::from_parts(Box::new(network), None, None, &options).unwrap();
+    let engine = builder().speculation(true).sequences(3).build(Box::new(network), None, None).unwrap();
     let mut shared = 0;
     for round in 0..12 {
         let requests: Vec<Request> = (0..6)
@@ -211,7 +210,7 @@ fn answers_hold_under_pressure_and_so_does_the_budget() {
                 continue;
             }
             let (got, usage) = collect(generation);
-            assert_eq!(got, answer(&hybrid(&self::options()), request), "round {round}, request {i}");
+            assert_eq!(got, answer(&hybrid(&self::builder()), request), "round {round}, request {i}");
             shared += usage.cached_tokens;
         }
     }

@@ -6,20 +6,18 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
 use sterna::checkpoint::Config;
-use sterna::engine::{
-    Embed, Engine, Evaluate, Event, Grammar, Pooling, Reader, Request, Runner, Score, TokenSet, Work,
-};
+use sterna::engine::{Embed, Evaluate, Event, Grammar, Pooling, Reader, Request, Runner, Score, TokenSet, Work};
 use sterna::kernels::{Cpu, Rows};
 use sterna::model::{Batch, Head, HeadMode, Network, State, Weights};
 use sterna::{Error, Result};
 
-use toy::{Toy, VOCAB, answer, engine, options, prompt, request};
+use toy::{Toy, VOCAB, answer, builder, engine, prompt, request};
 
 /// What a piece of work gave.
 type Items = Arc<Mutex<Vec<Result<Event>>>>;
 
 fn runner() -> Runner {
-    Runner::new(Toy::new(|_| ()), None, None, &options().sequences(4)).unwrap()
+    builder().sequences(4).build_runner(Toy::new(|_| ()), None, None).unwrap()
 }
 
 /// Pushes work and leaves what comes of it in the list.
@@ -77,8 +75,7 @@ fn three_kinds_of_work_run_together_by_hand() {
         assert_eq!(std::thread::current().id(), here, "everything happens on the thread that steps");
         STEPS.with_borrow_mut(|steps| *steps += 1);
     });
-    let options = options().sequences(4);
-    let mut runner = Runner::new(toy, None, None, &options).unwrap();
+    let mut runner = builder().sequences(4).build_runner(toy, None, None).unwrap();
     assert!(runner.is_idle() && !runner.step());
     let tokens = prompt(3, 70);
     let (generated, _a) = push(&mut runner, request(1, 40, 20));
@@ -89,7 +86,7 @@ fn three_kinds_of_work_run_together_by_hand() {
     while runner.step() {}
     assert!(runner.is_idle());
 
-    let reference = engine(&self::options());
+    let reference = engine(&self::builder());
     assert_eq!(ids(&generated), answer(&reference, request(1, 40, 20)).ids);
     assert_eq!(ids(&guided), [5, 6, 5, 6, 5]);
     let embedded = embedded.lock().unwrap();
@@ -136,7 +133,7 @@ fn impossible_work_is_refused_before_it_waits() {
 #[test]
 fn a_network_that_panics_leaves_a_runner_that_runs() {
     let toy = Toy::new(|batch| assert!(!batch.tokens.contains(&13), "the toy does not like 13"));
-    let mut runner = Runner::new(toy, None, None, &options()).unwrap();
+    let mut runner = builder().build_runner(toy, None, None).unwrap();
     let (broken, _a) = push(&mut runner, Embed::new([13]));
     while runner.step() {}
     assert!(matches!(broken.lock().unwrap()[..], [Err(Error::EngineFailed)]));
@@ -178,8 +175,7 @@ impl Network for Reading {
 
 #[test]
 fn a_network_that_reads_texts_as_a_whole_gets_each_in_one_batch() {
-    let options = options().chunk(16).sequences(3);
-    let engine = Engine::from_parts(Box::new(Reading(Toy::new(|_| ()))), None, None, &options).unwrap();
+    let engine = builder().chunk(16).sequences(3).build(Box::new(Reading(Toy::new(|_| ()))), None, None).unwrap();
     for len in [1, 60, 200, 200] {
         let tokens = prompt(len, len);
         let sum = tokens.iter().sum::<u32>() as f32;

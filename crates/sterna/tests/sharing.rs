@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use sterna::engine::{Event, FinishReason, Generation, Grammar, Reader, Request, Sampling, TokenSet};
 use sterna::{Error, Result};
 
-use toy::{VOCAB, answer, collect, counting, engine, gated, options, prompt, request};
+use toy::{VOCAB, answer, builder, collect, counting, engine, gated, prompt, request};
 
 /// A request whose prompt continues another request's answer.
 fn continued(seed: usize, before: &[u32], more: usize, max_tokens: usize) -> Request {
@@ -17,7 +17,7 @@ fn continued(seed: usize, before: &[u32], more: usize, max_tokens: usize) -> Req
 
 #[test]
 fn a_prompt_is_computed_from_where_the_cache_does_not_know_it() {
-    let (shared, rows) = counting(&options());
+    let (shared, rows) = counting(&builder());
     let first = request(1, 75, 30);
     let (one, usage) = collect(shared.generate(first.clone()).unwrap());
     assert_eq!((usage.prompt_tokens, usage.cached_tokens), (75, 0));
@@ -25,7 +25,7 @@ fn a_prompt_is_computed_from_where_the_cache_does_not_know_it() {
     // The last of the 105 tokens was never computed, so three pages of 32 are full. The second request shares two pages
     // of its own prompt.
     for (request, cached) in [(continued(2, &history, 20, 25), 96), (first.clone(), 64)] {
-        let alone = answer(&engine(&options()), request.clone());
+        let alone = answer(&engine(&builder()), request.clone());
         rows.lock().unwrap().clear();
         let (got, usage) = collect(shared.generate(request.clone()).unwrap());
         assert_eq!((got, usage.cached_tokens), (alone, cached));
@@ -35,14 +35,14 @@ fn a_prompt_is_computed_from_where_the_cache_does_not_know_it() {
     // The same prompt except for one token in the second page.
     let mut other = first;
     other.prompt[40] ^= 1;
-    let alone = answer(&engine(&options()), other.clone());
+    let alone = answer(&engine(&builder()), other.clone());
     let (got, usage) = collect(shared.generate(other).unwrap());
     assert_eq!((got, usage.cached_tokens), (alone, 32));
 }
 
 #[test]
 fn a_whole_prompt_in_the_cache_still_computes_its_last_token() {
-    let shared = engine(&options());
+    let shared = engine(&builder());
     for (len, cached) in [(64, 32), (65, 64), (33, 32), (32, 0)] {
         let request = request(len, len, 5);
         let expected = answer(&shared, request.clone());
@@ -54,11 +54,11 @@ fn a_whole_prompt_in_the_cache_still_computes_its_last_token() {
 #[test]
 fn what_is_forgotten_is_computed_again() {
     // The cache has eight pages, and two of these requests do not fit together.
-    let shared = engine(&options());
+    let shared = engine(&builder());
     let requests: Vec<Request> = (0..6).map(|i| request(i % 3, 150, 20)).collect();
     let mut cached = 0;
     for request in requests {
-        let alone = answer(&engine(&options()), request.clone());
+        let alone = answer(&engine(&builder()), request.clone());
         let (got, usage) = collect(shared.generate(request).unwrap());
         assert_eq!(got, alone);
         cached += usage.cached_tokens;
@@ -70,7 +70,7 @@ fn what_is_forgotten_is_computed_again() {
 
 #[test]
 fn running_requests_share_what_is_computed_already() {
-    let (shared, open, steps) = gated(&options().sequences(4));
+    let (shared, open, steps) = gated(&builder().sequences(4));
     let system = prompt(7, 64);
     let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 60)).collect();
     let first = shared.generate(requests[0].clone()).unwrap();
@@ -81,16 +81,16 @@ fn running_requests_share_what_is_computed_already() {
     }
     let others: Vec<Generation> = requests[1..].iter().map(|r| shared.generate(r.clone()).unwrap()).collect();
     drop(open);
-    assert_eq!(collect(first).0, answer(&engine(&options()), requests[0].clone()));
+    assert_eq!(collect(first).0, answer(&engine(&builder()), requests[0].clone()));
     for (generation, request) in others.into_iter().zip(&requests[1..]) {
         let (got, usage) = collect(generation);
-        assert_eq!((got, usage.cached_tokens), (answer(&engine(&options()), request.clone()), 64));
+        assert_eq!((got, usage.cached_tokens), (answer(&engine(&builder()), request.clone()), 64));
     }
 }
 
 #[test]
 fn requests_that_come_together_compute_what_they_share_once() {
-    let (shared, open, steps) = gated(&options().sequences(4));
+    let (shared, open, steps) = gated(&builder().sequences(4));
     let system = prompt(7, 64);
     let requests: Vec<Request> = (0..4).map(|i| continued(i, &system, 10 + i, 1)).collect();
     let generations: Vec<Generation> = requests.iter().map(|r| shared.generate(r.clone()).unwrap()).collect();
@@ -98,7 +98,7 @@ fn requests_that_come_together_compute_what_they_share_once() {
     let mut cached = Vec::new();
     for (generation, request) in generations.into_iter().zip(&requests) {
         let (got, usage) = collect(generation);
-        assert_eq!(got, answer(&engine(&options()), request.clone()));
+        assert_eq!(got, answer(&engine(&builder()), request.clone()));
         cached.push(usage.cached_tokens);
     }
     cached.sort_unstable();
@@ -108,7 +108,7 @@ fn requests_that_come_together_compute_what_they_share_once() {
 
 #[test]
 fn cancelled_requests_leave_nothing_behind_but_what_they_computed() {
-    let (shared, open, _) = gated(&options());
+    let (shared, open, _) = gated(&builder());
     let hog = request(1, 100, 150);
     let mut generation = shared.generate(hog.clone()).unwrap();
     (0..7).for_each(|_| open.send(()).unwrap());
@@ -116,17 +116,17 @@ fn cancelled_requests_leave_nothing_behind_but_what_they_computed() {
     drop(generation);
     drop(open);
     let (got, usage) = collect(shared.generate(hog.clone()).unwrap());
-    assert_eq!((got, usage.cached_tokens), (answer(&engine(&options()), hog), 96));
+    assert_eq!((got, usage.cached_tokens), (answer(&engine(&builder()), hog), 96));
 }
 
 #[test]
 fn a_short_prompt_overtakes_a_long_one() {
-    let (shared, open, steps) = gated(&options().sequences(2));
+    let (shared, open, steps) = gated(&builder().sequences(2));
     let (long, short) = (request(1, 200, 5), request(2, 10, 5));
     let generations = [long.clone(), short.clone()].map(|request| shared.generate(request).unwrap());
     drop(open);
     let [first, second] = generations.map(|generation| collect(generation).0);
-    assert_eq!((first, second), (answer(&engine(&options()), long), answer(&engine(&options()), short)));
+    assert_eq!((first, second), (answer(&engine(&builder()), long), answer(&engine(&builder()), short)));
     let steps = steps.lock().unwrap();
     assert!(
         steps[..2].contains(&vec![10]),
@@ -180,7 +180,7 @@ fn lists(seed: usize) -> Vec<Vec<u32>> {
 
 #[test]
 fn answers_follow_their_grammar() {
-    let shared = engine(&options().sequences(6).speculation(true));
+    let shared = engine(&builder().sequences(6).speculation(true));
     for logprobs in [None, Some(2)] {
         let requests: Vec<Request> = (0..6)
             .map(|seed| match seed % 3 {
@@ -191,7 +191,7 @@ fn answers_follow_their_grammar() {
         let together: Vec<_> = requests.iter().map(|request| shared.generate(request.clone()).unwrap()).collect();
         for (seed, (generation, request)) in together.into_iter().zip(requests).enumerate() {
             let (got, _) = collect(generation);
-            assert_eq!(got, answer(&engine(&options()), request.clone()), "{seed}: alone and beside others");
+            assert_eq!(got, answer(&engine(&builder()), request.clone()), "{seed}: alone and beside others");
             if request.grammar.is_some() {
                 let lists = lists(seed);
                 assert_eq!((got.ids.len(), got.reason), (lists.len(), FinishReason::Stop));
@@ -205,7 +205,7 @@ fn answers_follow_their_grammar() {
 /// The likeliest allowed token is drawn, whatever the logits of the others.
 #[test]
 fn grammars_choose_among_the_models_own_logits() {
-    let free = engine(&options());
+    let free = engine(&builder());
     let greedy = request(3, 25, 1).sampling(Sampling::default()).logprobs(VOCAB);
     let all = answer(&free, greedy.clone()).logprobs[0].1.clone();
     for wanted in [3, 50, 96] {
@@ -218,7 +218,7 @@ fn grammars_choose_among_the_models_own_logits() {
 
 #[test]
 fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
-    let shared = engine(&options().sequences(3));
+    let shared = engine(&builder().sequences(3));
     let other = shared.generate(request(1, 30, 60)).unwrap();
     let cases = [
         (vec![], "no list"),
@@ -238,12 +238,12 @@ fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
     assert!(last.unwrap_err().to_string().contains("could not be followed"));
     // The grammar thread survives, and other requests are served.
     assert_eq!(answer(&shared, guided(1, vec![vec![7], vec![8]])).ids, [7, 8]);
-    assert_eq!(collect(other).0, answer(&engine(&options()), self::request(1, 30, 60)));
+    assert_eq!(collect(other).0, answer(&engine(&builder()), self::request(1, 30, 60)));
 }
 
 #[test]
 fn biased_tokens_are_drawn_or_never() {
-    let shared = engine(&options());
+    let shared = engine(&builder());
     let with = |bias| {
         let mut request = request(4, 20, 30);
         request.sampling = request.sampling.top_k(5).bias(bias);
@@ -260,7 +260,7 @@ fn biased_tokens_are_drawn_or_never() {
 
 #[test]
 fn callbacks_get_what_generations_get() {
-    let shared = engine(&options());
+    let shared = engine(&builder());
     let (sender, events) = mpsc::channel();
     let ticket = shared.submit(request(1, 20, 30), move |event| drop(sender.send(event))).unwrap();
     let mut ids = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use sterna::checkpoint::whole::write_whole;
 use sterna::checkpoint::{Checkpoint, Config, Data};
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna::kernels::Cpu;
 
 use crate::adapter;
@@ -182,7 +182,7 @@ impl Session {
             (Some(base), Some(_)) => (base.clone(), Some(self.directory.adapter())),
             _ => (self.directory.model(), None),
         };
-        let engine = Engine::open(model, &Options::default().threads(self.threads).adapter(adapter))?;
+        let engine = Engine::builder().threads(self.threads).adapter(adapter).open(model)?;
         Validation::by_engine(&engine, self.trainer.cpu(), batches, &self.text.tokenizer).map(Some)
     }
 }

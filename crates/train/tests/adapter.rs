@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sterna::checkpoint::{Adapter, Checkpoint, adapter::write};
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna::kernels::Cpu;
 use sterna::kernels::gradient::LossTerms;
 use sterna_train::adapter;
@@ -130,7 +130,7 @@ fn logits_are_the_engines_on_every_kind_of_base() {
         let adapter = strong(&checkpoint, 5);
         let dir = folder.path().join("adapter");
         write(&dir, &adapter).expect("written");
-        let engine = |adapter| Engine::open(&base, &Options::default().threads(2).adapter(adapter)).expect("opened");
+        let engine = |adapter| Engine::builder().threads(2).adapter(adapter).open(&base).expect("opened");
         let (plain, expected) = (logits(&engine(None), &tokens), logits(&engine(Some(dir)), &tokens));
 
         let (_, weights) = adapted(&cpu, &checkpoint, &adapter);

@@ -3,7 +3,7 @@
 mod tiny;
 
 use sterna::checkpoint::Checkpoint;
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Activations, Rows, ternary};
 use sterna::kernels::{Cpu, sets};
@@ -131,7 +131,7 @@ fn hidden_states_and_logits_are_the_engines() {
             assert!(own.data() == hidden.data(), "{set:?}: hidden states, round {round}");
 
             let logits = pass.logits(&cpu, &weights, Precision::Ternary, &batch, &rows.outputs);
-            let engine = Engine::open(out.model(), &Options::default().threads(2)).expect("opens");
+            let engine = Engine::builder().threads(2).open(out.model()).expect("opens");
             let mut off = 0f32;
             for sequence in batch.sequences() {
                 let mut row = sequence.start;
@@ -169,7 +169,7 @@ fn a_score_is_that_of_what_was_trained() {
     tiny.run("out").expect("runs");
     let out = tiny.path("out");
     let session = Session::open(tiny.recipe.clone(), &out, 2, &mut |_| {}).expect("opens");
-    let (trainer, engine) = (session.trainer(), Engine::open(out.join("model"), &Options::default()).expect("opens"));
+    let (trainer, engine) = (session.trainer(), Engine::builder().open(out.join("model")).expect("opens"));
     let tokenizer = engine.tokenizer().expect("has one");
     let packer = Packer::new(tokenizer, None, SHAPE.vocab, SHAPE.context).expect("fits");
     let text = tiny.recipe.validate.as_deref().expect("a file");

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
 use sterna_lessons::score::pairs;
 use sterna_lessons::{Conversation, conversations, words};
@@ -92,7 +92,7 @@ fn list_words() -> Result {
 }
 
 fn exam(model: &str, json: bool) -> Result {
-    let engine = Engine::open(model, &Options::default())?;
+    let engine = Engine::builder().open(model)?;
     let parts = [("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine)?)];
     let right = |marks: &[Mark]| marks.iter().filter(|mark| mark.fault.is_none()).count();
     if json {

@@ -1,12 +1,12 @@
 //! The exam of the built-in model. It gives the same answers on every machine, so its score is known exactly.
 
-use sterna::engine::{Engine, Options};
+use sterna::engine::Engine;
 use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
 
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/cli/embedded/sterna.gguf");
 
 fn right(ask: impl Fn(&Engine) -> sterna::Result<Vec<Mark>>) -> (usize, usize) {
-    let marks = ask(&Engine::open(EMBEDDED, &Options::default()).unwrap()).unwrap();
+    let marks = ask(&Engine::builder().open(EMBEDDED).unwrap()).unwrap();
     for mark in &marks {
         if let Some(fault) = &mark.fault {
             println!("{}: {}\n  {}\n  → {fault}", mark.topic, mark.ask, mark.answer.trim());

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use sterna::Error;
 use sterna::checkpoint::Checkpoint;
-use sterna::engine::{Engine, Options, Request};
+use sterna::engine::{Engine, Request};
 use sterna::model::kv::PAGE;
 use sterna::model::{KvCache, KvType, Network};
 
@@ -62,11 +62,9 @@ impl Work {
         progress: &ProgressBar,
     ) -> Result<(usize, Vec<Run>)> {
         let (context, kv, speculation) = (Some(self.prompt + self.tokens), self.kv, self.speculation);
-        let usual = Options::default();
-        let chunk = if streams > 1 { STREAMS_CHUNK } else { usual.chunk };
-        let options =
-            usual.threads(threads).context(context).chunk(chunk).sequences(streams).speculation(speculation).kv(kv);
-        let engine = Engine::from_parts(Box::new(model.clone()), None, None, &options)?;
+        let builder = Engine::builder().threads(threads).context(context).sequences(streams);
+        let builder = if streams > 1 { builder.chunk(STREAMS_CHUNK) } else { builder };
+        let engine = builder.speculation(speculation).kv(kv).build(Box::new(model.clone()), None, None)?;
         let vocab = engine.config().vocab;
         let mut runs = Vec::new();
         for i in 0..self.repeat {

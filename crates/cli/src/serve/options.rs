@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sterna::engine;
+use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::pool::default_threads;
 use sterna::model;
 use sterna_server::{Settings, Tls};
@@ -149,12 +149,12 @@ impl Options {
     ///
     /// # Errors
     /// For numbers outside their range.
-    pub fn engine(&self) -> Result<engine::Options, Misuse> {
+    pub fn engine(&self) -> Result<EngineBuilder, Misuse> {
         let count = |name: &str, value: Option<usize>, default, most| match value {
             Some(n) if !(1..=most).contains(&n) => Err(Misuse(format!("--{name} is {n}; it must be from 1 to {most}"))),
             value => Ok(value.unwrap_or(default)),
         };
-        Ok(engine::Options::default()
+        Ok(Engine::builder()
             .threads(count("threads", self.threads, default_threads(), 1024)?)
             .context(self.ctx)
             .chunk(count("chunk", self.chunk, DEFAULT_CHUNK, 4096)?)
@@ -168,15 +168,15 @@ impl Options {
     /// # Errors
     /// Those of [`Options::engine`], and a model that cannot be opened.
     pub fn effective(&self) -> anyhow::Result<Value> {
-        let options = self.engine()?;
-        let context = options.positions(&self.source().checkpoint()?.config)?;
+        let builder = self.engine()?;
+        let context = builder.positions(&self.source().checkpoint()?.config)?;
         let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
         Ok(json!({
             "model_path": path,
-            "threads": options.threads,
+            "threads": builder.threads,
             "ctx": context,
-            "sequences": options.sequences,
-            "chunk": options.chunk,
+            "sequences": builder.sequences,
+            "chunk": builder.chunk,
             "kv": self.kv.unwrap_or_default(),
             "ffn": self.ffn.unwrap_or_default(),
             "log": self.log.unwrap_or_default(),

@@ -12,7 +12,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
-use sterna::engine::{Engine, Options};
+use sterna::engine::{Engine, EngineBuilder};
 use sterna::model::Batch;
 use sterna_server::{Server, Settings};
 use tokio::sync::oneshot;
@@ -42,7 +42,7 @@ impl Running {
     }
 
     pub fn embedded(settings: Settings) -> Self {
-        Self::start(Engine::open(EMBEDDED, &Options::default().sequences(4)).unwrap(), settings)
+        Self::start(Engine::builder().sequences(4).open(EMBEDDED).unwrap(), settings)
     }
 
     pub fn send(&self, request: &str) -> TcpStream {
@@ -172,11 +172,11 @@ fn unchunk(mut body: &str) -> String {
 }
 
 /// A toy with the built-in model's vocabulary. Each of its forward passes waits for a message, until the sender is dropped.
-pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>) {
+pub fn gated(builder: &EngineBuilder) -> (Engine, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel();
     let gate = Mutex::new(gate);
     let wait = move |_: &Batch| {
         let _ = gate.lock().unwrap().recv();
     };
-    (toy::speaking(Path::new(EMBEDDED), options, wait), open)
+    (toy::speaking(Path::new(EMBEDDED), builder, wait), open)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sterna_kernels::Cpu;
 
-use super::Options;
+use super::EngineBuilder;
 use super::health::Counters;
 use crate::checkpoint::Files;
 use crate::model::{Head, KvType, Network};
@@ -35,11 +35,11 @@ impl Loaded {
         network: Box<dyn Network>,
         tokenizer: Option<Tokenizer>,
         template: Option<ChatTemplate>,
-        options: &Options,
+        builder: &EngineBuilder,
     ) -> Result<Self> {
-        let cpu = Cpu::new(options.threads)?;
+        let cpu = Cpu::new(builder.threads)?;
         let missing = || Error::request("text", "the model has no tokenizer; use token ids");
-        Self::with_text(cpu, network, tokenizer.ok_or_else(missing), Ok(template), options)
+        Self::with_text(cpu, network, tokenizer.ok_or_else(missing), Ok(template), builder)
     }
 
     /// Combines a network with the results of loading its tokenizer and chat template.
@@ -48,15 +48,15 @@ impl Loaded {
         network: Box<dyn Network>,
         tokenizer: Result<Tokenizer>,
         template: Result<Option<ChatTemplate>>,
-        options: &Options,
+        builder: &EngineBuilder,
     ) -> Result<Self> {
         Ok(Self {
             cpu,
-            context: options.positions(network.config())?,
-            chunk: options.chunk.max(1),
-            sequences: options.sequences.max(1),
-            speculation: options.speculation,
-            kv: options.kv,
+            context: builder.positions(network.config())?,
+            chunk: builder.chunk.max(1),
+            sequences: builder.sequences.max(1),
+            speculation: builder.speculation,
+            kv: builder.kv,
             tokenizer: tokenizer.map(Arc::new),
             template,
             network,

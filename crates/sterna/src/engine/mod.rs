@@ -7,6 +7,7 @@
 
 mod accounts;
 mod answer;
+mod builder;
 mod evaluate;
 mod event;
 mod grammar;
@@ -31,12 +32,9 @@ mod snapshots;
 mod thread;
 mod work;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
-use sterna_kernels::Cpu;
-
+pub use builder::{DEFAULT_CONTEXT, EngineBuilder};
 pub use evaluate::{Evaluate, Evaluation};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
 pub use grammar::{Grammar, Reader, TokenSet};
@@ -47,87 +45,14 @@ pub use runner::Runner;
 pub use score::{Logits, Scores};
 pub use work::{Embed, Pooling, Score, Work};
 
-use crate::checkpoint::{Adapter, Checkpoint, Config, OpenOptions};
-use crate::model::{self, Head, HeadMode, KvType, Network, Settings};
+use crate::checkpoint::Config;
+use crate::model::{Head, HeadMode, Network};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 use job::Job;
 use loaded::Loaded;
 use reply::Reply;
-use setters::setters;
 use thread::Clock;
-
-/// Positions of the context unless asked otherwise, if the model takes as many.
-pub const DEFAULT_CONTEXT: usize = 4096;
-
-/// How to load and run a model: `Options::default().threads(2).context(2048)`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Options {
-    /// Threads; 0: as many as this process may use.
-    pub threads: usize,
-    /// Positions of the context; `None`: the model's own, at most 4096.
-    pub context: Option<usize>,
-    /// Prompt tokens of one forward pass at the beginning of a prompt, at least 1. Further on there are fewer, so that a step
-    /// takes about as long wherever a prompt is.
-    pub chunk: usize,
-    /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
-    pub sequences: usize,
-    /// Whether tokens that the text so far suggests are computed along and checked (prompt lookup). It changes the
-    /// time an answer takes, never the answer.
-    pub speculation: bool,
-    /// How keys and values are kept.
-    pub kv: KvType,
-    /// How the network computes.
-    pub settings: Settings,
-    /// A directory with a low-rank adapter for a checkpoint's ternary layers ([`Adapter::open`]).
-    pub adapter: Option<PathBuf>,
-    /// Whether tensor data is mapped, as opposed to read; see [`OpenOptions`].
-    pub mmap: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            threads: 0,
-            context: None,
-            chunk: 128,
-            sequences: 1,
-            speculation: false,
-            kv: KvType::default(),
-            settings: Settings::default(),
-            adapter: None,
-            mmap: true,
-        }
-    }
-}
-
-setters!(Options {
-    threads: usize,
-    context: impl Into<Option<usize>>,
-    chunk: usize,
-    sequences: usize,
-    speculation: bool,
-    kv: KvType,
-    settings: Settings,
-    adapter: impl Into<Option<PathBuf>>,
-    mmap: bool,
-});
-
-impl Options {
-    /// Positions of the context in use with a model: what is asked for, or the model's own within reason.
-    ///
-    /// # Errors
-    /// More are asked for than the model takes, or fewer than two.
-    pub fn positions(&self, config: &Config) -> Result<usize> {
-        let (context, most) = (self.context.unwrap_or(config.context.min(DEFAULT_CONTEXT)), config.context);
-        if !(2..=most).contains(&context) {
-            let problem = format!("a context of {context} tokens was asked for; this model takes 2 to {most}");
-            return Err(Error::option("context", problem));
-        }
-        Ok(context)
-    }
-}
 
 /// A loaded model that answers requests. Cheap to clone and to share; one thread owns the computation.
 ///
@@ -141,61 +66,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens a `.gguf` file or a Hugging Face directory and loads it.
-    ///
-    /// # Errors
-    /// Those of the file, of [`Options`] that do not suit it, and of a machine without room for it.
-    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        let start = Instant::now();
-        let mut engine =
-            Self::load(Checkpoint::open_with(path.as_ref(), &OpenOptions::default().mmap(options.mmap))?, options)?;
-        engine.load_seconds = start.elapsed().as_secs_f64();
-        Ok(engine)
-    }
-
-    /// Loads an opened checkpoint (also an embedded or a synthetic one).
-    ///
-    /// # Errors
-    /// Those of the file, of [`Options`] that do not suit it, and of a machine without room for it.
-    pub fn load(mut checkpoint: Checkpoint, options: &Options) -> Result<Self> {
-        let start = Instant::now();
-        if let Some(adapter) = &options.adapter {
-            checkpoint = checkpoint.with_adapter(Adapter::open(adapter)?)?;
-        }
-        let context = options.positions(&checkpoint.config)?;
-        checkpoint.check_memory(context.saturating_mul(options.sequences.max(1)), options.kv)?;
-        let cpu = Cpu::new(options.threads)?;
-        let text = || {
-            let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
-            (tokenizer, ChatTemplate::new(&checkpoint.text))
-        };
-        // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
-        let (network, (tokenizer, template)) =
-            thread::beside(text, || model::load(&checkpoint, &cpu, options.settings));
-        let mut loaded = Loaded::with_text(cpu, network?, tokenizer, template, options)?;
-        let format = checkpoint.format;
-        loaded.files = checkpoint.files().clone();
-        loaded.files.check_read()?;
-        // The weights are packed; the pages of the mapped files are not needed any more.
-        drop(checkpoint);
-        let mut engine = Self::start(loaded)?;
-        engine.format = Some(format);
-        engine.load_seconds = start.elapsed().as_secs_f64();
-        Ok(engine)
-    }
-
-    /// An engine for any network, with the text parts it has.
-    ///
-    /// # Errors
-    /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown
-    /// `STERNA_ISA`, and [`Error::Resources`] if there is no thread to be had.
-    pub fn from_parts(
-        network: Box<dyn Network>,
-        tokenizer: Option<Tokenizer>,
-        template: Option<ChatTemplate>,
-        options: &Options,
-    ) -> Result<Self> {
-        Self::start(Loaded::new(network, tokenizer, template, options)?)
+    /// A builder with default options: `Engine::builder().threads(2).open("model.gguf")?`.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
     }
 
     fn start(loaded: Loaded) -> Result<Self> {

@@ -18,21 +18,21 @@ use sterna_kernels::Rows;
 
 use super::accounts::{Accounts, RecurrentBudget};
 use super::answer::Answer;
-use super::grammar::{Executor, inline};
+use super::grammar::Executor;
 use super::job::{Job, JobKind};
 use super::loaded::Loaded;
 use super::plan::{depth, plan};
 use super::pool::Pool;
 use super::reply::Reply;
 use super::sequence::{Sequence, Task};
-use super::{Event, Options, Ticket, Work};
+use super::{Event, Ticket, Work};
 use crate::model::kv::PAGE;
-use crate::model::{Batch, Network, Restore, State};
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::model::{Batch, Restore, State};
 use crate::{Error, Result};
 
 /// Runs work on a network, driven by calls of [`push`](Self::push) and [`step`](Self::step). An
-/// [`Engine`](super::Engine) drives it on a thread of its own.
+/// [`Engine`](super::Engine) drives it on a thread of its own;
+/// [`EngineBuilder::build_runner`](super::EngineBuilder::build_runner) makes one without.
 pub struct Runner {
     loaded: Arc<Loaded>,
     state: State,
@@ -46,20 +46,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner for a network with optional tokenizer and chat template. Grammars run within [`step`](Self::step).
-    ///
-    /// # Errors
-    /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown `STERNA_ISA`.
-    pub fn new(
-        network: Box<dyn Network>,
-        tokenizer: Option<Tokenizer>,
-        template: Option<ChatTemplate>,
-        options: &Options,
-    ) -> Result<Self> {
-        Ok(Self::with_loaded(Arc::new(Loaded::new(network, tokenizer, template, options)?), inline()))
-    }
-
-    pub(super) fn with_loaded(loaded: Arc<Loaded>, executor: Executor) -> Self {
+    pub(super) fn new(loaded: Arc<Loaded>, executor: Executor) -> Self {
         let ((state, accounts), depth) = (empty(&loaded), depth(loaded.network.config(), loaded.cpu.cost()));
         Self { loaded, state, accounts, queue: VecDeque::new(), running: Vec::new(), executor, depth }
     }

@@ -28,7 +28,7 @@ pub(super) fn start(loaded: Arc<Loaded>) -> Result<Sender<(Job, Reply)>> {
     loaded.counters.set_up(true);
     let run = move || {
         let _down = Down(&loaded.counters);
-        drive(Runner::with_loaded(loaded.clone(), on_a_thread()), &queue);
+        drive(Runner::new(loaded.clone(), on_a_thread()), &queue);
     };
     match thread::Builder::new().name("sterna-engine".into()).spawn(run) {
         Ok(_) => Ok(jobs),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
 use sterna::checkpoint::{Checkpoint, Config};
-use sterna::engine::{Engine, Event, FinishReason, Generation, Logprob, Options, Request, Sampling, Usage};
+use sterna::engine::{Engine, EngineBuilder, Event, FinishReason, Generation, Logprob, Request, Sampling, Usage};
 use sterna::kernels::format::F32;
 use sterna::kernels::{Cpu, DenseMatrix, Rows};
 use sterna::model::BITNET;
@@ -97,20 +97,20 @@ impl Network for Toy {
 }
 
 /// A toy with the vocabulary and the chat template of a model.
-pub fn speaking(model: &Path, options: &Options, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Engine {
+pub fn speaking(model: &Path, builder: &EngineBuilder, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Engine {
     let checkpoint = Checkpoint::open(model).unwrap();
     let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
     let template = ChatTemplate::new(&checkpoint.text).unwrap();
     let toy = Toy::with_vocab(checkpoint.config.vocab, watch);
-    Engine::from_parts(toy, Some(tokenizer), template, options).unwrap()
+    builder.build(toy, Some(tokenizer), template).unwrap()
 }
 
-pub fn options() -> Options {
-    Options::default().threads(1).chunk(16)
+pub fn builder() -> EngineBuilder {
+    Engine::builder().threads(1).chunk(16)
 }
 
-pub fn engine(options: &Options) -> Engine {
-    Engine::from_parts(Toy::new(|_| ()), None, None, options).unwrap()
+pub fn engine(builder: &EngineBuilder) -> Engine {
+    builder.build(Toy::new(|_| ()), None, None).unwrap()
 }
 
 pub fn prompt(seed: usize, len: usize) -> Vec<u32> {
@@ -156,7 +156,7 @@ pub type Steps = Arc<Mutex<Vec<Vec<usize>>>>;
 
 /// An engine whose forward passes each wait for a message, until the sender is dropped. Requests made before the first
 /// message are all queued by then.
-pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
+pub fn gated(builder: &EngineBuilder) -> (Engine, mpsc::Sender<()>, Steps) {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let widths = Arc::new(Mutex::new(Vec::new()));
@@ -165,13 +165,13 @@ pub fn gated(options: &Options) -> (Engine, mpsc::Sender<()>, Steps) {
         let _ = gate.lock().unwrap().recv();
         seen.lock().unwrap().push(batch.runs().iter().map(|run| run.rows.len()).collect());
     });
-    (Engine::from_parts(toy, None, None, options).unwrap(), open, widths)
+    (builder.build(toy, None, None).unwrap(), open, widths)
 }
 
 /// Counts the rows of every batch.
-pub fn counting(options: &Options) -> (Engine, Arc<Mutex<Vec<usize>>>) {
+pub fn counting(builder: &EngineBuilder) -> (Engine, Arc<Mutex<Vec<usize>>>) {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let seen = steps.clone();
     let toy = Toy::new(move |batch| seen.lock().unwrap().push(batch.tokens.len()));
-    (Engine::from_parts(toy, None, None, options).unwrap(), steps)
+    (builder.build(toy, None, None).unwrap(), steps)
 }

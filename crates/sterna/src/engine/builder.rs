@@ -1,0 +1,170 @@
+//! Options of an engine, and the ways to make one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sterna_kernels::Cpu;
+
+use super::grammar::inline;
+use super::loaded::Loaded;
+use super::setters::setters;
+use super::{Engine, Runner, thread};
+use crate::checkpoint::{Adapter, Checkpoint, Config, OpenOptions};
+use crate::model::{self, KvType, Network, Settings};
+use crate::text::{ChatTemplate, Tokenizer};
+use crate::{Error, Result};
+
+/// Default of [`EngineBuilder::context`], for models that take as many positions.
+pub const DEFAULT_CONTEXT: usize = 4096;
+
+/// Options of an [`Engine`], each with a setter, and the ways to make one: from a file, a checkpoint or a network.
+///
+/// ```
+/// use sterna::Engine;
+///
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+/// let engine = Engine::builder().threads(1).context(256).open(model)?;
+/// assert_eq!((engine.threads(), engine.context()), (1, 256));
+/// assert_eq!(engine.format(), Some("gguf v3"));
+/// # Ok::<(), sterna::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineBuilder {
+    /// Threads; 0: as many as this process may use.
+    pub threads: usize,
+    /// Positions of the context; `None`: the model's own, at most [`DEFAULT_CONTEXT`].
+    pub context: Option<usize>,
+    /// Prompt tokens of one forward pass at the beginning of a prompt, at least 1. Further on there are fewer, so that a step
+    /// takes about as long wherever a prompt is.
+    pub chunk: usize,
+    /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
+    pub sequences: usize,
+    /// Whether draft tokens are computed along and checked (prompt lookup). It changes the time an answer takes, never the
+    /// answer.
+    pub speculation: bool,
+    /// Type of the key/value cache.
+    pub kv: KvType,
+    /// How the network computes.
+    pub settings: Settings,
+    /// A directory with a low-rank adapter for a checkpoint's ternary layers ([`Adapter::open`]).
+    pub adapter: Option<PathBuf>,
+    /// Whether tensor data is mapped, as opposed to read; see [`OpenOptions`].
+    pub mmap: bool,
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            context: None,
+            chunk: 128,
+            sequences: 1,
+            speculation: false,
+            kv: KvType::default(),
+            settings: Settings::default(),
+            adapter: None,
+            mmap: true,
+        }
+    }
+}
+
+setters!(EngineBuilder {
+    threads: usize,
+    context: impl Into<Option<usize>>,
+    chunk: usize,
+    sequences: usize,
+    speculation: bool,
+    kv: KvType,
+    settings: Settings,
+    adapter: impl Into<Option<PathBuf>>,
+    mmap: bool,
+});
+
+impl EngineBuilder {
+    /// Opens a `.gguf` file or a Hugging Face directory and loads it.
+    ///
+    /// # Errors
+    /// Those of the file, of options that do not suit it, and of a machine without room for it.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Engine> {
+        let start = Instant::now();
+        let checkpoint = Checkpoint::open_with(path.as_ref(), &OpenOptions::default().mmap(self.mmap))?;
+        let mut engine = self.load(checkpoint)?;
+        engine.load_seconds = start.elapsed().as_secs_f64();
+        Ok(engine)
+    }
+
+    /// Loads an opened checkpoint, for example one in memory ([`Checkpoint::from_files`]).
+    ///
+    /// # Errors
+    /// Those of the file, of options that do not suit it, and of a machine without room for it.
+    pub fn load(&self, mut checkpoint: Checkpoint) -> Result<Engine> {
+        let start = Instant::now();
+        if let Some(adapter) = &self.adapter {
+            checkpoint = checkpoint.with_adapter(Adapter::open(adapter)?)?;
+        }
+        let context = self.positions(&checkpoint.config)?;
+        checkpoint.check_memory(context.saturating_mul(self.sequences.max(1)), self.kv)?;
+        let cpu = Cpu::new(self.threads)?;
+        let text = || {
+            let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
+            (tokenizer, ChatTemplate::new(&checkpoint.text))
+        };
+        // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
+        let (network, (tokenizer, template)) = thread::beside(text, || model::load(&checkpoint, &cpu, self.settings));
+        let mut loaded = Loaded::with_text(cpu, network?, tokenizer, template, self)?;
+        let format = checkpoint.format;
+        loaded.files = checkpoint.files().clone();
+        loaded.files.check_read()?;
+        // The weights are packed; the pages of the mapped files are not needed any more.
+        drop(checkpoint);
+        let mut engine = Engine::start(loaded)?;
+        engine.format = Some(format);
+        engine.load_seconds = start.elapsed().as_secs_f64();
+        Ok(engine)
+    }
+
+    /// An engine for any network, with an optional tokenizer and chat template. `settings`, `adapter` and `mmap` have no
+    /// effect: the network is loaded.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown
+    /// `STERNA_ISA`, and [`Error::Resources`] if no thread can be started.
+    pub fn build(
+        &self,
+        network: Box<dyn Network>,
+        tokenizer: Option<Tokenizer>,
+        template: Option<ChatTemplate>,
+    ) -> Result<Engine> {
+        Engine::start(Loaded::new(network, tokenizer, template, self)?)
+    }
+
+    /// Like [`build`](Self::build), but without a thread: a [`Runner`], which the caller drives. Grammars run within
+    /// [`Runner::step`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the context does not suit the network, and [`Error::InstructionSet`] for an unknown
+    /// `STERNA_ISA`.
+    pub fn build_runner(
+        &self,
+        network: Box<dyn Network>,
+        tokenizer: Option<Tokenizer>,
+        template: Option<ChatTemplate>,
+    ) -> Result<Runner> {
+        Ok(Runner::new(Arc::new(Loaded::new(network, tokenizer, template, self)?), inline()))
+    }
+
+    /// Positions of the context for a model: [`context`](field@Self::context), or its default.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the model does not take so many, or they are fewer than two.
+    pub fn positions(&self, config: &Config) -> Result<usize> {
+        let (context, most) = (self.context.unwrap_or(config.context.min(DEFAULT_CONTEXT)), config.context);
+        if !(2..=most).contains(&context) {
+            let problem = format!("a context of {context} tokens was asked for; this model takes 2 to {most}");
+            return Err(Error::option("context", problem));
+        }
+        Ok(context)
+    }
+}
