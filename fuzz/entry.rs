@@ -16,7 +16,7 @@ use sterna::text::Tokenizer;
 pub fn gguf_header(bytes: &[u8]) {
     let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) else { return };
     let cpu = Cpu::with(sets::portable(), 1);
-    for (name, tensor) in &checkpoint.tensors {
+    for (name, tensor) in checkpoint.tensors() {
         // Each tensor may succeed or fail.
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),

@@ -66,11 +66,11 @@ impl Convert {
     pub fn run(self) -> anyhow::Result<()> {
         check_out(&self.out, self.force)?;
         let checkpoint = self.model.checkpoint()?;
-        let vocabulary = to_gguf(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
+        let vocabulary = to_gguf(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
         if vocabulary.is_none() {
             output::note("the model has no tokenizer, and the file will have none");
         }
-        let arch = checkpoint.config.architecture;
+        let arch = checkpoint.config().architecture;
         let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.head), vocabulary.as_ref())?;
         let out = self.out.display().to_string();
         if self.json {

@@ -44,7 +44,7 @@ impl Info {
 }
 
 fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
-    let config = &checkpoint.config;
+    let config = checkpoint.config();
     let summary = checkpoint.summary();
     let (activations, problem) = activations(checkpoint)?;
     let encodings = summary.groups.iter().map(|group| {
@@ -52,8 +52,8 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         (group.encoding.to_owned(), facts)
     });
     Ok(json!({
-        "path": checkpoint.path.display().to_string(),
-        "format": checkpoint.format,
+        "path": checkpoint.path().display().to_string(),
+        "format": checkpoint.format(),
         "architecture": config.architecture.title,
         "parameters": summary.parameters,
         "layers": config.layers,
@@ -74,7 +74,7 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "tokenizer": tokenizer(checkpoint),
         "chat_template": chat_template(checkpoint),
         "kv_bytes_per_token": KvCache::bytes_per_position(config, KvType::F16),
-        "memory_bytes": checkpoint.memory_needed(checkpoint.config.context.min(DEFAULT_CONTEXT), KvType::F16),
+        "memory_bytes": checkpoint.memory_needed(checkpoint.config().context.min(DEFAULT_CONTEXT), KvType::F16),
     }))
 }
 
@@ -87,7 +87,7 @@ fn activations(checkpoint: &Checkpoint) -> anyhow::Result<(Option<&'static str>,
 }
 
 fn tokenizer(checkpoint: &Checkpoint) -> Value {
-    match Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config) {
+    match Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config()) {
         Ok(tokenizer) => json!({
             "tokens": tokenizer.vocab_size(),
             "bos": tokenizer.bos(),
@@ -98,7 +98,7 @@ fn tokenizer(checkpoint: &Checkpoint) -> Value {
 }
 
 fn chat_template(checkpoint: &Checkpoint) -> bool {
-    matches!(ChatTemplate::new(&checkpoint.text), Ok(Some(_)))
+    matches!(ChatTemplate::new(checkpoint.text()), Ok(Some(_)))
 }
 
 /// The facts as lines of text.

@@ -29,7 +29,7 @@ impl Tokenize {
     pub fn run(self) -> anyhow::Result<()> {
         let text = self.text.exact()?;
         let checkpoint = self.model.checkpoint()?;
-        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
+        let tokenizer = Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
         output::json(&json!({ "tokens": tokenizer.encode_prompt(&text)? }))
     }
 }

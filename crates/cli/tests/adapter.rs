@@ -14,7 +14,7 @@ fn sterna(args: &[&str]) -> Output {
 /// Writes an adapter for every o_proj of the built-in model; all values of B are `b`.
 fn write(dir: &Path, b: f32, missing_rows: usize) {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf"));
-    let config = Checkpoint::open(path).unwrap().config;
+    let config = Checkpoint::open(path).unwrap().config().clone();
     let a: Vec<f32> = (0..2 * config.heads * config.head_dim).map(|k| (k % 7) as f32 / 7.0 - 0.5).collect();
     let pair = LowRank { a, b: vec![b; 2 * (config.hidden - missing_rows)] };
     let layers = (0..config.layers).map(|i| (format!("model.layers.{i}.self_attn.o_proj"), pair.clone())).collect();

@@ -133,7 +133,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 fn logits_are_byte_identical_however_they_are_computed() {
     for name in ["bitnet-headdim96-sharded", "bitnet-1bitllm", "llama-headdim256", "qwen3-causal"] {
         let checkpoint = golden(name);
-        let tokens = prompt(checkpoint.config.vocab);
+        let tokens = prompt(checkpoint.config().vocab);
         // 67 rows of A need more than one piece of work, and are not a multiple of the kernels' four rows.
         let adapter = random(&checkpoint, 67, "");
         let checkpoint = checkpoint.with_adapter(adapter).expect("it fits");
@@ -156,7 +156,7 @@ fn an_adapter_that_adds_nothing_changes_no_byte() {
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     for name in ["bitnet-packed-offline", "bitnet-1bitllm", "llama-bitlinear-packed", "qwen3-causal"] {
         let checkpoint = golden(name);
-        let tokens = prompt(checkpoint.config.vocab);
+        let tokens = prompt(checkpoint.config().vocab);
         let base = logits(&checkpoint, &cpu, Settings::default(), &tokens, 23);
         let without_b = {
             let mut adapter = random(&checkpoint, 8, "");

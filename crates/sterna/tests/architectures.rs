@@ -77,13 +77,13 @@ fn every_architecture_is_written_read_and_loaded() {
         let options = WriteOptions { encoding: &I2_S, arch, head: &F16, vocabulary: None, progress: &mut |_, _| {} };
         write_gguf(&source, &cpu, &out, options).unwrap_or_else(|error| panic!("{error}"));
         let read = Checkpoint::open(&out).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(read.config, source.config);
-        let names = |checkpoint: &Checkpoint| checkpoint.tensors.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(read.config(), source.config());
+        let names = |checkpoint: &Checkpoint| checkpoint.tensors().keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&read), names(&source), "{}", arch.name);
-        for slot in arch.tensors(&read.config) {
-            assert_eq!(read.tensors[&slot.name].stored_name, slot.gguf);
+        for slot in arch.tensors(read.config()) {
+            assert_eq!(read.tensors()[&slot.name].stored_name, slot.gguf);
         }
-        let weights: usize = arch.tensors(&read.config).iter().map(|slot| slot.kind.weights()).sum();
+        let weights: usize = arch.tensors(read.config()).iter().map(|slot| slot.kind.weights()).sum();
         let summary = read.summary();
         assert_eq!(summary.parameters, weights as u64, "{}", arch.name);
         assert!(summary.groups.iter().any(|group| group.encoding == "i2_s"), "{}", arch.name);

@@ -95,7 +95,7 @@ fn assert_refused(result: sterna::Result<Checkpoint>, parts: &[&str]) {
 
 fn read_all(checkpoint: &Checkpoint) -> sterna::Result<()> {
     let cpu = cpu();
-    for (name, tensor) in &checkpoint.tensors {
+    for (name, tensor) in checkpoint.tensors() {
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[len]) => drop(checkpoint.vector(name, len)?),
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)?.lookup(&cpu, &[0])),
@@ -110,14 +110,14 @@ fn read_all(checkpoint: &Checkpoint) -> sterna::Result<()> {
 fn the_tiny_file_is_good() {
     let checkpoint = open_gguf(tiny_gguf("bitnet-b1.58")).expect("opens");
     read_all(&checkpoint).expect("reads");
-    assert_eq!(checkpoint.config, Config { eos: vec![7], ..TINY });
-    let TextFiles::Gguf(vocabulary) = checkpoint.text else { panic!("a vocabulary") };
+    assert_eq!(*checkpoint.config(), Config { eos: vec![7], ..TINY });
+    let TextFiles::Gguf(vocabulary) = checkpoint.text() else { panic!("a vocabulary") };
     assert_eq!(vocabulary.merges.len(), 3);
-    let template = vocabulary.chat_template.expect("a template");
+    let template = vocabulary.chat_template.as_ref().expect("a template");
     assert!(template.contains("<|eot_id|>") && !template.contains("BITNETAssistant"), "{template}");
-    let llama = open_gguf(tiny_gguf("llama")).expect("opens").text;
-    let TextFiles::Gguf(vocabulary) = llama else { panic!("a vocabulary") };
-    assert!(vocabulary.chat_template.is_some_and(|template| template.contains("BITNETAssistant")), "not 2B4T");
+    let llama = open_gguf(tiny_gguf("llama")).expect("opens");
+    let TextFiles::Gguf(vocabulary) = llama.text() else { panic!("a vocabulary") };
+    assert!(vocabulary.chat_template.as_ref().is_some_and(|template| template.contains("BITNETAssistant")), "not 2B4T");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn gguf_keys_that_are_wrong() {
 fn gguf_files_of_other_kinds_are_refused_by_name() {
     let good = tiny_gguf("bitnet-b1.58");
     let version = |version: u32| open_gguf(patch(&good, 4, &version.to_le_bytes()));
-    assert!(version(2).is_ok_and(|checkpoint| checkpoint.format == "gguf v2"));
+    assert!(version(2).is_ok_and(|checkpoint| checkpoint.format() == "gguf v2"));
     assert_refused(version(1), &["GGUF version 1", "newer llama.cpp"]);
     assert_refused(version(3 << 24), &["big-endian"]);
     assert_refused(version(4), &["GGUF version 4", "update Sterna"]);
@@ -427,7 +427,7 @@ fn with_header(edit: impl Fn(&mut Value)) -> sterna::Result<Checkpoint> {
 fn the_tiny_directory_is_good() {
     let checkpoint = with_config("unknown", Value::Null).expect("opens");
     read_all(&checkpoint).expect("reads");
-    assert_eq!(checkpoint.config, Config { eos: vec![7], ..TINY });
+    assert_eq!(*checkpoint.config(), Config { eos: vec![7], ..TINY });
     // Spellings used by other versions of transformers.
     let mut config = tiny_config();
     config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 10000});
@@ -437,9 +437,9 @@ fn the_tiny_directory_is_good() {
     config["eos_token_id"] = json!(7);
     let text = config.to_string().replacen('{', "{\"hidden_size\": 1,", 1);
     let other = open_hf(text.as_bytes(), safetensors_file(&tiny_tensors(), |_| ())).expect("opens");
-    assert_eq!(other.config, checkpoint.config);
+    assert_eq!(other.config(), checkpoint.config());
     // A model without a head of its own is tied, whatever its configuration says.
-    assert!(with_config("tie_word_embeddings", json!(false)).is_ok_and(|checkpoint| checkpoint.config.tied));
+    assert!(with_config("tie_word_embeddings", json!(false)).is_ok_and(|checkpoint| checkpoint.config().tied));
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn cpu() -> Cpu {
 
 /// All ternary matrices of a checkpoint, by name.
 fn matrices(checkpoint: &Checkpoint, cpu: &Cpu) -> Vec<(String, Matrix)> {
-    let ternary = checkpoint.tensors.iter().filter(|(_, tensor)| !matches!(tensor.data, Data::Dense { .. }));
+    let ternary = checkpoint.tensors().iter().filter(|(_, tensor)| !matches!(tensor.data, Data::Dense { .. }));
     ternary
         .map(|(name, tensor)| {
             let matrix = checkpoint.ternary(cpu, name, (tensor.shape[0], tensor.shape[1]), &T16);
@@ -34,7 +34,7 @@ fn matrices(checkpoint: &Checkpoint, cpu: &Cpu) -> Vec<(String, Matrix)> {
 fn assert_same_trits(a: &Checkpoint, b: &Checkpoint, scale_tolerance: f32) {
     let cpu = cpu();
     let (left, right) = (matrices(a, &cpu), matrices(b, &cpu));
-    assert_eq!(left.len(), 7 * a.config.layers);
+    assert_eq!(left.len(), 7 * a.config().layers);
     for ((name, a), (other, b)) in left.iter().zip(&right) {
         assert_eq!(name, other);
         for r in 0..a.shape().0 {
@@ -46,7 +46,7 @@ fn assert_same_trits(a: &Checkpoint, b: &Checkpoint, scale_tolerance: f32) {
 }
 
 fn assert_same_vectors(a: &Checkpoint, b: &Checkpoint) {
-    let vectors = a.tensors.iter().filter(|(_, tensor)| tensor.shape.len() == 1);
+    let vectors = a.tensors().iter().filter(|(_, tensor)| tensor.shape.len() == 1);
     for (name, tensor) in vectors {
         let values = |checkpoint: &Checkpoint| checkpoint.vector(name, tensor.shape[0]).expect("a vector");
         assert_eq!(values(a), values(b), "{name}");
@@ -72,16 +72,16 @@ const BITNET: Config = Config {
 /// Opens the checkpoint and its GGUF files, and checks that all have this configuration.
 fn assert_config(name: &str, ggufs: &[&str], config: Config) {
     let directory = open(name);
-    assert_eq!((directory.format, &directory.config), ("safetensors", &config), "{name}");
-    let TextFiles::HuggingFace { config: text, .. } = directory.text else { panic!("{name} has a tokenizer") };
+    assert_eq!((directory.format(), directory.config()), ("safetensors", &config), "{name}");
+    let TextFiles::HuggingFace { config: text, .. } = directory.text() else { panic!("{name} has a tokenizer") };
     assert!(text["eos_token"].is_string() || text["eos_token"].is_object(), "{name}");
     for gguf in ggufs {
         let gguf = open(&format!("{name}/gguf/{gguf}.gguf"));
-        let TextFiles::Gguf(vocabulary) = gguf.text else { panic!("{name} has a vocabulary") };
+        let TextFiles::Gguf(vocabulary) = gguf.text() else { panic!("{name} has a vocabulary") };
         assert_eq!(vocabulary.tokens.len(), 512, "{name}");
         // The file names one of the tokens that end an answer.
-        assert_eq!((gguf.format, vocabulary.eos), ("gguf v3", gguf.config.eos.first().copied()), "{name}");
-        assert_eq!(Config { eos: config.eos.clone(), ..gguf.config }, config, "{name}");
+        assert_eq!((gguf.format(), vocabulary.eos), ("gguf v3", gguf.config().eos.first().copied()), "{name}");
+        assert_eq!(Config { eos: config.eos.clone(), ..gguf.config().clone() }, config, "{name}");
     }
 }
 
@@ -115,7 +115,7 @@ fn configurations_of_llama_and_qwen_goldens() {
         kv_heads: 2,
         rope_theta: 1e6,
         tied: true,
-        eos: open("qwen3-causal").config.eos,
+        eos: open("qwen3-causal").config().eos.clone(),
         ..small
     };
     assert!(qwen3.eos.contains(&511));
@@ -140,9 +140,9 @@ fn weights_are_the_same_in_every_format() {
         let (directory, gguf) = (open(name), open(&format!("{name}/gguf/{gguf}.gguf")));
         assert_same_trits(&gguf, &directory, tolerance);
         assert_same_vectors(&gguf, &directory);
-        let key = &gguf.tensors["model.layers.0.self_attn.k_proj.weight"];
-        let llama = *gguf.config.architecture == LLAMA;
-        assert_eq!(key.interleaved_heads, llama.then_some(gguf.config.kv_heads), "{name}");
+        let key = &gguf.tensors()["model.layers.0.self_attn.k_proj.weight"];
+        let llama = *gguf.config().architecture == LLAMA;
+        assert_eq!(key.interleaved_heads, llama.then_some(gguf.config().kv_heads), "{name}");
     }
 }
 
@@ -184,7 +184,7 @@ fn files_in_memory_open_like_a_directory() {
     assert_same_trits(&memory, &open("bitnet-packed-offline"), 0.0);
     let gguf = std::fs::read(golden("bitnet-packed-offline/gguf/tq2_0-q8_0.gguf")).expect("golden");
     let gguf = Checkpoint::from_files("embedded", &[("model.gguf", gguf.into())]).expect("opens");
-    assert_eq!((gguf.format, &gguf.config), ("gguf v3", &Config { eos: vec![510], ..memory.config }));
+    assert_eq!((gguf.format(), gguf.config()), ("gguf v3", &Config { eos: vec![510], ..memory.config().clone() }));
 }
 
 fn one(scales: &Scales) -> f32 {

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles};
 use sterna::kernels::format::{F16, F32, Format, I2_S, Q4_K, Q6_K, Q8_0, TQ2_0};
 use sterna::kernels::layout::T16;
-use sterna::kernels::{Cpu, sets};
+use sterna::kernels::{Bytes, Cpu, sets};
 use sterna::model::{self, BITNET, KvType};
 
 fn golden(name: &str) -> PathBuf {
@@ -35,10 +37,26 @@ fn write(
     Ok(())
 }
 
+/// A golden with other content of one of its files.
+fn replaced(name: &str, file: &str, content: &[u8]) -> Checkpoint {
+    let files = ["config.json", "generation_config.json", "model.safetensors"].map(|other| {
+        let kept = || std::fs::read(golden(name).join(other)).expect("golden");
+        (other, Bytes::from(if other == file { content.to_vec() } else { kept() }))
+    });
+    Checkpoint::from_files(name, &files).expect("opens")
+}
+
+/// A golden whose answers end with these tokens.
+fn with_ends(name: &str, eos: &[u32]) -> Checkpoint {
+    let source = replaced(name, "generation_config.json", json!({ "eos_token_id": eos }).to_string().as_bytes());
+    assert_eq!(source.config().eos, eos);
+    source
+}
+
 fn assert_same(a: &Checkpoint, b: &Checkpoint) {
     let cpu = cpu();
-    assert_eq!(a.tensors.keys().collect::<Vec<_>>(), b.tensors.keys().collect::<Vec<_>>());
-    for (name, tensor) in &a.tensors {
+    assert_eq!(a.tensors().keys().collect::<Vec<_>>(), b.tensors().keys().collect::<Vec<_>>());
+    for (name, tensor) in a.tensors() {
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[len]) => {
                 assert_eq!(a.vector(name, len).expect("vector"), b.vector(name, len).expect("vector"), "{name}");
@@ -73,16 +91,16 @@ fn goldens_survive_the_round_trip() {
         write(&source, &out, &I2_S, arch, head, None).expect("written");
         let back = Checkpoint::open(&out).expect("loads");
         assert_same(&source, &back);
-        assert_eq!(back.config, source.config, "{name}");
+        assert_eq!(back.config(), source.config(), "{name}");
     }
     // TQ1_0 files store scales as f16 already.
     let source = Checkpoint::open(&golden("llama-bitlinear-packed/gguf/tq1_0-q8_0.gguf")).expect("golden");
-    let TextFiles::Gguf(vocabulary) = &source.text else { panic!("a vocabulary") };
+    let TextFiles::Gguf(vocabulary) = source.text() else { panic!("a vocabulary") };
     write(&source, &out, &TQ2_0, "llama", &F16, Some(vocabulary)).expect("written");
     let back = Checkpoint::open(&out).expect("loads");
     assert_same(&source, &back);
-    assert_eq!(back.config, source.config);
-    let TextFiles::Gguf(found) = &back.text else { panic!("a vocabulary") };
+    assert_eq!(back.config(), source.config());
+    let TextFiles::Gguf(found) = back.text() else { panic!("a vocabulary") };
     assert_eq!((&found.merges, &found.tokens), (&vocabulary.merges, &vocabulary.tokens));
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1, "no partial file is left");
 }
@@ -98,8 +116,8 @@ fn written_blocks_are_the_golden_bytes() {
         write(&golden, &out, encoding, "bitnet-b1.58", &F16, None).expect("written");
         let written = Checkpoint::open(&out).expect("loads");
         let mut compared = 0;
-        for (name, tensor) in &golden.tensors {
-            if let (Data::Ternary(a), Data::Ternary(b)) = (&tensor.data, &written.tensors[name].data) {
+        for (name, tensor) in golden.tensors() {
+            if let (Data::Ternary(a), Data::Ternary(b)) = (&tensor.data, &written.tensors()[name].data) {
                 let len = a.bytes().len() - padding;
                 assert!(a.bytes()[..len] == b.bytes()[..len], "{name}");
                 compared += 1;
@@ -134,7 +152,7 @@ fn synthetic_models_can_be_written() {
         write(&source, &out, encoding, "bitnet-b1.58", head, Some(&vocabulary)).expect("written");
         let back = Checkpoint::open(&out).expect("loads");
         assert_same(&source, &back);
-        assert_eq!(back.config.eos, [769]);
+        assert_eq!(back.config().eos, [769]);
         let summary = back.summary();
         assert_eq!(summary.parameters, source.summary().parameters);
         let ternary = summary.groups.iter().find(|group| group.encoding == encoding.name).expect("trits");
@@ -156,8 +174,7 @@ fn impossible_wishes_are_refused() {
         let error = write(&source, &out, encoding, arch, head, None).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
     }
-    let mut several = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
-    several.config.eos = vec![3, 4, 5, 6];
+    let several = with_ends("llama-bitlinear-packed", &[3, 4, 5, 511]);
     let error = write(&several, &out, &I2_S, "llama", &F16, None).expect_err("no keys").to_string();
     assert!(error.contains("4 tokens end an answer, and GGUF files name 3 at most"), "{error}");
     let nowhere = folder.path().join("missing/model.gguf");
@@ -171,15 +188,15 @@ fn impossible_wishes_are_refused() {
 fn tokens_that_end_an_answer_are_united() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("model.gguf");
-    let mut source = Checkpoint::open(&golden("bitnet-packed-offline/gguf/i2_s.gguf")).expect("golden");
-    let TextFiles::Gguf(vocabulary) = source.text.clone() else { panic!("a vocabulary") };
+    let gguf = Checkpoint::open(&golden("bitnet-packed-offline/gguf/i2_s.gguf")).expect("golden");
+    let TextFiles::Gguf(vocabulary) = gguf.text() else { panic!("a vocabulary") };
     assert_eq!(vocabulary.eos, Some(510));
     for eos in [vec![510], vec![7, 510, 511]] {
-        source.config.eos.clone_from(&eos);
-        write(&source, &out, &I2_S, "bitnet-b1.58", &F16, Some(&vocabulary)).expect("written");
+        let source = with_ends("bitnet-packed-offline", &eos);
+        write(&source, &out, &I2_S, "bitnet-b1.58", &F16, Some(vocabulary)).expect("written");
         let back = Checkpoint::open(&out).expect("loads");
-        assert_eq!(back.config.eos, eos);
-        let TextFiles::Gguf(back) = &back.text else { panic!("a vocabulary") };
+        assert_eq!(back.config().eos, eos);
+        let TextFiles::Gguf(back) = back.text() else { panic!("a vocabulary") };
         assert_eq!(back.eos, Some(510));
     }
 }
@@ -189,10 +206,15 @@ fn tokens_that_end_an_answer_are_united() {
 fn an_embedding_that_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("model.gguf");
-    let mut source = Checkpoint::open(&golden("bitnet-packed-offline")).expect("golden");
-    let embedding = source.tensors.get_mut("model.embed_tokens.weight").expect("an embedding");
+    let file = std::fs::read(golden("bitnet-packed-offline/model.safetensors")).expect("golden").into();
+    let mut tensors = Header::parse(Path::new("golden"), &file).expect("a header").tensors;
     let values: Vec<u8> = (0..512 * 256).flat_map(|i| (i as f32).to_le_bytes()).collect();
-    embedding.data = Data::Dense { format: &F32, bytes: values.into() };
+    let embedding = Entry { dtype: "F32", shape: vec![512, 256], bytes: values.into() };
+    tensors.insert("model.embed_tokens.weight".into(), embedding);
+    let changed = folder.path().join("changed.safetensors");
+    safetensors::write(&changed, ("format", "pt"), &tensors.into_iter().collect::<Vec<_>>()).expect("written");
+    let source = replaced("bitnet-packed-offline", "model.safetensors", &std::fs::read(&changed).expect("written"));
+    std::fs::remove_file(changed).expect("written");
     for head in [&F16, &Q8_0, &Q6_K] {
         let error = write(&source, &out, &I2_S, "bitnet-b1.58", head, None).expect_err("too large").to_string();
         assert!(error.contains("the embedding holds 65505, which") && error.contains(head.name), "{error}");

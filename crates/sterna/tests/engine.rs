@@ -443,8 +443,8 @@ const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/ste
 /// The toy with the vocabulary and the tokenizer of the embedded model.
 fn speaking(builder: &EngineBuilder) -> Engine {
     let checkpoint = Checkpoint::open(Path::new(EMBEDDED)).unwrap();
-    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
-    let toy = Toy::with_vocab(checkpoint.config.vocab, |_| ());
+    let tokenizer = Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config()).unwrap();
+    let toy = Toy::with_vocab(checkpoint.config().vocab, |_| ());
     builder.build(toy, Some(tokenizer), None).unwrap()
 }
 

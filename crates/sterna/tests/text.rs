@@ -41,18 +41,18 @@ struct Case {
 impl Case {
     fn open(directory: &str, file: &str) -> Self {
         let checkpoint = Checkpoint::open(&golden(directory).join(file)).expect("opens");
-        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).expect("tokenizer");
-        let template = ChatTemplate::new(&checkpoint.text).expect("template");
+        let tokenizer = Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config()).expect("tokenizer");
+        let template = ChatTemplate::new(checkpoint.text()).expect("template");
         let golden = read_json(&golden(directory).join("tokenizer_golden.json"));
         Self { name: format!("{directory}/{file}"), tokenizer, template, golden }
     }
 
     /// The directory's tokenizer, converted to the form of a GGUF file.
     fn converted(directory: &str) -> Self {
-        let Checkpoint { path, text, config, .. } = Checkpoint::open(&golden(directory)).expect("opens");
-        let vocabulary = to_gguf(&path, &text, &config).expect("GGUF can hold it").expect("a vocabulary");
-        let text = TextFiles::Gguf(vocabulary);
-        let tokenizer = Tokenizer::new(&path, &text, &config).expect("tokenizer");
+        let source = Checkpoint::open(&golden(directory)).expect("opens");
+        let vocabulary = to_gguf(source.path(), source.text(), source.config()).expect("GGUF can hold it");
+        let text = TextFiles::Gguf(vocabulary.expect("a vocabulary"));
+        let tokenizer = Tokenizer::new(source.path(), &text, source.config()).expect("tokenizer");
         let template = ChatTemplate::new(&text).expect("template");
         Self { name: format!("{directory} converted"), tokenizer, template, ..Self::open(directory, "") }
     }
@@ -279,7 +279,7 @@ fn the_default_of_several_templates_is_used() {
 }
 
 fn config(vocab: usize) -> Config {
-    Config { vocab, ..Checkpoint::open(&golden("llama-headdim256")).expect("opens").config }
+    Config { vocab, ..Checkpoint::open(&golden("llama-headdim256")).expect("opens").config().clone() }
 }
 
 /// `tokenizer.json` of the byte-level golden after an edit.
@@ -394,7 +394,7 @@ fn a_bos_that_only_the_configuration_asks_for_is_added() {
 /// The vocabulary of the byte-level golden's GGUF file after an edit.
 fn gguf(edit: impl Fn(&mut GgufVocabulary)) -> TextFiles {
     let checkpoint = Checkpoint::open(&golden("bitnet-packed-offline/gguf/i2_s.gguf")).expect("opens");
-    let TextFiles::Gguf(mut vocabulary) = checkpoint.text else { panic!("a GGUF vocabulary") };
+    let TextFiles::Gguf(mut vocabulary) = checkpoint.text().clone() else { panic!("a GGUF vocabulary") };
     edit(&mut vocabulary);
     TextFiles::Gguf(vocabulary)
 }

@@ -23,12 +23,14 @@ const TEXTS: [&str; 9] = [
 /// A Llama 3 tokenizer with parts of its `tokenizer.json` replaced.
 fn llama3(change: impl FnOnce(&mut Value)) -> (TextFiles, Config) {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline"));
-    let Checkpoint { text, config, .. } = Checkpoint::open(path).expect("golden");
-    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = text else { panic!("a directory") };
+    let golden = Checkpoint::open(path).expect("golden");
+    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = golden.text().clone() else {
+        panic!("a directory")
+    };
     let mut file = serde_json::from_slice(&tokenizer).expect("JSON");
     change(&mut file);
     let tokenizer = file.to_string().into_bytes().into();
-    (TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, config)
+    (TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, golden.config().clone())
 }
 
 fn convert((text, config): &(TextFiles, Config)) -> sterna::Result<GgufVocabulary> {

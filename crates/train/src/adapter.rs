@@ -54,7 +54,7 @@ pub fn base(cpu: &Cpu, checkpoint: &Checkpoint, network: &Network<Slot>) -> Resu
             Role::Embedding => Weight::Embedding(Embedding::frozen(cpu, checkpoint.dense(name, *rows, *cols)?).into()),
             _ => {
                 let matrix = checkpoint.ternary(cpu, name, (*rows, *cols), &T16)?;
-                let several = || Error::SeveralScales { path: checkpoint.path.clone(), name: name.clone() };
+                let several = || Error::SeveralScales { path: checkpoint.path().to_owned(), name: name.clone() };
                 Weight::Linear(Linear::frozen(matrix).ok_or_else(several)?.into(), None)
             }
         })

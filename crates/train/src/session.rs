@@ -190,8 +190,8 @@ impl Session {
 /// The configuration of the network, with its tokenizer and chat template.
 fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Result<(Config, Text)> {
     if let (Some(base), Some(_)) = (from, recipe.adapter) {
-        Shape::of(&base.config, &base.path)?;
-        let config = Config { context: recipe.shape.context, ..base.config.clone() };
+        Shape::of(base.config(), base.path())?;
+        let config = Config { context: recipe.shape.context, ..base.config().clone() };
         return Ok((config, Text::of_base(base)?));
     }
     let config = recipe.shape.config(Vec::new())?;
@@ -199,7 +199,7 @@ fn network(recipe: &Recipe, from: Option<&Checkpoint>, directory: &RunDir) -> Re
         Some(from) => Text::of(from)?,
         None => Text::find_or_train(&directory.model(), &recipe.data, &config)?,
     };
-    let rms_eps = from.map_or(config.rms_eps, |from| from.config.rms_eps);
+    let rms_eps = from.map_or(config.rms_eps, |from| from.config().rms_eps);
     Ok((Config { eos: text.tokenizer.stop_tokens(), rms_eps, ..config }, text))
 }
 
@@ -292,17 +292,17 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
             let ids: Vec<u32> = (0..slot.rows as u32).collect();
             checkpoint.dense(&slot.name, slot.rows, slot.cols)?.lookup(cpu, &ids).data().to_vec()
         }
-        _ => match checkpoint.tensors.get(&slot.name).map(|tensor| &tensor.data) {
+        _ => match checkpoint.tensors().get(&slot.name).map(|tensor| &tensor.data) {
             Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => {
                 // Master weights, if that is what is stored.
                 trits.format().numbers(trits.bytes())
             }
             _ => None,
         }
-        .ok_or_else(|| Error::Latents { path: checkpoint.path.clone(), name: slot.name.clone() })?,
+        .ok_or_else(|| Error::Latents { path: checkpoint.path().to_owned(), name: slot.name.clone() })?,
     };
     if !values.iter().all(|value| value.is_finite()) {
-        let (path, name) = (checkpoint.path.display(), &slot.name);
+        let (path, name) = (checkpoint.path().display(), &slot.name);
         return Err(Error::Recipe(format!("{path}: `{name}` holds values that are not finite; use another model")));
     }
     Ok(Parameter { slot: slot.clone(), values })

@@ -35,8 +35,8 @@ impl Text {
     /// # Errors
     /// [`Error::Sterna`] if the checkpoint's tokenizer or chat template cannot be used.
     pub fn of_base(checkpoint: &Checkpoint) -> Result<Self> {
-        let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config)?;
-        Ok(Self { files: None, tokenizer, template: ChatTemplate::new(&checkpoint.text)? })
+        let tokenizer = Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
+        Ok(Self { files: None, tokenizer, template: ChatTemplate::new(checkpoint.text())? })
     }
 
     /// Reads them from a checkpoint, to be written beside the trained model.
@@ -45,18 +45,18 @@ impl Text {
     /// [`Error::Recipe`] if the checkpoint is not a Hugging Face directory, [`Error::Sterna`] if its tokenizer or chat
     /// template cannot be used.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        let TextFiles::HuggingFace { tokenizer, config, chat_template } = &checkpoint.text else {
+        let TextFiles::HuggingFace { tokenizer, config, chat_template } = checkpoint.text() else {
             let remedy = "pass a Hugging Face directory that has tokenizer.json";
             return Err(Error::Recipe(format!(
                 "{}: has no tokenizer of that kind; {remedy}",
-                checkpoint.path.display()
+                checkpoint.path().display()
             )));
         };
         let mut settings = config.clone();
         if let (Some(template), Some(settings)) = (chat_template, settings.as_object_mut()) {
             settings.insert("chat_template".into(), template.clone().into());
         }
-        Self::new(&checkpoint.path, Files { tokenizer: tokenizer.to_vec(), settings }, &checkpoint.config)
+        Self::new(checkpoint.path(), Files { tokenizer: tokenizer.to_vec(), settings }, checkpoint.config())
     }
 
     /// Reads them from the directory `model`, or trains a tokenizer on the data if there is none yet. It is written

@@ -29,7 +29,7 @@ fn cpu() -> Cpu {
 
 /// The parameters of an adapter, and the network that it adapts.
 fn adapted(cpu: &Cpu, checkpoint: &Checkpoint, adapter: &Adapter) -> (Network<Parameter>, Network<Weight>) {
-    let (network, shape) = (Network::of(&checkpoint.config), shape(adapter));
+    let (network, shape) = (Network::of(checkpoint.config()), shape(adapter));
     let parameters = adapter::slots(&network, adapter.rank).map(|slot| {
         let pair = adapter.layers.get(slot.name.trim_end_matches(".weight"));
         let values = pair.map(|pair| [&pair.a[..], &pair.b].concat()).unwrap_or_default();
@@ -72,7 +72,7 @@ fn gradients_are_those_of_pytorch() {
         starts: numbers("starts").map(|start| start as usize).collect(),
     };
     let (parameters, weights) = adapted(&cpu, &checkpoint, &adapter);
-    let mut pass = Pass::new(&checkpoint.config);
+    let mut pass = Pass::new(checkpoint.config());
     let all: Vec<usize> = (0..batch.len()).collect();
     let logits = pass.logits(&cpu, &weights, Precision::Adapted, &batch, &all);
     let error = relative(logits.data(), &tensor(&expected, "logits"));
@@ -104,7 +104,7 @@ fn gradients_are_those_of_pytorch() {
 
 /// An adapter that contributes a good part of every layer's output.
 fn strong(checkpoint: &Checkpoint, rank: usize) -> Adapter {
-    let mut parameters = adapter::random(&adapter::slots(&Network::of(&checkpoint.config), rank), 3);
+    let mut parameters = adapter::random(&adapter::slots(&Network::of(checkpoint.config()), rank), 3);
     for parameter in parameters.all_mut() {
         let len = parameter.values.len();
         (0..len).for_each(|i| parameter.values[i] += 0.1 * ((i * i) as f32 * 0.37).sin());
@@ -136,7 +136,7 @@ fn logits_are_the_engines_on_every_kind_of_base() {
         let (_, weights) = adapted(&cpu, &checkpoint, &adapter);
         let batch = Batch { tokens: tokens.clone(), targets: vec![0; 40], starts: vec![0] };
         let all: Vec<usize> = (0..40).collect();
-        let got = Pass::new(&checkpoint.config).logits(&cpu, &weights, Precision::Adapted, &batch, &all);
+        let got = Pass::new(checkpoint.config()).logits(&cpu, &weights, Precision::Adapted, &batch, &all);
         let differences = got.data().iter().zip(&expected).map(|(got, expected)| (got - expected).abs());
         let most = differences.fold(0f32, f32::max);
         assert!(most < 2e-4, "{}: {most}", base.display());

@@ -152,7 +152,7 @@ fn models_that_cannot_be_trained_say_why() {
     let tiny = Tiny::new();
     let from = |path: PathBuf| {
         let checkpoint = sterna::checkpoint::Checkpoint::open(&path)?;
-        let shape = sterna_train::recipe::Shape::of(&checkpoint.config, &path)?;
+        let shape = sterna_train::recipe::Shape::of(checkpoint.config(), &path)?;
         let recipe = sterna_train::recipe::Recipe { shape, from: Some(path), batch: 512, ..tiny.recipe.clone() };
         run(recipe, &tiny.path("out"), 2, 1, &mut |_| {})
     };

@@ -29,7 +29,7 @@ struct Golden {
 fn golden() -> Golden {
     let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/train"));
     let read = |name: &str| std::fs::read(directory.join(name)).expect("a golden file");
-    let config = Checkpoint::open(&directory).expect("opens").config;
+    let config = Checkpoint::open(&directory).expect("opens").config().clone();
     let (model, about) = (read("model.safetensors"), read("batch.json"));
     let about: Value = serde_json::from_slice(&about).expect("JSON");
     let parameters = Network::<Slot>::of(&config).map(|slot| {

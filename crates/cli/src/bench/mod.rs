@@ -114,7 +114,7 @@ impl Bench {
             None => self.model.checkpoint()?,
         };
         interrupt::ends_program(|| {})?;
-        let name = self.shape.clone().unwrap_or_else(|| checkpoint.path.display().to_string());
+        let name = self.shape.clone().unwrap_or_else(|| checkpoint.path().display().to_string());
         measure(&self, checkpoint, &name)
     }
 
@@ -139,7 +139,7 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     if counts.is_empty() {
         counts = if cores > 1 { vec![1, cores] } else { vec![1] };
     }
-    let work = args.work(checkpoint.config.context)?;
+    let work = args.work(checkpoint.config().context)?;
     work.check_memory(&checkpoint)?;
     let settings = Settings {
         head: args.head,

@@ -169,7 +169,7 @@ impl Options {
     /// Those of [`Options::engine`], and a model that cannot be opened.
     pub fn effective(&self) -> anyhow::Result<Value> {
         let builder = self.engine()?;
-        let context = builder.positions(&self.source().checkpoint()?.config)?;
+        let context = builder.positions(self.source().checkpoint()?.config())?;
         let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
         Ok(json!({
             "model_path": path,

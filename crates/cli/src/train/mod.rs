@@ -258,7 +258,7 @@ impl Train {
         let shape = match &self.from {
             Some(path) => {
                 let checkpoint = sterna::checkpoint::Checkpoint::open(path)?;
-                let own = Shape::of(&checkpoint.config, path)?;
+                let own = Shape::of(checkpoint.config(), path)?;
                 Shape { context: length.context.unwrap_or(own.context.min(2048)), ..own }
             }
             None => shape,

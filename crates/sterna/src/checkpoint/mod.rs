@@ -99,16 +99,11 @@ fn printable(text: String) -> String {
 /// An opened checkpoint. Nothing big has been read yet: tensors are ranges of mapped files.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What it is: "safetensors" or "gguf v3".
-    pub format: &'static str,
-    /// Normalised configuration.
-    pub config: Config,
-    /// Tokenizer and chat template, as stored.
-    pub text: TextFiles,
-    /// Tensors by canonical name.
-    pub tensors: BTreeMap<String, Tensor>,
+    pub(crate) path: PathBuf,
+    pub(crate) format: &'static str,
+    pub(crate) config: Config,
+    pub(crate) text: TextFiles,
+    pub(crate) tensors: BTreeMap<String, Tensor>,
     /// What is added to the ternary layers; it fits them ([`Checkpoint::with_adapter`]).
     adapter: Option<Adapter>,
     /// What it was read from.
@@ -219,6 +214,31 @@ impl Checkpoint {
                 Err(unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy))
             }
         }
+    }
+
+    /// The file or directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format and its version: "safetensors" or "gguf v3".
+    pub fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// Normalised configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Tokenizer and chat template, as stored.
+    pub fn text(&self) -> &TextFiles {
+        &self.text
+    }
+
+    /// Tensors by canonical name.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
     }
 
     /// The files that it was read from.

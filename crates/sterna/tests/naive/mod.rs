@@ -11,7 +11,7 @@ use sterna::model::{BITNET, ONEBITLLM, Precision, QWEN3};
 
 /// Shapes of the ternary layers by name.
 pub fn layers(checkpoint: &Checkpoint) -> BTreeMap<String, [usize; 2]> {
-    let projections = checkpoint.tensors.iter().filter_map(|(name, tensor)| {
+    let projections = checkpoint.tensors().iter().filter_map(|(name, tensor)| {
         let layer = name.strip_suffix(".weight").filter(|layer| layer.ends_with("_proj"))?;
         Some((layer.to_owned(), <[usize; 2]>::try_from(&tensor.shape[..]).expect("a matrix")))
     });
@@ -31,7 +31,7 @@ pub struct Naive<'a> {
 
 impl<'a> Naive<'a> {
     pub fn new(checkpoint: &'a Checkpoint, cpu: &Cpu, adapter: &'a Adapter, precision: Precision) -> Self {
-        let c = &checkpoint.config;
+        let c = checkpoint.config();
         let embedding = checkpoint.dense("model.embed_tokens.weight", c.vocab, c.hidden).expect("an embedding");
         let embedding = embedding.lookup(cpu, &(0..c.vocab as u32).collect::<Vec<_>>());
         let embedding = (0..c.vocab).map(|i| embedding.row(i).iter().map(|&x| f64::from(x)).collect()).collect();

@@ -99,9 +99,9 @@ impl Network for Toy {
 /// A toy with the vocabulary and the chat template of a model.
 pub fn speaking(model: &Path, builder: &EngineBuilder, watch: impl Fn(&Batch) + Send + Sync + 'static) -> Engine {
     let checkpoint = Checkpoint::open(model).unwrap();
-    let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config).unwrap();
-    let template = ChatTemplate::new(&checkpoint.text).unwrap();
-    let toy = Toy::with_vocab(checkpoint.config.vocab, watch);
+    let tokenizer = Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config()).unwrap();
+    let template = ChatTemplate::new(checkpoint.text()).unwrap();
+    let toy = Toy::with_vocab(checkpoint.config().vocab, watch);
     builder.build(toy, Some(tokenizer), template).unwrap()
 }
 
