@@ -154,7 +154,7 @@ impl Loading {
             Activations::Int8 => Some(Precision::Int8),
             Activations::F32 => Some(Precision::Float32),
         };
-        let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into(), ..Settings::default() };
+        let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into() };
         Engine::builder()
             .threads(self.threads.unwrap_or(0) as usize)
             .context(context)

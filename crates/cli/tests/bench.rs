@@ -128,6 +128,14 @@ fn simulated_zeros_are_called_simulated_and_are_not_counted_as_read() {
 }
 
 #[test]
+fn zeros_are_simulated_only_in_gates_that_have_some() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/qwen3-causal");
+    let output = bench(&["-m", model, "-p", "4", "-n", "1", "--gate-zeros", "0.5"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("ReLU²"), "{stderr}");
+}
+
+#[test]
 fn misuse_is_explained() {
     for (arguments, expected) in [
         (&["-p", "500", "-n", "100"][..], "exceed the model's context of 512"),

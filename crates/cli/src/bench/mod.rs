@@ -5,6 +5,7 @@ mod report;
 mod save;
 mod streams;
 mod work;
+mod zeros;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,16 +142,15 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
     }
     let work = args.work(checkpoint.config().context)?;
     work.check_memory(&checkpoint)?;
-    let settings = Settings {
-        head: args.head,
-        ffn: args.ffn.ffn.into(),
-        gate_zeros: args.gate_zeros.map(|share| share as f32),
-        ..Settings::default()
-    };
+    if args.gate_zeros.is_some() && checkpoint.config().architecture.hidden_act != "relu2" {
+        bail!("zeros of the gate can be simulated only in models whose gate is ReLU²");
+    }
+    let settings = Settings { head: args.head, ffn: args.ffn.ffn.into(), ..Settings::default() };
+    let gate_hook = args.gate_zeros.map(zeros::simulated);
     let progress = output::spinner("loading");
     let cpu = Cpu::new(0)?;
     let isa = cpu.isa();
-    let model: Arc<dyn Network> = model::load(&checkpoint, &cpu, settings)?.into();
+    let model: Arc<dyn Network> = model::load_with_hook(&checkpoint, &cpu, settings, gate_hook)?.into();
     drop((checkpoint, cpu));
     let (mut results, mut streams) = (Vec::new(), Vec::new());
     for &threads in &counts {

@@ -53,7 +53,7 @@ impl Layer for Bitnet {
         cpu.add(h, &a);
 
         let x = self.ffn_norm.forward(cpu, h);
-        let f = self.ffn.forward(cpu, &x, &batch.positions);
+        let f = self.ffn.forward(cpu, &x);
         cpu.add(h, &f);
     }
 

@@ -11,7 +11,7 @@ use sterna_kernels::{Activations, Cpu, Matrix, Rows, ternary};
 
 use super::layers::{Linears, Loader, Norm};
 use super::update::Update;
-use super::{Density, FfnMode, Precision, Settings};
+use super::{Density, FfnMode, GateHook, Precision, Settings};
 use crate::arch::{Config, decoder};
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Ffn {
     weights: Weights,
     activation: Activation,
     norm: Norm,
-    zeros: Option<GateZeros>,
+    gate_hook: Option<GateHook>,
 }
 
 enum Weights {
@@ -46,20 +46,10 @@ struct Counts {
     codes: AtomicU64,
 }
 
-/// Zeros for measurements of models that have none.
-struct GateZeros {
-    /// Gates whose hash is below become zero.
-    below: u32,
-    layer: u32,
-}
-
 /// Whether a network's settings ask for what it has.
 pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -> Result<()> {
     let bad = |what: &str| Err(Error::option("ffn", what));
     let relu2 = config.architecture.hidden_act == "relu2";
-    if settings.gate_zeros.is_some() && !relu2 {
-        return bad("zeros of the gate can be simulated only in models whose gate is ReLU²");
-    }
     if settings.ffn != FfnMode::Sparse {
         return Ok(());
     }
@@ -97,16 +87,16 @@ impl Ffn {
                 down: loader.linears([slots.down()])?,
             }
         };
-        let zeros = settings.gate_zeros.map(|share| GateZeros::new(share, slots.number));
-        Ok(Self { weights, activation, norm: loader.norm(slots.ffn_sub_norm())?, zeros })
+        let norm = loader.norm(slots.ffn_sub_norm())?;
+        Ok(Self { weights, activation, norm, gate_hook: loader.gate_hook.clone() })
     }
 
-    /// `x`: normed rows at `positions`.
-    pub fn forward(&self, cpu: &Cpu, x: &Rows, positions: &[usize]) -> Rows {
+    /// `x`: normed rows.
+    pub fn forward(&self, cpu: &Cpu, x: &Rows) -> Rows {
         match &self.weights {
             Weights::Tiles { gate_up, down } => {
                 let [gate, up] = gate_up.forward(cpu, x);
-                let h = self.gated(cpu, gate, &up, positions);
+                let h = self.gated(cpu, gate, &up);
                 let [out] = down.forward(cpu, &h);
                 out
             }
@@ -114,7 +104,7 @@ impl Ffn {
                 let codes = Activations::quantize(cpu, x);
                 let [mut gate] = ternary::matmul(cpu, &[gate], &codes).try_into().expect("one result a matrix");
                 gate_update.add(cpu, x, &mut gate);
-                self.simulate(cpu, &mut gate, positions);
+                self.call_hook(cpu, &mut gate);
                 let gates = Indices::positive(cpu, &gate);
                 // Where the gate is not positive this gives 0, whatever `up` is.
                 let mut up = ternary::matmul_part(cpu, up, &codes, Part::Rows(&gates));
@@ -134,8 +124,8 @@ impl Ffn {
     }
 
     /// `norm(activation(gate) · up)`
-    fn gated(&self, cpu: &Cpu, mut gate: Rows, up: &Rows, positions: &[usize]) -> Rows {
-        self.simulate(cpu, &mut gate, positions);
+    fn gated(&self, cpu: &Cpu, mut gate: Rows, up: &Rows) -> Rows {
+        self.call_hook(cpu, &mut gate);
         match self.activation {
             Activation::Relu2 => cpu.relu2_mul(&mut gate, up),
             Activation::Silu => cpu.silu_mul(&mut gate, up),
@@ -143,10 +133,10 @@ impl Ffn {
         self.norm.forward(cpu, &gate)
     }
 
-    fn simulate(&self, cpu: &Cpu, gate: &mut Rows, positions: &[usize]) {
-        if let Some(zeros) = &self.zeros {
+    fn call_hook(&self, cpu: &Cpu, gate: &mut Rows) {
+        if let Some(hook) = &self.gate_hook {
             let dim = gate.dim();
-            cpu.pool().pieces(gate.data_mut(), dim, |row, gate| zeros.apply(gate, positions[row]));
+            cpu.pool().pieces(gate.data_mut(), dim, |_, row| hook(row));
         }
     }
 
@@ -174,53 +164,5 @@ impl Ffn {
             codes: codes / down.shape().1 as f64,
             skipped_bytes: if tokens == 0 { 0.0 } else { (up.bytes() + down.bytes()) as f64 - read },
         })
-    }
-}
-
-impl GateZeros {
-    fn new(share: f32, layer: usize) -> Self {
-        // Saturates: a share of 1 leaves one gate in 2³².
-        Self { below: (f64::from(share) * 2f64.powi(32)) as u32, layer: layer as u32 }
-    }
-
-    /// Makes a pseudo-random choice of the gates of a token zero and the others positive: a function of layer, position
-    /// and index alone.
-    fn apply(&self, gate: &mut [f32], position: usize) {
-        let seed = mix(mix(self.layer).wrapping_add(position as u32));
-        for (j, gate) in gate.iter_mut().enumerate() {
-            *gate = if mix(seed.wrapping_add(j as u32)) < self.below { 0.0 } else { gate.abs() };
-        }
-    }
-}
-
-/// The finaliser of MurmurHash3 (Austin Appleby, public domain).
-fn mix(x: u32) -> u32 {
-    let x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
-    let x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
-    x ^ x >> 16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn simulated_zeros_have_their_share_and_differ_everywhere() {
-        let zeros = |share: f32, layer, position| {
-            let mut gate: Vec<f32> = (0..6912).map(|j| if j % 2 == 0 { 1.5 } else { -1.5 }).collect();
-            GateZeros::new(share, layer).apply(&mut gate, position);
-            assert!(gate.iter().all(|&g| g == 0.0 || g == 1.5));
-            gate.iter().map(|&g| g == 0.0).collect::<Vec<_>>()
-        };
-        let count = |zeros: &[bool]| zeros.iter().filter(|&&zero| zero).count();
-        let first = zeros(0.8, 3, 17);
-        assert!((5380..5680).contains(&count(&first)), "{}", count(&first));
-        assert_eq!(first, zeros(0.8, 3, 17));
-        for other in [zeros(0.8, 3, 18), zeros(0.8, 4, 17)] {
-            // Independent choices differ at 2 · 0.8 · 0.2 of the places.
-            let differing = first.iter().zip(&other).filter(|(a, b)| a != b).count();
-            assert!((2050..2370).contains(&differing), "{differing}");
-        }
-        assert_eq!((count(&zeros(0.0, 0, 0)), count(&zeros(1.0, 0, 0))), (0, 6912));
     }
 }

@@ -5,7 +5,7 @@ use sterna_kernels::{Activations, Cpu, DenseMatrix, Matrix, Rows, ternary};
 
 use super::rotation::Rope;
 use super::update::Update;
-use super::{Batch, Head, Precision, Settings, Weights};
+use super::{Batch, GateHook, Head, Precision, Settings, Weights};
 use crate::Result;
 use crate::arch::{Config, Slot, decoder};
 use crate::checkpoint::Checkpoint;
@@ -17,6 +17,7 @@ pub(super) struct Loader<'a> {
     pub settings: Settings,
     /// How ternary layers see their input.
     pub precision: Precision,
+    pub gate_hook: Option<GateHook>,
 }
 
 impl Loader<'_> {
@@ -182,7 +183,13 @@ mod tests {
         }
         let x = Rows::from_vec(40, (0..120).map(|i| (i as f32 * 0.37).sin()).collect());
         for precision in [Precision::Int8, Precision::Float32] {
-            let loader = Loader { checkpoint: &checkpoint, cpu: &cpu, settings: Settings::default(), precision };
+            let loader = Loader {
+                checkpoint: &checkpoint,
+                cpu: &cpu,
+                settings: Settings::default(),
+                precision,
+                gate_hook: None,
+            };
             let both = loader.normed_linears([layer.q(), layer.k()], Some(norms.clone())).expect("loads");
             let [q, k] = both.forward(&cpu, &x);
             let alone = |slot: Slot, norm: &Slot| {

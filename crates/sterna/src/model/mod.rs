@@ -161,9 +161,11 @@ pub struct Settings {
     pub head: HeadMode,
     /// Whether feed-forward blocks skip what is zero.
     pub ffn: FfnMode,
-    /// For measurements: this share of every gate is made zero, the rest positive.
-    pub gate_zeros: Option<f32>,
 }
+
+/// Changes the gate of one token in one layer, before its activation: `(intermediate)`.
+#[doc(hidden)]
+pub type GateHook = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
 
 /// The architectures of [`ALL`].
 pub fn known() -> Vec<&'static Arch> {
@@ -180,6 +182,20 @@ pub fn by_gguf_name(name: &str) -> Option<&'static Arch> {
 /// # Errors
 /// Those of the file, and [`Error::Option`] if the settings do not suit the network.
 pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Box<dyn Network>> {
+    load_with_hook(checkpoint, cpu, settings, None)
+}
+
+/// [`load`] with a hook for measurements, which networks of BitNet's kind call: no part of the stable interface.
+///
+/// # Errors
+/// Those of [`load`].
+#[doc(hidden)]
+pub fn load_with_hook(
+    checkpoint: &Checkpoint,
+    cpu: &Cpu,
+    settings: Settings,
+    gate_hook: Option<GateHook>,
+) -> Result<Box<dyn Network>> {
     let arch = checkpoint.config.architecture;
     let precision = match settings.precision {
         Some(precision) => precision,
@@ -187,7 +203,7 @@ pub fn load(checkpoint: &Checkpoint, cpu: &Cpu, settings: Settings) -> Result<Bo
     };
     ffn::check(&checkpoint.config, settings, precision)?;
     match ALL.iter().find(|entry| entry.arch == arch) {
-        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings, precision }),
+        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings, precision, gate_hook }),
         None => Err(Error::option("architecture", format!("`{}` is not a network that Sterna loads", arch.name))),
     }
 }
