@@ -178,6 +178,30 @@ impl Shape {
 }
 
 impl Recipe {
+    /// A new model of this shape, trained on these files, with the defaults of `sterna train` for everything else.
+    pub fn new(shape: Shape, data: Vec<(PathBuf, f64)>) -> Self {
+        Self {
+            shape,
+            data,
+            validate: None,
+            from: None,
+            adapter: None,
+            steps: 2000,
+            batch: 16384,
+            rate: 0.004,
+            other_rate: 0.002,
+            schedule: Schedule::Wsd,
+            warm_up: 50,
+            decay: 0.25,
+            weight_decay: 0.1,
+            clip: 1.0,
+            z_loss: 1e-4,
+            full_precision: 0,
+            save_every: 100,
+            seed: 1,
+        }
+    }
+
     /// Checks every value.
     ///
     /// # Errors

@@ -312,3 +312,21 @@ fn source(given: &str) -> anyhow::Result<(PathBuf, f64)> {
         _ => Ok((given.into(), 1.0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        train: Train,
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_library() {
+        let line = <Line as clap::Parser>::parse_from(["train", "--data", "text.txt", "--out", "run"]);
+        let recipe = line.train.new_recipe().unwrap();
+        assert_eq!(recipe, Recipe::new(recipe.shape.clone(), vec![("text.txt".into(), 1.0)]));
+    }
+}
