@@ -110,8 +110,8 @@ pub fn save(
         bar.set_length(total);
         bar.set_position(done);
     };
-    let options = WriteOptions { encoding, arch, head, vocabulary, progress: &mut progress };
-    write_gguf(checkpoint, &Cpu::new(0)?, out, options)?;
+    let options = WriteOptions::default().encoding(encoding).arch(arch).head(head).vocabulary(vocabulary);
+    write_gguf(checkpoint, &Cpu::new(0)?, out, options.progress(&mut progress))?;
     bar.finish_and_clear();
     Ok(fs::metadata(out).with_context(|| out.display().to_string())?.len())
 }

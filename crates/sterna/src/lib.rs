@@ -16,18 +16,21 @@
 //! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
 //! let engine = Engine::builder().threads(1).context(256).open(model)?;
 //! let prompt = engine.tokenizer()?.encode_prompt("Once upon a time")?;
+//! let mut tokens = 0;
 //! for event in engine.generate(Request::new(prompt).max_tokens(8))? {
 //!     if let Event::Token { text, .. } = event? {
 //!         print!("{text}");
+//!         tokens += 1;
 //!     }
 //! }
+//! assert_eq!(tokens, 8);
 //! # Ok::<(), sterna::Error>(())
 //! ```
 //!
 //! Dropping a [`Generation`] cancels it. [`Engine::submit`] calls a function with each event instead, for callers that do
 //! not want to wait in a thread, and [`Runner`] does without any thread.
 //!
-//! # Generate a whole answer, in a conversation
+//! # Chat
 //!
 //! ```
 //! use sterna::{Engine, Event, Message, Request, Sampling};
@@ -52,29 +55,15 @@
 //! # Ok::<(), sterna::Error>(())
 //! ```
 //!
-//! # Logits, and how well a model predicts a text
+//! # More
 //!
-//! ```
-//! use sterna::{Engine, Evaluate};
-//!
-//! # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
-//! let engine = Engine::builder().threads(1).context(256).open(model)?;
-//! let tokens = engine.tokenizer()?.encode_prompt("Once upon a time there was a little bird.")?;
-//! let mut rows = 0;
-//! for logits in engine.logits(&tokens)? {
-//!     rows += logits?.len();
-//! }
-//! assert_eq!(rows, tokens.len());
-//! let evaluation = Evaluate::new(64).stride(32).run(&engine, &tokens)?;
-//! assert!(evaluation.perplexity > 1.0);
-//! # Ok::<(), sterna::Error>(())
-//! ```
-//!
-//! [`Engine::embed`] makes one vector of a text, and [`Engine::score`] gives the hidden states that heads read.
-//!
-//! # Convert
-//!
-//! See [`checkpoint::write::write_gguf`].
+//! | for | see |
+//! |---|---|
+//! | options, other sources of a model | [`EngineBuilder`] |
+//! | logits, how well a model predicts a text | [`Engine::logits`], [`Evaluate`] |
+//! | one vector of a text, the hidden states that heads read | [`Engine::embed`], [`Engine::score`] |
+//! | another format of a model | [`checkpoint::write::write_gguf`] |
+//! | training | the crate `sterna-train` |
 #![forbid(unsafe_code)]
 
 pub mod arch;
@@ -83,6 +72,7 @@ pub mod checkpoint;
 pub mod engine;
 mod error;
 pub mod model;
+mod setters;
 pub mod text;
 
 pub use checkpoint::{Checkpoint, Config};

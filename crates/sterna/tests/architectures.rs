@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sterna::arch::{Arch, Config, Kind};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::kernels::format::{F16, I2_S};
+use sterna::kernels::format::F16;
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, ALL, Settings};
 
@@ -74,8 +74,7 @@ fn every_architecture_is_written_read_and_loaded() {
     for arch in ALL.iter().map(|entry| entry.arch) {
         let source = Checkpoint::synthetic(config(arch), &F16, 1).expect("possible");
         let out = folder.path().join(format!("{}.gguf", arch.name));
-        let options = WriteOptions { encoding: &I2_S, arch, head: &F16, vocabulary: None, progress: &mut |_, _| {} };
-        write_gguf(&source, &cpu, &out, options).unwrap_or_else(|error| panic!("{error}"));
+        write_gguf(&source, &cpu, &out, WriteOptions::default()).unwrap_or_else(|error| panic!("{error}"));
         let read = Checkpoint::open(&out).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(read.config(), source.config());
         let names = |checkpoint: &Checkpoint| checkpoint.tensors().keys().cloned().collect::<Vec<_>>();

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
-use sterna::kernels::format::{F16, I2_S};
+use sterna::kernels::format::F16;
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Bytes, Cpu, sets};
 use sterna::model::{self, BITNET};
@@ -53,9 +53,7 @@ fn tiny_gguf(arch: &str) -> Vec<u8> {
     let model = Checkpoint::synthetic(Config { architecture: arch, ..TINY }, &F16, 1).expect("possible");
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("tiny.gguf");
-    let options =
-        WriteOptions { encoding: &I2_S, arch, head: &F16, vocabulary: Some(&vocabulary), progress: &mut |_, _| {} };
-    write_gguf(&model, &cpu(), &out, options).expect("written");
+    write_gguf(&model, &cpu(), &out, WriteOptions::default().vocabulary(&vocabulary)).expect("written");
     std::fs::read(out).expect("written")
 }
 

@@ -31,7 +31,8 @@ fn write(
     let arch = model::by_gguf_name(arch).expect("it is known");
     let mut last = (0, 0);
     let mut progress = |written, total| last = (written, total);
-    write_gguf(checkpoint, &cpu(), out, WriteOptions { encoding, arch, head, vocabulary, progress: &mut progress })?;
+    let options = WriteOptions::default().encoding(encoding).arch(arch).head(head).vocabulary(vocabulary);
+    write_gguf(checkpoint, &cpu(), out, options.progress(&mut progress))?;
     assert_eq!(last.0, last.1, "the announced size is the size written");
     assert_eq!(last.0, std::fs::metadata(out).expect("written").len());
     Ok(())

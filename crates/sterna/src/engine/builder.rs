@@ -8,10 +8,10 @@ use sterna_kernels::Cpu;
 
 use super::grammar::inline;
 use super::loaded::Loaded;
-use super::setters::setters;
 use super::{Engine, Runner, thread};
 use crate::checkpoint::{Adapter, Checkpoint, Config, OpenOptions};
 use crate::model::{self, KvType, Network, Settings};
+use crate::setters::setters;
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 

@@ -33,6 +33,18 @@ pub struct Evaluation {
 
 /// An evaluation in windows of `context` tokens that begin every `stride` tokens; each later window scores only what the
 /// windows before it have not. Memory: the logits of one part of a window at a time.
+///
+/// ```
+/// use sterna::{Engine, Evaluate};
+///
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+/// let engine = Engine::builder().threads(1).context(256).open(model)?;
+/// let tokens = engine.tokenizer()?.encode_prompt("Once upon a time there was a little bird.")?;
+/// let evaluation = Evaluate::new(64).stride(32).run(&engine, &tokens)?;
+/// assert_eq!(evaluation.tokens, tokens.len() - 1);
+/// assert!(evaluation.perplexity > 1.0 && evaluation.perplexity < engine.config().vocab as f64);
+/// # Ok::<(), sterna::Error>(())
+/// ```
 pub struct Evaluate<'a> {
     context: usize,
     stride: usize,

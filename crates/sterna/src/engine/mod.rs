@@ -27,7 +27,6 @@ mod runner;
 mod sampler;
 mod score;
 mod sequence;
-mod setters;
 mod snapshots;
 mod thread;
 mod work;
@@ -146,6 +145,22 @@ impl Engine {
 
     /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
     ///
+    /// ```
+    /// use sterna::{Engine, Event, Request};
+    ///
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+    /// let engine = Engine::builder().threads(1).context(256).open(model)?;
+    /// let prompt = engine.tokenizer()?.encode_prompt("Once upon a time")?;
+    /// let mut answer = String::new();
+    /// for event in engine.generate(Request::new(prompt).max_tokens(8))? {
+    ///     if let Event::Token { text, .. } | Event::Finished { text, .. } = event? {
+    ///         answer += &text;
+    ///     }
+    /// }
+    /// assert!(!answer.is_empty());
+    /// # Ok::<(), sterna::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`submit`](Self::submit).
     pub fn generate(&self, request: Request) -> Result<Generation> {
@@ -175,6 +190,22 @@ impl Engine {
 
     /// The logits after every token of a text, part by part: `(token, vocab)`.
     ///
+    /// ```
+    /// use sterna::Engine;
+    ///
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+    /// let engine = Engine::builder().threads(1).context(256).open(model)?;
+    /// let tokens = engine.tokenizer()?.encode_prompt("Once upon a time")?;
+    /// let mut rows = 0;
+    /// for logits in engine.logits(&tokens)? {
+    ///     let logits = logits?;
+    ///     assert_eq!(logits.dim(), engine.config().vocab);
+    ///     rows += logits.len();
+    /// }
+    /// assert_eq!(rows, tokens.len());
+    /// # Ok::<(), sterna::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`submit`](Self::submit), and [`Error::Request`] if the network has no head.
     pub fn logits(&self, tokens: &[u32]) -> Result<Logits<'_>> {
@@ -193,6 +224,21 @@ impl Engine {
     /// Starts a piece of work for callers who do not want to wait in a thread: `sink` gets every event, on the engine's
     /// thread, and must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the
     /// work.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use sterna::{Engine, Event, Request};
+    ///
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+    /// let engine = Engine::builder().threads(1).context(256).open(model)?;
+    /// let prompt = engine.tokenizer()?.encode_prompt("Once upon a time")?;
+    /// let (sender, events) = mpsc::channel();
+    /// let ticket = engine.submit(Request::new(prompt).max_tokens(8), move |event| drop(sender.send(event)))?;
+    /// let tokens = events.iter().filter(|event| matches!(event, Ok(Event::Token { .. }))).count();
+    /// assert_eq!(tokens, 8);
+    /// drop(ticket);
+    /// # Ok::<(), sterna::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Request`] and [`Error::PromptTooLong`] if the model cannot do it, [`Error::EngineStopped`] if the engine

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Grammar;
-use super::setters::setters;
+use crate::setters::setters;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 

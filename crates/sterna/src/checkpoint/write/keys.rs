@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
 /// The whole header, padded to where the data begin.
 pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
-    let (mut keys, arch) = (Keys::default(), options.arch.gguf_name());
+    let (mut keys, arch) = (Keys::default(), plan.arch.gguf_name());
     let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
     keys.text("general.architecture", arch);
     keys.text("general.name", &name);

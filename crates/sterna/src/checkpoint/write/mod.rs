@@ -7,7 +7,7 @@ mod vocabulary;
 
 use std::path::Path;
 
-use sterna_kernels::format::{BF16, F32, FORMATS, Format, Writer};
+use sterna_kernels::format::{BF16, F16, F32, FORMATS, Format, I2_S, Writer};
 use sterna_kernels::layout::T16;
 use sterna_kernels::{Cpu, DenseMatrix, Matrix, Rows};
 
@@ -17,22 +17,38 @@ use super::gguf::{ALIGNMENT, ENDS};
 use super::whole::WholeFile;
 use super::{Checkpoint, GgufVocabulary};
 use crate::arch::{Arch, Config, Kind, Slot};
+use crate::setters::setters;
 use crate::{Error, Result};
 
-/// How to write a checkpoint.
+/// How to write a checkpoint: `WriteOptions::default().head(&F32)`.
+#[non_exhaustive]
 pub struct WriteOptions<'a> {
     /// How ternary matrices are written, one of [`encodings`]: [`I2_S`](super::format::I2_S), or
     /// [`TQ2_0`](super::format::TQ2_0), which rounds the scale to a half.
     pub encoding: &'static Format,
-    /// The architecture that the file names; it decides the activation function. Usually the checkpoint's own.
-    pub arch: &'static Arch,
+    /// The architecture that the file names; it decides the activation function. `None`: the checkpoint's own.
+    pub arch: Option<&'static Arch>,
     /// How the embedding and the head are written: one of [`heads`].
     pub head: &'static Format,
-    /// What the tokenizer is made of, if the file shall have one.
+    /// The file's tokenizer and chat template ([`to_gguf`](crate::text::to_gguf)); `None`: it has none.
     pub vocabulary: Option<&'a GgufVocabulary>,
     /// Called with (bytes written, bytes in all) now and then.
-    pub progress: &'a mut dyn FnMut(u64, u64),
+    pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
+
+impl Default for WriteOptions<'_> {
+    fn default() -> Self {
+        Self { encoding: &I2_S, arch: None, head: &F16, vocabulary: None, progress: None }
+    }
+}
+
+setters!(WriteOptions<'a> {
+    encoding: &'static Format,
+    arch: &'static Arch,
+    head: &'static Format,
+    vocabulary: impl Into<Option<&'a GgufVocabulary>>,
+    progress: &'a mut dyn FnMut(u64, u64),
+});
 
 /// Formats of ternary matrices that can be written.
 pub fn encodings() -> impl Iterator<Item = &'static Format> {
@@ -51,6 +67,23 @@ const MAX_F16: f32 = 65504.0;
 
 /// Writes `checkpoint` to the GGUF file `out`.
 ///
+/// ```
+/// use sterna::checkpoint::format::Q6_K;
+/// use sterna::checkpoint::write::{WriteOptions, write_gguf};
+/// use sterna::text::to_gguf;
+/// use sterna::{Checkpoint, Cpu};
+///
+/// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline");
+/// # let folder = tempfile::tempdir()?;
+/// # let out = &folder.path().join("model.gguf");
+/// let source = Checkpoint::open(model.as_ref())?; // a Hugging Face directory, or another GGUF file
+/// let vocabulary = to_gguf(source.path(), source.text(), source.config())?;
+/// let options = WriteOptions::default().head(&Q6_K).vocabulary(vocabulary.as_ref());
+/// write_gguf(&source, &Cpu::new(1)?, out, options)?;
+/// assert_eq!(Checkpoint::open(out)?.summary().parameters, source.summary().parameters);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`Error::Option`] if the options do not suit the model, [`Error::Malformed`] and [`Error::Unsupported`] if a tensor of
@@ -59,7 +92,7 @@ const MAX_F16: f32 = 65504.0;
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
     let header = keys::header(checkpoint, &options, &plan);
-    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, Some(options.progress))?;
+    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, options.progress)?;
     target.write(&header)?;
     for tensor in &plan.tensors {
         let name = &tensor.slot.name;
@@ -75,7 +108,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
                     let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");
                     return Err(Error::option("encoding", problem));
                 }
-                let heads = rotated.filter(|_| plan.interleave);
+                let heads = rotated.filter(|_| plan.arch.interleaved_qk);
                 ternary(cpu, (&matrix, scale), heads, &plan.writer, &mut target)?;
             }
             Kind::Dense { rows, cols } => dense(cpu, &checkpoint.dense(name, rows, cols)?, plan.head, &mut target)?,
@@ -96,7 +129,7 @@ struct Plan {
     head: &'static Format,
     /// Tokens that end an answer, the tokenizer's own first.
     ends: Vec<u32>,
-    interleave: bool,
+    arch: &'static Arch,
     data: u64,
 }
 
@@ -128,11 +161,12 @@ impl Plan {
                 format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()),
             );
         }
-        let config = Config { architecture: options.arch, ..checkpoint.config.clone() };
+        let arch = options.arch.unwrap_or(checkpoint.config.architecture);
+        let config = Config { architecture: arch, ..checkpoint.config.clone() };
         let (mut tensors, mut data) = (Vec::new(), 0u64);
-        for slot in options.arch.tensors(&config) {
+        for slot in arch.tensors(&config) {
             if !checkpoint.has(&slot.name) {
-                let arch = options.arch.gguf_name();
+                let arch = arch.gguf_name();
                 return refuse("arch", format!("the model has no `{}`, which `{arch}` needs", slot.name));
             }
             let (shape, kind, size) = match slot.kind {
@@ -148,7 +182,7 @@ impl Plan {
             tensors.push(Planned { slot, shape, kind, offset: data });
             data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
         }
-        Ok(Self { tensors, writer, head: options.head, ends, interleave: options.arch.interleaved_qk, data })
+        Ok(Self { tensors, writer, head: options.head, ends, arch, data })
     }
 }
 

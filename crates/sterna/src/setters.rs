@@ -2,8 +2,8 @@
 
 /// For each field a method of its name that takes the struct and gives it back with the field set.
 macro_rules! setters {
-    ($type:ident { $($field:ident: $value:ty),* $(,)? }) => {
-        impl $type {
+    ($type:ident $(<$life:lifetime>)? { $($field:ident: $value:ty),* $(,)? }) => {
+        impl $(<$life>)? $type $(<$life>)? {
             $(
                 #[doc = concat!("Sets [`", stringify!($field), "`](field@", stringify!($type), "::", stringify!($field), ").")]
                 #[must_use]
@@ -16,4 +16,4 @@ macro_rules! setters {
     };
 }
 
-pub(super) use setters;
+pub(crate) use setters;
