@@ -23,8 +23,8 @@ use crate::{Error, Result};
 /// How to write a checkpoint: `WriteOptions::default().head(&F32)`.
 #[non_exhaustive]
 pub struct WriteOptions<'a> {
-    /// How ternary matrices are written, one of [`encodings`]: [`I2_S`](super::format::I2_S), or
-    /// [`TQ2_0`](super::format::TQ2_0), which rounds the scale to a half.
+    /// How ternary matrices are written, one of [`encodings`]: [`I2_S`], or [`TQ2_0`](super::format::TQ2_0),
+    /// which rounds the scale to a half.
     pub encoding: &'static Format,
     /// The architecture that the file names; it decides the activation function. `None`: the checkpoint's own.
     pub arch: Option<&'static Arch>,
