@@ -2,7 +2,7 @@
 
 use super::number::{self, Number};
 use super::stored::Format;
-use crate::op::dense::{Plain, Stored, dot_plain};
+use crate::op::dense::Plain;
 use crate::op::math::{bf16_to_f32, f32_to_bf16};
 use crate::op::vector::Vector;
 
@@ -11,21 +11,13 @@ pub static BF16: Format = number::format::<Blocks>("bf16", 30, "BF16");
 
 pub(super) struct Blocks;
 
-impl Number for Blocks {
+impl Plain for Blocks {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    fn value(b: &[u8]) -> f32 {
-        bf16_to_f32(u16::from_le_bytes([b[0], b[1]]))
+    fn number(bytes: &[u8]) -> f32 {
+        bf16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
-
-    fn store(value: f32, out: &mut [u8]) {
-        out.copy_from_slice(&f32_to_bf16(value).to_le_bytes());
-    }
-}
-
-impl Plain for Blocks {
-    const BYTES: usize = 2;
 
     #[inline(always)]
     fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
@@ -33,18 +25,8 @@ impl Plain for Blocks {
     }
 }
 
-impl Stored for Blocks {
-    const BLOCK: (usize, usize) = (1, 2);
-
-    #[inline(always)]
-    fn decode(row: &[u8], out: &mut [f32]) {
-        for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
-            *out = bf16_to_f32(u16::from_le_bytes(*stored));
-        }
-    }
-
-    #[inline(always)]
-    fn dot<V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
-        dot_plain::<Self, V>(zeros, rows, cols, x, out);
+impl Number for Blocks {
+    fn store(value: f32, out: &mut [u8]) {
+        out.copy_from_slice(&f32_to_bf16(value).to_le_bytes());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::number::{self, Number};
 use super::stored::Format;
-use crate::op::dense::{Plain, Stored, dot_plain};
+use crate::op::dense::Plain;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::op::vector::Vector;
 
@@ -11,22 +11,13 @@ pub static F16: Format = number::format::<Blocks>("f16", 1, "F16");
 
 pub(super) struct Blocks;
 
-impl Number for Blocks {
+impl Plain for Blocks {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    fn value(b: &[u8]) -> f32 {
-        let bits = u16::from_le_bytes([b[0], b[1]]);
-        if bits & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(bits) }
+    fn number(bytes: &[u8]) -> f32 {
+        f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
     }
-
-    fn store(value: f32, out: &mut [u8]) {
-        out.copy_from_slice(&f32_to_f16(value).to_le_bytes());
-    }
-}
-
-impl Plain for Blocks {
-    const BYTES: usize = 2;
 
     #[inline(always)]
     fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V {
@@ -34,18 +25,14 @@ impl Plain for Blocks {
     }
 }
 
-impl Stored for Blocks {
-    const BLOCK: (usize, usize) = (1, 2);
-
+impl Number for Blocks {
     #[inline(always)]
-    fn decode(row: &[u8], out: &mut [f32]) {
-        for (out, stored) in out.iter_mut().zip(row.as_chunks().0) {
-            *out = f16_to_f32(u16::from_le_bytes(*stored));
-        }
+    fn value(bytes: &[u8]) -> f32 {
+        let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+        if bits & 0x7c00 == 0x7c00 { f32::NAN } else { f16_to_f32(bits) }
     }
 
-    #[inline(always)]
-    fn dot<V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
-        dot_plain::<Self, V>(zeros, rows, cols, x, out);
+    fn store(value: f32, out: &mut [u8]) {
+        out.copy_from_slice(&f32_to_f16(value).to_le_bytes());
     }
 }

@@ -5,16 +5,17 @@
 //! share of zeros. Source: `transformers`, `integrations/bitnet.py` (`WeightQuant`).
 
 use super::stored::{Decoder, Format, Layout, Problem, Ternary, Trits};
+use crate::op::dense::Plain;
 use crate::pool::Pool;
 use crate::scales::Scales;
 
 /// A number format.
-pub(super) trait Number {
-    /// Bytes of a number.
-    const BYTES: usize;
-
+pub(super) trait Number: Plain {
     /// The number; not finite exactly if the stored one is not.
-    fn value(bytes: &[u8]) -> f32;
+    #[inline(always)]
+    fn value(bytes: &[u8]) -> f32 {
+        Self::number(bytes)
+    }
 
     /// The nearest number.
     fn store(value: f32, out: &mut [u8]);

@@ -7,9 +7,8 @@ pub(crate) trait Stored {
     /// (weights, bytes) of a block.
     const BLOCK: (usize, usize);
 
-    /// Decodes one block. Plain numbers need none: they have a [`Stored::decode`] of their own.
-    #[inline(always)]
-    fn decode_block(_block: &[u8], _out: &mut [f32]) {}
+    /// Decodes one block.
+    fn decode_block(block: &[u8], out: &mut [f32]);
 
     /// Decodes one row.
     #[inline(always)]
@@ -30,10 +29,30 @@ pub(crate) trait Stored {
     }
 }
 
-/// A plain number format: how 16 neighbours become lanes.
+/// A format that stores each number by itself.
 pub(crate) trait Plain {
+    /// Bytes of a number.
     const BYTES: usize;
+
+    /// Decodes one number.
+    fn number(bytes: &[u8]) -> f32;
+
+    /// Decodes 16 neighbours into the lanes of a vector.
     fn load<V: Vector>(zeros: V, bytes: &[u8]) -> V;
+}
+
+impl<P: Plain> Stored for P {
+    const BLOCK: (usize, usize) = (1, P::BYTES);
+
+    #[inline(always)]
+    fn decode_block(block: &[u8], out: &mut [f32]) {
+        out[0] = P::number(block);
+    }
+
+    #[inline(always)]
+    fn dot<V: Vector>(zeros: V, rows: &[u8], cols: usize, x: &[f32], out: &mut [f32]) {
+        dot_plain::<P, V>(zeros, rows, cols, x, out);
+    }
 }
 
 /// Four rows at a time, for one token or for four: independent chains hide the latency of the adds.
