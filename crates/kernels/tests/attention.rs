@@ -1,5 +1,6 @@
 //! Attention on every instruction set equals `portable`, byte for byte, and approximately the textbook formula.
 
+mod portable;
 mod random;
 
 use std::cell::RefCell;
@@ -9,38 +10,24 @@ use std::rc::Rc;
 use sterna_kernels::attention::{self, KvHeads, KvType, Layout, Mask, PAGE, Page, Query};
 use sterna_kernels::{Cpu, Rows, sets};
 
+use portable::{against_portable, bits};
 use random::Random;
 
-impl Random {
-    /// A float of random size and sign, sometimes a special value.
-    fn float(&mut self) -> f32 {
-        match self.next() % 61 {
-            0 => 0.0,
-            1 => -0.0,
-            2 => 1e-30,
-            3 => 3.0e4,
-            _ => (self.next() as i32) as f32 / 2f32.powi(24 + (self.next() % 12) as i32),
-        }
+/// Attention in layer 1 on portable. Every set gives the same bytes, for all queries together and for each alone.
+fn attend(what: &str, cache: &Cache, queries: &[Query<'_>], q: &Rows) -> Rows {
+    let some = |cpu: &Cpu, queries: &[Query<'_>], q: &Rows| {
+        attention::attend(cpu, &cache.layout, 1, &cache.pages(cpu), queries, q)
+    };
+    against_portable(what, |cpu| bits(&[some(cpu, queries, q)]));
+    let cpu = Cpu::with(sets::portable(), 1);
+    let together = some(&cpu, queries, q);
+    for (row, query) in queries.iter().enumerate() {
+        let alone = |cpu: &Cpu| bits(&[some(cpu, std::slice::from_ref(query), &q.select(&[row]))]);
+        assert!(alone(&cpu) == bits(&[together.select(&[row])]), "{what}: row {row} alone");
+        // With several threads a single row is split at its segments.
+        against_portable(what, alone);
     }
-
-    fn rows(&mut self, rows: usize, dim: usize) -> Rows {
-        Rows::from_vec(dim, (0..rows * dim).map(|_| self.float()).collect())
-    }
-}
-
-/// Compares every supported set, on one thread and on three, with portable on one.
-fn against_portable<T: PartialEq + std::fmt::Debug>(what: &str, op: impl Fn(&Cpu) -> T) {
-    let expected = op(&Cpu::with(sets::portable(), 1));
-    for set in sets::available() {
-        for threads in [1, 3] {
-            let got = op(&Cpu::with(set, threads));
-            assert!(got == expected, "{what}: {} on {threads} threads differs from portable", set.name());
-        }
-    }
-}
-
-fn bits(rows: &[Rows]) -> Vec<u32> {
-    rows.iter().flat_map(|rows| rows.data()).map(|x| x.to_bits()).collect()
+    together
 }
 
 #[test]
@@ -54,25 +41,8 @@ fn attention_over_pages() {
             let at: Vec<usize> = (0..4).chain(250..261).chain([15, 16, 31, 32, 255, 256, 511, 599]).collect();
             let queries: Vec<_> = at.iter().map(|&position| cache.query(Mask::Causal, position)).collect();
             let q = random.rows(at.len(), group * kv_heads * head_dim);
-            let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages(cpu), &queries, &q);
-            against_portable(&format!("attention {kind:?} {head_dim} {kv_heads} {group}"), |cpu| bits(&[all(cpu)]));
-            let cpu = Cpu::with(sets::portable(), 1);
-            let together = all(&cpu);
-            for (row, query) in queries.iter().enumerate() {
-                let alone = |cpu: &Cpu| {
-                    attention::attend(
-                        cpu,
-                        &layout,
-                        1,
-                        &cache.pages(cpu),
-                        std::slice::from_ref(query),
-                        &q.select(&[row]),
-                    )
-                };
-                assert_eq!(alone(&cpu).row(0), together.row(row), "{kind:?}: row {row} alone");
-                // With several threads a single row is split at its segments.
-                against_portable("one row", |cpu| bits(&[alone(cpu)]));
-            }
+            let what = format!("attention {kind:?} {head_dim} {kv_heads} {group}");
+            let together = attend(&what, &cache, &queries, &q);
             if kind == KvType::F16 {
                 check_attention(&cache, &queries, &q, &together, &half, 0.0);
             }
@@ -131,25 +101,8 @@ fn masks_over_pages() {
             let q = random.rows(at.len(), group * kv_heads * head_dim);
             for mask in [1, 7, 32, 33, 256, 290, 600].map(Mask::Window).into_iter().chain([Mask::Full]) {
                 let queries: Vec<_> = at.iter().map(|&position| cache.query(mask, position)).collect();
-                let all = |cpu: &Cpu| attention::attend(cpu, &layout, 1, &cache.pages(cpu), &queries, &q);
                 let what = format!("{mask:?} {kind:?} {head_dim} {kv_heads} {group}");
-                against_portable(&what, |cpu| bits(&[all(cpu)]));
-                let cpu = Cpu::with(sets::portable(), 1);
-                let together = all(&cpu);
-                for (row, query) in queries.iter().enumerate() {
-                    let alone = |cpu: &Cpu| {
-                        attention::attend(
-                            cpu,
-                            &layout,
-                            1,
-                            &cache.pages(cpu),
-                            std::slice::from_ref(query),
-                            &q.select(&[row]),
-                        )
-                    };
-                    assert!(bits(&[alone(&cpu)]) == bits(&[together.select(&[row])]), "{what}: row {row} alone");
-                    against_portable(&what, |cpu| bits(&[alone(cpu)]));
-                }
+                let together = attend(&what, &cache, &queries, &q);
                 if kind == KvType::F16 {
                     check_attention(&cache, &queries, &q, &together, &half, 0.0);
                 }

@@ -1,5 +1,6 @@
 //! Every instruction set × every operation × a grid of shapes equals `portable`, byte for byte.
 
+mod portable;
 mod random;
 
 use sterna_kernels::format::{BF16, F16, F32, FORMATS, Q6_K, Q8_0};
@@ -8,24 +9,10 @@ use sterna_kernels::screen::{self, Bits, Margin, Screen};
 use sterna_kernels::{Activations, Bytes, DenseMatrix, LowRank, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
 
+use portable::{against_portable, bits};
 use random::Random;
 
 impl Random {
-    /// A float of random size and sign, sometimes a special value.
-    fn float(&mut self) -> f32 {
-        match self.next() % 61 {
-            0 => 0.0,
-            1 => -0.0,
-            2 => 1e-30,
-            3 => 3.0e4,
-            _ => (self.next() as i32) as f32 / 2f32.powi(24 + (self.next() % 12) as i32),
-        }
-    }
-
-    fn rows(&mut self, rows: usize, dim: usize) -> Rows {
-        Rows::from_vec(dim, (0..rows * dim).map(|_| self.float()).collect())
-    }
-
     fn matrix(&mut self, cpu: &Cpu, rows: usize, cols: usize) -> (Matrix, Vec<i8>) {
         let trits: Vec<i8> = (0..rows * cols).map(|_| (self.next() % 3) as i8 - 1).collect();
         let packed = Matrix::pack(cpu.pool(), &T16, (rows, cols), &Scales::One(0.37), |r, out| {
@@ -34,21 +21,6 @@ impl Random {
         });
         (packed.expect("filling cannot fail"), trits)
     }
-}
-
-/// Compares every supported set, on one thread and on three, with portable on one.
-fn against_portable<T: PartialEq + std::fmt::Debug>(what: &str, op: impl Fn(&Cpu) -> T) {
-    let expected = op(&Cpu::with(sets::portable(), 1));
-    for set in sets::available() {
-        for threads in [1, 3] {
-            let got = op(&Cpu::with(set, threads));
-            assert!(got == expected, "{what}: {} on {threads} threads differs from portable", set.name());
-        }
-    }
-}
-
-fn bits(rows: &[Rows]) -> Vec<u32> {
-    rows.iter().flat_map(|rows| rows.data()).map(|x| x.to_bits()).collect()
 }
 
 const TOKENS: [usize; 7] = [1, 2, 3, 5, 13, 20, 29];
