@@ -72,6 +72,9 @@ pub struct Options {
     /// Grace period for running requests at shutdown, in seconds [default: 30]
     #[arg(long, value_name = "S", env = "STERNA_GRACE")]
     pub grace: Option<u64>,
+    /// Read the model's files into memory instead of mapping them, so that they may change while the server runs
+    #[arg(long, env = "STERNA_NO_MMAP", value_parser = BoolishValueParser::new())]
+    pub no_mmap: bool,
     /// Threads for computing [default: all that this process may use]
     #[arg(short, long, value_name = "N", env = "STERNA_THREADS")]
     pub threads: Option<usize>,
@@ -129,6 +132,7 @@ impl Options {
             body_bytes: self.body_bytes.or(other.body_bytes),
             timeout: self.timeout.or(other.timeout),
             grace: self.grace.or(other.grace),
+            no_mmap: self.no_mmap || other.no_mmap,
             threads: self.threads.or(other.threads),
             ctx: self.ctx.or(other.ctx),
             sequences: self.sequences.or(other.sequences),
@@ -160,6 +164,7 @@ impl Options {
             .chunk(count("chunk", self.chunk, DEFAULT_CHUNK, 4096)?)
             .sequences(count("sequences", self.sequences, DEFAULT_SEQUENCES, 4096)?)
             .kv(self.kv.unwrap_or_default().into())
+            .mmap(!self.no_mmap)
             .settings(model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() }))
     }
 
@@ -173,6 +178,7 @@ impl Options {
         let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
         Ok(json!({
             "model_path": path,
+            "no_mmap": self.no_mmap,
             "threads": builder.threads,
             "ctx": context,
             "sequences": builder.sequences,
