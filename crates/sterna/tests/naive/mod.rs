@@ -23,7 +23,8 @@ pub struct Naive<'a> {
     config: &'a Config,
     precision: Precision,
     embedding: Vec<Vec<f64>>,
-    matrices: BTreeMap<String, (f64, Vec<Vec<i8>>)>,
+    /// The weights of the linear layers by name: `[row][column]`.
+    pub matrices: BTreeMap<String, Vec<Vec<f64>>>,
     adapter: &'a Adapter,
     /// Whether the adapter gets the rounded input: the mistake that the test must notice.
     pub rounded: bool,
@@ -37,7 +38,9 @@ impl<'a> Naive<'a> {
         let embedding = (0..c.vocab).map(|i| embedding.row(i).iter().map(|&x| f64::from(x)).collect()).collect();
         let matrices = layers(checkpoint).into_iter().map(|(layer, [rows, cols])| {
             let matrix = checkpoint.ternary(cpu, &format!("{layer}.weight"), (rows, cols), &T16).expect("trits");
-            (layer, (f64::from(matrix.scale().expect("one scale")), (0..rows).map(|r| matrix.trits(r)).collect()))
+            let scale = f64::from(matrix.scale().expect("one scale"));
+            let row = |r| matrix.trits(r).into_iter().map(|trit| f64::from(trit) * scale).collect();
+            (layer, (0..rows).map(row).collect())
         });
         Self { config: c, precision, embedding, matrices: matrices.collect(), adapter, rounded: false }
     }
@@ -48,9 +51,8 @@ impl<'a> Naive<'a> {
             Precision::Int8 => x.iter().map(|x| (x * scale).round_ties_even() / scale).collect(),
             Precision::Float32 => x.to_vec(),
         };
-        let (scale, rows) = &self.matrices[layer];
-        let dot = |trits: &Vec<i8>| trits.iter().zip(&rounded).map(|(t, x)| f64::from(*t) * x).sum::<f64>() * scale;
-        let mut y: Vec<f64> = rows.iter().map(dot).collect();
+        let dot = |row: &Vec<f64>| row.iter().zip(&rounded).map(|(w, x)| w * x).sum::<f64>();
+        let mut y: Vec<f64> = self.matrices[layer].iter().map(dot).collect();
         if let Some(LowRank { a, b }) = self.adapter.layers.get(layer) {
             let seen = if self.rounded { &rounded } else { x };
             for (j, a) in a.chunks(x.len()).enumerate() {
