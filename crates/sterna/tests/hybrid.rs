@@ -221,3 +221,11 @@ fn answers_hold_under_pressure_and_so_does_the_budget() {
     assert!(bytes > 0 && bytes <= most, "{bytes} of {most}");
     assert!(prompt(0, 1)[0] < VOCAB as u32);
 }
+
+#[test]
+fn recurrent_states_count_as_memory() {
+    let network = Hybrid::new(1 << 40, |_| ());
+    let error = Engine::from_parts(Box::new(network), None, None, &options().sequences(3)).err().unwrap();
+    assert!(matches!(error, Error::Resources { .. }), "{error:?}");
+    assert!(error.to_string().contains("recurrent states of 3 sequences"), "{error}");
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use sterna::checkpoint::Config;
 use sterna::engine::{Embed, Evaluate, Event, Grammar, Pooling, Reader, Request, Runner, Score, TokenSet, Work};
 use sterna::kernels::{Cpu, Rows};
-use sterna::model::{Batch, Head, HeadMode, Network, State, Weights};
+use sterna::model::{Batch, Head, HeadMode, Mask, Network, State, Weights};
 use sterna::{Error, Result};
 
 use toy::{Toy, VOCAB, answer, builder, engine, prompt, request};
@@ -164,8 +164,8 @@ impl Network for Reading {
         None
     }
 
-    fn bidirectional(&self) -> bool {
-        true
+    fn mask(&self, _: usize) -> Mask {
+        Mask::Full
     }
 
     fn weights(&self) -> Weights {

@@ -50,7 +50,7 @@ impl Loaded {
         template: Result<Option<ChatTemplate>>,
         builder: &EngineBuilder,
     ) -> Result<Self> {
-        Ok(Self {
+        let loaded = Self {
             cpu,
             context: builder.positions(network.config())?,
             chunk: builder.chunk.max(1),
@@ -62,7 +62,9 @@ impl Loaded {
             network,
             files: Files::default(),
             counters: Counters::default(),
-        })
+        };
+        loaded.check_recurrent()?;
+        Ok(loaded)
     }
 
     /// The head, or an error for a network without one.

@@ -1,7 +1,10 @@
 //! Whether the machine has the memory to run a checkpoint.
 
+use super::accounts::RecurrentBudget;
+use super::loaded::Loaded;
 use crate::checkpoint::{Adapter, Checkpoint, Data};
-use crate::model::{KvCache, KvType};
+use crate::model::kv::PAGE;
+use crate::model::{KvCache, KvType, State};
 use crate::{Error, Result};
 
 /// Room for a token of the vocabulary in the tokenizer, its merges included.
@@ -37,6 +40,45 @@ impl Checkpoint {
                 need_mib: need >> 20,
                 available_mib: available >> 20,
                 remedy: "close other programs, ask for a shorter context, or use a smaller model".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Loaded {
+    /// Pages for full contexts of all sequences.
+    pub(super) fn pages(&self) -> usize {
+        self.context.div_ceil(PAGE).saturating_mul(self.sequences)
+    }
+
+    /// The number of recurrent states and snapshots that may exist; `None` without recurrent layers. Snapshots may use
+    /// as many bytes as the paged keys and values; there are at least two per sequence.
+    pub(super) fn recurrent_budget(&self, state: &State) -> Option<RecurrentBudget> {
+        let bytes = Some(state.sequence_bytes()).filter(|&bytes| bytes > 0)?;
+        let paged = state.position_bytes().saturating_mul(PAGE).saturating_mul(self.pages());
+        let snapshots = (paged / bytes).max(self.sequences.saturating_mul(2)).min(self.pages());
+        Some(RecurrentBudget { sequences: self.sequences, snapshots })
+    }
+
+    /// Refuses recurrent states that cannot fit into the memory that is available now.
+    /// [`Checkpoint::check_memory`] has counted the keys and values.
+    ///
+    /// # Errors
+    /// [`Error::Resources`] if they do not fit.
+    pub(super) fn check_recurrent(&self) -> Result<()> {
+        let state = self.network.state(self.kv);
+        let Some(RecurrentBudget { sequences, snapshots }) = self.recurrent_budget(&state) else { return Ok(()) };
+        let need = (state.sequence_bytes() as u64).saturating_mul((sequences + snapshots) as u64);
+        match sterna_kernels::memory::available() {
+            Some(available) if available < need => Err(Error::Resources {
+                problem: format!(
+                    "the recurrent states of {sequences} sequences and {snapshots} snapshots of them need about {} MiB \
+                     of memory, but {} MiB are available; close other programs, or ask for fewer sequences or a shorter \
+                     context",
+                    need >> 20,
+                    available >> 20,
+                ),
             }),
             _ => Ok(()),
         }

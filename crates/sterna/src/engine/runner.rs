@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use sterna_kernels::Rows;
 
-use super::accounts::{Accounts, RecurrentBudget};
+use super::accounts::Accounts;
 use super::answer::Answer;
 use super::grammar::Executor;
 use super::job::{Job, JobKind};
@@ -265,15 +265,9 @@ fn retire(
     });
 }
 
-/// An empty state and its accounts. Snapshots may use as many bytes as the paged keys and values; there are at least
-/// two per sequence.
+/// An empty state and its accounts.
 fn empty(loaded: &Loaded) -> (State, Accounts) {
     let state = loaded.network.state(loaded.kv);
-    let pages = loaded.context.div_ceil(PAGE).saturating_mul(loaded.sequences);
-    let recurrent = (state.sequence_bytes() > 0).then(|| {
-        let paged = state.position_bytes().saturating_mul(PAGE).saturating_mul(pages);
-        let snapshots = (paged / state.sequence_bytes()).max(2 * loaded.sequences);
-        RecurrentBudget { sequences: loaded.sequences, snapshots: snapshots.min(pages) }
-    });
-    (state, Accounts::new(pages, recurrent))
+    let accounts = Accounts::new(loaded.pages(), loaded.recurrent_budget(&state));
+    (state, accounts)
 }

@@ -5,7 +5,6 @@
 use sterna_kernels::Rows;
 
 use super::ffn::{Activation, Ffn};
-use super::kv::Mask;
 use super::layers::{Linears, Loader, Norm};
 use super::stack::{Layer, Stack, Step};
 use super::{Density, KvCache, Network};
@@ -47,7 +46,7 @@ impl Layer for Bitnet {
         let [q, k, v] = self.qkv.forward(cpu, &x);
         let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
         kv.store(cpu, layer, batch, &k, &v);
-        let a = kv.attend(cpu, layer, Mask::Causal, batch, &q);
+        let a = kv.attend(cpu, layer, self.mask(), batch, &q);
         let a = self.attention_sub_norm.forward(cpu, &a);
         let [a] = self.o.forward(cpu, &a);
         cpu.add(h, &a);

@@ -4,7 +4,6 @@
 
 use sterna_kernels::Rows;
 
-use super::kv::Mask;
 use super::layers::{Linears, Loader, Norm};
 use super::stack::{Layer, Stack, Step};
 use super::{KvCache, Network};
@@ -56,7 +55,7 @@ impl Layer for Llama {
         }
         let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
         kv.store(cpu, layer, batch, &k, &v);
-        let a = kv.attend(cpu, layer, Mask::Causal, batch, &q);
+        let a = kv.attend(cpu, layer, self.mask(), batch, &q);
         let [a] = self.o.forward(cpu, &a);
         cpu.add(h, &a);
 

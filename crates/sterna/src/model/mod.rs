@@ -23,7 +23,7 @@ use crate::{Error, Result};
 pub use batch::{Batch, Restore, Run};
 pub use bitnet::ARCH as BITNET;
 pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
-pub use kv::{KvCache, KvType};
+pub use kv::{KvCache, KvType, Mask};
 use layers::Loader;
 pub use llama::ARCH as LLAMA;
 pub use onebitllm::ARCH as ONEBITLLM;
@@ -72,10 +72,9 @@ pub trait Network: Send + Sync {
     /// Turns hidden states into logits; `None` for a network that only embeds.
     fn head(&self) -> Option<&Head>;
 
-    /// Whether every token sees the whole text, also what comes after it. Then a text must be in one batch, and no other
-    /// text can share its beginning.
-    fn bidirectional(&self) -> bool {
-        false
+    /// The positions that attention of layer `layer` attends to.
+    fn mask(&self, _layer: usize) -> Mask {
+        Mask::Causal
     }
 
     /// What one decoded token reads of the weights.
@@ -84,6 +83,14 @@ pub trait Network: Send + Sync {
     /// How much of each feed-forward block the tokens so far needed; empty if everything is always read.
     fn density(&self) -> Vec<Density> {
         Vec::new()
+    }
+}
+
+impl dyn Network {
+    /// Whether a layer attends to later positions of the text. Then a text must be in one batch, and no other text can
+    /// share its beginning.
+    pub fn bidirectional(&self) -> bool {
+        (0..self.config().layers).any(|layer| self.mask(layer) == Mask::Full)
     }
 }
 
@@ -105,8 +112,8 @@ impl<N: Network + ?Sized> Network for Arc<N> {
         (**self).head()
     }
 
-    fn bidirectional(&self) -> bool {
-        (**self).bidirectional()
+    fn mask(&self, layer: usize) -> Mask {
+        (**self).mask(layer)
     }
 
     fn weights(&self) -> Weights {

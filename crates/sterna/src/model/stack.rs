@@ -2,6 +2,7 @@
 
 use sterna_kernels::{Cpu, Rows};
 
+use super::kv::Mask;
 use super::layers::{Frame, Loader};
 use super::rotation::Rotation;
 use super::{Batch, Density, Head, KvCache, Network, State, Weights};
@@ -13,6 +14,11 @@ use crate::checkpoint::Config;
 pub(super) trait Layer: Send + Sync + Sized {
     /// Adds the outputs of attention and the feed-forward block to the hidden states `h`: `(token, hidden)`.
     fn forward(&self, step: &Step<'_>, kv: &mut KvCache, h: &mut Rows);
+
+    /// The positions that its attention attends to.
+    fn mask(&self) -> Mask {
+        Mask::Causal
+    }
 
     /// Packed bytes of its matrices.
     fn bytes(&self) -> usize;
@@ -61,6 +67,10 @@ impl<L: Layer> Network for Stack<L> {
 
     fn config(&self) -> &Config {
         &self.frame.config
+    }
+
+    fn mask(&self, layer: usize) -> Mask {
+        self.layers.get(layer).map_or_else(Mask::default, Layer::mask)
     }
 
     fn head(&self) -> Option<&Head> {
