@@ -57,7 +57,7 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.gguf");
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
-    let vocabulary = synthetic_vocabulary(512, 400).expect("possible");
+    let vocabulary = synthetic_vocabulary(512, 200).expect("possible");
     let options = WriteOptions {
         encoding: &TQ2_0,
         arch: &BITNET,
@@ -73,7 +73,7 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
     let (mut block, mut weights) = (0, BTreeMap::new());
     for (layer, [rows, cols]) in layers(&even) {
         let Data::Ternary(trits) = &even.tensors[&format!("{layer}.weight")].data else { panic!("{layer} is ternary") };
-        let stored = trits.bytes();
+        let stored: &[u8] = trits.bytes();
         let start = file.windows(stored.len()).position(|window| window == stored).expect("it is in the file");
         let matrix = &mut file[start..start + rows * cols / BLOCK.0 * BLOCK.1];
         let scales: Vec<f32> = (0..rows * cols / BLOCK.0).map(|i| SCALES[(block + i) % SCALES.len()]).collect();
