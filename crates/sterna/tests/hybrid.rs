@@ -225,7 +225,7 @@ fn answers_hold_under_pressure_and_so_does_the_budget() {
 #[test]
 fn recurrent_states_count_as_memory() {
     let network = Hybrid::new(1 << 40, |_| ());
-    let error = Engine::from_parts(Box::new(network), None, None, &options().sequences(3)).err().unwrap();
+    let error = builder().sequences(3).build(Box::new(network), None, None).err().unwrap();
     assert!(matches!(error, sterna::Error::Resources { .. }), "{error:?}");
     assert!(error.to_string().contains("recurrent states of 3 sequences"), "{error}");
 }
