@@ -58,13 +58,7 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
     let path = folder.path().join("model.gguf");
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
     let vocabulary = synthetic_vocabulary(512, 200).expect("possible");
-    let options = WriteOptions {
-        encoding: &TQ2_0,
-        arch: &BITNET,
-        head: &F16,
-        vocabulary: Some(&vocabulary),
-        progress: &mut |_, _| (),
-    };
+    let options = WriteOptions::default().encoding(&TQ2_0).arch(&BITNET).head(&F16).vocabulary(Some(&vocabulary));
     write_gguf(&source, &cpu, &path, options).expect("written");
 
     // Every block gets the next scale. The naive network's weights are read from the same bytes.
@@ -72,7 +66,9 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
     let even = Checkpoint::open(&path).expect("as written");
     let (mut block, mut weights) = (0, BTreeMap::new());
     for (layer, [rows, cols]) in layers(&even) {
-        let Data::Ternary(trits) = &even.tensors[&format!("{layer}.weight")].data else { panic!("{layer} is ternary") };
+        let Data::Ternary(trits) = &even.tensors()[&format!("{layer}.weight")].data else {
+            panic!("{layer} is ternary")
+        };
         let stored: &[u8] = trits.bytes();
         let start = file.windows(stored.len()).position(|window| window == stored).expect("it is in the file");
         let matrix = &mut file[start..start + rows * cols / BLOCK.0 * BLOCK.1];
