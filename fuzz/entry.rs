@@ -56,7 +56,7 @@ pub fn tokenizer_json(bytes: &[u8]) {
     };
     let Ok(tokenizer) = Tokenizer::new(Path::new("fuzz"), &text, &config) else { return };
     if let Ok(ids) = tokenizer.encode_prompt("Hello, <|eot_id|> Wörld 123\n") {
-        let _ = tokenizer.decode(&ids, false);
+        let _ = tokenizer.decode(&ids);
     }
 }
 

@@ -53,7 +53,7 @@ impl Turn {
     pub fn start(app: &App, in_flight: Arc<InFlight>, request: Request, tools: Arc<Toolbox>) -> Result<Self, ApiError> {
         let logged = app.settings.log_text.then(String::new);
         if logged.is_some() {
-            let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt, false));
+            let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt));
             tracing::info!(prompt = prompt.unwrap_or_default());
         }
         let job = Job::start(app, in_flight, request)?;

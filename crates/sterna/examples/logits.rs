@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let logits = logits?;
         for (row, &token) in (0..logits.len()).map(|i| logits.row(i)).zip(&mut read) {
             let best = (0u32..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
-            let text = |id| tokenizer.decode(&[id], false);
+            let text = |id| tokenizer.decode(&[id]);
             println!(
                 "{:>12} → {:<12} {:9.4}",
                 format!("{:?}", text(token)?),

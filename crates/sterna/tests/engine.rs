@@ -470,7 +470,7 @@ fn streamed_text_is_the_decoded_answer() {
     let prompt = engine.tokenizer().unwrap().encode_prompt("Once upon a time").unwrap();
     let (text, ids, reason) = read(&engine, request(1, 0, 60).prompt(prompt.clone()).ignore_eos(true));
     let whole: Vec<u32> = prompt.iter().chain(&ids).copied().collect();
-    let decoded = |ids| engine.tokenizer().unwrap().decode(ids, true).unwrap();
+    let decoded = |ids| engine.tokenizer().unwrap().decode_without_special(ids).unwrap();
     assert_eq!((decoded(&prompt) + &text, reason), (decoded(&whole), FinishReason::Length));
 }
 

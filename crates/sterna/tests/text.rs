@@ -97,9 +97,9 @@ fn ids_and_texts_are_those_of_hugging_face() {
             assert_eq!(bare, ids(&golden["ids_no_special"]), "{}: {text:?}", case.name);
             let full = case.tokenizer.encode_prompt(text).expect("encodes");
             assert_eq!(full, begun_once(&golden["ids"]), "{}: {text:?} with special tokens", case.name);
-            let decoded = case.tokenizer.decode(&bare, false).expect("decodes");
+            let decoded = case.tokenizer.decode(&bare).expect("decodes");
             assert_eq!(Some(decoded.as_str()), golden["decoded"].as_str(), "{}", case.name);
-            let decoded = case.tokenizer.decode(&full, true).expect("decodes");
+            let decoded = case.tokenizer.decode_without_special(&full).expect("decodes");
             assert_eq!(Some(decoded.as_str()), golden["decoded_skip_special"].as_str(), "{}", case.name);
         }
     }
@@ -113,7 +113,8 @@ fn conversations_begin_with_one_bos_where_the_model_uses_one() {
             let template = case.template.as_ref().expect("a template");
             let messages: Vec<Message> = serde_json::from_value(golden["messages"].clone()).expect("messages");
             let prompt = golden["add_generation_prompt"] == true;
-            let text = template.render(&messages, prompt).expect("renders");
+            let text =
+                if prompt { template.render_prompt(&messages) } else { template.render(&messages) }.expect("renders");
             assert_eq!(Some(text.as_str()), golden["text"].as_str(), "{}", case.name);
             if prompt {
                 let encoded = template.encode(&case.tokenizer, &messages).expect("encodes");
@@ -168,7 +169,7 @@ fn streaming_gives_what_decoding_at_once_does() {
     for case in cases() {
         for text in TEXTS {
             let ids = case.tokenizer.encode_prompt(text).expect("encodes");
-            let whole = case.tokenizer.decode(&ids, true).expect("decodes");
+            let whole = case.tokenizer.decode_without_special(&ids).expect("decodes");
             assert_eq!(case.stream(&ids), whole, "{}", case.name);
         }
     }
@@ -185,7 +186,7 @@ fn any_ids_stream_to_their_decoding() {
             (state >> 33) as u32 % 520
         };
         let ids: Vec<u32> = (0..60).map(random).collect();
-        assert_eq!(case.stream(&ids), case.tokenizer.decode(&ids, true).expect("decodes"), "{ids:?}");
+        assert_eq!(case.stream(&ids), case.tokenizer.decode_without_special(&ids).expect("decodes"), "{ids:?}");
     }
 }
 
@@ -202,7 +203,7 @@ fn compile(files: &TextFiles) -> Result<Option<ChatTemplate>> {
 fn render(template: &str, content: &str) -> Result<String> {
     let message = Message { role: "user".into(), content: content.into() };
     let template = compile(&with_template(&json!(template), &json!("<s>"), &json!("</s>")))?;
-    template.expect("a template").render(&[message], true)
+    template.expect("a template").render_prompt(&[message])
 }
 
 #[test]
@@ -214,7 +215,8 @@ fn templates_render_as_in_transformers() {
         let Ok(messages) = serde_json::from_value::<Vec<Message>>(case["messages"].clone()) else { continue };
         let files = with_template(&case["template"], &case["bos_token"], &case["eos_token"]);
         let template = compile(&files).expect("compiles").expect("a template");
-        let text = template.render(&messages, case["add_generation_prompt"] == true);
+        let prompt = case["add_generation_prompt"] == true;
+        let text = if prompt { template.render_prompt(&messages) } else { template.render(&messages) };
         match case["expected"].as_str() {
             Some(expected) => assert_eq!(text.expect("renders"), expected, "{}", case["name"]),
             None => {
@@ -268,14 +270,14 @@ fn the_default_of_several_templates_is_used() {
     let files = |templates: Value| with_template(&templates, &json!("<s>"), &json!({"content": "</s>"}));
     let both = files(json!([named("tool_use", "tools"), named("default", "plain {{ eos_token }}")]));
     let template = compile(&both).expect("compiles").expect("a template");
-    assert_eq!(template.render(&[], false).expect("renders"), "plain </s>");
+    assert_eq!(template.render(&[]).expect("renders"), "plain </s>");
     let error = compile(&files(json!([named("a", ""), named("b", "")]))).expect_err("no default");
     assert!(error.to_string().contains("[\"a\", \"b\"]"), "{error}");
     assert!(compile(&files(Value::Null)).expect("no template").is_none());
     let TextFiles::HuggingFace { tokenizer, config, .. } = both else { unreachable!() };
     let own = TextFiles::HuggingFace { tokenizer, config, chat_template: Some("file".into()) };
     let template = compile(&own).expect("compiles").expect("a template");
-    assert_eq!(template.render(&[], false).expect("renders"), "file");
+    assert_eq!(template.render(&[]).expect("renders"), "file");
 }
 
 fn config(vocab: usize) -> Config {
@@ -433,7 +435,10 @@ fn a_gguf_vocabulary_without_names_is_recognised_as_llama_3() {
         let expected = named.encode_prompt(text).expect("encodes");
         assert_eq!(nameless.encode_prompt(text).expect("encodes"), expected);
         assert_eq!(untyped.encode_prompt(text).expect("encodes"), expected);
-        assert_eq!(untyped.decode(&expected, true).expect("decodes"), named.decode(&expected, true).expect("decodes"));
+        assert_eq!(
+            untyped.decode_without_special(&expected).expect("decodes"),
+            named.decode_without_special(&expected).expect("decodes")
+        );
     }
     assert_eq!(nameless.stop_tokens(), named.stop_tokens());
 }
@@ -456,7 +461,7 @@ fn sentence_piece_takes_the_best_pair_and_splits_what_it_does_not_know() {
     let tokenizer = build(&TextFiles::Gguf(vocabulary), 300).expect("builds");
     let tokens = |text: &str| -> Vec<String> {
         let ids = tokenizer.encode(text).expect("encodes");
-        assert_eq!(tokenizer.decode(&ids, true).expect("decodes"), text);
+        assert_eq!(tokenizer.decode_without_special(&ids).expect("decodes"), text);
         ids.into_iter().map(|id| tokenizer.token(id).expect("a token")).collect()
     };
     assert_eq!(tokens("abc"), ["abc"]);

@@ -43,7 +43,7 @@ impl Validation {
                 let wanted = batch.targets[rows].iter().copied().filter(|target| *target != NONE);
                 let wanted: Vec<u32> = wanted.collect();
                 tokens += wanted.len();
-                bytes += tokenizer.decode(&wanted, true)?.len();
+                bytes += tokenizer.decode_without_special(&wanted)?.len();
             }
         }
         let bits_per_byte = cross_entropy / std::f64::consts::LN_2 / bytes.max(1) as f64;

@@ -93,7 +93,7 @@ impl Model {
     }
 
     fn text(&self, tokens: &[u32]) -> String {
-        self.tokenizer.decode(tokens, false).expect("decodes")
+        self.tokenizer.decode(tokens).expect("decodes")
     }
 }
 

@@ -132,7 +132,7 @@ impl Dialect for Completions {
     fn prompts(&mut self, prompts: &[Vec<u32>]) -> Result<(), ApiError> {
         let Some(count) = self.echo else { return Ok(()) };
         for (prompt, choices) in prompts.iter().zip(self.choices.chunks_mut(count)) {
-            let echo = self.app.engine.tokenizer()?.decode(prompt, true)?;
+            let echo = self.app.engine.tokenizer()?.decode_without_special(prompt)?;
             choices.fill(Choice { characters: echo.chars().count(), echo });
         }
         Ok(())

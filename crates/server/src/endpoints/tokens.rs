@@ -54,5 +54,5 @@ async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>
             format!("tokens[{at}] is {}, but the model's vocabulary ends at {}", request.tokens[at], vocab - 1);
         return Err(ApiError::field(format!("tokens[{at}]"), message));
     }
-    Ok(Json(json!({ "content": app.engine.tokenizer()?.decode(&request.tokens, false)? })))
+    Ok(Json(json!({ "content": app.engine.tokenizer()?.decode(&request.tokens)? })))
 }

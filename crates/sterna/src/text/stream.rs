@@ -105,7 +105,7 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
 
     fn decode(&self) -> String {
         // The accepted decoders cannot fail.
-        self.tokenizer.decode(&self.window, true).unwrap_or_default()
+        self.tokenizer.decode_without_special(&self.window).unwrap_or_default()
     }
 
     /// Marks `text` up to `end` as shown, and returns the new part.
@@ -199,7 +199,7 @@ mod tests {
         ids.extend("😀".bytes().map(u32::from));
         ids.extend([0xf0, 0x9f]);
         let (pieces, rest) = stream(&tokenizer, &ids);
-        assert_eq!(pieces.concat() + &rest, tokenizer.decode(&ids, true).expect("decodes"));
+        assert_eq!(pieces.concat() + &rest, tokenizer.decode_without_special(&ids).expect("decodes"));
         assert_eq!(pieces[4], "\u{FFFD}".repeat(4), "at most {PATIENCE} tokens are held");
         assert_eq!(rest, "\u{FFFD}");
     }

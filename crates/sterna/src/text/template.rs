@@ -70,21 +70,25 @@ impl ChatTemplate {
         Ok(Self { environment, special, knows_tools: names.contains("tools") })
     }
 
-    /// Renders the conversation. With `add_generation_prompt`, adds the header of the next answer.
+    /// Renders the conversation.
     ///
     /// # Errors
     /// [`Error::Template`] with the template's message if it rejects the conversation, or if it exceeds a limit.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let both = |message: &Message| json!({ "role": message.role, "content": message.content });
-        self.render_values(&messages.iter().map(both).collect::<Vec<_>>(), &[], add_generation_prompt)
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_values(&values(messages), &[], false)
+    }
+
+    /// Renders the conversation and the header of the next answer (`add_generation_prompt`).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
+        self.render_values(&values(messages), &[], true)
     }
 
     /// Renders messages with fields beyond text, and tools (functions that the model may call), in the format of
     /// Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
-    ///
-    /// # Errors
-    /// As [`render`](Self::render).
-    pub fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
+    fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * (messages.len() + tools.len()) as u64));
         let bytes: usize = messages.iter().chain(tools).map(length).sum();
@@ -113,7 +117,7 @@ impl ChatTemplate {
     /// # Errors
     /// As [`render`](Self::render) and [`Tokenizer::encode`].
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-        begun(tokenizer, &self.render(messages, true)?)
+        begun(tokenizer, &self.render_prompt(messages)?)
     }
 
     /// Renders and encodes the messages and tools of [`render_values`](Self::render_values).
@@ -154,6 +158,11 @@ fn length(value: &Json) -> usize {
         Json::Object(fields) => fields.iter().map(|(name, value)| name.len() + length(value)).sum(),
         _ => 8,
     }
+}
+
+/// Messages as templates see them.
+fn values(messages: &[Message]) -> Vec<Json> {
+    messages.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect()
 }
 
 /// Encodes a rendered prompt. BOS stands exactly once at the start if the model uses it.

@@ -113,12 +113,24 @@ impl Tokenizer {
         }
     }
 
-    /// Decodes ids; special tokens are kept or skipped. Ids without a token are skipped; bytes that are not valid UTF-8
-    /// become U+FFFD.
+    /// Decodes ids, with special tokens as they are spelled. Ids without a token are skipped; bytes that are not valid
+    /// UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// [`Error::Request`] if the ids cannot be decoded.
-    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decoded(ids, false)
+    }
+
+    /// Decodes ids as [`decode`](Self::decode) does, but skips special tokens.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_without_special(&self, ids: &[u32]) -> Result<String> {
+        self.decoded(ids, true)
+    }
+
+    fn decoded(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         let text = self.pipeline.decode(ids, skip_special);
         text.map_err(|error| Error::request("tokens", format!("the tokens cannot be decoded: {error}")))
     }

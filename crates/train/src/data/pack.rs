@@ -70,8 +70,13 @@ impl<'a> Packer<'a> {
         }
         let stops = tokenizer.stop_tokens();
         let ids = 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        let cut =
-            |id| if stops.contains(&id) { Ok(Boundary::Turn) } else { Ok(cut_after(&tokenizer.decode(&[id], true)?)) };
+        let cut = |id| {
+            if stops.contains(&id) {
+                Ok(Boundary::Turn)
+            } else {
+                Ok(cut_after(&tokenizer.decode_without_special(&[id])?))
+            }
+        };
         let cuts = ids.map(cut).collect::<Result<_>>()?;
         Ok(Self { tokenizer, template, stops, cuts, context })
     }
@@ -108,19 +113,17 @@ impl<'a> Packer<'a> {
 
     fn chat(&self, messages: &[Message], wrong: impl Fn(String) -> Error) -> Result<Body> {
         let template = self.template.ok_or_else(|| wrong("the model has none; use rows with \"text\"".into()))?;
-        let render = |count: usize, open: bool| {
-            template.render(&messages[..count], open).map_err(|error| match error {
-                sterna::Error::Template(problem) => wrong(problem),
-                other => other.into(),
-            })
+        let explain = |error| match error {
+            sterna::Error::Template(problem) => wrong(problem),
+            other => other.into(),
         };
         let rewritten =
             || wrong("it writes earlier turns differently when the conversation goes on; use one answer a row".into());
         let mut body = Body::default();
         let mut written = String::new();
         for (i, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let question = render(i, true)?;
-            let answer = render(i + 1, false)?;
+            let question = template.render_prompt(&messages[..i]).map_err(explain)?;
+            let answer = template.render(&messages[..=i]).map_err(explain)?;
             let tokens = self.tokenizer.encode(question.strip_prefix(&written).ok_or_else(rewritten)?)?;
             body.push(&tokens, 0);
             let tokens = self.tokenizer.encode(answer.strip_prefix(&question).ok_or_else(rewritten)?)?;

@@ -257,7 +257,7 @@ pub fn sample(files: &[(PathBuf, f64)], bytes: u64, template: &ChatTemplate) -> 
         while let Some(part) = documents.next()? {
             let text = match part.content {
                 Content::Text(text) => text,
-                Content::Chat(messages) => template.render(&messages, false).map_err(|error| Error::Template {
+                Content::Chat(messages) => template.render(&messages).map_err(|error| Error::Template {
                     path: path.clone(),
                     line: part.line,
                     problem: error.to_string(),
