@@ -86,8 +86,6 @@ impl ChatTemplate {
         self.render_values(&values(messages), &[], true)
     }
 
-    /// Renders messages with fields beyond text, and tools (functions that the model may call), in the format of
-    /// Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
     fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_PER_MESSAGE * (messages.len() + tools.len()) as u64));
@@ -120,7 +118,8 @@ impl ChatTemplate {
         begun(tokenizer, &self.render_prompt(messages)?)
     }
 
-    /// Renders and encodes the messages and tools of [`render_values`](Self::render_values).
+    /// Renders and encodes messages with fields beyond text, and tools (functions that the model may call), in the format
+    /// of Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
     ///
     /// # Errors
     /// As [`render`](Self::render) and [`Tokenizer::encode`].
