@@ -177,7 +177,7 @@ fn impossible_wishes_are_refused() {
     }
     let several = with_ends("llama-bitlinear-packed", &[3, 4, 5, 511]);
     let error = write(&several, &out, &I2_S, "llama", &F16, None).expect_err("no keys").to_string();
-    assert!(error.contains("4 tokens end an answer, and GGUF files name 3 at most"), "{error}");
+    assert!(error.contains("4 tokens end an answer, but GGUF files name 3 at most"), "{error}");
     let nowhere = folder.path().join("missing/model.gguf");
     let error = write(&source, &nowhere, &I2_S, "llama", &F16, None).expect_err("no folder").to_string();
     assert!(error.contains("missing/model.gguf"), "{error}");

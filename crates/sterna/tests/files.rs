@@ -82,7 +82,7 @@ fn a_mapped_file_that_is_written_to_stops_new_requests() {
         touch(&weights(&model));
         let message = error(engine.generate(request()));
         assert!(message.contains("was changed while the model was in use"), "{message}");
-        assert!(message.contains(&weights(&model).display().to_string()) && message.contains("renamed"), "{message}");
+        assert!(message.contains(&weights(&model).display().to_string()) && message.contains("rename it"), "{message}");
     }
 }
 

@@ -1,12 +1,12 @@
-//! What is known of an architecture before any weight is read: its names, its tensors and what it refuses.
+//! Architectures: names, tensors and refusals, known before any weight is read.
 //!
 //! ```text
 //! model/llama.rs ── pub static ARCH: Arch ──► model::ALL ──► checkpoint: names, shapes, refusals
 //!                └─ fn load ────────────────►           └──► model: the network itself
 //! ```
 //!
-//! The types are here, below checkpoints and networks, so that both can use them. The statics are at the end of the
-//! networks' files in `model/`.
+//! The types are defined here, below checkpoints and networks, so that both can use them. The statics are at the end of
+//! the networks' files in `model/`.
 
 mod config;
 pub mod decoder;
@@ -21,44 +21,44 @@ pub use facts::{Container, Facts, Refusal};
 pub use precision::Precision;
 pub use slot::{Kind, Slot};
 
-/// An architecture. A new one is a file in `model/` that ends with such a static, and a line in
+/// An architecture. A new one is a file in `model/` that ends with a static of this type, and a line in
 /// [`model::ALL`](crate::model::ALL).
 pub struct Arch {
-    /// Short name in lower case, for programs.
+    /// Short lower-case name, for programs.
     pub name: &'static str,
     /// Name for reports.
     pub title: &'static str,
-    /// Names in `architectures` of config.json. Several architectures may share one: then `hidden_act` tells them
-    /// apart, and the first one in the table is meant if it is absent.
+    /// Names in `architectures` of config.json. Architectures that share a name are told apart by `hidden_act`; if that
+    /// is absent, the first one in the table is used.
     pub hugging_face: &'static [&'static str],
     /// Names in `model_type` of config.json, for files without `architectures`.
     pub model_types: &'static [&'static str],
-    /// Names in `general.architecture` of GGUF files; the first is written.
+    /// Names in `general.architecture` of GGUF files; the first is used for writing.
     pub gguf: &'static [&'static str],
-    /// The activation function, as `hidden_act` of config.json calls it.
+    /// The activation function, in the spelling of `hidden_act` in config.json.
     pub hidden_act: &'static str,
     /// Values that config.json may omit.
     pub defaults: Defaults,
     /// All tensors of a configuration, in the order in which the network uses them.
     pub tensors: fn(&Config) -> Vec<Slot>,
-    /// Refuses files that ask for a computation the network does not follow.
+    /// Refuses files that require a computation the network does not perform.
     pub refuse: fn(&Facts<'_>) -> Result<(), Refusal>,
-    /// Whether the network has a head that turns hidden states into logits.
+    /// Whether the network has a head, which computes logits from hidden states.
     pub head: bool,
-    /// Whether GGUF files keep the query and key rows of a head as (half, 2): neighbours are rotated together.
+    /// Whether GGUF files store the query and key rows of a head as (half, 2), so that neighbours are rotated together.
     pub interleaved_qk: bool,
-    /// Whether full-precision weights are rounded to trits when they are loaded, whatever the file says.
+    /// Whether full-precision weights are rounded to trits at load, whether or not the file requests it.
     pub quantize_at_load: bool,
-    /// Whether texts begin with the BOS token if a GGUF file does not say so.
+    /// Whether prompts begin with BOS if a GGUF file does not specify it.
     pub add_bos: bool,
-    /// A chat template of published GGUF files that the model was not trained with.
+    /// A wrong chat template in published GGUF files, which is replaced.
     pub template: Option<TemplateCorrection>,
 }
 
 /// Values that config.json may omit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Defaults {
-    /// Features of a head; `None`: the hidden size divided by the heads.
+    /// Features of a head; `None` for the hidden size divided by the number of heads.
     pub head_dim: Option<usize>,
     /// Epsilon of the norms.
     pub rms_eps: f64,
@@ -66,17 +66,17 @@ pub struct Defaults {
     pub rope_theta: f64,
 }
 
-/// A chat template that is replaced.
+/// The correction of a wrong chat template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemplateCorrection {
-    /// A text that only the wrong template contains.
+    /// A text that occurs only in the wrong template.
     pub wrong: &'static str,
-    /// The template to use instead.
+    /// The correct template.
     pub right: &'static str,
 }
 
 impl Arch {
-    /// The name that GGUF files get.
+    /// The name that is written to GGUF files.
     pub fn gguf_name(&self) -> &'static str {
         self.gguf.first().copied().unwrap_or(self.name)
     }
@@ -88,7 +88,7 @@ impl Arch {
 }
 
 impl Config {
-    /// Weights of all ternary layers: multiply-adds of one token, but for attention and the head.
+    /// Number of weights of all ternary layers: the multiply-adds of one token without attention and the head.
     pub fn ternary_weights(&self) -> usize {
         let tensors = self.architecture.tensors(self);
         tensors.iter().filter(|slot| matches!(slot.kind, Kind::Ternary { .. })).map(|slot| slot.kind.weights()).sum()
@@ -109,7 +109,7 @@ impl PartialEq for Arch {
 
 impl Eq for Arch {}
 
-/// What Sterna runs, for the remedies of refusals: the names of `known` in files of one kind.
+/// The models that Sterna runs, for the remedies of refusals: the names of `known` in files of this kind.
 pub(crate) fn what_runs(known: &[&Arch], container: Container) -> String {
     let mut names: Vec<&str> = Vec::new();
     for arch in known {

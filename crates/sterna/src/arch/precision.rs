@@ -1,17 +1,17 @@
-//! How ternary layers see their input.
+//! The number type of the input of ternary layers.
 
-/// How ternary layers see their input.
+/// The number type of the input of ternary layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// int8 with one scale a token: as BitNet models are trained.
+    /// int8 with one scale per token, as BitNet models are trained.
     #[default]
     Int8,
-    /// `f32`: weight-only models.
+    /// `f32`, for models with weight-only quantisation.
     Float32,
 }
 
 impl Precision {
-    /// Name as `--activations` and reports use it.
+    /// The name for `--activations` and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",

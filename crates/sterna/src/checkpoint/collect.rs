@@ -52,6 +52,6 @@ fn check_shape(path: &Path, slot: &Slot, tensor: &Tensor) -> Result<()> {
     if fits {
         return Ok(());
     }
-    let problem = format!("shape {:?}, but the configuration asks for {shape}", tensor.shape);
+    let problem = format!("shape {:?}, but the configuration needs {shape}", tensor.shape);
     Err(malformed(path, format!("tensor `{}`", tensor.stored_name), problem, DAMAGED))
 }

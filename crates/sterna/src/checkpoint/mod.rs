@@ -1,8 +1,8 @@
-//! Checkpoints: files in, configuration, rows of trits, dense matrices and text files out.
+//! Checkpoints: read the configuration, ternary matrices, dense matrices and text files of a model.
 //!
-//! Every format is decoded to the same currency. Tensors carry the names of Microsoft's Hugging Face checkpoint
-//! (`model.layers.N.self_attn.q_proj.weight`, …) whatever the file calls them, shapes are `(rows, cols)`, and query and
-//! key rows are in rotate-half order.
+//! All formats are converted to the same form. Tensors have the names of Microsoft's Hugging Face checkpoints
+//! (`model.layers.N.self_attn.q_proj.weight`, …), shapes are `(rows, cols)`, and query and key rows are in rotate-half
+//! order.
 
 pub mod adapter;
 mod collect;
@@ -38,11 +38,11 @@ use stored::StoredFile;
 /// A kind of checkpoint files. A new one is a folder and a line in [`CONTAINERS`].
 struct ContainerFormat {
     detect: fn(&Source<'_>) -> bool,
-    /// Opens the files of one of the architectures.
+    /// Opens the files of a model with one of the given architectures.
     open: fn(&Source<'_>, &[&'static Arch]) -> Result<Checkpoint>,
 }
 
-/// Every kind that Sterna opens; the first that recognises the files opens them.
+/// All kinds that Sterna opens. The first kind that recognises the files opens them.
 static CONTAINERS: &[ContainerFormat] = &[
     ContainerFormat {
         detect: |source| source.single().is_some_and(|file| gguf::Header::detect(&file)),
@@ -54,7 +54,7 @@ static CONTAINERS: &[ContainerFormat] = &[
     ContainerFormat { detect: |source| !matches!(source, Source::File(_)), open: huggingface::open },
 ];
 
-/// Remedy for files that contradict themselves.
+/// Remedy for damaged files.
 const DAMAGED: &str = "the file is damaged or incomplete: download or convert it again";
 
 fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
@@ -66,7 +66,7 @@ fn unsupported(path: &Path, what: impl Into<String>, remedy: impl Into<String>) 
     Error::Unsupported { path: path.into(), what: printable(what.into()), remedy: remedy.into() }
 }
 
-/// What a network refuses, as an error about the file that says it; `known` are the architectures that run.
+/// Turns a network's refusal into an error about the file; `known` are the architectures that run.
 fn refused(path: &Path, refusal: Refusal, known: &[&Arch], container: Container) -> Error {
     match refusal {
         Refusal::Malformed { key, problem } => malformed(path, format!("key `{key}`"), problem, DAMAGED),
@@ -75,11 +75,7 @@ fn refused(path: &Path, refusal: Refusal, known: &[&Arch], container: Container)
     }
 }
 
-/// Why models with several scales in a tensor do not run yet.
-const SEVERAL_SCALES: &str =
-    "Sterna runs models with one scale per tensor; kernels for weight-only models with several are planned";
-
-/// The problem of the tensor `name` in the file `path`.
+/// The error for a problem of the tensor `name` in the file `path`.
 fn problem_at(path: &Path, name: &str, problem: Problem) -> Error {
     match problem {
         Problem::Damaged(problem) => malformed(path, format!("tensor `{name}`"), problem, DAMAGED),
@@ -87,7 +83,8 @@ fn problem_at(path: &Path, name: &str, problem: Problem) -> Error {
     }
 }
 
-/// Names from files go into messages: without control characters, which a terminal would obey, and not endless.
+/// Removes control characters, which a terminal would interpret, from a name in a file, and shortens long names for
+/// messages.
 fn printable(text: String) -> String {
     const MOST: usize = 400;
     if text.len() <= MOST && !text.contains(char::is_control) {
@@ -96,7 +93,7 @@ fn printable(text: String) -> String {
     text.chars().take(MOST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// An opened checkpoint. Nothing big has been read yet: tensors are ranges of mapped files.
+/// An opened checkpoint. Tensor data is not read yet: tensors are ranges of mapped files.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(crate) path: PathBuf,
@@ -104,33 +101,33 @@ pub struct Checkpoint {
     pub(crate) config: Config,
     pub(crate) text: TextFiles,
     pub(crate) tensors: BTreeMap<String, Tensor>,
-    /// What is added to the ternary layers; it fits them ([`Checkpoint::with_adapter`]).
+    /// The adapter of the ternary layers, already checked ([`Checkpoint::with_adapter`]).
     adapter: Option<Adapter>,
-    /// What it was read from.
+    /// The files that it was read from.
     files: Files,
 }
 
 /// A tensor as stored.
 #[derive(Clone, Debug)]
 pub struct Tensor {
-    /// Name in the file, for messages.
+    /// Name in the file, for error messages.
     pub stored_name: String,
     /// Logical shape: `[rows, cols]` or `[len]`, unpacked.
     pub shape: Vec<usize>,
-    /// How the values are stored.
+    /// The values, as stored.
     pub data: Data,
-    /// For query and key rows of GGUF `llama`: heads whose rows are interleaved and must be put back in order.
+    /// For query and key tensors of GGUF `llama` files: the number of heads whose interleaved rows must be reordered.
     pub interleaved_heads: Option<usize>,
 }
 
-/// Where a tensor's values come from.
+/// The values of a tensor.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// A ternary matrix, in a format from which trits can be read.
+    /// A ternary matrix.
     Ternary(Trits),
-    /// Numbers, in a format whose rows are decoded.
+    /// A matrix or vector of numbers.
     Dense {
-        /// Which.
+        /// The number format.
         format: &'static Format,
         /// The stored rows.
         bytes: Bytes,
@@ -138,7 +135,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// How the values are stored.
+    /// The format of the values.
     pub fn format(&self) -> &'static Format {
         match self {
             Self::Ternary(trits) => trits.format(),
@@ -155,7 +152,7 @@ impl Data {
     }
 }
 
-/// What the text side needs, as the checkpoint stores it.
+/// Tokenizer and chat template, as the checkpoint stores them.
 #[derive(Clone, Debug)]
 pub enum TextFiles {
     /// Files of a Hugging Face directory.
@@ -164,7 +161,7 @@ pub enum TextFiles {
         tokenizer: Bytes,
         /// `tokenizer_config.json`, an empty object if absent.
         config: serde_json::Value,
-        /// `chat_template.jinja`, if it is a file of its own.
+        /// `chat_template.jinja`, if there is such a file.
         chat_template: Option<String>,
     },
     /// The vocabulary inside a GGUF file.
@@ -180,7 +177,7 @@ pub struct GgufVocabulary {
     pub model: String,
     /// `tokenizer.ggml.pre`, if any.
     pub pre: Option<String>,
-    /// Token texts by id.
+    /// Text of each token, by id.
     pub tokens: Vec<String>,
     /// SentencePiece scores by id; may be empty.
     pub scores: Vec<f32>,
@@ -200,7 +197,7 @@ pub struct GgufVocabulary {
     pub unknown: Option<u32>,
     /// `padding_token_id`
     pub padding: Option<u32>,
-    /// `tokenizer.chat_template`, the known-wrong ones already replaced.
+    /// `tokenizer.chat_template`, with known wrong templates replaced.
     pub chat_template: Option<String>,
 }
 
@@ -216,7 +213,7 @@ impl Checkpoint {
         }
     }
 
-    /// The file or directory.
+    /// Path of the file or directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -226,7 +223,7 @@ impl Checkpoint {
         self.format
     }
 
-    /// Normalised configuration.
+    /// The configuration, in the same form for all formats.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -241,7 +238,7 @@ impl Checkpoint {
         &self.tensors
     }
 
-    /// The files that it was read from.
+    /// The files that the checkpoint was read from.
     pub fn files(&self) -> &Files {
         &self.files
     }
@@ -251,7 +248,7 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
-    /// Decodes a ternary matrix and packs it in a layout; the source's pages are released afterwards.
+    /// Decodes a ternary matrix and packs it in a layout. Afterwards the matrix's pages of a mapped file are released.
     ///
     /// # Errors
     ///
@@ -278,13 +275,13 @@ impl Checkpoint {
         packed.map_err(problem)
     }
 
-    /// The adapter, if it has one.
+    /// The checkpoint's adapter, if it has one.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
 
-    /// What ternary layers were trained to see, as the scales of the first ternary tensor tell: int8 for one scale a
-    /// matrix (BitNet), `f32` for several (weight-only quantisation).
+    /// The number type of activations that the ternary layers were trained with, derived from the scales of the first
+    /// ternary tensor: int8 for one scale per matrix (BitNet), `f32` for several (weight-only quantisation).
     ///
     /// # Errors
     ///
@@ -302,12 +299,12 @@ impl Checkpoint {
         })
     }
 
-    /// The error for weights of `tensor` that cannot be read.
+    /// The error for a problem with the values of `tensor`.
     pub fn problem(&self, tensor: &Tensor, problem: Problem) -> Error {
         problem_at(&self.path, &tensor.stored_name, problem)
     }
 
-    /// An embedding or head, kept as stored. A vocabulary padded beyond `rows` is cut.
+    /// An embedding or head, in its stored format. Padding after the first `rows` rows is dropped.
     ///
     /// # Errors
     ///
@@ -318,10 +315,10 @@ impl Checkpoint {
         let (format, bytes) = self.numbers(tensor)?;
         let size = format.bytes(rows, cols);
         let matrix = size.and_then(|size| DenseMatrix::new(format, rows, cols, bytes.slice(0..size)?));
-        matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes do not hold its rows", bytes.len())))
+        matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes are too few for its rows", bytes.len())))
     }
 
-    /// A vector of `f32`, all finite: norm weights.
+    /// The weights of a norm: finite `f32` values.
     ///
     /// # Errors
     ///
@@ -332,7 +329,7 @@ impl Checkpoint {
         let (format, bytes) = self.numbers(tensor)?;
         let values = format.numbers(bytes).ok_or_else(|| self.wrong_kind(tensor, format.name, "plain numbers"))?;
         if values.len() != len {
-            return Err(self.damaged(tensor, format!("{} values, but {len} are wanted", values.len())));
+            return Err(self.damaged(tensor, format!("{} values instead of {len}", values.len())));
         }
         match values.iter().position(|value| !value.is_finite()) {
             Some(i) => Err(self.damaged(tensor, format!("value {i} is not finite"))),
@@ -356,18 +353,18 @@ impl Checkpoint {
     }
 
     fn wrong_kind(&self, tensor: &Tensor, have: &str, want: &str) -> Error {
-        self.damaged(tensor, format!("stored as {have}, where {want} is wanted"))
+        self.damaged(tensor, format!("stored as {have} instead of {want}"))
     }
 
-    fn expect_shape(&self, tensor: &Tensor, wanted: &[usize], fits: bool) -> Result<()> {
-        if fits { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?}, wanted is {wanted:?}", tensor.shape))) }
+    fn expect_shape(&self, tensor: &Tensor, expected: &[usize], ok: bool) -> Result<()> {
+        if ok { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?} instead of {expected:?}", tensor.shape))) }
     }
 }
 
 impl Tensor {
-    /// The stored row that is row `row` of the matrix.
+    /// The stored row of the matrix's row `row`.
     ///
-    /// GGUF `llama` files keep the rows of a head as `(d/2, 2)`, for rotating neighbours; ours are `(2, d/2)`.
+    /// GGUF `llama` files store the rows of a head as `(d/2, 2)`, to rotate neighbours; Sterna uses `(2, d/2)`.
     fn stored_row(&self, row: usize) -> usize {
         match (self.interleaved_heads, self.shape.first()) {
             (Some(heads), Some(rows)) if heads > 0 && rows / heads >= 2 => {

@@ -1,4 +1,4 @@
-//! safetensors files: a bounded reader of the header, and a writer.
+//! safetensors files: reads headers of limited size, and writes files.
 //!
 //! ```text
 //! u64 header length | JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}, …} | data
@@ -26,7 +26,7 @@ const MAX_TENSORS: usize = 1 << 16;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
-/// Number formats and their bytes.
+/// Number formats and their size in bytes.
 const DTYPES: &[(&str, usize)] = &[
     ("BOOL", 1),
     ("U8", 1),
@@ -56,21 +56,21 @@ pub struct Entry {
     pub bytes: Bytes,
 }
 
-/// The tensors of one file by name. Every range is inside the file, has the size of its shape and overlaps no other.
+/// The tensors of one file by name. Every range lies inside the file, has the size of its shape, and overlaps no other.
 #[derive(Debug, Default)]
 pub struct Header {
     /// Tensors by name.
     pub tensors: BTreeMap<String, Entry>,
-    /// What the file says of itself.
+    /// The file's metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Header {
-    /// Reads the header of the file `bytes`; `path` is for messages.
+    /// Reads the header of the file `bytes`. `path` is for error messages.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if it contradicts itself, [`Error::Unsupported`] if it holds an unknown number format.
+    /// [`Error::Malformed`] for inconsistent headers, [`Error::Unsupported`] for an unknown number format.
     pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
         Self::read(&StoredFile::in_memory(path, bytes.clone()))
     }
@@ -83,7 +83,7 @@ impl Header {
         let length = length.ok_or_else(|| bad(format!("the file has only {} bytes", file.len())))?;
         let rest = file.len() as u64 - 8;
         if length > rest.min(MAX_HEADER) {
-            return Err(bad(format!("its length is {length}, but {rest} bytes follow and {MAX_HEADER} are allowed")));
+            return Err(bad(format!("its length is {length}, but {rest} bytes follow, and {MAX_HEADER} are allowed")));
         }
         let start = 8 + length as usize;
         let header = file.copy(8..start)?;
@@ -103,13 +103,14 @@ impl Header {
     }
 }
 
-/// Writes tensors to the file `path`, which has that name only when it is complete.
+/// Writes tensors to the file `path`. The file gets this name only when it is complete.
 ///
-/// `about` is what the file says of itself, a name and a value; other libraries look for `("format", "pt")`. `dtype`s,
-/// shapes and numbers of bytes must fit each other.
+/// `about` is a metadata entry, name and value; other libraries look for `("format", "pt")`. `dtype`s, shapes and
+/// numbers of bytes must be consistent.
 ///
 /// # Errors
-/// [`Error::Io`]; then no file is left behind, and one that was there before is as it was.
+///
+/// [`Error::Io`] if the file cannot be written. Then no partial file is left, and an existing file is unchanged.
 pub fn write(path: &Path, about: (&str, &str), tensors: &[(String, Entry)]) -> Result<()> {
     let listed: Vec<_> = tensors
         .iter()
@@ -120,20 +121,21 @@ pub fn write(path: &Path, about: (&str, &str), tensors: &[(String, Entry)]) -> R
     file.finish()
 }
 
-/// A file whose tensors are written piece by piece, so that they need not be in memory. It takes its name when it is
-/// complete, and is removed when dropped before; devices and pipes are written directly.
+/// Writes the tensors of a file in pieces, so that they need not be in memory. The file gets its name when it is
+/// complete, and is removed if the writer is dropped earlier. Devices and pipes are written directly.
 pub struct Writer {
     file: WholeFile<'static>,
-    /// Bytes of data that are still to be written.
+    /// Bytes of data not yet written.
     left: u64,
 }
 
 impl Writer {
-    /// Begins the file `path` with its header: what it says of itself, as in [`write()`], and the name, number format,
+    /// Creates the file `path` and writes its header: a metadata entry, as in [`write()`], and the name, number format,
     /// shape and number of bytes of each tensor.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be made.
+    ///
+    /// [`Error::Io`] if the file cannot be created.
     pub fn create(
         path: &Path,
         about: Option<(&str, &str)>,
@@ -150,7 +152,7 @@ impl Writer {
             header.insert((*name).into(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }));
         }
         let mut header = serde_json::Value::Object(header).to_string();
-        // The data begin at a multiple of 8.
+        // The data begins at a multiple of 8.
         header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
         let length = (header.len() as u64).to_le_bytes();
         let mut file = WholeFile::create(path, (length.len() + header.len()) as u64 + end, None)?;
@@ -162,9 +164,11 @@ impl Writer {
     /// Writes the next bytes of the data: the tensors one after another.
     ///
     /// # Errors
+    ///
     /// [`Error::Io`] if they cannot be written.
     ///
     /// # Panics
+    ///
     /// If the tensors of the header have fewer bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let left = self.left.checked_sub(bytes.len() as u64);
@@ -172,12 +176,14 @@ impl Writer {
         self.file.write(bytes)
     }
 
-    /// Gives the file its name, once it is safe on the disk.
+    /// Syncs the file to disk and gives it its name.
     ///
     /// # Errors
-    /// [`Error::Io`]; then no file is left behind, and one that was there before is as it was.
+    ///
+    /// [`Error::Io`] if that fails. Then no partial file is left, and an existing file is unchanged.
     ///
     /// # Panics
+    ///
     /// If the tensors of the header have more bytes than were written.
     pub fn finish(self) -> Result<()> {
         assert_eq!(self.left, 0, "a tensor has as many bytes as the header says");
@@ -185,7 +191,7 @@ impl Writer {
     }
 }
 
-/// A tensor whose data are behind the byte `start` of the file.
+/// The tensor described by `raw`. The file's data begins at byte `start`.
 fn entry(file: &StoredFile, start: usize, name: &str, raw: &RawEntry) -> Result<Entry> {
     let path = file.path();
     let bad = |problem: String| -> Error { malformed(path, format!("tensor `{name}`"), problem, DAMAGED) };
@@ -201,17 +207,17 @@ fn entry(file: &StoredFile, start: usize, name: &str, raw: &RawEntry) -> Result<
     };
     let bytes = bytes.ok_or_else(|| {
         let held = file.len() - start;
-        bad(format!("its data are bytes {begin} to {end}, but the file holds {held} bytes of data"))
+        bad(format!("its data is bytes {begin} to {end}, but the file has {held} bytes of data"))
     })?;
     let shape: Option<Vec<usize>> = raw.shape.0.iter().map(|dim| usize::try_from(*dim).ok()).collect();
     let wanted = shape.as_ref().and_then(|shape| shape.iter().try_fold(size, |n, dim| n.checked_mul(*dim)));
     match shape {
         Some(shape) if wanted == Some(bytes.len()) => Ok(Entry { dtype, shape, bytes }),
-        _ => Err(bad(format!("{} bytes, which is not what {dtype} {:?} takes", bytes.len(), raw.shape.0))),
+        _ => Err(bad(format!("its {} bytes do not match {dtype} {:?}", bytes.len(), raw.shape.0))),
     }
 }
 
-/// The JSON object; memory stays below a multiple of the header's length, which is bounded.
+/// The JSON object. Memory is proportional to the length of the header, which is limited.
 struct RawHeader {
     tensors: BTreeMap<String, RawEntry>,
     metadata: BTreeMap<String, String>,

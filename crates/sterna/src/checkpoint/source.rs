@@ -1,4 +1,4 @@
-//! Where a checkpoint's files come from: the file system or the program's memory.
+//! Sources of a checkpoint's files: the file system or memory.
 
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use super::stored::{StoredFile, open_file};
 use super::{DAMAGED, malformed};
 use crate::{Error, Result};
 
-/// How the files of a checkpoint are opened.
+/// Options for opening a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Tensor data is mapped: it is read when it is needed, may leave memory again, and is shared between programs.
-    /// Otherwise it is read when the checkpoint is opened, and the files may change afterwards.
+    /// Maps tensor data: it is read on demand, can be evicted from memory, and is shared between processes. Otherwise
+    /// it is read when the checkpoint is opened, and the files may change afterwards.
     pub mmap: bool,
 }
 
@@ -25,7 +25,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Whether tensor data is mapped.
+    /// Sets whether tensor data is mapped.
     #[must_use]
     pub fn mmap(self, mmap: bool) -> Self {
         Self { mmap }
@@ -40,7 +40,7 @@ pub(crate) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// Opens the file, or keeps the directory's path.
+    /// Opens a file, or stores the path of a directory.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let io = |source| Error::io(path, source);
         let kind = std::fs::metadata(path).map_err(io)?;
@@ -53,7 +53,7 @@ impl Source<'_> {
         Ok(Self::File(StoredFile::open(path, options).map_err(io)?))
     }
 
-    /// The file or directory, for messages.
+    /// Path of the file or directory, for error messages.
     pub fn path(&self) -> &Path {
         match self {
             Self::File(file) => file.path(),
@@ -61,7 +61,7 @@ impl Source<'_> {
         }
     }
 
-    /// The one file that this is, if it is one.
+    /// The file, if the source is a single file.
     pub fn single(&self) -> Option<StoredFile> {
         match self {
             Self::File(file) => Some(file.clone()),
@@ -70,14 +70,14 @@ impl Source<'_> {
         }
     }
 
-    /// Some GGUF file of the directory, for a message.
+    /// The name of a GGUF file in the directory, for an error message.
     pub fn gguf_inside(&self) -> Option<std::ffi::OsString> {
         let Self::Directory { path, .. } = self else { return None };
         let mut names = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
         names.find(|name| Path::new(name).extension().is_some_and(|extension| extension == "gguf"))
     }
 
-    /// The file `name` of the directory, if it exists: one that holds tensors.
+    /// Opens the file `name` of the directory, which holds tensors; `None` if it does not exist.
     pub fn tensors(&self, name: &str) -> Result<Option<StoredFile>> {
         let path = self.path().join(name);
         match self {
@@ -90,7 +90,7 @@ impl Source<'_> {
         }
     }
 
-    /// The content of the file `name` of the directory, if it exists: JSON or text of `most` bytes at most.
+    /// Reads the file `name` of the directory, JSON or text of at most `most` bytes; `None` if it does not exist.
     pub fn text(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>> {
         let path = self.path().join(name);
         let (bytes, len) = match self {
@@ -112,7 +112,7 @@ impl Source<'_> {
     }
 }
 
-/// At most `most` bytes of a file, and how many it has.
+/// Reads at most `most` bytes of a file. Also returns its length.
 fn read(path: &Path, most: usize) -> io::Result<(Vec<u8>, u64)> {
     let file = open_file(path)?;
     let len = file.metadata()?.len();
@@ -121,7 +121,7 @@ fn read(path: &Path, most: usize) -> io::Result<(Vec<u8>, u64)> {
     Ok((bytes, len))
 }
 
-/// What was found, `None` if there is no such file.
+/// Turns "not found" into `None`, and other failures into errors.
 fn existing<T>(path: &Path, found: io::Result<T>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -12,7 +12,7 @@ use sterna_kernels::{Bytes, memory};
 use super::{OpenOptions, malformed};
 use crate::{Error, Result};
 
-/// One file, opened.
+/// One opened file.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredFile {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct StoredFile {
 #[derive(Clone, Debug)]
 enum Content {
     Memory(Bytes),
-    /// `map` is absent if nothing shall be mapped.
+    /// `map` is absent if the file is not mapped.
     Disk {
         file: Arc<File>,
         opened: Stamp,
@@ -31,7 +31,7 @@ enum Content {
 }
 
 impl StoredFile {
-    /// Opens a file of the file system.
+    /// Opens a file on disk.
     pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
         let file = open_file(path)?;
         let metadata = file.metadata()?;
@@ -40,7 +40,7 @@ impl StoredFile {
         Ok(Self { path: path.into(), content })
     }
 
-    /// A file that is in memory; `path` is for messages.
+    /// A file in memory; `path` is for error messages.
     pub fn in_memory(path: &Path, bytes: Bytes) -> Self {
         Self { path: path.into(), content: Content::Memory(bytes) }
     }
@@ -49,7 +49,7 @@ impl StoredFile {
         &self.path
     }
 
-    /// Number of bytes, as it was when the file was opened.
+    /// Length in bytes when the file was opened.
     pub fn len(&self) -> usize {
         match &self.content {
             Content::Memory(bytes) => bytes.len(),
@@ -57,7 +57,7 @@ impl StoredFile {
         }
     }
 
-    /// A copy of a part: what is parsed does not change while it is looked at, whatever happens to the file.
+    /// Copies a range, so that parsed data cannot change even if the file does.
     pub fn copy(&self, range: Range<usize>) -> Result<Vec<u8>> {
         match &self.content {
             Content::Memory(bytes) => Ok(bytes.get(range).unwrap_or_default().to_vec()),
@@ -65,7 +65,7 @@ impl StoredFile {
         }
     }
 
-    /// Tensor data: a part of the map, or read if the file is not mapped. `None` if the file does not hold `range`.
+    /// Tensor data: a range of the mapping, or read if the file is not mapped. `None` if `range` lies outside the file.
     pub fn data(&self, range: Range<usize>) -> Result<Option<Bytes>> {
         if range.start > range.end || range.end > self.len() {
             return Ok(None);
@@ -95,12 +95,12 @@ impl StoredFile {
         let read = read.and_then(|_| file.take(range.len() as u64).read_to_end(&mut bytes));
         match read {
             Ok(len) if len == range.len() => Ok(bytes),
-            Ok(_) => Err(changed(&self.path, "was cut while it was read")),
+            Ok(_) => Err(changed(&self.path, "was truncated while it was read")),
             Err(source) => Err(Error::io(&self.path, source)),
         }
     }
 
-    /// The file, to be looked at again later; `None` if it is in memory.
+    /// The file's identity, to detect changes later; `None` if it is in memory.
     pub fn watched(&self) -> Option<WatchedFile> {
         match &self.content {
             Content::Memory(_) => None,
@@ -113,7 +113,7 @@ impl StoredFile {
     }
 }
 
-/// Opens a file; anything else, which reading might wait for for ever, is refused.
+/// Opens a regular file. Others, such as pipes, are refused, because reading them may block for ever.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
@@ -122,16 +122,16 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
 }
 
 fn changed(path: &Path, what: &str) -> Error {
-    let remedy = "load the model again, and give it a new version as a new file that is renamed to the old name";
+    let remedy = "load the model again; to replace a file in use, write a new file and rename it to the old name";
     malformed(path, "the file", what, remedy)
 }
 
-/// What tells one state of a file from another.
+/// Metadata that identifies the state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     len: u64,
     modified: Option<SystemTime>,
-    /// Device and inode, where there are any.
+    /// Device and inode, on systems that have them.
     identity: Option<(u64, u64)>,
 }
 
@@ -148,19 +148,19 @@ impl Stamp {
     }
 }
 
-/// A file of a checkpoint, as it was when it was opened.
+/// A file of a checkpoint and its state when it was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
     opened: Stamp,
-    /// Held if the file is mapped.
+    /// Kept open if the file is mapped.
     file: Option<Arc<File>>,
 }
 
-/// The files that a model was read from. It tells whether one of them has changed since.
+/// The files that a model was read from, to detect changes.
 ///
-/// A change is noticed by size, time of modification and identity. One that keeps all three (a write within the clock's
-/// tick, or a time that was set back) is not noticed.
+/// A change is detected by size, modification time and identity. A change that keeps all three is not detected (a write
+/// within the clock's resolution, or a modification time that was set back).
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     files: Vec<WatchedFile>,
@@ -171,7 +171,7 @@ impl Files {
         Self { files: files.into_iter().collect() }
     }
 
-    /// Whether the names still lead to the files that were opened, unchanged: to be asked when a model has been read.
+    /// Checks that the paths still lead to the opened files, unchanged. Call it after a model has been read.
     ///
     /// # Errors
     ///
@@ -184,12 +184,12 @@ impl Files {
         }
     }
 
-    /// Whether the mapped files are as they were, under whatever name: cheap enough for every request.
+    /// Checks that the mapped files are unchanged, even if renamed. Cheap enough for every request.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] names the first file that was written to or cut. A file that was replaced by another one of
-    /// its name does not count, as the map still leads to the old one.
+    /// [`Error::Malformed`] names the first file that was written to or truncated. A file that was replaced by another
+    /// one of the same name does not count, because the mapping still shows the old one.
     pub fn check_mapped(&self) -> Result<()> {
         let same = |file: &&WatchedFile| match &file.file {
             Some(handle) => handle.metadata().is_ok_and(|now| Stamp::of(&now) == file.opened),

@@ -1,31 +1,31 @@
-//! What a checkpoint holds.
+//! A summary of a checkpoint's tensors.
 
 use super::{Checkpoint, Tensor};
 
-/// What a checkpoint holds.
+/// A summary of a checkpoint's tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Weights of all tensors.
+    /// Number of weights of all tensors.
     pub parameters: u64,
-    /// Tensors grouped by how they are stored, most bytes first.
+    /// Tensors grouped by encoding, most bytes first.
     pub groups: Vec<Group>,
 }
 
-/// Tensors stored in the same way.
+/// Tensors with the same encoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// "i2_s", "bf16", ….
+    /// The encoding: "i2_s", "bf16", ….
     pub encoding: &'static str,
     /// Number of tensors.
     pub tensors: usize,
-    /// Their weights.
+    /// Number of weights.
     pub parameters: u64,
-    /// Their bytes in the file, scales in tensors of their own not counted.
+    /// Bytes in the file, without scales that are tensors of their own.
     pub bytes: u64,
 }
 
 impl Checkpoint {
-    /// Counts what the checkpoint holds.
+    /// Summarises the tensors.
     pub fn summary(&self) -> Summary {
         let mut groups: Vec<Group> = Vec::new();
         for tensor in self.tensors.values() {

@@ -13,8 +13,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`](crate::Error::Malformed) if the configuration is not possible, or `head` is no format that
-    /// rows of its size are written in.
+    /// [`Error::Malformed`](crate::Error::Malformed) if the configuration is not possible, or if rows of the hidden size
+    /// cannot be written as `head`.
     pub fn synthetic(config: Config, head: &'static Format, seed: u64) -> Result<Self> {
         let path = std::path::PathBuf::from("synthetic model");
         config.check().map_err(|problem| malformed(&path, "configuration", problem, DAMAGED))?;
@@ -31,7 +31,7 @@ impl Checkpoint {
                 Kind::Vector { len } => (vec![len], Data::Dense { format: &F32, bytes: ones(len) }),
                 Kind::Dense { rows, cols } => {
                     let bytes = numbers(head, rows, cols, seed).ok_or_else(|| {
-                        let problem = format!("rows of {cols} are not written as {}", head.name);
+                        let problem = format!("rows of {cols} values cannot be written as {}", head.name);
                         malformed(&path, "head", problem, "use f16, or a hidden size that is a multiple of 256")
                     })?;
                     (vec![rows, cols], Data::Dense { format: head, bytes })
@@ -56,7 +56,7 @@ fn ones(len: usize) -> Bytes {
     1f32.to_le_bytes().repeat(len).into()
 }
 
-/// Rows of random numbers of the size 1/64 to 1/32.
+/// Rows of random numbers with magnitudes from 1/64 to 1/32.
 fn numbers(format: &'static Format, rows: usize, cols: usize, seed: u64) -> Option<Bytes> {
     if !format.encodes() {
         return None;
@@ -68,7 +68,7 @@ fn numbers(format: &'static Format, rows: usize, cols: usize, seed: u64) -> Opti
         for (i, values) in values.chunks_mut(2).enumerate() {
             let random = splitmix64(seed.wrapping_add(i as u64));
             for (value, bits) in values.iter_mut().zip([random as u32, (random >> 32) as u32]) {
-                // Sign and fraction are random, the exponent is that of 1/64.
+                // Sign and fraction are random; the exponent is that of 1/64.
                 *value = f32::from_bits(bits & 0x807f_ffff | 0x3c80_0000);
             }
         }

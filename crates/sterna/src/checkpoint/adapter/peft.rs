@@ -22,12 +22,12 @@ use crate::{Error, Result};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT calls the model inside its wrappers.
+/// PEFT's prefix for tensors of the wrapped model.
 const PREFIX: &str = "base_model.model.";
 
-/// Remedy of everything that does not run.
+/// Remedy for unsupported adapters.
 const WHAT_RUNS: &str = "Sterna runs plain LoRA adapters of the projections in attention and feed-forward blocks, all \
-     of one rank: train such a one";
+     of one rank: train such an adapter";
 
 /// Options that change the computation unless they are absent, null, false, "none" or empty.
 const OPTIONS: [&str; 15] = [
@@ -48,11 +48,11 @@ const OPTIONS: [&str; 15] = [
     "use_rslora",
 ];
 
-/// Initialisations that change the base model's weights too.
+/// Initialisations that also change the base model's weights.
 const CHANGES_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
 
 impl Adapter {
-    /// Reads a directory that PEFT or [`write()`] wrote. [`Checkpoint::with_adapter`] checks that it suits a model.
+    /// Reads a directory that PEFT or [`write()`] wrote. [`Checkpoint::with_adapter`] checks whether it fits a model.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ fn refuse_options(config: &Json<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Pairs of matrices by the name of their layer.
+/// The matrices of each layer, by the layer's name.
 fn layers(path: &Path, header: Header, rank: usize) -> Result<BTreeMap<String, LowRank>> {
     let mut layers: BTreeMap<String, [Option<Vec<f32>>; 2]> = BTreeMap::new();
     for (name, entry) in &header.tensors {
@@ -131,7 +131,7 @@ fn layers(path: &Path, header: Header, rank: usize) -> Result<BTreeMap<String, L
     layers.into_iter().map(pair).collect()
 }
 
-/// The layer of a tensor, and which of its two matrices it is.
+/// The layer that a tensor belongs to, and which of its two matrices it is.
 fn parse(name: &str) -> Option<(&str, usize)> {
     let name = name.strip_prefix(PREFIX)?;
     let (layer, which) = match name.strip_suffix(".lora_A.weight") {
@@ -149,13 +149,13 @@ fn values(path: &Path, name: &str, entry: &Entry) -> Result<Vec<f32>> {
     })
 }
 
-/// Writes an adapter into the directory `dir`, which is made if there is none; PEFT loads it too.
+/// Writes an adapter into the directory `dir`, which is created if necessary. PEFT can load it.
 ///
-/// Each file takes its name when it is complete, the weights first.
+/// Each file gets its name when it is complete, the weights first.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if a file cannot be written, and [`Error::Option`] if the size of a matrix is not a multiple of the
+/// [`Error::Io`] if a file cannot be written, and [`Error::Option`] if a matrix does not consist of rows of the
 /// adapter's rank.
 pub fn write(dir: &Path, adapter: &Adapter) -> Result<()> {
     let rank = adapter.rank;

@@ -18,18 +18,18 @@ use sterna_kernels::Bytes;
 use crate::checkpoint::{DAMAGED, StoredFile, malformed, unsupported};
 use crate::{Error, Result};
 
-/// The first bytes of every file.
+/// The first bytes of every GGUF file.
 const MAGIC: &[u8] = b"GGUF";
-/// Most keys and most tensors in a file.
+/// Most keys, and most tensors, in a file.
 const MAX_ENTRIES: u64 = 1 << 16;
-/// Alignment of files that do not say another.
+/// Alignment of files that do not specify one.
 pub(in crate::checkpoint) const ALIGNMENT: usize = 32;
-/// Longest name of a key or tensor, as GGUF's description says of keys.
+/// Longest name of a key or tensor, as the GGUF specification limits keys.
 const MAX_NAME: usize = (1 << 16) - 1;
 /// Deepest nesting of arrays.
 const MAX_DEPTH: usize = 4;
 
-/// A value as stored; texts and arrays are ranges of the header.
+/// A stored value. Texts and arrays are ranges of the header.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Unsigned integers of any width.
@@ -62,7 +62,7 @@ pub struct Info {
     pub weights: usize,
     /// ggml's type id.
     pub kind: u32,
-    /// First byte, from the start of the data.
+    /// First byte of the data, relative to the start of all data.
     pub offset: u64,
 }
 
@@ -70,30 +70,30 @@ pub struct Info {
 #[derive(Clone, Debug)]
 pub struct Header {
     file: StoredFile,
-    /// The beginning of the file, up to the data.
+    /// The start of the file, up to the data.
     bytes: Vec<u8>,
-    /// 2 or 3, which differ in nothing that matters here.
+    /// 2 or 3; the difference does not matter here.
     pub version: u32,
     /// Keys and their values.
     pub keys: BTreeMap<String, Value>,
-    /// Tensors by the name in the file.
+    /// Tensors by their name in the file.
     pub tensors: BTreeMap<String, Info>,
-    /// What tensors are aligned to.
+    /// Alignment of tensors, in bytes.
     pub alignment: usize,
     data: usize,
 }
 
 impl Header {
-    /// Whether a file begins like GGUF.
+    /// Whether a file begins with GGUF's magic bytes.
     pub(in crate::checkpoint) fn detect(file: &StoredFile) -> bool {
         file.copy(0..file.len().min(MAGIC.len())).is_ok_and(|start| start == MAGIC)
     }
 
-    /// Reads the header of the file `bytes`; `path` is for messages.
+    /// Reads the header of the file `bytes`. `path` is for error messages.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if it contradicts itself, [`Error::Unsupported`] if it is of another version.
+    /// [`Error::Malformed`] for inconsistent headers, [`Error::Unsupported`] for another version.
     pub fn parse(path: &Path, bytes: &Bytes) -> Result<Self> {
         Self::read(&StoredFile::in_memory(path, bytes.clone()))
     }
@@ -151,17 +151,17 @@ impl Header {
         }
     }
 
-    /// Bytes of data in the file.
+    /// Number of data bytes in the file.
     pub fn data_len(&self) -> usize {
         self.file.len().saturating_sub(self.data)
     }
 
-    /// The error that something is wrong with the value of `key`.
+    /// The error for a wrong value of `key`.
     pub fn bad(&self, key: &str, problem: impl Into<String>) -> Error {
         malformed(self.file.path(), format!("key `{key}`"), problem, DAMAGED)
     }
 
-    /// The number at `key`, of any integer type; `None` if there is no such key.
+    /// The value of `key` as a non-negative integer of any integer type; `None` if there is no such key.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl Header {
         number.map(Some).ok_or_else(|| self.bad(key, "is not a whole number"))
     }
 
-    /// The number at `key`, of any type; `None` if there is no such key.
+    /// The value of `key` as a number; `None` if there is no such key.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl Header {
         }
     }
 
-    /// The boolean at `key`; `None` if there is no such key.
+    /// The value of `key` as a boolean; `None` if there is no such key.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Header {
         }
     }
 
-    /// The text at `key`; `None` if there is no such key.
+    /// The value of `key` as a string; `None` if there is no such key.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl Header {
         }
     }
 
-    /// The texts at `key`, at most `most`; `None` if there is no such key.
+    /// The value of `key` as a list of at most `most` strings; `None` if there is no such key.
     ///
     /// # Errors
     ///
@@ -241,8 +241,8 @@ impl Header {
         Ok(Some(texts))
     }
 
-    /// The 32-bit numbers at `key` as their bits, at most `most`; `None` if there is no such key. `kinds` are the types
-    /// that are allowed.
+    /// The value of `key` as the bits of at most `most` 32-bit numbers; `None` if there is no such key. `kinds` are the
+    /// allowed types.
     ///
     /// # Errors
     ///
@@ -264,10 +264,10 @@ impl Header {
     }
 }
 
-/// Reads forward; every length is checked against the bytes that are left before anything is done with it.
+/// Reads the header in order. Every length is checked against the remaining bytes before it is used.
 struct Reader<'a> {
     file: &'a StoredFile,
-    /// A copy of the file's beginning, which grows as it is read.
+    /// A copy of the start of the file, extended as needed.
     bytes: Vec<u8>,
     at: usize,
 }
@@ -286,13 +286,13 @@ impl Reader<'_> {
                 self.copy_to(self.at)?;
                 Ok(range)
             }
-            _ => Err(self.bad(what, format!("{len} bytes wanted, but only {left} follow"))),
+            _ => Err(self.bad(what, format!("needs {len} bytes, but only {left} follow"))),
         }
     }
 
-    /// Copies the file's beginning up to `end`, and some of what follows.
+    /// Copies the start of the file up to at least `end`.
     fn copy_to(&mut self, end: usize) -> Result<()> {
-        /// Bytes that are read at a time, at least.
+        /// Least number of bytes read at a time.
         const STEP: usize = 1 << 18;
         let have = self.bytes.len();
         if have < end {
@@ -338,7 +338,8 @@ impl Reader<'_> {
 
     fn name(&mut self, what: &str) -> Result<String> {
         let name = self.string(what)?;
-        if name.len() > MAX_NAME { Err(self.bad(what, format!("{} bytes long", name.len()))) } else { Ok(name) }
+        let len = name.len();
+        if len > MAX_NAME { Err(self.bad(what, format!("{len} bytes long, more than {MAX_NAME}"))) } else { Ok(name) }
     }
 
     fn keys(&mut self, count: u64) -> Result<BTreeMap<String, Value>> {
@@ -374,7 +375,7 @@ impl Reader<'_> {
                 let (kind, count) = (self.u32(key)?, self.u64(key)?);
                 let start = self.at;
                 self.skip_items(kind, count, key, 1)?;
-                // Items take at least a byte each, so the count fits.
+                // Each item takes at least one byte, so the count fits in a usize.
                 Value::Array { kind, count: count as usize, items: start..self.at }
             }
             10 => Value::Unsigned(self.u64(key)?),
@@ -384,7 +385,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Walks over the items of an array without keeping them.
+    /// Skips the items of an array.
     fn skip_items(&mut self, kind: u32, count: u64, key: &str, depth: usize) -> Result<()> {
         let size = match kind {
             0 | 1 | 7 => 1,
@@ -417,7 +418,7 @@ impl Reader<'_> {
             let name = self.name(&format!("name of tensor {i}"))?;
             let dimensions = self.u32(&name)?;
             if !(1..=4).contains(&dimensions) {
-                return Err(self.bad(&name, format!("{dimensions} dimensions")));
+                return Err(self.bad(&name, format!("{dimensions} dimensions, where 1 to 4 are allowed")));
             }
             let mut shape = (0..dimensions).map(|_| self.u64(&name)).collect::<Result<Vec<_>>>()?;
             shape.reverse();

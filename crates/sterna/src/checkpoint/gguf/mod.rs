@@ -14,19 +14,17 @@ pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
 
 use super::collect::collect;
-use super::{
-    Checkpoint, DAMAGED, Data, Files, SEVERAL_SCALES, StoredFile, Tensor, malformed, problem_at, refused, unsupported,
-};
+use super::{Checkpoint, DAMAGED, Data, Files, StoredFile, Tensor, malformed, problem_at, refused, unsupported};
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Kind, Slot, what_runs};
-use types::Type;
+use types::{RECONVERT, Type};
 
-/// Keys of the tokens that end an answer.
+/// Keys of tokens that end an answer.
 pub(super) const ENDS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 
-/// Opens the file, if it holds a network of one of the architectures `known`.
+/// Opens the file if its network has one of the architectures `known`.
 pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpoint> {
     let (path, files) = (file.path(), Files::new(file.watched()));
     let header = Header::read(file)?;
@@ -53,11 +51,11 @@ fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) ->
     }
 }
 
-/// Kinds of files that are not read, whatever their architecture.
+/// Refuses kinds of files that cannot be read with any architecture.
 fn refuse_containers(path: &Path, header: &Header) -> Result<()> {
     if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
         let what = format!("a Hadamard-rotated model (key `{key}`)");
-        return Err(unsupported(path, what, SEVERAL_SCALES));
+        return Err(unsupported(path, what, "Sterna does not rotate activations: use the model without this rotation"));
     }
     if header.uint("split.count")?.is_some_and(|count| count > 1) {
         return Err(unsupported(path, "a GGUF file in several parts", "merge it with `llama-gguf-split --merge`"));
@@ -100,7 +98,7 @@ fn config(
 ) -> Result<Config> {
     let optional = |key: &str| -> Result<Option<usize>> {
         let key = format!("{name}.{key}");
-        // Too large for the address space is too large for every check that follows.
+        // A value too large for the address space also fails every later check.
         Ok(header.uint(&key)?.map(|value| usize::try_from(value).unwrap_or(usize::MAX)))
     };
     let size = |key: &str| optional(key)?.ok_or_else(|| header.bad(&format!("{name}.{key}"), "is missing"));
@@ -148,7 +146,7 @@ fn config(
     Ok(config)
 }
 
-/// Room of each tensor up to the next one, by offset.
+/// The room of each tensor up to the next one, by offset.
 fn spans(path: &Path, header: &Header) -> Result<BTreeMap<u64, usize>> {
     let mut offsets: Vec<_> = header.tensors.iter().map(|(name, info)| (info.offset, name)).collect();
     offsets.sort_unstable();
@@ -193,7 +191,7 @@ impl File<'_> {
             return Err(self.refused(name, &what, "use a ternary model; re-convert it to I2_S or TQ2_0"));
         }
         let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(name, "is not a matrix")) };
-        // An impossible shape has no size; `Trits::new` says so.
+        // An impossible shape has no size; `Trits::new` reports it.
         let bytes = self.bytes(name, info, format.bytes(rows, cols).unwrap_or(0))?;
         let trits = Trits::new(format, rows, cols, bytes).map_err(|problem| problem_at(self.path, name, problem))?;
         let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
@@ -219,17 +217,18 @@ impl File<'_> {
         let span = self.spans.get(&info.offset).copied().unwrap_or(0);
         let bytes = if size <= span { self.header.data(info.offset, size)? } else { None };
         bytes.ok_or_else(|| {
-            let problem = format!("takes {size} bytes at offset {}, where there are {span}", info.offset);
-            self.damaged(name, &problem)
+            let left = (self.header.data_len() as u64).saturating_sub(info.offset);
+            let room = left.min(span as u64);
+            self.damaged(name, &format!("needs {size} bytes at offset {}, but there are only {room}", info.offset))
         })
     }
 
-    /// Upstream's optional factor of a projection: `blk.N.attn_q.scale`.
+    /// The optional factor of a projection in llama.cpp: `blk.N.attn_q.scale`.
     fn extra_scale(&self, name: &str) -> Result<f32> {
         let Some(name) = name.strip_suffix("weight").map(|stem| format!("{stem}scale")) else { return Ok(1.0) };
         let Some(info) = self.header.tensors.get(&name) else { return Ok(1.0) };
         if info.weights != 1 || info.kind != 0 {
-            return Err(self.refused(&name, "several scales", SEVERAL_SCALES));
+            return Err(self.refused(&name, "a scale that is not one F32 value", RECONVERT));
         }
         let bytes = self.bytes(&name, info, size_of::<f32>())?;
         Ok(bytes.first_chunk::<4>().map_or(f32::NAN, |scale| f32::from_le_bytes(*scale)))

@@ -1,23 +1,22 @@
-//! ggml's tensor types: which formats Sterna reads, and the names of the others. Forks use some ids twice; the room that a
-//! tensor has in the file tells them apart.
+//! ggml's tensor types: the formats that Sterna reads, and the names of the others. Forks use some ids for two types;
+//! the room that a tensor has in the file tells them apart.
 
 use sterna_kernels::format::{self, Format};
 
-use crate::checkpoint::SEVERAL_SCALES;
-
-/// What a type id means.
+/// The meaning of a type id.
 pub(super) enum Type {
     /// A format that Sterna reads.
     Known(&'static Format),
-    /// Not read: name and remedy.
+    /// An unsupported format: name and remedy.
     Refused(String, &'static str),
 }
 
-const RECONVERT: &str = "re-convert the model to I2_S or TQ2_0";
+pub(super) const RECONVERT: &str = "re-convert the model to I2_S or TQ2_0";
+const NO_DECODER: &str = "Sterna has no decoder for this format: use a model in I2_S, TQ1_0 or TQ2_0";
 const PLAIN: &str =
     "re-convert the model: linear weights as I2_S or TQ2_0, embeddings as F16, BF16, Q8_0, Q6_K, Q4_K or Q4_0";
 
-/// The type with the id `id` of a tensor of this shape that has `room` bytes before the next one.
+/// The type with id `id` of a tensor of this shape, which has `room` bytes before the next tensor.
 pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Type {
     let weights: usize = shape.iter().product();
     let cols = shape.last().copied().unwrap_or(1).max(1);
@@ -31,21 +30,21 @@ pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Typ
     };
     let refused = |name: &str, remedy| Type::Refused(name.into(), remedy);
     match id {
-        // Until 2024 this id was IQ4_NL_4_4.
+        // Until 2024 this id meant IQ4_NL_4_4.
         36 if blocks(32, 18) => refused("IQ4_NL_4_4", PLAIN),
         39 if blocks(32, 17) => refused("MXFP4", PLAIN),
-        42 if blocks(64, 18) => refused("Q2_0 (groups of 64)", SEVERAL_SCALES),
-        42 if blocks(128, 34) => refused("Q2_0 (groups of 128, Prism before v7)", SEVERAL_SCALES),
+        42 if blocks(64, 18) => refused("Q2_0 (groups of 64)", NO_DECODER),
+        42 if blocks(128, 34) => refused("Q2_0 (groups of 128, Prism before v7)", NO_DECODER),
         39 | 42 => refused("TL2", RECONVERT),
         38 => refused("TL1", RECONVERT),
         37 => refused("I8_S", RECONVERT),
-        41 => refused("Q1_0", SEVERAL_SCALES),
-        142 => refused("PQ2_0", SEVERAL_SCALES),
-        143 => refused("PTQ1_0", SEVERAL_SCALES),
+        41 => refused("Q1_0", NO_DECODER),
+        142 => refused("PQ2_0", NO_DECODER),
+        143 => refused("PTQ1_0", NO_DECODER),
         134 => refused("IQ1_BN", RECONVERT),
         135 => refused("IQ2_BN", RECONVERT),
         335 => refused("IQ2_BN_R4", RECONVERT),
-        // A format with a size that does not fit: the error about its size follows.
+        // A known format whose size does not fit; a later check reports the size.
         _ => match (formats.next(), OTHERS.iter().find(|(other, _)| *other == id)) {
             (Some(format), _) => Type::Known(format),
             (None, Some((_, name))) => refused(name, PLAIN),
@@ -54,7 +53,7 @@ pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Typ
     }
 }
 
-/// Types of llama.cpp that are not read.
+/// Types of llama.cpp that are not supported.
 const OTHERS: &[(u32, &str)] = &[
     (3, "Q4_1"),
     (6, "Q5_0"),

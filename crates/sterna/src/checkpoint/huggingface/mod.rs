@@ -16,17 +16,17 @@ use crate::Result;
 use crate::arch::{Arch, Container, Kind, Slot};
 use config::{HfConfig, Json, Packing};
 
-/// Longest JSON file that is read as a whole: in memory it takes up to 72 times as much. Falcon3's
+/// Longest JSON file that is parsed completely; in memory it takes up to 72 times its length. Falcon3's
 /// tokenizer_config.json, with two thousand special tokens, has 360 kB.
 const MAX_JSON: usize = 768 << 10;
 /// Longest `model.safetensors.index.json`.
 const MAX_INDEX: usize = 4 << 20;
-/// Longest `tokenizer.json`; the largest known ones have about 35 MB.
+/// Longest `tokenizer.json`; the largest known files have about 35 MB.
 const MAX_TOKENIZER: usize = 256 << 20;
-/// Most files of one checkpoint.
+/// Most files in one checkpoint.
 const MAX_SHARDS: usize = 1024;
 
-/// Opens the directory, or the same files in memory.
+/// Opens the directory, or its files in memory.
 pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Checkpoint> {
     let path = source.path();
     let config_path = path.join("config.json");
@@ -50,7 +50,7 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None, files })
 }
 
-/// Reads a small JSON file; a key that occurs twice has its last value.
+/// Reads a small JSON file. If a key occurs twice, the last value counts.
 pub(super) fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
     let Some(bytes) = source.text(name, MAX_JSON)? else { return Ok(None) };
     let path = source.path().join(name);
@@ -58,7 +58,7 @@ pub(super) fn json(source: &Source<'_>, name: &str) -> Result<Option<Value>> {
     Ok(Some(value))
 }
 
-/// The tensors of `model.safetensors`, or of the files that the index names, and these files. Other files in the
+/// The tensors of `model.safetensors` or of the files that the index names, and these files. Other files in the
 /// directory are ignored.
 fn all_tensors(source: &Source<'_>) -> Result<(BTreeMap<String, Entry>, Files)> {
     let path = source.path();
@@ -86,7 +86,7 @@ fn all_tensors(source: &Source<'_>) -> Result<(BTreeMap<String, Entry>, Files)> 
     Ok((tensors, Files::new(files)))
 }
 
-/// The file names in an index, all of which must be plain names in the same directory.
+/// The file names in an index. All must be plain names in the same directory.
 fn shards(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
     struct Index {
@@ -155,7 +155,7 @@ fn ternary(
     }
 }
 
-/// The factor of a packed matrix, from its `weight_scale`.
+/// The factor of a packed matrix, computed from its `weight_scale`.
 fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<Packing>, name: &str) -> Result<f32> {
     let name = format!("{name}_scale");
     let place = format!("tensor `{name}`");
@@ -179,7 +179,7 @@ fn weight_scale(path: &Path, tensors: &BTreeMap<String, Entry>, packing: Option<
     }
 }
 
-/// The tokenizer's files; what tokenizer_config.json lacks is taken from special_tokens_map.json.
+/// The tokenizer's files. Values missing in tokenizer_config.json come from special_tokens_map.json.
 fn text(source: &Source<'_>) -> Result<TextFiles> {
     let Some(tokenizer) = source.text("tokenizer.json", MAX_TOKENIZER)? else { return Ok(TextFiles::None) };
     let object = |name: &str| {

@@ -1,4 +1,4 @@
-//! The header of a GGUF file to be written: keys and tensor descriptions.
+//! The header of a written GGUF file: keys and tensor descriptions.
 
 use sterna_kernels::format::I2_S;
 
@@ -6,13 +6,13 @@ use super::{Plan, WriteOptions};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
-/// The whole header, padded to where the data begin.
+/// The whole header, padded to the start of the data.
 pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
     let (mut keys, arch) = (Keys::default(), plan.arch.gguf_name());
     let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
     keys.text("general.architecture", arch);
     keys.text("general.name", &name);
-    // bitnet.cpp's number for I2_S, llama.cpp's for TQ2_0.
+    // The number is bitnet.cpp's for I2_S, and llama.cpp's for TQ2_0.
     keys.uint("general.file_type", if *options.encoding == I2_S { 40 } else { 37 });
     keys.uint("general.quantization_version", 2);
     keys.uint("general.alignment", ALIGNMENT as u32);

@@ -1,4 +1,4 @@
-//! Writes GGUF files: any checkpoint, its ternary layers in another encoding.
+//! Writes a checkpoint as a GGUF file, with its ternary layers in a chosen encoding.
 //!
 //! Tensors are written one after another, some rows at a time.
 
@@ -23,16 +23,16 @@ use crate::{Error, Result};
 /// How to write a checkpoint: `WriteOptions::default().head(&F32)`.
 #[non_exhaustive]
 pub struct WriteOptions<'a> {
-    /// How ternary matrices are written, one of [`encodings`]: [`I2_S`], or [`TQ2_0`](super::format::TQ2_0),
-    /// which rounds the scale to a half.
+    /// Encoding of ternary matrices, one of [`encodings`]: [`I2_S`], or [`TQ2_0`](super::format::TQ2_0), which rounds
+    /// the scale to f16.
     pub encoding: &'static Format,
-    /// The architecture that the file names; it decides the activation function. `None`: the checkpoint's own.
+    /// Architecture named in the file, which determines the activation function. `None` uses the checkpoint's own.
     pub arch: Option<&'static Arch>,
-    /// How the embedding and the head are written: one of [`heads`].
+    /// Format of the embedding and the head: one of [`heads`].
     pub head: &'static Format,
-    /// The file's tokenizer and chat template ([`to_gguf`](crate::text::to_gguf)); `None`: it has none.
+    /// Tokenizer and chat template to write ([`to_gguf`](crate::text::to_gguf)), if any.
     pub vocabulary: Option<&'a GgufVocabulary>,
-    /// Called with (bytes written, bytes in all) now and then.
+    /// Called repeatedly with (bytes written, bytes in total).
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
 
@@ -50,19 +50,19 @@ setters!(WriteOptions<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
 });
 
-/// Formats of ternary matrices that can be written.
+/// Formats in which ternary matrices can be written.
 pub fn encodings() -> impl Iterator<Item = &'static Format> {
     FORMATS.iter().copied().filter(|format| format.writer().is_some())
 }
 
-/// Formats of embeddings and heads that can be written.
+/// Formats in which embeddings and heads can be written.
 pub fn heads() -> impl Iterator<Item = &'static Format> {
     FORMATS.iter().copied().filter(|format| format.encodes())
 }
 
-/// Rows that are converted at a time. A multiple of 128, so that I2_S blocks end with them whatever the row's length.
+/// Rows converted at a time. A multiple of 128, so that I2_S blocks end with them for any row length.
 const CHUNK: usize = 128;
-/// The largest half.
+/// The largest f16.
 const MAX_F16: f32 = 65504.0;
 
 /// Writes `checkpoint` to the GGUF file `out`.
@@ -86,9 +86,9 @@ const MAX_F16: f32 = 65504.0;
 ///
 /// # Errors
 ///
-/// [`Error::Option`] if the options do not suit the model, [`Error::Malformed`] and [`Error::Unsupported`] if a tensor of
-/// the model cannot be read, and [`Error::Io`] if the file cannot be written. After an error nothing is left behind, and
-/// an older file of that name is unchanged.
+/// [`Error::Option`] if the options do not suit the model, [`Error::Malformed`] and [`Error::Unsupported`] if a tensor
+/// of the model cannot be read, and [`Error::Io`] if the file cannot be written. After an error no partial file is
+/// left, and an existing file is unchanged.
 pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
     let plan = Plan::new(checkpoint, &options)?;
     let header = keys::header(checkpoint, &options, &plan);
@@ -100,12 +100,14 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
             Kind::Ternary { rows, cols, rotated } => {
                 let matrix = checkpoint.ternary(cpu, name, (rows, cols), &T16)?;
                 let Some(scale) = matrix.scale() else {
-                    let problem = format!("`{name}` has several scales, and files are written with one scale a matrix");
+                    let problem =
+                        format!("`{name}` has several scales, but files are written with one scale per matrix");
                     return Err(Error::option("encoding", problem));
                 };
                 let rounded = (plan.writer.rounded)(scale);
                 if (scale - rounded).abs() > scale / 1024.0 {
-                    let problem = format!("the scale {scale} of `{name}` does not fit a half; write the model as i2_s");
+                    let problem =
+                        format!("the scale {scale} of `{name}` is out of range for f16; write the model as i2_s");
                     return Err(Error::option("encoding", problem));
                 }
                 let heads = rotated.filter(|_| plan.arch.interleaved_qk);
@@ -122,12 +124,12 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
     target.finish()
 }
 
-/// What the file will hold, and where.
+/// Contents and layout of the file.
 struct Plan {
     tensors: Vec<Planned>,
     writer: Writer,
     head: &'static Format,
-    /// Tokens that end an answer, the tokenizer's own first.
+    /// Tokens that end an answer; the tokenizer's own comes first.
     ends: Vec<u32>,
     arch: &'static Arch,
     data: u64,
@@ -158,7 +160,7 @@ impl Plan {
         if ends.len() > ENDS.len() {
             return refuse(
                 "vocabulary",
-                format!("{} tokens end an answer, and GGUF files name {} at most", ends.len(), ENDS.len()),
+                format!("{} tokens end an answer, but GGUF files name {} at most", ends.len(), ENDS.len()),
             );
         }
         let arch = options.arch.unwrap_or(checkpoint.config.architecture);
@@ -207,7 +209,7 @@ fn ternary(
     target.write(&(writer.tail)(scale))
 }
 
-/// The row that GGUF's `llama` keeps in place `stored`: the halves of a head alternate.
+/// The row stored at index `stored` in GGUF's `llama` order, in which the halves of a head alternate.
 fn interleaved(stored: usize, rows: usize, heads: Option<usize>) -> usize {
     let Some(heads) = heads else { return stored };
     let dim = rows / heads;
@@ -223,7 +225,7 @@ fn dense(cpu: &Cpu, matrix: &DenseMatrix, format: &'static Format, target: &mut 
         let values: Rows = matrix.lookup(cpu, &ids);
         let fits = |x: &f32| x.abs() <= MAX_F16 || [&F32, &BF16].contains(&format);
         if let Some(other) = values.data().iter().find(|x| !fits(x)) {
-            let problem = format!("the embedding holds {other}, which {} does not", format.name);
+            let problem = format!("the embedding holds {other}, which is out of range for {}", format.name);
             return Err(Error::option("head", problem));
         }
         let bytes = &mut bytes[..ids.len() * row_bytes];
