@@ -27,7 +27,7 @@ enum Codes<'a> {
 }
 
 impl Arranged<'_> {
-    /// The operand that these tokens are. They begin with a block of the order, and end with one or with the last token.
+    /// These tokens as an operand. They begin with a block of the order, and end with a block or with the last token.
     pub(crate) fn tokens(&self, tokens: Range<usize>) -> Operand<'_> {
         let Self { order, depth, .. } = *self;
         assert!(tokens.start.is_multiple_of(order.tokens) && tokens.end <= self.tokens, "whole blocks");

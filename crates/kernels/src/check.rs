@@ -160,14 +160,14 @@ mod cases {
         sums.concat()
     }
 
-    pub(super) fn fit(isa: Isa) -> Vec<u32> {
-        let fits = [Bits::Four, Bits::Six, Bits::Eight].map(|bits| {
+    pub(super) fn encode_row(isa: Isa) -> Vec<u32> {
+        let rows = [Bits::Four, Bits::Six, Bits::Eight].map(|bits| {
             let mut stored = [0; 48];
-            let fit = isa.fit(bits, &floats(5, 41), &mut stored);
-            let numbers = [fit.scale, fit.error, fit.norm, fit.fine_error].map(f32::to_bits);
+            let row = isa.encode_row(bits, &floats(5, 41), &mut stored);
+            let numbers = [row.scale, row.error, row.norm, row.fine_error].map(f32::to_bits);
             numbers.into_iter().chain(stored.map(u32::from)).collect::<Vec<_>>()
         });
-        fits.concat()
+        rows.concat()
     }
 
     pub(super) fn rows_dot(isa: Isa) -> Vec<u32> {

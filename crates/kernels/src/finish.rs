@@ -26,8 +26,8 @@ pub struct Finish {
 enum StoredScales {
     One(f32),
     Rows(Vec<f32>),
-    /// Halves, if each of them is exact. Files store halves, and at 2 bits a weight a group of 32 takes 8 bytes, so
-    /// that a wider scale would be a sixth of the matrix. Scales that do not fit halves stay as they are.
+    /// f16 scales, used if this is exact for all. Files store f16 scales, and at 2 bits per weight a group of 32 takes
+    /// 8 bytes, so f32 scales would be a third of the matrix. Scales that f16 cannot represent stay f32.
     Halves {
         columns: usize,
         values: Vec<u16>,

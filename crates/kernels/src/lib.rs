@@ -7,7 +7,7 @@
 //! f32 rows ──► Bf16Rows, Bf16Panels ──► bf16::product ──► f32 rows                   (training)
 //! ```
 //!
-//! The crate stands on floors; a module uses only modules below its own.
+//! The crate is built in layers; a module uses only modules below its own.
 //!
 //! ```text
 //! matrices     ternary < matrix < layout < sparse, finish < activations, sums
@@ -16,15 +16,15 @@
 //! check        one small case of every kernel, compared with portable
 //! sets         the ladder of instruction sets, best first
 //! x86_64, portable      one set each: its own kernels, and the definitions compiled with its features
-//! set          the table that an instruction set is
-//! format       the table of formats: how weights are stored
+//! set          the table of kernels of an instruction set
+//! format       the table of storage formats of weights
 //! op           the definition of correct: slices in, slices out
-//! lines, memory, pool, rows, scales     what all of them stand on
+//! lines, memory, pool, rows, scales     shared by all of them
 //! ```
 //!
-//! Every set ([`sets`]) must give the bytes that the definitions in `op` give: integer dots are exact, and every float
-//! reduction has one written order (16 lanes, one tree, multiply then add), which each set compiles from the same
-//! source. Products for training ([`mod@bf16`]) are the one exception: AMX has an order of its own.
+//! Every set ([`sets`]) must give the same bytes as the definitions in `op`: integer dot products are exact, and every
+//! float reduction has one fixed order (16 lanes, one tree, multiply then add), compiled for each set from the same
+//! source. Products for training ([`mod@bf16`]) are the only exception: AMX has its own order.
 
 #[cfg(target_endian = "big")]
 compile_error!("Sterna reads little-endian files in place and does not run on big-endian machines");

@@ -121,8 +121,8 @@ impl Deref for Lines {
 
 impl DerefMut for Lines {
     fn deref_mut(&mut self) -> &mut [Line] {
-        // SAFETY: first .. first + len lies inside the block, is initialised, and belongs to this value alone (`zeroed` hands
-        // out every line of a block once); `&mut self` makes this the only reference.
+        // SAFETY: first .. first + len lies inside the block, is initialised, and belongs to this value alone (`zeroed`
+        // hands out every line of a block once); `&mut self` makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(self.block.base.add(self.first), self.len) }
     }
 }

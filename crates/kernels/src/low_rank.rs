@@ -37,7 +37,7 @@ impl LowRank {
         (self.rows, self.a.cols())
     }
 
-    /// Bytes of both matrices: what one product reads.
+    /// Bytes of both matrices, which one product reads.
     pub fn bytes(&self) -> usize {
         self.a.bytes() + 4 * self.columns.len()
     }

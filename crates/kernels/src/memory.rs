@@ -21,26 +21,27 @@ pub struct Bytes {
 impl Bytes {
     /// Maps a whole file, read-only.
     ///
-    /// This is the one place where the crate trusts what it cannot check: nobody may write to the file or cut it while
-    /// the map is in use. Rust takes the bytes behind a reference for constant, and no system enforces that for a map:
-    /// a write may show in them at any time, and reading behind the end of a file that was cut ends the process (SIGBUS
-    /// on Unix). A file that is *replaced* by another one of its name does no harm, as the map keeps the old one. Whoever
-    /// cannot keep this promise reads the file instead. Only tensor data is mapped: texts, sizes and counts, from which
-    /// more than a wrong number could follow, are copied before they are looked at.
+    /// This is the only promise that the crate cannot check: nobody may write to or truncate the file while the mapping
+    /// is in use. Rust assumes that the bytes behind a reference are constant, and no operating system guarantees that
+    /// for a mapping. A write may appear in the bytes at any time, and reading beyond the end of a truncated file ends
+    /// the process (SIGBUS on Unix). *Replacing* the file by another one of the same name is safe, because the mapping
+    /// keeps the old file. Callers that cannot guarantee this must read the file instead. Only tensor data is mapped.
+    /// Texts, sizes and counts are copied before they are parsed, because errors in them could cause more than a wrong
+    /// number.
     ///
     /// # Errors
     ///
-    /// The system's error, if it cannot map the file.
+    /// The operating system's error if it cannot map the file.
     pub fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is read-only, so that this process cannot write through it; that no other one changes the file
-        // is what the caller promises, as described above. All later reads take bytes as plain integers, so that a
+        // SAFETY: the mapping is read-only, so this process cannot write through it. The caller guarantees that no
+        // other process changes the file, as described above. All later reads treat the bytes as plain integers, so a
         // broken promise gives wrong numbers or ends the process.
         let map = unsafe { memmap2::Mmap::map(file)? };
         let range = 0..map.len();
         Ok(Self { owner: Arc::new(Owner::Mapped(map)), range })
     }
 
-    /// Whether they are a part of a mapped file, so that reading them may take memory that is not taken yet.
+    /// Whether the bytes are part of a mapped file, so that reading them may make pages resident.
     pub fn is_mapped(&self) -> bool {
         matches!(*self.owner, Owner::Mapped(_))
     }

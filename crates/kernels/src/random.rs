@@ -18,13 +18,13 @@ pub struct SplitMix64(pub u64);
 
 impl SplitMix64 {
     /// The next 64 bits.
-    #[allow(clippy::should_implement_trait, reason = "a stream without end is no iterator")]
+    #[allow(clippy::should_implement_trait, reason = "an endless stream is not an iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         mix(self.0)
     }
 
-    /// A number below `n`, each equally likely but for 2⁻⁶⁴ · `n`.
+    /// A number below `n`. Probabilities are equal up to 2⁻⁶⁴ · `n`.
     ///
     /// # Panics
     /// If `n` is 0.

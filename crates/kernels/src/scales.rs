@@ -1,15 +1,15 @@
 //! The scales of a ternary matrix: a weight is its trit times a scale.
 
-/// One scale, or several.
+/// A single scale, or several.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scales {
-    /// One for the whole matrix.
+    /// One scale for the whole matrix.
     One(f32),
-    /// One a row.
+    /// One per row.
     Rows(Vec<f32>),
-    /// One for each group of `columns` neighbours in a row, row after row.
+    /// One for each group of `columns` adjacent weights in a row, row by row.
     Groups {
-        /// Columns of a group: 32, 64, 128 or 256. The last group of a row may have fewer.
+        /// Columns in a group: 32, 64, 128 or 256. The last group of a row may have fewer.
         columns: usize,
         /// `rows · ceil(cols / columns)` scales. A group of zeros may have the scale 0.
         values: Vec<f32>,
@@ -27,11 +27,11 @@ impl Scales {
         }
     }
 
-    /// The scales of a matrix whose row `r` is row `from(r)` of this one, for `rows` rows.
+    /// The scales of a matrix with `rows` rows, whose row `r` is row `from(r)` of this one.
     ///
     /// # Panics
     ///
-    /// If `from` gives a row that the scales do not have.
+    /// If `from` returns a row that does not exist.
     pub fn reordered(&self, rows: usize, from: impl Fn(usize) -> usize) -> Self {
         match self {
             Self::One(value) => Self::One(*value),

@@ -8,7 +8,7 @@
 //!
 //! # How far an estimate can be off
 //!
-//! Let w be a stored row in f32, ŵ = s·v what its codes stand for, x a token, x̂ = d·X its integers times their step,
+//! Let w be a stored row in f32, ŵ = s·v the values of its codes, x a token, x̂ = d·X its integers times their step,
 //! u = 2⁻²⁴, and l the f32 that [`DenseMatrix::matmul`] gives for w·x. The estimate is a = fl(fl(s·d) · fl(v·X)).
 //!
 //! 1. l has the error of a float sum: products, additions of a lane and the fold are at most k = ⌈cols/16⌉ + 5
@@ -19,10 +19,10 @@
 //! 4. Underflow: products of the sum lose at most cols · 2⁻¹⁵⁰, s·d at most 2⁻¹⁵⁰ times |v·X| < 2³¹, and the last
 //!    product 2⁻¹⁵⁰: together less than 2⁻¹¹⁰.
 //!
-//! Hence |l − a| ≤ e · A + n · B + 2⁻¹¹⁰ with n ≥ ‖ŵ‖, A = (1 + γ)‖x‖, B = ‖x − x̂‖ + γ‖x‖ + 8u‖x̂‖. A and B are computed
-//! in f64 and enlarged (by 2⁻¹⁸, and by 2⁻¹²⁶ against underflow), which also covers the roundings of this formula in
-//! f32 and the u·margin of step 3.
-//! [`Screen::refine`] adds to a the products of two more bits of each code, which stand for r̂ = s · (more − 1.5) / 4:
+//! Hence |l − a| ≤ e · A + n · B + 2⁻¹¹⁰ with n ≥ ‖ŵ‖, A = (1 + γ)‖x‖, B = ‖x − x̂‖ + γ‖x‖ + 8u‖x̂‖. A and B are
+//! computed in f64 and enlarged (by 2⁻¹⁸, and by 2⁻¹²⁶ against underflow), which also covers the roundings of this
+//! formula in f32 and the u·margin of step 3.
+//! [`Screen::refine`] adds to a the products of two more bits of each code, which represent r̂ = s · (more − 1.5) / 4:
 //! another conversion, s·d, product and sum, so |a − (ŵ + r̂)·x̂| ≤ 4u(‖ŵ‖ + ‖r̂‖)‖x̂‖ + u|a|. With n ≥ ‖ŵ‖ + ‖r̂‖ and
 //! e ≥ ‖w − ŵ − r̂‖ the margin above holds for it: these are 6 of the 8u of B, and adding the margin takes the others.
 //!
@@ -33,7 +33,7 @@ use crate::cpu::Cpu;
 use crate::dense::DenseMatrix;
 use crate::lines::{LINE, Lines};
 pub use crate::op::codes::Bits;
-use crate::op::codes::{BLOCK, Fit, LOW_BITS, STEP, TINY, largest, pack_row};
+use crate::op::codes::{BLOCK, LOW_BITS, RowEncoding, STEP, TINY, largest, pack_row};
 use crate::op::math::ROUND;
 use crate::op::sparse::{self, COLS, arrange};
 use crate::op::ternary::TILE;
@@ -41,7 +41,7 @@ use crate::pool::SendPtr;
 use crate::rows::Rows;
 
 /// The most columns a screen can have: X keeps at least 7 bits (see `range`), and float sums keep a relative error
-/// below 2⁻⁹ (`codes::fit`).
+/// below 2⁻⁹ (`codes::encode_row`).
 pub const MAX_COLS: usize = 1 << 18;
 /// Above this, (norm of a row) · (norm of a token) might overflow while the error is bounded.
 const LARGEST: f64 = 1e38;
@@ -49,27 +49,27 @@ const LARGEST: f64 = 1e38;
 /// A screen of a `(rows, cols)` matrix.
 pub struct Screen {
     bits: Bits,
-    /// Of the set that stored the codes.
+    /// The bias of the set that stored the codes.
     bias: u8,
     rows: usize,
     cols: usize,
     lines: Lines,
     /// The two low bits of six-bit codes, by rows.
     fine: Option<Lines>,
-    fits: Fits,
+    encodings: RowEncodings,
     /// The greatest ‖ŵ‖ + ‖w − ŵ‖ of the rows whose weights are finite.
     largest_norm: f64,
 }
 
-/// The [`Fit`] of each row, one list a field.
-struct Fits {
+/// The [`RowEncoding`] of each row, one list per field.
+struct RowEncodings {
     scales: Vec<f32>,
     errors: Vec<f32>,
     norms: Vec<f32>,
     fine_errors: Vec<f32>,
 }
 
-impl Fits {
+impl RowEncodings {
     /// Computes the estimates of one token and their margins from the integer sums of the rows from `first` on.
     fn bound(&self, token: &Token, sums: &[i32], first: usize, values: &mut [f32], margins: &mut [f32]) {
         let [a, b, c] = token.margin;
@@ -132,17 +132,17 @@ impl Screen {
         let mut lines = Lines::zeroed(rows.div_ceil(TILE) * tile_lines);
         let fine_stride = if bits == Bits::Six { cols.div_ceil(COLS) } else { 0 };
         let mut fine = Lines::zeroed(rows * fine_stride);
-        let mut fits = vec![Fit { scale: 0.0, error: 0.0, norm: 0.0, fine_error: 0.0 }; rows];
-        let (fits_at, fine_at) = (SendPtr(fits.as_mut_ptr()), SendPtr(fine.as_mut_ptr()));
+        let mut encodings = vec![RowEncoding { scale: 0.0, error: 0.0, norm: 0.0, fine_error: 0.0 }; rows];
+        let (encodings_at, fine_at) = (SendPtr(encodings.as_mut_ptr()), SendPtr(fine.as_mut_ptr()));
         cpu.pool.pieces(&mut lines, TILES * tile_lines, |chunk, lines| {
             let first = chunk * TILES * TILE;
             let count = (TILES * TILE).min(rows - first);
             let (mut row, mut codes) = (vec![0.0; cols], vec![0; depth]);
             for r in 0..count {
                 stored.decode_row(cpu, first + r, &mut row);
-                let fit = cpu.isa.fit(bits, &row, &mut codes);
+                let encoding = cpu.isa.encode_row(bits, &row, &mut codes);
                 // SAFETY: row first + r < rows, and only this chunk writes it.
-                unsafe { *fits_at.get().add(first + r) = fit };
+                unsafe { *encodings_at.get().add(first + r) = encoding };
                 pack_row(bits, cpu.isa.bias(), &codes, r % TILE, &mut lines[r / TILE * tile_lines..][..tile_lines]);
                 if bits == Bits::Six {
                     // SAFETY: `fine` has `fine_stride` lines for each of `rows` rows, and only this chunk writes those
@@ -157,7 +157,7 @@ impl Screen {
             stored.release(first, count);
         });
         stored.release(0, rows);
-        let finite = fits.iter().filter(|fit| fit.error.is_finite());
+        let finite = encodings.iter().filter(|row| row.error.is_finite());
         Some(Self {
             bits,
             bias: cpu.isa.bias(),
@@ -165,12 +165,12 @@ impl Screen {
             cols,
             lines,
             fine: (bits == Bits::Six).then_some(fine),
-            largest_norm: finite.map(|fit| f64::from(fit.norm) + f64::from(fit.error)).fold(0.0, f64::max),
-            fits: Fits {
-                scales: fits.iter().map(|fit| fit.scale).collect(),
-                errors: fits.iter().map(|fit| fit.error).collect(),
-                norms: fits.iter().map(|fit| fit.norm).collect(),
-                fine_errors: fits.iter().map(|fit| fit.fine_error).collect(),
+            largest_norm: finite.map(|row| f64::from(row.norm) + f64::from(row.error)).fold(0.0, f64::max),
+            encodings: RowEncodings {
+                scales: encodings.iter().map(|row| row.scale).collect(),
+                errors: encodings.iter().map(|row| row.error).collect(),
+                norms: encodings.iter().map(|row| row.norm).collect(),
+                fine_errors: encodings.iter().map(|row| row.fine_error).collect(),
             },
         })
     }
@@ -183,8 +183,8 @@ impl Screen {
     /// Estimates the product of every row with every token.
     ///
     /// # Panics
-    /// If `x` has another width than the matrix, or `cpu` uses an instruction set with another bias than the one that built
-    /// the screen.
+    /// If `x` has another width than the matrix, or `cpu` uses an instruction set with another bias than the one that
+    /// built the screen.
     pub fn estimate(&self, cpu: &Cpu, x: &Rows, margin: Margin) -> Estimates {
         assert_eq!(x.dim(), self.cols, "matrix and activations have the same input width");
         assert_eq!(cpu.isa.bias(), self.bias, "a screen is read with an instruction set like that which built it");
@@ -207,7 +207,7 @@ impl Screen {
                 // SAFETY: row t < m, columns `range` inside 0 .. rows; the chunks are disjoint columns.
                 let [values, margins] = outs
                     .map(|out| unsafe { std::slice::from_raw_parts_mut(out.get().add(t * rows + first), range.len()) });
-                self.fits.bound(&tokens[t], sums, first, values, margins);
+                self.encodings.bound(&tokens[t], sums, first, values, margins);
             }
         });
         Estimates { values, margins }
@@ -253,9 +253,9 @@ impl Screen {
         let most = 0.375 * (self.cols as f32).sqrt() * (1.0 + f32::EPSILON.sqrt());
         for (&id, sum) in ids.iter().zip(sums) {
             let id = id as usize;
-            let scale = self.fits.scales[id];
+            let scale = self.encodings.scales[id];
             values[id] += (2 * sum - 3 * token.sum) as f32 * (scale * token.step) * 0.25;
-            margins[id] = self.fits.fine_errors[id] * a + (self.fits.norms[id] + scale * most) * b + c;
+            margins[id] = self.encodings.fine_errors[id] * a + (self.encodings.norms[id] + scale * most) * b + c;
         }
     }
 

@@ -1,53 +1,53 @@
-//! The table of kernels that an instruction set is.
+//! Instruction sets: each is a table of kernels.
 //!
-//! Every kernel is declared once, in [`kernels!`]. From that list three things are made:
+//! Every kernel is declared once, in [`kernels!`]. Three things are generated from this list:
 //!
 //! ```text
-//! kernels! ──► table!     struct KernelSet, a function pointer a kernel
+//! kernels! ──► table!     struct KernelSet, with a function pointer per kernel
 //!                         its methods: check the arguments, call the pointer
 //!          ──► compiled!  a KernelSet of all definitions in `op`, compiled with the features of a set
 //! ```
 //!
-//! A set begins with what `compiled!` gives it and replaces the kernels that it has written itself.
+//! A set starts with the kernels from `compiled!`, and replaces those that it implements itself.
 
 use crate::op::operand::Order;
 use crate::{format, op};
 
-/// How a set wants the products of a batch cut into chunks.
-pub(crate) struct Cut {
-    /// Most tiles of a chunk.
+/// How a set divides the products of a batch into chunks.
+pub(crate) struct Blocking {
+    /// Most tiles in a chunk.
     pub(crate) tiles: usize,
-    /// Fewest and most tokens of a chunk; the most are a multiple of the fewest, and those of the order's blocks.
+    /// Fewest and most tokens in a chunk. The most must be a multiple of the fewest, and of the order's blocks.
     pub(crate) tokens: (usize, usize),
-    /// Whether all weights meet some tokens before the next ones, whose activations then stay in the cache.
+    /// Whether all weights are multiplied by some tokens before the next tokens, so that activations stay in the cache.
     pub(crate) tokens_first: bool,
 }
 
-impl Cut {
-    /// All tokens, and about 80 KiB of weights, which then stay in the cache.
+impl Blocking {
+    /// All tokens with about 80 KiB of weights, which then stay in the cache.
     pub(crate) const SMALL: Self = Self { tiles: 8, tokens: (usize::MAX, usize::MAX), tokens_first: false };
 }
 
-/// What work costs with a set, where it was measured. Plans follow it; no result depends on it.
+/// Relative costs of work with a set, as measured. Plans use them; no result depends on them.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Cost {
-    /// Multiply-adds of a ternary matrix that take as long as one of attention.
+    /// Number of ternary multiply-adds that take as long as one attention multiply-add.
     pub attention_per_weight: usize,
-    /// Rows of one step that take about as long as two steps of one row: the weights are read once for all of them. Drafted
-    /// tokens are added up to this number of rows.
+    /// Rows in one step that take about as long as two steps of one row, because the weights are read once for all
+    /// rows. Draft tokens are added up to this number of rows.
     pub rows_for_two: usize,
-    /// How many matrices, read by single rows or columns, take as long as one that is rearranged into tiles for this many
-    /// tokens.
+    /// Time to rearrange a matrix into tiles and multiply it with this many tokens, relative to the time to read it
+    /// once by single rows or columns.
     pub(crate) whole: fn(usize) -> f32,
 }
 
 impl Cost {
-    /// For sets without measurements: everything costs what its multiply-adds are.
+    /// For sets without measurements: cost is the number of multiply-adds.
     pub(crate) const NEUTRAL: Self = Self { attention_per_weight: 1, rows_for_two: 2, whole: |tokens| tokens as f32 };
 }
 
-/// Makes the struct of a list of kernels, and its methods.
+/// Generates the struct and its methods from a list of kernels.
 macro_rules! table {
     ($(
         $name:ident = $($op:ident)::+ $(<$v:ident>)?
@@ -58,21 +58,21 @@ macro_rules! table {
         /// The functions are `unsafe` because they may need instructions that the CPU lacks. They are called through an
         /// [`Isa`], which exists only for a set that the CPU has.
         pub(crate) struct KernelSet {
-            /// Name as `STERNA_ISA` and reports use it.
+            /// The name for `STERNA_ISA` and reports.
             pub(crate) name: &'static str,
-            /// Whether this CPU, and the system on it, has every instruction that the kernels use.
+            /// Whether this CPU and its operating system support every instruction of the kernels.
             pub(crate) supported: fn() -> bool,
-            /// How `ternary_dot` reads the activations of that many tokens.
+            /// The order in which `ternary_dot` reads the activations of a given number of tokens.
             pub(crate) order: fn(usize) -> Order,
-            /// How the products with that many tokens and columns are cut into pieces of work.
-            pub(crate) cut: fn(usize, usize) -> Cut,
-            /// What is added to int8 codes before they are stored in a key/value cache or a screen: 128 where `int8_dot`
-            /// and `coded_dot` read unsigned bytes, 0 where they read signed ones.
+            /// How products with a given number of tokens and columns are divided into chunks.
+            pub(crate) blocking: fn(usize, usize) -> Blocking,
+            /// Added to int8 codes before they are stored in a key/value cache or a screen: 128 if `int8_dot` and
+            /// `coded_dot` read unsigned bytes, 0 if they read signed bytes.
             pub(crate) bias: u8,
-            /// Whether `columns_dot` leaves the sums of field f multiplied by 4ᶠ.
+            /// Whether `columns_dot` returns the sums of field f multiplied by 4ᶠ.
             pub(crate) columns_scaled: bool,
             pub(crate) cost: Cost,
-            /// Whether a left side that is stored transposed should be turned for `bf16_dot`.
+            /// Whether a transposed left side should be turned before `bf16_dot`.
             pub(crate) bf16_rows: fn() -> bool,
             $(pub(crate) $name: unsafe fn($($type),*) $(-> $ret)?,)*
         }
@@ -80,16 +80,16 @@ macro_rules! table {
         impl Isa {$(
             #[inline]
             pub(crate) fn $name(self, $($arg: $type),*) $(-> $ret)? {
-                $(assert!($check, concat!("the arguments of `", stringify!($name), "` fit each other"));)?
-                // SAFETY: an `Isa` is made by `Isa::new` alone, which asked whether this CPU has the instructions; the
-                // sizes on which a kernel relies were checked in the line before.
+                $(assert!($check, concat!("the arguments of `", stringify!($name), "` match"));)?
+                // SAFETY: an `Isa` is created only by `Isa::new`, which checked that this CPU has the instructions; the
+                // assertion above checked the sizes that the kernel relies on.
                 unsafe { (self.0.$name)($($arg),*) }
             }
         )*}
     };
 }
 
-/// Compiles the definitions of all kernels with the given target features, `V` being the vector type:
+/// Compiles the definitions of all kernels with the given target features and the vector type `V`. The result is
 /// `compiled::TABLE`, a set without a name.
 macro_rules! compiled {
     ($vector:ident $(, #[$feature:meta])*) => {
@@ -97,7 +97,7 @@ macro_rules! compiled {
             #![allow(clippy::too_many_arguments, reason = "the arguments of the definitions")]
             use super::$vector as V;
             use crate::op::operand::Order;
-            use crate::set::{Cost, Cut, KernelSet};
+            use crate::set::{Blocking, Cost, KernelSet};
             use crate::{format, op};
 
             crate::set::kernels! { crate::set::compiled! @each [$(#[$feature])*] }
@@ -114,7 +114,7 @@ macro_rules! compiled {
             name: "",
             supported: || false,
             order: |_| Order::ROWS,
-            cut: |_, _| Cut::SMALL,
+            blocking: |_, _| Blocking::SMALL,
             bias: 0,
             columns_scaled: false,
             cost: Cost::NEUTRAL,
@@ -131,8 +131,8 @@ macro_rules! compiled {
     (@one [$(#[$feature:meta])*] $name:ident ($($arg:ident: $type:ty),*) $(-> $ret:ty)? = $op:path; $v:ident) => {
         $(#[$feature])*
         fn $name($($arg: $type),*) $(-> $ret)? {
-            // SAFETY: the features of this function are those that the vector type needs (they stand side by side where
-            // `compiled!` is used), so the function runs only where the CPU has its instructions.
+            // SAFETY: the features enabled for this function are those of the vector type (`compiled!` is used with
+            // both together), so the function runs only on CPUs with these instructions.
             let zeros = unsafe { <$v as op::vector::Vector>::zeros() };
             $op(zeros, $($arg),*)
         }
@@ -140,7 +140,7 @@ macro_rules! compiled {
 }
 pub(crate) use compiled;
 
-/// Hands the list of all kernels to a macro: name, definition, arguments, and what they require of each other.
+/// Passes the list of all kernels to a macro: name, definition, arguments and their requirements.
 macro_rules! kernels {
     ($($make:ident)::+ ! $($with:tt)*) => {
         $($make)::+! { $($with)*
@@ -152,8 +152,9 @@ macro_rules! kernels {
             coded_dot = op::codes::dot(
                 bits: op::codes::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]
             ), requires op::codes::fits(bits, codes, depth, x, sums);
-            fit = op::codes::fit<V>(bits: op::codes::Bits, w: &[f32], codes: &mut [u8]) -> op::codes::Fit,
-                requires codes.len() == w.len().next_multiple_of(op::codes::STEP);
+            encode_row = op::codes::encode_row<V>(
+                bits: op::codes::Bits, w: &[f32], codes: &mut [u8]
+            ) -> op::codes::RowEncoding, requires codes.len() == w.len().next_multiple_of(op::codes::STEP);
             rows_dot = op::sparse::rows_dot(rows: &[u8], stride: usize, picked: &[u32], x: &[i8], sums: &mut [i32]),
                 requires x.len() == 4 * stride && sums.len() == picked.len();
             columns_dot = op::sparse::columns_dot<V>(
@@ -240,9 +241,9 @@ pub(crate) use kernels;
 
 kernels! { table! }
 
-/// An instruction set that this CPU has: holding one is the proof that its kernels may run.
+/// An instruction set that this CPU supports. A value proves that its kernels may run.
 ///
-/// There is no way to make one but [`available`](crate::sets::available), [`by_name`](crate::sets::by_name) and
+/// Values come only from [`available`](crate::sets::available), [`by_name`](crate::sets::by_name) and
 /// [`portable`](crate::sets::portable).
 ///
 /// ```
@@ -252,7 +253,7 @@ kernels! { table! }
 /// assert_eq!(Cpu::with(best, 1).isa().name(), best.name());
 /// ```
 ///
-/// Safe code cannot run a set that the CPU may lack. It can neither name a table nor make an `Isa` of one:
+/// Safe code cannot run a set that the CPU may lack. It can neither name a table nor create an `Isa` from one:
 ///
 /// ```compile_fail,E0603
 /// use sterna_kernels::set::KernelSet;
@@ -262,7 +263,7 @@ kernels! { table! }
 /// let isa = sterna_kernels::Isa(unimplemented!());
 /// ```
 ///
-/// Nor can it exchange the set of a `Cpu`:
+/// It cannot replace the set of a `Cpu` either:
 ///
 /// ```compile_fail,E0616
 /// let mut cpu = sterna_kernels::Cpu::with(sterna_kernels::sets::portable(), 1);
@@ -272,43 +273,43 @@ kernels! { table! }
 pub struct Isa(&'static KernelSet);
 
 impl Isa {
-    /// `None` if this CPU lacks an instruction of the set.
+    /// Checks the CPU; `None` if it lacks an instruction of the set.
     pub(crate) fn new(set: &'static KernelSet) -> Option<Self> {
         (set.supported)().then_some(Self(set))
     }
 
-    /// Name as `STERNA_ISA` and reports use it.
+    /// The name for `STERNA_ISA` and reports.
     pub fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// How [`Isa::ternary_dot`] reads the activations of that many tokens.
+    /// The order in which [`Isa::ternary_dot`] reads the activations of a given number of tokens.
     pub(crate) fn order(self, tokens: usize) -> Order {
         (self.0.order)(tokens)
     }
 
-    /// How the products with that many tokens and columns are cut into pieces of work.
-    pub(crate) fn cut(self, tokens: usize, cols: usize) -> Cut {
-        (self.0.cut)(tokens, cols)
+    /// How products with a given number of tokens and columns are divided into chunks.
+    pub(crate) fn blocking(self, tokens: usize, cols: usize) -> Blocking {
+        (self.0.blocking)(tokens, cols)
     }
 
-    /// What is added to int8 codes before they are stored: 128 where [`Isa::int8_dot`] and [`Isa::coded_dot`] read
-    /// unsigned bytes, 0 where they read signed ones.
+    /// Added to int8 codes before they are stored: 128 if [`Isa::int8_dot`] and [`Isa::coded_dot`] read unsigned bytes,
+    /// 0 if they read signed bytes.
     pub(crate) fn bias(self) -> u8 {
         self.0.bias
     }
 
-    /// Whether [`Isa::columns_dot`] leaves the sums of field f multiplied by 4ᶠ.
+    /// Whether [`Isa::columns_dot`] returns the sums of field f multiplied by 4ᶠ.
     pub(crate) fn columns_scaled(self) -> bool {
         self.0.columns_scaled
     }
 
-    /// What work costs with this set.
+    /// Relative costs of work with this set.
     pub fn cost(self) -> Cost {
         self.0.cost
     }
 
-    /// Whether a left side that is stored transposed should be turned for [`Isa::bf16_dot`].
+    /// Whether a transposed left side should be turned before [`Isa::bf16_dot`].
     pub(crate) fn bf16_rows(self) -> bool {
         (self.0.bf16_rows)()
     }

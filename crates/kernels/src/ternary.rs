@@ -13,7 +13,7 @@ use crate::matrix::Matrix;
 pub use crate::op::ternary::{MAX_COLS, TILE};
 use crate::pool::SendPtr;
 use crate::rows::Rows;
-use crate::set::Cut;
+use crate::set::Blocking;
 use crate::sparse::Part;
 use crate::sums::Sums;
 
@@ -24,17 +24,17 @@ struct Chunk {
     tokens: Range<usize>,
 }
 
-/// Divides a batch of `m` tokens into chunks. Rows are divided no further than `cut` and the number of threads require,
-/// because preparing tokens pays off more in chunks with many rows.
-fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chunk> {
-    let (fewest, most) = cut.tokens;
+/// Divides a batch of `m` tokens into chunks. Rows are divided no further than `blocking` and the number of threads
+/// require, because preparing tokens pays off more in chunks with many rows.
+fn chunks(threads: usize, matrices: &[&Matrix], m: usize, blocking: &Blocking) -> Vec<Chunk> {
+    let (fewest, most) = blocking.tokens;
     let counts = matrices.iter().map(|w| w.shape().0.div_ceil(TILE));
     let total: usize = counts.clone().sum();
     let tiles = match m {
         // Weights are read once, so few long runs of memory are best, but there must be enough chunks that an
         // interrupted thread does not hold up the others.
-        1 => (total / (4 * threads)).max(cut.tiles),
-        _ => total.div_ceil(threads.div_ceil(m.div_ceil(fewest).max(1))).clamp(1, cut.tiles),
+        1 => (total / (4 * threads)).max(blocking.tiles),
+        _ => total.div_ceil(threads.div_ceil(m.div_ceil(fewest).max(1))).clamp(1, blocking.tiles),
     };
     let groups = threads.div_ceil(total.div_ceil(tiles).max(1));
     let tokens = m.div_ceil(groups).div_ceil(fewest).max(1).saturating_mul(fewest).min(most);
@@ -50,7 +50,7 @@ fn chunks(threads: usize, matrices: &[&Matrix], m: usize, cut: &Cut) -> Vec<Chun
             }
         }
     }
-    if cut.tokens_first {
+    if blocking.tokens_first {
         chunks.sort_by_key(|chunk| chunk.tokens.start);
     }
     chunks
@@ -91,11 +91,11 @@ fn run<T: Copy + Default>(
     cpu: &Cpu,
     matrices: &[&Matrix],
     m: usize,
-    cut: &Cut,
+    blocking: &Blocking,
     dot: impl Fn(&[u8], usize, Option<Group>, Range<usize>, &mut [T]) + Sync,
     store: impl Fn(&Target, &[T]) + Sync,
 ) {
-    let chunks = chunks(cpu.pool.threads(), matrices, m, cut);
+    let chunks = chunks(cpu.pool.threads(), matrices, m, blocking);
     cpu.pool.run(chunks.len(), |i| {
         let Chunk { matrix, tiles, tokens } = &chunks[i];
         let w = matrices[*matrix];
@@ -162,7 +162,7 @@ fn integers(cpu: &Cpu, matrices: &[&Matrix], x: &Activations, store: impl Fn(&Ta
         cpu,
         matrices,
         x.rows(),
-        &cpu.isa.cut(x.rows(), x.cols()),
+        &cpu.isa.blocking(x.rows(), x.cols()),
         |codes, _, group, tokens, sums: &mut [i32]| {
             let x = match group {
                 None => whole.as_ref().expect("a matrix without groups"),
@@ -231,7 +231,7 @@ pub fn matmul_f32(cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
         cpu,
         matrices,
         x.len(),
-        &Cut::SMALL,
+        &Blocking::SMALL,
         |codes, lines, group, _, sums: &mut [f32]| {
             let x = group.map_or(x, |group| part(&parts, group));
             cpu.isa.ternary_dot_f32(codes, lines, x.data(), x.dim(), sums);

@@ -89,7 +89,8 @@ fn int8_attention_does_not_wrap() {
     }
 }
 
-/// Windows that begin inside a segment and inside a page, windows of all lengths up to all positions, and full attention.
+/// Windows that begin inside a segment and inside a page, windows of all lengths up to all positions, and full
+/// attention.
 #[test]
 fn masks_over_pages() {
     let mut random = Random(7);

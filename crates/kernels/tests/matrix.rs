@@ -1,4 +1,5 @@
-//! Matrices of every layout and kind of scales: products against the formula, sums before they are finished, and shards.
+//! Matrices of every layout and kind of scales: products against the formula, sums before they are finished, and
+//! shards.
 
 mod random;
 
@@ -216,8 +217,8 @@ fn equal_scales_of_rows_are_one_scale() {
     assert_eq!(bits(&a), bits(&b));
 }
 
-/// A matrix and its input cut into shards of columns, quantised with the largest magnitude of all: their sums, added and
-/// then finished, are the bytes of the whole.
+/// A matrix and its input cut into shards of columns, quantised with the largest magnitude of all: their sums, added
+/// and then finished, are the bytes of the whole.
 #[test]
 fn shards_of_columns_have_the_bytes_of_the_whole() {
     let mut random = Random(4);

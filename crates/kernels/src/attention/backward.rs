@@ -220,7 +220,7 @@ impl Task<'_> {
         let dim = self.shape.head_dim;
         let first = self.rows.start + i * BLOCK;
         for (row, values) in (first..self.rows.end).zip(block.chunks_exact(dim)) {
-            // SAFETY: the place of this row and head lies in the output, which has all rows and `heads` heads. One task
+            // SAFETY: the values of this row and head are in the output, which has all rows and `heads` heads. One task
             // has the rows of this key/value head, and a query head belongs to one key/value head.
             let out = unsafe { std::slice::from_raw_parts_mut(out.get().add((row * heads + head) * dim), dim) };
             out.copy_from_slice(values);

@@ -1,4 +1,4 @@
-//! Where the keys and values of each layer lie in a page. The module above draws a page.
+//! The places of the keys and values of each layer in a page. The parent module draws a page.
 
 use std::ops::Range;
 

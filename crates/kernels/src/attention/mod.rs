@@ -15,8 +15,8 @@
 //!
 //! The order of sums is fixed for each query. Positions are grouped into segments of `SEGMENT`, counted from 0. A
 //! segment gives its largest score, Σ exp(score − largest) and Σ exp(score − largest) · value over the positions that
-//! the query attends to (see [`Mask`]); segments that hold any are merged in order. So the result does not depend on the
-//! chunks of the prompt, on the rest of the batch, or on which thread computes which segment.
+//! the query attends to (see [`Mask`]); segments that hold any are merged in order. So the result does not depend on
+//! the chunks of the prompt, on the rest of the batch, or on which thread computes which segment.
 //!
 //! ```text
 //! window   ░░░░░░░░░░░░░░░░│░░░░░░░░░░██████│████████████████│██████q
@@ -51,8 +51,8 @@ const TILE: usize = 32;
 /// `q`.
 ///
 /// # Panics
-/// If there is not one query for each row, if the layer has no key/value heads or those of `q` do not divide by them, or
-/// if a query attends to no position, or to one without a page.
+/// If there is not one query for each row, if the layer has no key/value heads or those of `q` do not divide by them,
+/// or if a query attends to no position, or to one without a page.
 pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries: &[Query<'_>], q: &Rows) -> Rows {
     assert_eq!(q.len(), queries.len(), "one query a row");
     let heads = layout.heads(layer);
@@ -82,7 +82,7 @@ pub fn attend(cpu: &Cpu, layout: &Layout, layer: usize, pages: &[Page], queries:
         });
         return out;
     }
-    // With too few tasks for the threads, each is divided into runs of segments, which are merged afterwards.
+    // If there are fewer tasks than threads, each is divided into runs of segments, which are merged afterwards.
     let size = work.tiles.iter().map(|tile| tile.len() * group * work.stride()).max().unwrap_or(0);
     let run = segments.div_ceil((4 * cpu.pool.threads()).div_ceil(tasks));
     let runs = segments.div_ceil(run);

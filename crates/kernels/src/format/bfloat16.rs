@@ -1,4 +1,4 @@
-//! bfloat16, little endian: the upper half of a single.
+//! bf16, little endian: the upper half of an `f32`.
 
 use super::number::{self, Number};
 use super::stored::Format;
@@ -6,7 +6,7 @@ use crate::op::dense::Plain;
 use crate::op::math::{bf16_to_f32, f32_to_bf16};
 use crate::op::vector::Vector;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static BF16: Format = number::format::<Blocks>("bf16", 30, "BF16");
 
 pub(super) struct Blocks;

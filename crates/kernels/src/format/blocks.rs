@@ -1,17 +1,17 @@
-//! What formats of blocks share: reading their parts, and scales that blocks carry.
+//! Helpers for formats that store weights in blocks: reading their parts, and scales stored in blocks.
 
 use super::stored::{Problem, Trits};
 use crate::op::math::f16_to_f32;
 use crate::pool::Pool;
 use crate::scales::Scales;
 
-/// The half at the beginning of `bytes`.
+/// The f16 at the beginning of `bytes`.
 #[inline(always)]
 pub(super) fn half(bytes: &[u8]) -> f32 {
     f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 
-/// The first `N` bytes as an array: with its length known, a loop over it becomes vector instructions.
+/// The first `N` bytes as an array: loops over a constant length become vector instructions.
 #[inline(always)]
 pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut out = [0; N];
@@ -19,14 +19,14 @@ pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// Where a block of trits has its scale, an f16.
+/// The place of the f16 scale in a block of trits.
 #[derive(Clone, Copy)]
 pub(super) struct ScaledBlock {
-    /// Weights of a block.
+    /// Weights in a block.
     pub weights: usize,
-    /// Bytes of a block.
+    /// Bytes in a block.
     pub bytes: usize,
-    /// The scale's first byte.
+    /// Index of the scale's first byte.
     pub scale_at: usize,
 }
 
@@ -41,7 +41,7 @@ impl ScaledBlock {
         self.bits(block) & 0x7fff == 0
     }
 
-    /// The scales of a matrix: one if all blocks agree but for those that are zero, otherwise one a group.
+    /// The scales of a matrix: one if all blocks with a nonzero weight have the same scale, otherwise one per group.
     pub fn scales(self, trits: &Trits, pool: &Pool) -> Result<Scales, Problem> {
         let groups = trits.cols() / self.weights;
         let mut bits = vec![0u16; trits.rows() * groups];
@@ -54,7 +54,7 @@ impl ScaledBlock {
             return Err(Problem::Damaged("the scale is not finite".into()));
         }
         let mut nonzero = bits.iter().copied().filter(|bits| bits & 0x7fff != 0);
-        // An all-zero matrix: any scale is right.
+        // In an all-zero matrix any scale is right.
         let Some(first) = nonzero.next() else { return Ok(Scales::One(1.0)) };
         if nonzero.all(|bits| bits == first) {
             return Ok(Scales::One(f16_to_f32(first)));

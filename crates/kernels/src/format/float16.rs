@@ -1,4 +1,4 @@
-//! IEEE halves, little endian.
+//! IEEE f16, little endian.
 
 use super::number::{self, Number};
 use super::stored::Format;
@@ -6,7 +6,7 @@ use crate::op::dense::Plain;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::op::vector::Vector;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static F16: Format = number::format::<Blocks>("f16", 1, "F16");
 
 pub(super) struct Blocks;

@@ -1,11 +1,11 @@
-//! IEEE singles, little endian.
+//! IEEE f32, little endian.
 
 use super::number::{self, Number};
 use super::stored::Format;
 use crate::op::dense::Plain;
 use crate::op::vector::Vector;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static F32: Format = number::format::<Blocks>("f32", 0, "F32");
 
 pub(super) struct Blocks;

@@ -11,7 +11,7 @@ use super::planes;
 use super::stored::{Decoder, Format, Problem, Ternary, unused_code};
 use crate::scales::Scales;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static HF_PACKED: Format = Format::of_tensors(
     "hf-packed",
     |rows, cols| if rows.is_multiple_of(4) { (rows / 4).checked_mul(cols) } else { None },

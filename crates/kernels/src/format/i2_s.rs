@@ -1,4 +1,5 @@
-//! bitnet.cpp's I2_S, x86 layout: the matrix is one stream of blocks of 128 weights in 32 bytes, the scale is its tail.
+//! bitnet.cpp's I2_S in x86 layout: one stream of blocks of 128 weights in 32 bytes for the whole matrix, followed by
+//! the scale.
 //!
 //! ```text
 //! byte p of block b:   bits 7…6       5…4            3…2            1…0
@@ -6,20 +7,20 @@
 //! after n/4 bytes:     scale f32, 28 bytes of padding
 //! ```
 //!
-//! A row that is no multiple of 128 starts inside a block. Source: bitnet.cpp, `ggml-bitnet-mad.cpp`.
+//! A row whose length is not a multiple of 128 begins inside a block. Source: bitnet.cpp, `ggml-bitnet-mad.cpp`.
 
 use super::planes;
 use super::stored::{Decoder, Format, Problem, Ternary, Trits, Writer};
 use crate::pool::Pool;
 use crate::scales::Scales;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static I2_S: Format =
     Format { ggml: Some(36), ..Format::of_tensors("i2_s", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
 
-/// Weights of a block.
+/// Weights in a block.
 const BLOCK: usize = 128;
-/// Bytes after the codes: the scale and padding.
+/// Bytes after the codes: scale and padding.
 const TAIL: usize = 32;
 
 const WRITER: Writer = Writer {
@@ -52,7 +53,7 @@ fn row(decoder: &Decoder<'_>, r: usize, mut out: &mut [i8]) -> Result<(), Proble
     if cols.is_multiple_of(BLOCK) {
         let blocks = bytes[at / 4..].as_chunks::<{ BLOCK / 4 }>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
-            // Code 3 does not occur; bitnet.cpp's readers take it for 0 too.
+            // Code 3 is not used; bitnet.cpp also reads it as 0.
             let _ = planes::unpack_block::<false>(block, out);
         }
         return Ok(());

@@ -1,13 +1,13 @@
-//! How weights are stored: a file and a row of the table for each format.
+//! Storage formats of weights. Each format is a file and a row of the table.
 //!
 //! ```text
 //! embedding, head ──► rows of blocks ──► decode ──► f32
 //! linear ───────────► Trits ───────────► rows of −1, 0, +1, and scales
 //! ```
 //!
-//! A format serves both sides as far as it can: a linear layer in `f32` is rounded to trits, an embedding in `tq2_0` is
-//! decoded like one in `q8_0`. Rows are decoded and multiplied by code that is compiled for each instruction set
-//! (`dot`, `decode`), so the table that leads there is a `match` over an index and not a function pointer.
+//! A format serves both sides if it can: a linear layer in `f32` is rounded to trits, and an embedding in `tq2_0` is
+//! decoded like one in `q8_0`. The code that decodes and multiplies rows (`dot`, `decode`) is compiled for each
+//! instruction set, so it is selected by a `match` over an index, not by a function pointer.
 
 mod blocks;
 mod number;
@@ -21,8 +21,8 @@ pub use synthetic::{SYNTHETIC, splitmix64};
 use crate::op::dense::Stored;
 use crate::op::vector::Vector;
 
-/// Declares the formats' files, and makes the table, the index of those that are stored row by row, and the operations on
-/// such rows. Each file has a static, and for rows of blocks the type `Blocks`.
+/// Declares the files of formats. Generates the table, the index of row-wise formats, and the operations on their rows.
+/// Each file has a static, and for row-wise formats the type `Blocks`.
 macro_rules! formats {
     (rows [$($module:ident::$name:ident),* $(,)?] tensors [$($whole:ident::$tensor:ident),* $(,)?]) => {
         $(mod $module;)*
@@ -30,10 +30,10 @@ macro_rules! formats {
         $(pub use $module::$name;)*
         $(pub use $whole::$tensor;)*
 
-        /// Every format that Sterna reads. A new one is a file and a line of `formats!`.
+        /// All formats that Sterna reads. A new one is a file and a line of `formats!`.
         pub static FORMATS: &[&Format] = &[$(&$module::$name,)* $(&$whole::$tensor,)*];
 
-        /// Which of the formats that are stored row by row.
+        /// Index of a row-wise format.
         #[allow(non_camel_case_types, reason = "the names of the statics")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Row {
@@ -41,10 +41,10 @@ macro_rules! formats {
         }
 
         impl Row {
-            /// All of them.
+            /// All row-wise formats.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// That of a format; `None` if it is not stored row by row.
+            /// The index of a format; `None` if it is not row-wise.
             pub(crate) fn of(format: &Format) -> Option<Self> {
                 $(if *format == $module::$name {
                     return Some(Self::$name);
@@ -97,13 +97,13 @@ formats! {
 }
 
 impl Row {
-    /// Bytes of a row of `cols` weights; `None` if they are not whole blocks.
+    /// Bytes in a row of `cols` weights; `None` if they are not whole blocks.
     pub(crate) fn bytes(self, cols: usize) -> Option<usize> {
         let (weights, bytes) = self.block();
         if cols.is_multiple_of(weights) { (cols / weights).checked_mul(bytes) } else { None }
     }
 
-    /// Whether the slices of [`dot`] are whole rows, and `out` has a place for each product.
+    /// Whether the slices of [`dot`] are whole rows, and `out` has room for each product.
     pub(crate) fn fits(self, rows: &[u8], cols: usize, x: &[f32], out: &[f32]) -> bool {
         self.bytes(cols).is_some_and(|bytes| {
             bytes > 0
@@ -114,17 +114,17 @@ impl Row {
     }
 }
 
-/// The format called `name`.
+/// The format with this name.
 pub fn by_name(name: &str) -> Option<&'static Format> {
     FORMATS.iter().copied().find(|format| format.name == name)
 }
 
-/// The formats that GGUF files call `id`; forks use some ids twice.
+/// The formats with the type id `id` in GGUF files; forks use some ids for two types.
 pub fn by_ggml(id: u32) -> impl Iterator<Item = &'static Format> {
     FORMATS.iter().copied().filter(move |format| format.ggml == Some(id))
 }
 
-/// The number format that safetensors files call `name`.
+/// The number format with this name in safetensors files.
 pub fn by_safetensors(name: &str) -> Option<&'static Format> {
     FORMATS.iter().copied().find(|format| format.safetensors == Some(name))
 }

@@ -1,8 +1,8 @@
-//! What plain number formats share: their values, and full-precision weights ("master weights") rounded to trits as
-//! training did it: `m = max(mean |W|, 1e-5)`, `trit = clamp(round(W / m), −1, 1)`.
+//! Plain number formats: their values, and rounding of full-precision weights ("master weights") to trits as in
+//! training: `m = max(mean |W|, 1e-5)`, `trit = clamp(round(W / m), −1, 1)`.
 //!
-//! Weights that are ternary already (only 0 and ±a) keep their trits and their `a`: the mean would shrink it by the
-//! share of zeros. Source: `transformers`, `integrations/bitnet.py` (`WeightQuant`).
+//! Weights that are already ternary (only 0 and ±a) keep their trits and their scale `a`; the mean would shrink it by
+//! the share of zeros. Source: `transformers`, `integrations/bitnet.py` (`WeightQuant`).
 
 use super::stored::{Decoder, Format, Layout, Problem, Ternary, Trits};
 use crate::op::dense::Plain;
@@ -11,17 +11,17 @@ use crate::scales::Scales;
 
 /// A number format.
 pub(super) trait Number: Plain {
-    /// The number; not finite exactly if the stored one is not.
+    /// Reads a number. The result is finite if and only if the stored number is.
     #[inline(always)]
     fn value(bytes: &[u8]) -> f32 {
         Self::number(bytes)
     }
 
-    /// The nearest number.
+    /// Stores the nearest number.
     fn store(value: f32, out: &mut [u8]);
 }
 
-/// The table's row of a number format.
+/// The table row of a number format.
 pub(super) const fn format<N: Number>(name: &'static str, ggml: u32, safetensors: &'static str) -> Format {
     Format {
         name,
@@ -44,14 +44,14 @@ fn encode<N: Number>(values: &[f32], out: &mut [u8]) {
     }
 }
 
-/// What the scale needs to know of a row.
+/// Statistics of a row for computing the scale.
 #[derive(Clone, Copy, Default)]
 struct Survey {
-    /// Σ |w|; not finite if a weight is not.
+    /// Σ |w|; not finite if any weight is not finite.
     sum: f64,
     /// max |w|
     largest: f32,
-    /// Only 0 and ±`largest` occur.
+    /// Whether only 0 and ±`largest` occur.
     ternary: bool,
 }
 
@@ -60,19 +60,19 @@ fn scales<N: Number>(trits: &Trits, pool: &Pool) -> Result<(Scales, f32), Proble
     pool.pieces(&mut rows, 1, |r, out| out[0] = survey::<N>(trits.stored_row(r)));
     let sum: f64 = rows.iter().map(|row| row.sum).sum();
     if !sum.is_finite() {
-        return Err(Problem::Damaged("holds weights that are not finite".into()));
+        return Err(Problem::Damaged("contains weights that are not finite".into()));
     }
     let largest = rows.iter().fold(0f32, |max, row| max.max(row.largest));
     if largest > 0.0 && rows.iter().all(|row| row.ternary) {
         let one = rows.iter().all(|row| row.largest == 0.0 || row.largest == largest);
         let scales =
             if one { Scales::One(largest) } else { Scales::Rows(rows.iter().map(|row| row.largest).collect()) };
-        // Whatever is not 0 is ±1.
+        // Every value that is not 0 becomes ±1.
         return Ok((scales, f32::INFINITY));
     }
     if !trits.quantizes() {
         return Err(Problem::Unsupported(
-            "full-precision weights that are not ternary, in a checkpoint that does not say it is a BitNet model"
+            "full-precision weights that are not ternary, in a checkpoint that is not declared as a BitNet model"
                 .into(),
             "use a model trained with ternary weights (its config.json has quantization_config.quant_method \"bitnet\")",
         ));
@@ -83,7 +83,7 @@ fn scales<N: Number>(trits: &Trits, pool: &Pool) -> Result<(Scales, f32), Proble
 }
 
 fn survey<N: Number>(row: &[u8]) -> Survey {
-    /// Sums side by side, folded in a fixed order: the mean is the same on every machine.
+    /// Number of parallel sums, folded in a fixed order so that the mean is the same on every machine.
     const LANES: usize = 8;
     let mut sums = [0f64; LANES];
     let mut largest = [0f32; LANES];
@@ -110,7 +110,7 @@ fn survey<N: Number>(row: &[u8]) -> Survey {
 
 fn trits<N: Number>(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
     for (out, bytes) in out.iter_mut().zip(decoder.stored_row(r).chunks_exact(N::BYTES)) {
-        // Rounding half to even and clamping to ±1 is a comparison with one half, which itself rounds to 0.
+        // Rounding half to even and clamping to ±1 equals a comparison with one half, which itself rounds to 0.
         let w = N::value(bytes) * decoder.inverse;
         *out = i8::from(w > 0.5) - i8::from(w < -0.5);
     }

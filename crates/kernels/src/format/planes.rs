@@ -1,4 +1,4 @@
-//! Codes of two bits, trit + 1, of which a byte holds four: one for each of four planes of a block.
+//! 2-bit codes (trit + 1): each byte holds four, one for each of the four planes of a block.
 
 /// Appends `len` bytes of four codes each; `trit(byte, plane)` is the trit of plane 0 (lowest bits) to 3.
 pub(super) fn pack(len: usize, trit: impl Fn(usize, usize) -> i8, out: &mut Vec<u8>) {
@@ -6,10 +6,12 @@ pub(super) fn pack(len: usize, trit: impl Fn(usize, usize) -> i8, out: &mut Vec<
     out.extend((0..len).map(|byte| (0..4).fold(0, |packed, plane| packed | code(byte, plane))));
 }
 
-/// Decodes one plane: code `(byte >> shift) & 3`, trit = code − 1. The unused code 3 becomes 0 and makes the result true.
+/// Decodes one plane: code `(byte >> shift) & 3`, trit = code − 1. The unused code 3 becomes 0 and makes the result
+/// `true`.
 #[must_use]
 pub(super) fn unpack(shift: usize, bytes: &[u8], out: &mut [i8]) -> bool {
-    // The shift is a constant in each copy: SSE2 has no byte shift, but a constant one becomes a word shift and a mask.
+    // The shift is a constant in each instance: SSE2 has no byte shift, but a constant shift becomes a word shift and a
+    // mask.
     match shift {
         0 => unpack_at::<0>(bytes, out),
         2 => unpack_at::<2>(bytes, out),
@@ -30,8 +32,8 @@ fn unpack_at<const SHIFT: usize>(bytes: &[u8], out: &mut [i8]) -> bool {
     unused != 0
 }
 
-/// Decodes the four planes of 32 bytes, one behind the other, the lowest bits first or last; as [`unpack`], but with its
-/// length known a block is a few vector instructions.
+/// Decodes the four planes of 32 bytes one after another, beginning with the lowest or the highest bits. Works like
+/// [`unpack`], but with the constant length a block takes a few vector instructions.
 #[must_use]
 #[inline(always)]
 pub(super) fn unpack_block<const LOWEST_FIRST: bool>(bytes: &[u8; 32], out: &mut [i8; 128]) -> bool {

@@ -8,7 +8,7 @@ use super::blocks::{array, half};
 use super::stored::Format;
 use crate::op::dense::Stored;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static Q4_0: Format = Format::of_rows("q4_0", 2, Blocks::BLOCK);
 
 pub(super) struct Blocks;

@@ -4,14 +4,14 @@
 //! d: f16 | dmin: f16 | scales × 12 | nibbles × 128      value = d · scale · q − dmin · min
 //! ```
 //!
-//! 32 bytes of nibbles are two sub-blocks of 32 weights, low then high. The twelve bytes hold eight pairs of a scale and
-//! a minimum, 6 bits each.
+//! 32 bytes of nibbles hold two sub-blocks of 32 weights, low nibbles first. The twelve bytes hold eight pairs of scale
+//! and minimum, 6 bits each.
 
 use super::blocks::{array, half};
 use super::stored::Format;
 use crate::op::dense::Stored;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static Q4_K: Format = Format::of_rows("q4_k", 12, Blocks::BLOCK);
 
 pub(super) struct Blocks;

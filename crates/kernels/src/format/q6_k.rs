@@ -12,7 +12,7 @@ use super::stored::Format;
 use crate::op::dense::Stored;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 
-/// See the module.
+/// The format described in the module documentation.
 pub static Q6_K: Format = Format { encode: Some(encode), ..Format::of_rows("q6_k", 14, Blocks::BLOCK) };
 
 pub(super) struct Blocks;
@@ -28,7 +28,7 @@ impl Stored for Blocks {
             let low: [u8; 32] = array(&block[64 * part + 32 * (quarter % 2)..]);
             let high: [u8; 32] = array(&block[128 + 32 * part..]);
             let (low_shift, high_shift) = (4 * (quarter / 2), 2 * quarter);
-            // In bytes first: a vector holds four times as many of them.
+            // Computed in bytes first: a vector holds four times as many.
             let mut quants = [0u8; 32];
             for l in 0..32 {
                 quants[l] = low[l] >> low_shift & 15 | (high[l] >> high_shift & 3) << 4;
@@ -58,7 +58,7 @@ fn encode_block(values: &[f32], out: &mut [u8]) {
     for (step, run) in steps.iter_mut().zip(values.chunks_exact(16)) {
         *step = largest(run) / -32.0;
     }
-    // The largest step is −128 of the block's units: i8 reaches one further there.
+    // The largest step is stored as −128, because i8 reaches one further on the negative side.
     let half = f32_to_f16(largest(&steps) / -128.0);
     let d = f16_to_f32(half);
     out[208..210].copy_from_slice(&half.to_le_bytes());
@@ -76,7 +76,7 @@ fn encode_block(values: &[f32], out: &mut [u8]) {
     }
 }
 
-/// The value of the largest magnitude, with its sign.
+/// The value with the largest magnitude, with its sign.
 fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |max, x| if x.abs() > f32::abs(max) { *x } else { max })
 }
@@ -92,9 +92,9 @@ fn put(out: &mut [u8], i: usize, q: u8) {
 mod tests {
     use super::*;
 
-    /// The block of these values, and what the reader makes of it.
+    /// Encodes a block and decodes it again.
     fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
-        // What was in the buffer before must not matter.
+        // Earlier contents of the buffer must not matter.
         let (mut block, mut decoded) = (vec![7; 210], vec![0.0; 256]);
         encode(values, &mut block);
         Blocks::decode(&block, &mut decoded);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn values_on_the_grid_are_exact_and_stay_the_same_bytes() {
-        // The first run has the largest step, which the scale −128 stands for; each run has a value of −32 steps.
+        // The first run has the largest step, stored as the scale −128; each run has a value of −32 steps.
         let d = 2f32.powi(-10);
         let scales: Vec<f32> = (0..16).map(|run| if run == 0 { -128.0 } else { (8 * run - 61) as f32 }).collect();
         let steps = |i: usize| if i % 16 == 5 { -32.0 } else { (i * 29 % 64) as f32 - 32.0 };

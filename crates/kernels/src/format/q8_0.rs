@@ -11,7 +11,7 @@ use super::stored::Format;
 use crate::op::dense::Stored;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 
-/// See the module.
+/// The format described in the module documentation.
 pub static Q8_0: Format = Format { encode: Some(encode), ..Format::of_rows("q8_0", 8, Blocks::BLOCK) };
 
 pub(super) struct Blocks;
@@ -37,11 +37,12 @@ fn encode(values: &[f32], out: &mut [u8]) {
     }
 }
 
-/// Encodes 32 values: the largest becomes ±127 steps, and every one is off by half a step at most.
+/// Encodes 32 values: the largest becomes ±127 steps, and the error is at most half a step.
 fn encode_block(values: &[f32], out: &mut [u8]) {
     let largest = values.iter().fold(0f32, |max, x| max.max(x.abs()));
     let mut half = f32_to_f16(largest / 127.0);
-    // Steps below the smallest normal half are coarse: one that was rounded down may not reach the largest value.
+    // Steps below the smallest normal f16 are coarse: if the step was rounded down, 127 steps may not reach the largest
+    // value.
     if largest > f16_to_f32(half) * 127.5 {
         half += 1;
     }
@@ -58,7 +59,7 @@ fn encode_block(values: &[f32], out: &mut [u8]) {
 mod tests {
     use super::*;
 
-    /// The block of these values, and what the reader makes of it.
+    /// Encodes a block and decodes it again.
     fn round_trip(values: &[f32]) -> (Vec<u8>, Vec<f32>) {
         let (mut block, mut decoded) = (vec![0; 34], vec![0.0; 32]);
         encode(values, &mut block);
@@ -76,7 +77,7 @@ mod tests {
             for (value, decoded) in values.iter().zip(&decoded) {
                 assert!((value - decoded).abs() <= step * 0.5001, "2^{exponent}: {value} became {decoded}");
             }
-            // A step is not coarser than it must be.
+            // The step is as fine as possible.
             let largest = values.iter().fold(0f32, |max, x| max.max(x.abs()));
             assert!(step <= (largest / 127.0 * 1.001).max(largest / 127.0 + 6e-8), "2^{exponent}: a step of {step}");
         }

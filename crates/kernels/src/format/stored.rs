@@ -1,51 +1,51 @@
-//! A format, and a ternary matrix that is stored in one: how it becomes rows of −1, 0, +1 and scales.
+//! A format, and a ternary matrix stored in one: decoding it to rows of −1, 0, +1 and scales.
 
 use crate::memory::Bytes;
 use crate::pool::Pool;
 use crate::scales::Scales;
 
-/// Plain numbers as `f32`.
+/// Converts plain numbers to `f32`.
 type Numbers = fn(&[u8]) -> Vec<f32>;
 /// Encodes whole blocks.
 type Encode = fn(&[f32], &mut [u8]);
-/// The scales of a matrix, and what full-precision weights are multiplied with before they are rounded (1 for formats
-/// that store trits).
+/// Reads the scales of a matrix, and the factor of full-precision weights before they are rounded (1 for formats that
+/// store trits).
 type ReadScales = fn(&Trits, &Pool) -> Result<(Scales, f32), Problem>;
 
-/// A way to store weights.
+/// A storage format of weights.
 pub struct Format {
-    /// Name in lower case, for options, reports and messages.
+    /// Lower-case name for options, reports and messages.
     pub name: &'static str,
-    /// Type id in GGUF files, if it occurs there.
+    /// Type id in GGUF files, if the format occurs there.
     pub ggml: Option<u32>,
-    /// Name in safetensors files, if it is a number format there.
+    /// Name in safetensors files, if the format occurs there.
     pub safetensors: Option<&'static str>,
     pub(super) layout: Layout,
-    /// For plain numbers: all of them as `f32`.
+    /// For plain number formats: converts all numbers to `f32`.
     pub(super) numbers: Option<Numbers>,
     /// Encodes whole blocks.
     pub(super) encode: Option<Encode>,
-    /// How the format stores trits, if a ternary layer may have it.
+    /// The ternary operations, if a ternary layer may have this format.
     pub(super) ternary: Option<Ternary>,
 }
 
-/// How the bytes of a matrix lie.
+/// The layout of a matrix.
 #[derive(Clone, Copy)]
 pub(super) enum Layout {
-    /// Row after row, each of whole blocks of so many weights and bytes.
+    /// Row by row, in whole blocks: weights and bytes in a block.
     Rows(usize, usize),
-    /// In another way: the bytes of a `(rows, cols)` matrix, `None` if the shape is not possible.
+    /// Another layout: the bytes of a `(rows, cols)` matrix, or `None` if the shape is impossible.
     Tensor(fn(usize, usize) -> Option<usize>),
 }
 
 impl Format {
-    /// A format of rows of blocks that nothing else is known of.
+    /// A row-wise format that can only be decoded.
     pub(super) const fn of_rows(name: &'static str, ggml: u32, (weights, bytes): (usize, usize)) -> Self {
         let layout = Layout::Rows(weights, bytes);
         Self { name, ggml: Some(ggml), safetensors: None, layout, numbers: None, encode: None, ternary: None }
     }
 
-    /// A format of ternary matrices that are stored as a whole.
+    /// A ternary format that stores the matrix as a whole.
     pub(super) const fn of_tensors(
         name: &'static str,
         bytes: fn(usize, usize) -> Option<usize>,
@@ -63,7 +63,7 @@ impl Format {
         }
     }
 
-    /// (weights, bytes) of a block, if matrices are stored row by row.
+    /// (weights, bytes) of a block, if the format is row-wise.
     pub fn block(&self) -> Option<(usize, usize)> {
         match self.layout {
             Layout::Rows(weights, bytes) => Some((weights, bytes)),
@@ -71,7 +71,7 @@ impl Format {
         }
     }
 
-    /// Bytes of a row of `cols` weights; `None` if they are not whole blocks, or matrices are not stored row by row.
+    /// Bytes of a row of `cols` weights; `None` if they are not whole blocks, or the format is not row-wise.
     pub fn row_bytes(&self, cols: usize) -> Option<usize> {
         let (weights, bytes) = self.block()?;
         if cols.is_multiple_of(weights) { (cols / weights).checked_mul(bytes) } else { None }
@@ -87,22 +87,22 @@ impl Format {
         self.ternary.is_some()
     }
 
-    /// Plain numbers as `f32`; what is no finite number becomes one that is not finite either. `None` for blocks.
+    /// All numbers as `f32`; values that are not finite stay not finite. `None` for formats of blocks.
     pub fn numbers(&self, bytes: &[u8]) -> Option<Vec<f32>> {
         self.numbers.map(|numbers| numbers(bytes))
     }
 
-    /// Whether [`Format::encode`] can write it.
+    /// Whether [`Format::encode`] supports the format.
     pub fn encodes(&self) -> bool {
         self.encode.is_some()
     }
 
-    /// Encodes whole blocks of finite values, no larger than a half can be unless the format is `f32` or `bf16`. Returns
-    /// whether the format is one that is written.
+    /// Encodes whole blocks of finite values. Unless the format is `f32` or `bf16`, values must be in f16's range.
+    /// `false` if the format cannot be encoded.
     ///
     /// # Panics
     ///
-    /// If `values` are not whole blocks, or `out` has not their size.
+    /// If `values` are not whole blocks, or `out` does not have their size.
     pub fn encode(&self, values: &[f32], out: &mut [u8]) -> bool {
         let Some(encode) = self.encode else { return false };
         assert_eq!(self.row_bytes(values.len()), Some(out.len()), "whole blocks and their bytes");
@@ -110,7 +110,7 @@ impl Format {
         true
     }
 
-    /// How ternary layers are written, if the format is one that is.
+    /// The writer of ternary layers, if the format can be written.
     pub fn writer(&self) -> Option<Writer> {
         self.ternary.as_ref()?.writer
     }
@@ -130,33 +130,33 @@ impl PartialEq for Format {
 
 impl Eq for Format {}
 
-/// How a format stores trits.
+/// Operations of a ternary format.
 pub(super) struct Ternary {
-    /// The scales of the matrix.
+    /// Reads the scales of the matrix.
     pub scales: ReadScales,
-    /// Writes row `r` as −1, 0, +1.
+    /// Decodes row `r` to −1, 0, +1.
     pub row: fn(&Decoder<'_>, usize, &mut [i8]) -> Result<(), Problem>,
-    /// The way back, for formats that Sterna writes.
+    /// The encoder, for formats that Sterna writes.
     pub writer: Option<Writer>,
 }
 
-/// How a ternary format is written.
+/// Encodes ternary matrices in a format.
 #[derive(Clone, Copy)]
 pub struct Writer {
-    /// The scale as it will be read.
+    /// Rounds a scale as the format stores it.
     pub rounded: fn(f32) -> f32,
     /// Appends the blocks of whole rows of trits.
     pub blocks: fn(&[i8], f32, &mut Vec<u8>),
-    /// The bytes after the last row.
+    /// Returns the bytes after the last row.
     pub tail: fn(f32) -> Vec<u8>,
 }
 
-/// What is wrong with stored weights.
+/// A problem with stored weights.
 #[derive(Debug)]
 pub enum Problem {
-    /// The bytes contradict the format.
+    /// The bytes do not conform to the format.
     Damaged(String),
-    /// Well-formed, but not of a kind that Sterna runs: what, and the remedy.
+    /// The bytes are valid, but Sterna does not support them: description and remedy.
     Unsupported(String, &'static str),
 }
 
@@ -180,25 +180,26 @@ impl Trits {
     ///
     /// # Panics
     ///
-    /// If the format is not one of ternary layers ([`Format::is_ternary`]).
+    /// If the format is not ternary ([`Format::is_ternary`]).
     pub fn new(format: &'static Format, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, Problem> {
-        assert!(format.is_ternary(), "{} is a format of trits", format.name);
+        assert!(format.is_ternary(), "{} is a ternary format", format.name);
         let Some(size) = format.bytes(rows, cols).filter(|_| rows > 0 && cols > 0) else {
             return Err(Problem::Damaged(format!("a {rows} × {cols} matrix cannot be stored as {}", format.name)));
         };
         if bytes.len() != size {
             let (have, name) = (bytes.len(), format.name);
-            return Err(Problem::Damaged(format!("{have} bytes, but {rows} × {cols} as {name} takes {size}")));
+            return Err(Problem::Damaged(format!("{have} bytes, but {rows} × {cols} weights as {name} need {size}")));
         }
         Ok(Self { format, bytes, rows, cols, factor: 1.0, quantize: false })
     }
 
-    /// The same matrix with its scales multiplied by `factor`: for files that keep a part of the scale in another tensor.
+    /// The same matrix with its scales multiplied by `factor`, for files that store a factor in another tensor.
     pub fn scaled(self, factor: f32) -> Self {
         Self { factor: self.factor * factor, ..self }
     }
 
-    /// The same matrix, and full-precision weights may be rounded to trits: the model was trained for that.
+    /// The same matrix with permission to round full-precision weights to trits, because the model was trained for
+    /// that.
     pub fn quantized_at_load(self) -> Self {
         Self { quantize: true, ..self }
     }
@@ -208,7 +209,7 @@ impl Trits {
         self.quantize
     }
 
-    /// How the matrix is stored.
+    /// The storage format.
     pub fn format(&self) -> &'static Format {
         self.format
     }
@@ -228,22 +229,22 @@ impl Trits {
         &self.bytes
     }
 
-    /// The bytes of row `r`, for formats that store rows as a whole.
+    /// The bytes of row `r`, for row-wise formats.
     pub(super) fn stored_row(&self, r: usize) -> &[u8] {
         let len = self.bytes.len() / self.rows;
         &self.bytes[r * len..][..len]
     }
 
-    /// Finds the scales, which for some formats reads the whole matrix.
+    /// Reads the scales. Some formats require reading the whole matrix.
     ///
     /// # Errors
     ///
-    /// [`Problem::Damaged`] if a scale is no finite number, or the only one is no normal positive number;
+    /// [`Problem::Damaged`] if a scale is not finite, or the only one is not a normal positive number;
     /// [`Problem::Unsupported`] if full-precision weights may not be rounded.
     pub fn decoder(&self, pool: &Pool) -> Result<Decoder<'_>, Problem> {
-        // `new` takes ternary formats only.
+        // `new` accepts only ternary formats.
         let Some(ternary) = &self.format.ternary else {
-            return Err(Problem::Damaged(format!("{} holds no trits", self.format.name)));
+            return Err(Problem::Damaged(format!("{} is not a ternary format", self.format.name)));
         };
         let (scales, inverse) = (ternary.scales)(self, pool)?;
         let scales = scales.times(self.factor);
@@ -259,11 +260,11 @@ impl Trits {
     }
 }
 
-/// Reads the rows of a matrix whose scales are known.
+/// Decodes the rows of a matrix whose scales are known.
 pub struct Decoder<'a> {
     trits: &'a Trits,
     scales: Scales,
-    /// What full-precision weights are multiplied with before they are rounded.
+    /// Factor of full-precision weights before they are rounded.
     pub(super) inverse: f32,
     row: fn(&Decoder<'_>, usize, &mut [i8]) -> Result<(), Problem>,
 }
@@ -274,16 +275,16 @@ impl Decoder<'_> {
         self.trits
     }
 
-    /// What trits are multiplied with.
+    /// The factors of the trits.
     pub fn scales(&self) -> &Scales {
         &self.scales
     }
 
-    /// Writes row `r` as −1, 0, +1; `out` has one place a column.
+    /// Decodes row `r` to −1, 0, +1; `out` has one element per column.
     ///
     /// # Errors
     ///
-    /// [`Problem::Damaged`] if the row holds a code that stands for no trit.
+    /// [`Problem::Damaged`] if the row contains a code that does not represent a trit.
     ///
     /// # Panics
     ///
@@ -300,5 +301,5 @@ impl Decoder<'_> {
 
 /// The error for a code that the format does not use.
 pub(super) fn unused_code(r: usize) -> Problem {
-    Problem::Damaged(format!("row {r} holds a code that is none of −1, 0, +1"))
+    Problem::Damaged(format!("row {r} contains a code that is none of −1, 0, +1"))
 }

@@ -1,7 +1,7 @@
-//! Random trits for measurements: 42 % zeros, a fixed function of a seed and the row.
+//! Random trits for measurements: 42 % zeros, determined by a seed and the row.
 //!
-//! A matrix is stored as its seed, eight bytes. The scale keeps the size of the input: 1/√cols, rounded to a half so that
-//! every format can store it.
+//! A matrix is stored as its seed, eight bytes. The scale 1/√cols keeps the magnitude of the input; it is rounded to
+//! f16, so that every format can store it.
 
 use super::stored::{Decoder, Format, Problem, Ternary, Trits};
 use crate::op::math::{f16_to_f32, f32_to_f16};
@@ -9,14 +9,14 @@ use crate::pool::Pool;
 use crate::random;
 use crate::scales::Scales;
 
-/// See the module. It occurs in no file, so the table of formats does not list it.
+/// The format described in the module documentation. It does not occur in files, so it is not in the table of formats.
 pub static SYNTHETIC: Format = Format::of_tensors("synthetic", |_, _| Some(8), Ternary { scales, row, writer: None });
 
 fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
     Ok((Scales::One(f16_to_f32(f32_to_f16((trits.cols() as f32).sqrt().recip()))), 1.0))
 }
 
-/// 108 of 256 bytes are 0, the others ±1 by their lowest bit.
+/// 108 of 256 byte values become 0, the others ±1 by their lowest bit.
 fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
     let seed = decoder.trits().bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let seed = splitmix64(seed ^ r as u64);

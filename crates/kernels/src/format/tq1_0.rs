@@ -1,4 +1,4 @@
-//! llama.cpp's TQ1_0: blocks of 256 weights in 54 bytes, five trits a byte.
+//! llama.cpp's TQ1_0: blocks of 256 weights in 54 bytes, five trits per byte.
 //!
 //! ```text
 //! low: 48 bytes, five trits each | high: 4 bytes, four trits each | scale: f16
@@ -6,14 +6,14 @@
 //!   weight    32n + m              160 + 16n + m           240 + 4n + j
 //! ```
 //!
-//! A byte is a fraction in base 3, rounded up: times 3ⁿ (wrapping) leaves trit n in front, and the carry of one more
-//! multiplication by 3 is the code, trit + 1. Source: llama.cpp, `ggml-quants.c`.
+//! A byte is a base-3 fraction, rounded up. Multiplying it by 3ⁿ (wrapping) moves trit n to the front; the carry of one
+//! more multiplication by 3 is the code, trit + 1. Source: llama.cpp, `ggml-quants.c`.
 
 use super::blocks::{ScaledBlock, half};
 use super::stored::{Decoder, Format, Problem, Ternary};
 use crate::op::dense::Stored;
 
-/// See the module.
+/// The format described in the module documentation.
 pub static TQ1_0: Format = Format {
     ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: None }),
     ..Format::of_rows("tq1_0", 34, Blocks::BLOCK)
@@ -44,7 +44,7 @@ fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The trits of a block.
+/// Decodes the trits of a block.
 #[inline(always)]
 fn unpack(block: &[u8], out: &mut [i8]) {
     let (first, rest) = out.split_at_mut(160);
@@ -54,7 +54,7 @@ fn unpack(block: &[u8], out: &mut [i8]) {
     digits(&block[48..52], third);
 }
 
-/// Trit n of every byte, then trit n + 1 of every byte, until `out` is full.
+/// Decodes trit n of every byte, then trit n + 1 of every byte, until `out` is full.
 #[inline(always)]
 fn digits(bytes: &[u8], out: &mut [i8]) {
     let mut power = 1u8;

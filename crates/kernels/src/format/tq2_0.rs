@@ -14,7 +14,7 @@ use super::stored::{Decoder, Format, Problem, Ternary, Writer, unused_code};
 use crate::op::dense::Stored;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 
-/// See the module.
+/// The format described in the module documentation.
 pub static TQ2_0: Format = Format {
     ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: Some(WRITER) }),
     ..Format::of_rows("tq2_0", 35, Blocks::BLOCK)

@@ -1,4 +1,5 @@
-//! Products of bf16 values, summed in `f32`: rounding into the two layouts of [`mod@crate::bf16`], and the inner product.
+//! Products of bf16 values, summed in `f32`: rounding into the two layouts of [`mod@crate::bf16`], and the inner
+//! product.
 
 // Vectors are indexed, because the closures of iterators may be compiled without the set's features.
 #![allow(clippy::needless_range_loop)]

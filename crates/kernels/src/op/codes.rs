@@ -1,6 +1,7 @@
 //! Codes of a screen: how they are computed, stored and multiplied.
 //!
-//! Codes lie in tiles of 16 rows, in steps of 16 columns; a line of 64 bytes has a dword for each row (little endian).
+//! Codes are stored in tiles of 16 rows, in steps of 16 columns. A line of 64 bytes has a dword for each row (little
+//! endian).
 //! Column 4f + b of a step is found in byte b of a row's dword of these lines:
 //!
 //! ```text
@@ -10,7 +11,7 @@
 //! ```
 //!
 //! Six-bit codes are the high bits of eight-bit codes. The two low bits are stored by rows, in the layout of matrices
-//! packed by rows, so that those of single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
+//! packed by rows, so that single rows can be read: weight ≈ s · (code + (more − 1.5) / 4 − 31.5).
 
 use super::math::ROUND;
 use super::ternary::TILE;
@@ -46,8 +47,8 @@ impl Bits {
         }
     }
 
-    /// What is stored for (row, column k) in a tile; the definition of the layout. Bytes are signed here: the bias of the
-    /// definitions is 0.
+    /// The code stored for (row, column k) in a tile; the definition of the layout. Bytes are signed here, because the
+    /// bias of the definitions is 0.
     #[inline(always)]
     pub(crate) fn stored(self, tile: &[u8], row: usize, k: usize) -> i32 {
         let step = &tile[k / STEP * self.tile_bytes(STEP)..];
@@ -61,7 +62,7 @@ impl Bits {
         i32::from(code)
     }
 
-    /// (log₂ f, z): what is stored stands for (f · stored − z) · s / f. `bias` is that of the set that stored it.
+    /// (log₂ f, z): a stored code represents (f · stored − z) · s / f. `bias` is that of the set that stored it.
     pub(crate) fn value(self, bias: u8) -> (u32, i32) {
         match self {
             Self::Four => (1, 15),
@@ -71,9 +72,9 @@ impl Bits {
     }
 }
 
-/// Scale and error bounds of the codes of one row w, whose codes stand for ŵ.
+/// Scale and error bounds of the codes of one row w; the codes represent ŵ.
 #[derive(Clone, Copy)]
-pub(crate) struct Fit {
+pub(crate) struct RowEncoding {
     /// s
     pub scale: f32,
     /// An upper bound of ‖w − ŵ‖.
@@ -108,15 +109,15 @@ pub(crate) fn pack_row(bits: Bits, bias: u8, codes: &[u8], lane: usize, tile: &m
     }
 }
 
-/// Computes the codes of a row, as many as `codes` has places (the padded columns), and bounds on their errors. Six-bit
-/// codes are the high bits of eight-bit codes.
+/// Computes the codes of a row for all padded columns, and bounds on their errors. Six-bit codes are the high bits of
+/// eight-bit codes.
 ///
-/// With s the scale and y = fl(w · fl(1/s)), |y − w/s| ≤ 4u|y|; v is what the code stands for, ρ = fl(y − v). So
-/// ‖w − ŵ‖ ≤ s (‖ρ‖ + 8u (‖v‖ + ‖ρ‖)). With two bits more v changes by at most 1.5 where no |v| is below 2, so its norm
+/// With s the scale and y = fl(w · fl(1/s)), |y − w/s| ≤ 4u|y|; v is the value of the code, ρ = fl(y − v). So
+/// ‖w − ŵ‖ ≤ s (‖ρ‖ + 8u (‖v‖ + ‖ρ‖)). With two more bits v changes by at most 1.5 where no |v| is below 2, so its norm
 /// is less than twice that of v, which 8u instead of 5u covers. The factor 1 + 2⁻⁹ covers the float sums (2¹⁴ + 5
 /// roundings) and the rest.
 #[inline(always)]
-pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) -> Fit {
+pub(crate) fn encode_row<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) -> RowEncoding {
     const UP: f32 = 1.0 + 1.0 / 512.0;
     /// Weights per pass.
     const STRIP: usize = 256;
@@ -125,7 +126,7 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
         codes.fill(0);
         let bound = largest.max(f32::MIN_POSITIVE) * (w.len() as f32).sqrt() * UP;
         let error = if largest.is_finite() { bound } else { f32::INFINITY };
-        return Fit { scale: 0.0, error, norm: 0.0, fine_error: error };
+        return RowEncoding { scale: 0.0, error, norm: 0.0, fine_error: error };
     }
     // (the greatest v, the code of v = 0, the greatest code)
     let (side, middle, last) = match bits {
@@ -175,7 +176,7 @@ pub(crate) fn fit<V: Vector>(zeros: V, bits: Bits, w: &[f32], codes: &mut [u8]) 
     let error = |rest: f32| scale * (rest + 4.0 * f32::EPSILON * (v + rest)) * UP;
     // One step of the codes in tiles.
     let step = if bits == Bits::Six { 4.0 * scale } else { scale };
-    Fit { scale: step, error: error(rest), norm: scale * v * UP, fine_error: error(fine) }
+    RowEncoding { scale: step, error: error(rest), norm: scale * v * UP, fine_error: error(fine) }
 }
 
 /// The largest magnitude in `x`; NaN if `x` contains one.

@@ -2,10 +2,10 @@
 
 use super::vector::{LANES, Vector, fold, lanes};
 
-/// Columns whose squares are one sum.
+/// Columns whose squares are summed together.
 pub(crate) const SEGMENT: usize = 256;
 
-/// The sum of the squares of at most [`SEGMENT`] columns: 16 lanes, multiply then add, and the fold of them.
+/// The sum of squares of at most [`SEGMENT`] columns: 16 lanes, multiply then add, then folded.
 #[inline(always)]
 fn segment_sum<V: Vector>(zeros: V, x: &[f32]) -> f32 {
     let mut acc = zeros;
@@ -21,10 +21,10 @@ fn segment_sum<V: Vector>(zeros: V, x: &[f32]) -> f32 {
     fold(acc.lanes())
 }
 
-/// The sum of the squares of a row: the sums of its segments of 256 columns, added in order, beginning with 0.
+/// The sum of squares of a row: the sums of its segments of 256 columns are added in order, starting from 0.
 ///
-/// So a row that is split over machines at multiples of 256 columns has the same bytes: each machine sums its segments,
-/// and the sums are added in the order of the row.
+/// So a row that is split over machines at multiples of 256 columns gives the same bytes: each machine sums its
+/// segments, and the sums are added in the order of the row.
 #[inline(always)]
 fn sum_of_squares<V: Vector>(zeros: V, x: &[f32]) -> f32 {
     let mut sum = 0.0;
@@ -83,7 +83,7 @@ mod tests {
 
     const ZEROS: [f32; LANES] = [0.0; LANES];
 
-    /// Sums that round: a different order would give other bits.
+    /// Values whose sums round: another order would give other bits.
     fn row(len: usize) -> Vec<f32> {
         (0..len).map(|i| ((i as f32 + 1.3) * 12.9898).sin() * 3f32.powi((i % 7) as i32 - 3)).collect()
     }
@@ -97,7 +97,7 @@ mod tests {
         for cuts in [vec![SEGMENT], vec![2 * SEGMENT, 3 * SEGMENT], vec![SEGMENT, 4 * SEGMENT, 5 * SEGMENT]] {
             let ends = cuts.iter().copied().chain([len]);
             let shards: Vec<_> = [0].into_iter().chain(cuts.iter().copied()).zip(ends).map(|(a, b)| a..b).collect();
-            // Every shard's segment sums, gathered in the order of the row.
+            // The segment sums of all shards, in the order of the row.
             let gathered = shards.iter().flat_map(|shard| x[shard.clone()].chunks(SEGMENT));
             let sum = gathered.map(|segment| segment_sum(ZEROS, segment)).fold(0.0, |sum, segment| sum + segment);
             let scale = inverse_rms(sum, len, eps);
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// The order is that of the segments: one sum over the whole row rounds differently.
+    /// Segments matter: a single sum over the whole row rounds differently.
     #[test]
     fn segments_are_summed_apart() {
         let x = row(20 * SEGMENT);

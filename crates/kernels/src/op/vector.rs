@@ -1,11 +1,11 @@
-//! Sixteen `f32` lanes: the unit of every float reduction.
+//! Vectors of sixteen `f32` lanes, on which all float reductions are built.
 //!
-//! Each instruction set implements the same few exact operations, so a reduction written once over [`Vector`] gives
-//! the same bytes everywhere. (Left to itself the compiler vectorises nested reductions across the wrong axis.)
+//! Each instruction set implements the same few exact operations, so a reduction written once over [`Vector`] gives the
+//! same bytes on every set. (The compiler's own vectorisation would choose the wrong axis of nested reductions.)
 
 use super::math::{bf16_to_f32, f16_to_f32};
 
-/// Lanes of every float reduction.
+/// Number of lanes in every float reduction.
 pub(crate) const LANES: usize = 16;
 pub(crate) type Lanes = [f32; LANES];
 
@@ -22,7 +22,7 @@ pub(crate) fn fold(mut lanes: Lanes) -> f32 {
     lanes[0]
 }
 
-/// The next 16 values of `x`, zeros where it ends.
+/// The next 16 values of `x`, filled up with zeros at its end.
 #[inline(always)]
 pub(crate) fn lanes(x: &[f32]) -> Lanes {
     let mut out = [0.0; LANES];
@@ -36,50 +36,50 @@ pub(crate) fn lanes(x: &[f32]) -> Lanes {
 
 /// Sixteen lanes in the registers of one instruction set.
 ///
-/// A value is the proof that the CPU has the instructions: the first one comes from [`Vector::zeros`], which is unsafe,
-/// and the methods that make others ask for one. So a function that is given a vector needs no `unsafe`. For speed it
-/// is `inline(always)`, and so compiled with the features of the function that made the first vector.
+/// A value proves that the CPU has the instructions. The first value comes from [`Vector::zeros`], which is unsafe; the
+/// methods that create others require a value. So functions with a vector argument need no `unsafe`. For speed they are
+/// `inline(always)`, so that they are compiled with the features of the function that created the first vector.
 pub(crate) trait Vector: Copy {
-    /// How many vectors the registers hold: what a loop may keep there. The bytes do not depend on it.
+    /// Number of vectors that the registers hold, which loops may use. The results do not depend on it.
     const REGISTERS: usize;
-    /// Zeros: the first vector.
+    /// Zeros, the first vector.
     ///
     /// # Safety
     /// This CPU has every instruction that the implementation uses.
     unsafe fn zeros() -> Self;
     /// The same value in every lane.
     fn splat(self, x: f32) -> Self;
-    /// 16 values.
+    /// Loads 16 values.
     fn load(self, x: &[f32]) -> Self;
-    /// 16 halves, little endian, read as [`f16_to_f32`] reads them.
+    /// Loads 16 little-endian f16 values, converted like [`f16_to_f32`].
     fn load_f16(self, x: &[u8]) -> Self;
-    /// 16 halves of the key/value cache, little endian. [`super::math::f32_to_f16`] made them, so none is infinite or a
-    /// NaN, and the CPU's own conversion agrees with [`f16_to_f32`].
+    /// Loads 16 little-endian f16 values from the key/value cache. They were made by [`super::math::f32_to_f16`], so
+    /// none is infinite or NaN, and the CPU's own conversion agrees with [`f16_to_f32`].
     #[inline(always)]
     fn load_half(self, x: &[u8]) -> Self {
         self.load_f16(x)
     }
-    /// 16 bfloat16, little endian.
+    /// Loads 16 little-endian bf16 values.
     fn load_bf16(self, x: &[u8]) -> Self;
-    /// 16 pairs of bfloat16, as [`mod@crate::bf16`] keeps them: the even ones and the odd ones.
+    /// Loads 16 pairs of bf16 in the layout of [`mod@crate::bf16`]: the even values and the odd values.
     fn load_pairs(self, x: &[u32]) -> (Self, Self);
-    /// 16 singles, little endian.
+    /// Loads 16 little-endian `f32` values.
     fn load_f32(self, x: &[u8]) -> Self;
     /// `self + a · b`, rounded after the product and after the sum.
     fn add_product(self, a: Self, b: Self) -> Self;
-    /// The lanes, in order.
+    /// Returns the lanes in order.
     fn lanes(self) -> Lanes;
-    /// Asks for the cache line `ahead` bytes behind the start of `bytes`, which may lie beyond their end. Changes no
-    /// value, and does nothing where the set has no instruction for it.
+    /// Prefetches the cache line `ahead` bytes after the start of `bytes`; it may lie beyond their end. Does nothing on
+    /// sets without such an instruction.
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8], _ahead: usize) {}
-    /// As [`Vector::prefetch`], as far as the second-level cache: more such requests can be under way at a time, for
-    /// data that lies scattered.
+    /// As [`Vector::prefetch`], but only into the second-level cache: more such requests can be in flight, which suits
+    /// scattered data.
     #[inline(always)]
     fn prefetch_scattered(self, _bytes: &[u8], _ahead: usize) {}
 }
 
-/// Plain Rust.
+/// The portable implementation.
 impl Vector for Lanes {
     const REGISTERS: usize = 8;
 

@@ -1,4 +1,5 @@
-//! AMX: one instruction multiplies a tile register of activations with one of weights, 16 tokens × 64 columns × 16 rows.
+//! AMX: one instruction multiplies a tile register of activations with one of weights, 16 tokens × 64 columns × 16
+//! rows.
 //!
 //! ```text
 //! A  activations (i8)   tile row = a token, 64 columns                 `TILES`
@@ -19,14 +20,14 @@ use super::{amx_bf16, avx512};
 use crate::lines::LINE;
 use crate::op::operand::{Operand, Order};
 use crate::op::ternary::TILE;
-use crate::set::{Cost, Cut, KernelSet};
+use crate::set::{Blocking, Cost, KernelSet};
 
 /// For Sapphire Rapids and newer, on Linux.
 pub(crate) static SET: KernelSet = KernelSet {
     name: "amx",
     supported,
     order,
-    cut,
+    blocking,
     ternary_dot,
     cost: Cost { whole, ..avx512::COST },
     bf16_dot: amx_bf16::dot,
@@ -34,7 +35,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     ..avx512::SET
 };
 
-/// Tokens up to which AVX-512 takes less time: what a tile costs is its unpacking, however few tokens it holds.
+/// Tokens up to which AVX-512 takes less time: a tile costs its unpacking, even for few tokens.
 const FEW: usize = 4;
 
 /// Tiles of 16 tokens × 64 columns; each row is a cache line.
@@ -99,13 +100,13 @@ fn order(tokens: usize) -> Order {
 }
 
 /// Divides the tokens into equal blocks whose activations fit [`BLOCK`].
-fn cut(tokens: usize, cols: usize) -> Cut {
+fn blocking(tokens: usize, cols: usize) -> Blocking {
     if tokens <= FEW {
-        return (avx512::SET.cut)(tokens, cols);
+        return (avx512::SET.blocking)(tokens, cols);
     }
     let blocks = (tokens * cols).div_ceil(BLOCK).max(1);
     let pairs = tokens.div_ceil(blocks).div_ceil(2 * TOKENS);
-    Cut { tokens: (2 * TOKENS, pairs * 2 * TOKENS), tokens_first: true, ..Cut::SMALL }
+    Blocking { tokens: (2 * TOKENS, pairs * 2 * TOKENS), tokens_first: true, ..Blocking::SMALL }
 }
 
 /// Estimated: many tokens take an eighth of AVX-512's time.
@@ -116,7 +117,8 @@ fn whole(tokens: usize) -> f32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn ternary_dot(codes: &[u8], x: &Operand<'_>, acc: &mut [i32]) {
     if x.order == TILES {
-        // SAFETY: this is a kernel of the set, and runs only where `supported` found the registers and their permission.
+        // SAFETY: this is a kernel of the set, and runs only where `supported` found the registers and their
+        // permission.
         unsafe { product::<Registers>(codes, x, acc) };
     } else {
         avx512::ternary_dot(codes, x, acc);
@@ -136,16 +138,16 @@ struct Sums([[i32; 2 * TILE]; 2 * TOKENS]);
 
 /// Tile registers, configured.
 trait Tiles {
-    /// Gets them ready for `tokens` ≤ 16 in each tile.
+    /// Configures the tiles for `tokens` ≤ 16 in each tile.
     ///
     /// # Safety
-    /// The CPU has what the implementation stands for, and the operating system has permitted it.
+    /// The CPU has the instructions of the implementation, and the operating system has permitted them.
     unsafe fn configure(tokens: usize) -> Self;
     /// `sums = a · panel` for N ≤ 2 tiles of tokens; `a[i]` holds as many tiles as the panel is deep.
     fn multiply<const N: usize>(&self, a: [&[i8]; N], panel: &[[Bytes; 2]], sums: &mut Sums);
 }
 
-/// The blocking: what `ternary_dot` does with tokens in the order [`TILES`].
+/// The blocking: `ternary_dot` for tokens in the order [`TILES`].
 ///
 /// # Safety
 /// That of [`Tiles::configure`].

@@ -46,9 +46,9 @@ trait Tiles {
     /// Configures the tiles for blocks of `rows` rows, at most two tiles.
     ///
     /// # Safety
-    /// The CPU has what the implementation stands for, and the operating system has permitted it.
+    /// The CPU has the instructions of the implementation, and the operating system has permitted them.
     unsafe fn configure(rows: usize) -> Self;
-    /// Adds to `sums[row][column]` the products of rows, which lie `step` dwords apart, with whole tiles of pairs.
+    /// Adds to `sums[row][column]` the products of rows, which are `step` dwords apart, with whole tiles of pairs.
     fn multiply(&self, left: &[u32], step: usize, panel: &[u32], sums: &mut [f32]);
 }
 
@@ -126,9 +126,9 @@ impl Tiles for Registers {
                 );
             }
         } else {
-            // SAFETY: configured for `rows` rows (`self`), 16 in the first tiles and the rest in the second ones, which hold
-            // the rows and sums from 16 on; each step reads 64 bytes of each row and 2048 of the panel; the slices hold
-            // as much, as asserted.
+            // SAFETY: configured for `rows` rows (`self`), 16 in the first tiles and the rest in the second ones, which
+            // hold the rows and sums from 16 on; each step reads 64 bytes of each row and 2048 of the panel; the slices
+            // hold as much, as asserted.
             unsafe {
                 asm!(
                     "tileloadd tmm0, [{c} + {line} * 1]",

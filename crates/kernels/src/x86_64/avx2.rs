@@ -20,7 +20,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     supported: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c"),
     order: |_| ORDER,
     bias: 128,
-    cut: |tokens, _| sums::cut(tokens, SUMS_FROM),
+    blocking: |tokens, _| sums::blocking(tokens, SUMS_FROM),
     ternary_dot,
     coded_dot,
     int8_dot,

@@ -7,14 +7,14 @@ use super::{STREAMS, avx2};
 use crate::lines::LINE;
 use crate::op::operand::{Operand, Order};
 use crate::op::ternary::TILE;
-use crate::set::{Cut, KernelSet};
+use crate::set::{Blocking, KernelSet};
 
 /// For Alder Lake, Zen 5 and newer. The float kernels are those of AVX2.
 pub(crate) static SET: KernelSet = KernelSet {
     name: "avxvnni",
     supported: || (avx2::SET.supported)() && is_x86_feature_detected!("avxvnni"),
     order: |_| ORDER,
-    cut: |_, _| Cut::SMALL,
+    blocking: |_, _| Blocking::SMALL,
     ternary_dot: vex::ternary_dot,
     ..avx2::SET
 };

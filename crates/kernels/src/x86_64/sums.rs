@@ -20,7 +20,7 @@ use std::cell::RefCell;
 use super::prefetch::prefetch;
 use crate::lines::LINE;
 use crate::op::ternary::TILE;
-use crate::set::Cut;
+use crate::set::Blocking;
 
 /// Tokens in a block: the 16-bit lanes of a register.
 pub(super) const TOKENS: usize = 16;
@@ -56,11 +56,11 @@ pub(super) fn share(tokens: usize, from: usize) -> usize {
     if tokens % TOKENS < from { tokens / TOKENS * TOKENS } else { tokens }
 }
 
-/// Uses large pieces of work where tables are used, because every piece builds its own tables.
-pub(super) fn cut(tokens: usize, from: usize) -> Cut {
+/// Uses large chunks where tables are used, because every chunk builds its own tables.
+pub(super) fn blocking(tokens: usize, from: usize) -> Blocking {
     match share(tokens, from) {
-        0 => Cut::SMALL,
-        _ => Cut { tiles: MOST.0, tokens: (TOKENS, MOST.1), tokens_first: false },
+        0 => Blocking::SMALL,
+        _ => Blocking { tiles: MOST.0, tokens: (TOKENS, MOST.1), tokens_first: false },
     }
 }
 
