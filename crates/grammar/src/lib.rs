@@ -4,7 +4,8 @@
 //! Grammars (for one vocabulary) ──compile(Form)──► Arc<dyn Grammar> ──► Request::grammar
 //! ```
 //!
-//! JSON has fixed white space, `{"a": 1, "b": [1, 2]}`: a model that may choose white space may also write it without end.
+//! JSON has fixed white space, `{"a": 1, "b": [1, 2]}`: a model that may choose white space may also write it without
+//! end.
 //!
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 #![forbid(unsafe_code)]
@@ -142,7 +143,7 @@ impl Reader for Follower {
     }
 
     fn accept(&mut self, token: u32) -> Result<()> {
-        // Any token that ends the answer stands for the one that llguidance knows.
+        // llguidance supports only one token that ends an answer: the others are mapped to it.
         let token = if self.ends.contains(&token) { self.ends[0] } else { token };
         self.matcher.consume_token(token).map_err(refused)
     }

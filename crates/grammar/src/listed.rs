@@ -2,17 +2,17 @@
 
 use serde_json::{Map, Value};
 
-/// Keywords that apply several schemas to one value. A property that one of them does not list may be required by another,
-/// or decide which of them holds.
+/// Keywords that apply several schemas to one value. A property that one of them does not list may be required by
+/// another, or decide which of them holds.
 const COMBINING: [&str; 8] =
     ["allOf", "oneOf", "not", "if", "dependentSchemas", "unevaluatedProperties", "patternProperties", "$dynamicRef"];
-/// Keywords that combine schemas only if they stand beside one of [`OBJECT_KEYWORDS`].
+/// Keywords that combine schemas only if they occur together with one of [`OBJECT_KEYWORDS`].
 const COMBINING_WITH_OBJECT: [&str; 2] = ["$ref", "anyOf"];
 const OBJECT_KEYWORDS: [&str; 4] = ["properties", "required", "additionalProperties", "minProperties"];
 
 /// Closes the objects of a schema: they have no other properties than the schema lists, unless it allows them with
-/// `"additionalProperties": true`. Every value that is valid by the result is valid by `schema` too. Schemas that combine
-/// others (`allOf`, `oneOf` and the like) are returned unchanged.
+/// `"additionalProperties": true`. Every value that is valid by the result is valid by `schema` too. Schemas that
+/// combine others (`allOf`, `oneOf` and the like) are returned unchanged.
 ///
 /// By JSON Schema an object may have any number of unlisted properties, and few schemas forbid it. Models would invent
 /// properties, small models without end.
@@ -35,7 +35,7 @@ fn combines(schema: &Value) -> bool {
     }
 }
 
-/// Adds `"additionalProperties": false` to all objects that list properties and say nothing of others.
+/// Adds `"additionalProperties": false` to all objects that list properties and do not mention others.
 fn close(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     if let Some(Value::Object(properties)) = object.get("properties") {

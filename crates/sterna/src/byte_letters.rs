@@ -1,5 +1,5 @@
-//! The letters that GPT-2's vocabularies write bytes with: printable bytes of Latin-1 are themselves, the others follow in
-//! order from U+0100.
+//! The letters that GPT-2's vocabularies write bytes with: printable bytes of Latin-1 are themselves, the others follow
+//! in order from U+0100.
 //!
 //! Source: `bytes_to_unicode` in OpenAI's encoder.py.
 

@@ -1,12 +1,12 @@
 //! Errors of this crate. Each names the cause, the place and the remedy.
 //!
-//! | variants | who can fix it |
+//! | variants | responsible |
 //! |---|---|
 //! | [`Error::Request`], [`Error::PromptTooLong`], [`Error::Template`] | the author of the request |
 //! | [`Error::Option`], [`Error::InstructionSet`] | the program that set the option, or its user |
 //! | [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`] | the owner of the file |
 //! | [`Error::OutOfMemory`], [`Error::Resources`] | the owner of the machine |
-//! | [`Error::EngineFailed`], [`Error::EngineStopped`] | nobody outside: a bug in Sterna or in a network |
+//! | [`Error::EngineFailed`], [`Error::EngineStopped`] | Sterna or the network: a bug |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub enum Error {
         /// The system's reason.
         source: Arc<std::io::Error>,
     },
-    /// A file is damaged or contradicts itself.
+    /// A file is damaged.
     #[error("{}: {place}: {problem}; {remedy}", path.display())]
     Malformed {
         /// The file.

@@ -27,8 +27,8 @@
 //! # Ok::<(), sterna::Error>(())
 //! ```
 //!
-//! Dropping a [`Generation`] cancels it. [`Engine::submit`] calls a function with each event instead, for callers that do
-//! not want to wait in a thread, and [`Runner`] does without any thread.
+//! Dropping a [`Generation`] cancels it. [`Engine::submit`] calls a function with each event instead, for callers that
+//! must not block, and [`Runner`] uses no thread of its own.
 //!
 //! # Chat
 //!
@@ -60,9 +60,9 @@
 //! | for | see |
 //! |---|---|
 //! | options, other sources of a model | [`EngineBuilder`] |
-//! | logits, how well a model predicts a text | [`Engine::logits`], [`Evaluate`] |
-//! | one vector of a text, the hidden states that heads read | [`Engine::embed`], [`Engine::score`] |
-//! | another format of a model | [`checkpoint::write::write_gguf`] |
+//! | logits, perplexity | [`Engine::logits`], [`Evaluate`] |
+//! | embeddings, hidden states | [`Engine::embed`], [`Engine::score`] |
+//! | converting a model | [`checkpoint::write::write_gguf`] |
 //! | training | the crate `sterna-train` |
 #![forbid(unsafe_code)]
 

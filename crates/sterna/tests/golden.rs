@@ -69,7 +69,7 @@ fn load(path: &Path, cpu: &Cpu) -> Box<dyn Network> {
     model::load(&checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The logits a batch asks for.
+/// The logits that a batch requests.
 fn step(model: &dyn Network, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
     model.head().expect("a head").logits(cpu, &model.forward(cpu, batch, state))
 }

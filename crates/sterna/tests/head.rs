@@ -6,7 +6,7 @@ mod random;
 use sterna::kernels::format::F32;
 use sterna::kernels::screen::{Bits, Estimates, Margin, Screen};
 use sterna::kernels::{Bytes, Cpu, DenseMatrix, Rows, sets};
-use sterna::model::{Candidates, Head, HeadMode, Need, Wanted};
+use sterna::model::{Candidates, Head, HeadMode, LogitQuery, Need};
 
 use random::Random;
 
@@ -180,17 +180,17 @@ fn clean(logit: f32) -> f32 {
 }
 
 /// Checks candidates against the logits of all tokens.
-fn assert_complete(what: &str, logits: &[f32], wanted: &Wanted, got: &Candidates) {
+fn assert_complete(what: &str, logits: &[f32], query: &LogitQuery, got: &Candidates) {
     assert!(got.ids.is_sorted(), "{what}");
     for (&id, logit) in got.ids.iter().zip(&got.logits) {
         assert_eq!(logit.to_bits(), logits[id as usize].to_bits(), "{what}: the logit of {id}");
     }
     let listed = |id: u32| got.ids.binary_search(&id).is_ok();
-    assert!(wanted.also.iter().all(|&id| listed(id)), "{what}: asked for by name");
-    let mut others: Vec<u32> = (0..logits.len() as u32).filter(|id| !wanted.also.contains(id)).collect();
+    assert!(query.also.iter().all(|&id| listed(id)), "{what}: tokens named in the query");
+    let mut others: Vec<u32> = (0..logits.len() as u32).filter(|id| !query.also.contains(id)).collect();
     others.sort_by(|&a, &b| clean(logits[b as usize]).total_cmp(&clean(logits[a as usize])).then(a.cmp(&b)));
     let greatest = others.first().map_or(0.0, |&id| clean(logits[id as usize]));
-    let needed = match wanted.need {
+    let needed = match query.need {
         Need::All => others.len(),
         Need::Best(count) => count.min(others.len()),
         Need::Within(distance) => others.iter().filter(|&&id| logits[id as usize] >= greatest - distance).count(),
@@ -226,13 +226,13 @@ fn candidates_are_those_of_the_full_product() {
             let cpu = Cpu::with(set, 2);
             let head = Head::new(&cpu, stored(&w), HeadMode::Exact);
             for need in needs {
-                let wanted: Vec<_> = [vec![], vec![3, 19, 0], (7..w.len() as u32 - 1).collect()]
+                let queries: Vec<_> = [vec![], vec![3, 19, 0], (7..w.len() as u32 - 1).collect()]
                     .into_iter()
-                    .map(|also| Wanted { need, also })
+                    .map(|also| LogitQuery { need, also })
                     .collect();
-                for (t, got) in head.candidates(&cpu, &x, &wanted).iter().enumerate() {
+                for (t, got) in head.candidates(&cpu, &x, &queries).iter().enumerate() {
                     let what = format!("{name}, {need:?}, token {t}, {}", set.name());
-                    assert_complete(&what, expected.row(t), &wanted[t], got);
+                    assert_complete(&what, expected.row(t), &queries[t], got);
                 }
             }
         }
@@ -251,13 +251,13 @@ fn mixed_rows_get_what_they_get_alone() {
         2 => Need::Within(2.0),
         _ => Need::Mass { temperature: 1.0, rest: 1e-3 },
     };
-    let wanted: Vec<_> = (0..11).map(|t| Wanted { need: need(t), also: vec![t as u32] }).collect();
+    let queries: Vec<_> = (0..11).map(|t| LogitQuery { need: need(t), also: vec![t as u32] }).collect();
     for mode in HeadMode::ALL {
         let head = Head::new(&cpu, stored(&w), mode);
-        let together = head.candidates(&cpu, &x, &wanted);
+        let together = head.candidates(&cpu, &x, &queries);
         assert_eq!(together.len(), 11);
         for t in 0..11 {
-            let alone = head.candidates(&cpu, &x.select(&[t]), &wanted[t..=t]);
+            let alone = head.candidates(&cpu, &x.select(&[t]), &queries[t..=t]);
             assert_eq!(alone[0], together[t], "{} row {t}", mode.name());
             if matches!(mode, HeadMode::Exact | HeadMode::TwoPlane) && t % 4 == 0 {
                 assert!(alone[0].ids.len() < 500, "{}: {} of 2000", mode.name(), alone[0].ids.len());

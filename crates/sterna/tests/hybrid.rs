@@ -184,8 +184,8 @@ fn cancelled_requests_leave_nothing_behind() {
     assert_eq!(cached(&engine, &hog), 96);
 }
 
-/// Random texts that begin alike, some of them cancelled, with few snapshots: every answer is that of the request alone,
-/// and the memory of states stays within the budget.
+/// Random texts that begin alike, some of them cancelled, with few snapshots: every answer is that of the request
+/// alone, and the memory of states stays within the budget.
 #[test]
 fn answers_hold_under_pressure_and_so_does_the_budget() {
     let size = 4096;

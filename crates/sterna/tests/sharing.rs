@@ -222,7 +222,7 @@ fn a_grammar_that_breaks_ends_the_answer_with_an_error() {
     let other = shared.generate(request(1, 30, 60)).unwrap();
     let cases = [
         (vec![], "no list"),
-        (vec![vec![5], vec![], vec![6]], "nothing may follow"),
+        (vec![vec![5], vec![], vec![6]], "it allows no token"),
         (vec![vec![5], vec![VOCAB as u32], vec![6]], "vocabulary does not have"),
         (vec![vec![5], vec![7, 1_000_000], vec![6]], "vocabulary does not have"),
     ];

@@ -50,8 +50,8 @@ impl Batch {
     }
 
     /// The rows that count in the loss, and their targets.
-    pub fn wanted(&self) -> (Vec<usize>, Vec<u32>) {
-        let wanted = self.targets.iter().copied().enumerate().filter(|(_, target)| *target != NONE);
-        wanted.unzip()
+    pub fn scored(&self) -> (Vec<usize>, Vec<u32>) {
+        let scored = self.targets.iter().copied().enumerate().filter(|(_, target)| *target != NONE);
+        scored.unzip()
     }
 }

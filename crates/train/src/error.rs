@@ -45,7 +45,7 @@ pub enum Error {
         line: u64,
         /// Offset in the file, counted from 0.
         byte: u64,
-        /// What stands there.
+        /// The invalid content.
         problem: String,
     },
     /// A line of a data file cannot be used.
@@ -92,9 +92,9 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// A matrix with scales of rows or groups, which the gradient of an adapter does not know.
+    /// A matrix with scales per row or group, which the gradient of an adapter does not support.
     #[error(
-        "{}: `{name}` has several scales, and adapters are trained on models with one scale a matrix; use such a model",
+        "{}: `{name}` has several scales, and adapters are trained on models with one scale per matrix; use such a model",
         path.display()
     )]
     SeveralScales {
@@ -104,7 +104,7 @@ pub enum Error {
         name: String,
     },
     /// A run cannot resume from its checkpoint.
-    #[error("{}: {problem}; remove it to start the run anew", path.display())]
+    #[error("{}: {problem}; remove it to restart the run", path.display())]
     State {
         /// The file.
         path: PathBuf,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! OUT/train.json           the recipe
-//! OUT/log.jsonl            one object a step
-//! OUT/state.safetensors    the latest checkpoint: parameters in f32, what the optimiser keeps, where the data is
+//! OUT/log.jsonl            one object per step
+//! OUT/state.safetensors    the latest checkpoint: parameters in f32, the optimiser's state, the position in the data
 //! OUT/model/               the result, as Hugging Face lays out BitNet's master weights, or
 //! OUT/adapter/             the result, as PEFT lays out low-rank adapters
 //! ```
@@ -85,7 +85,7 @@ impl RunDir {
     /// Writes a checkpoint. A run resumed from it continues as if it had not stopped.
     ///
     /// # Errors
-    /// [`Error::Sterna`] if the file cannot be written; the checkpoint before it then stays as it was.
+    /// [`Error::Sterna`] if the file cannot be written; then the previous checkpoint is unchanged.
     pub fn save_state(&self, trainer: &Trainer, cursor: &Cursor) -> Result<()> {
         let mut tensors = Vec::new();
         for (parameter, moments) in trainer.parameters.all().into_iter().zip(trainer.moments.all()) {
@@ -117,12 +117,12 @@ impl RunDir {
             sterna::Error::Malformed { place, problem, .. } => damaged(format!("{place}: {problem}")),
             other => other.into(),
         })?;
-        let place = file.metadata.get("place").ok_or_else(|| damaged("does not say which step it is of".into()))?;
+        let place = file.metadata.get("place").ok_or_else(|| damaged("does not contain its step".into()))?;
         let SavedPosition { step, cursor } = serde_json::from_str(place).map_err(|error| damaged(error.to_string()))?;
         let fill = |name: String, values: &mut Vec<f32>| {
             let tensor = file.tensors.get(&name).ok_or_else(|| damaged(format!("has no `{name}`")))?;
             if tensor.dtype != "F32" || tensor.shape != [values.len()] {
-                return Err(damaged(format!("`{name}` is of another size than the recipe's network")));
+                return Err(damaged(format!("`{name}` does not have the size of the recipe's network")));
             }
             let numbers = tensor.bytes.as_chunks::<4>().0;
             values.iter_mut().zip(numbers).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
@@ -172,7 +172,7 @@ fn master(Parameter { slot, values }: &Parameter) -> (String, Entry) {
 /// Writes JSON for people and programs.
 ///
 /// # Errors
-/// [`Error::Sterna`] if the file cannot be written; a file that was there before is as it was.
+/// [`Error::Sterna`] if the file cannot be written; then an existing file is unchanged.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::io(path)(error.into()))?;
     Ok(write_whole(path, &[text.as_bytes(), b"\n"])?)

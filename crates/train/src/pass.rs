@@ -235,7 +235,7 @@ fn score(
     mut each: impl FnMut(&[usize], &Rows, &Rows),
 ) -> LossSums {
     let mut sums = LossSums::default();
-    let (rows, targets) = batch.wanted();
+    let (rows, targets) = batch.scored();
     for (rows, targets) in rows.chunks(LOGITS).zip(targets.chunks(LOGITS)) {
         let picked = hidden.select(rows);
         let mut logits = weights.embedding.embedding().logits(cpu, &picked);

@@ -38,7 +38,7 @@ pub struct Session {
 
 /// Progress reports of a run.
 pub enum Event<'a> {
-    /// A file is being tokenised: its path, bytes read and bytes in all.
+    /// A file is being tokenised: its path, bytes read and total bytes.
     Reading(&'a Path, u64, u64),
     /// A step is done. The second value is its speed in tokens per second.
     Step(Report, f64),
@@ -294,7 +294,7 @@ fn latents(cpu: &Cpu, checkpoint: &Checkpoint, slot: &Slot) -> Result<Parameter>
         }
         _ => match checkpoint.tensors().get(&slot.name).map(|tensor| &tensor.data) {
             Some(Data::Ternary(trits)) if trits.rows() == slot.rows && trits.cols() == slot.cols => {
-                // Master weights, if that is what is stored.
+                // `None` unless master weights are stored.
                 trits.format().numbers(trits.bytes())
             }
             _ => None,

@@ -48,7 +48,7 @@ impl Text {
         let TextFiles::HuggingFace { tokenizer, config, chat_template } = checkpoint.text() else {
             let remedy = "pass a Hugging Face directory that has tokenizer.json";
             return Err(Error::Recipe(format!(
-                "{}: has no tokenizer of that kind; {remedy}",
+                "{}: has no Hugging Face tokenizer; {remedy}",
                 checkpoint.path().display()
             )));
         };

@@ -40,10 +40,10 @@ impl Validation {
         let (mut tokens, mut bytes) = (0, 0);
         for batch in batches {
             for rows in batch.sequences() {
-                let wanted = batch.targets[rows].iter().copied().filter(|target| *target != NONE);
-                let wanted: Vec<u32> = wanted.collect();
-                tokens += wanted.len();
-                bytes += tokenizer.decode_without_special(&wanted)?.len();
+                let scored = batch.targets[rows].iter().copied().filter(|target| *target != NONE);
+                let scored: Vec<u32> = scored.collect();
+                tokens += scored.len();
+                bytes += tokenizer.decode_without_special(&scored)?.len();
             }
         }
         let bits_per_byte = cross_entropy / std::f64::consts::LN_2 / bytes.max(1) as f64;

@@ -30,7 +30,7 @@ pub struct Embedding {
     rows: DenseMatrix,
     /// `(hidden, vocab)`
     forward: Bf16Panels,
-    /// What rounding to bf16 takes away from the rows, if they are stored in another type.
+    /// The rounding error of the rows in bf16, if they are stored in another type.
     low: Option<Bf16Panels>,
     /// `(vocab, hidden)`
     backward: Bf16Panels,
@@ -84,7 +84,7 @@ pub fn prepare(cpu: &Cpu, parameters: &Network<Parameter>, precision: Precision)
             Role::Norm => Weight::Norm(rounded(values)),
             Role::Embedding => Weight::Embedding(Embedding::new(cpu, slot, values).into()),
             Role::Linear => Weight::Linear(Linear::new(cpu, slot, values, precision)?.into(), None),
-            Role::LowRank(_) | Role::Frozen => unreachable!("what is frozen comes from the base"),
+            Role::LowRank(_) | Role::Frozen => unreachable!("frozen parameters come from the base"),
         })
     })
 }
@@ -126,7 +126,7 @@ impl Weight {
     /// The low-rank update of a linear layer.
     ///
     /// # Panics
-    /// If it is no linear layer of an adapted network.
+    /// If it is not a linear layer of an adapted network.
     pub fn update(&self) -> &Update {
         match self {
             Self::Linear(_, Some(update)) => update,
@@ -222,7 +222,7 @@ impl Linear {
     fn ternary(&self) -> &Matrix {
         match &self.forward {
             Forward::Ternary(matrix) => matrix,
-            Forward::Full(_) => unreachable!("codes meet ternary layers"),
+            Forward::Full(_) => unreachable!("codes are multiplied by ternary layers"),
         }
     }
 
@@ -252,7 +252,7 @@ impl Linear {
     }
 }
 
-/// Replaces each value by what rounding it to bf16 takes away.
+/// Replaces each value by its rounding error in bf16.
 fn lose_high(cpu: &Cpu, values: &mut Rows) {
     let dim = values.dim();
     cpu.pool().pieces(values.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x -= bf16(*x)));
@@ -290,7 +290,7 @@ pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -
     match input {
         Input::Codes(codes) => {
             let matrices = layers.map(|layer| layer.linear().ternary());
-            ternary::matmul(cpu, &matrices, codes).try_into().expect("one result a matrix")
+            ternary::matmul(cpu, &matrices, codes).try_into().expect("one result per matrix")
         }
         Input::Both(codes, x) => {
             let matrices = layers.map(|layer| layer.linear().ternary());
@@ -298,12 +298,14 @@ pub fn forward<const N: usize>(cpu: &Cpu, layers: [&Weight; N], input: &Input) -
             for (layer, out) in layers.iter().zip(&mut outs) {
                 layer.update().add(cpu, x, out);
             }
-            outs.try_into().expect("one result a matrix")
+            outs.try_into().expect("one result per matrix")
         }
         Input::Full(x) => {
             let left = Bf16Rows::from_rows(cpu, x);
             layers.map(|layer| {
-                let Forward::Full(right) = &layer.linear().forward else { unreachable!("rows meet full layers") };
+                let Forward::Full(right) = &layer.linear().forward else {
+                    unreachable!("rows are multiplied by full-precision layers")
+                };
                 product_rows(cpu, Left::Rows(&left), right, 1.0)
             })
         }

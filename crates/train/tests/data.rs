@@ -305,7 +305,7 @@ fn unusable_files_are_refused_with_their_place() {
         assert!(error.contains(expected), "{content:?}: {error}");
     }
     let error = model.refuse("a.txt", b"fine\nbad \xff\xfe\n");
-    assert_eq!(error, "line 2, byte 9 of the file: bytes that are no UTF-8 text; save the file as UTF-8 text");
+    assert_eq!(error, "line 2, byte 9 of the file: bytes that are not UTF-8 text; save the file as UTF-8 text");
     let error = model.refuse("a.jsonl", b"\x7fELF\x02\0\0");
     assert!(error.starts_with("line 1, byte 5 of the file: a zero byte"), "{error}");
     let error = model.read(Path::new("absent.txt"), 64).expect_err("absent");

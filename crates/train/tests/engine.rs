@@ -189,6 +189,6 @@ fn a_score_is_that_of_what_was_trained() {
     // Special tokens have no bytes.
     let bytes = std::fs::metadata(text).expect("there").len() as f64;
     let bits = sum / std::f64::consts::LN_2 / bytes;
-    println!("{} bits a byte in the log, {bits} by hand", logged("bits_per_byte"));
+    println!("{} bits per byte in the log, {bits} by hand", logged("bits_per_byte"));
     assert!((logged("bits_per_byte") / bits - 1.0).abs() < 1e-4);
 }

@@ -45,7 +45,7 @@ fn a_run_that_cannot_begin_leaves_its_directory_to_another() {
     let files: [(&str, &[u8], &str); 4] = [
         ("empty.txt", b"", "the file is empty"),
         ("binary.txt", b"\x7fELF\0\0", "a zero byte"),
-        ("latin.txt", b"caf\xe9\n", "no UTF-8"),
+        ("latin.txt", b"caf\xe9\n", "not UTF-8"),
         ("data.csv", b"a,b", "unknown kind of data file"),
     ];
     for (name, content, problem) in files {
@@ -101,14 +101,14 @@ fn a_damaged_checkpoint_is_refused() {
     for bad in [&good[..good.len() - 5], &good[..40], b"", &[b"\xff\xff\xff\xff\xff\xff\xff\xff", &good[8..]].concat()]
     {
         fs::write(&state, bad).expect("written");
-        says(tiny.run("out"), &["state.safetensors", "remove it to start the run anew"]);
+        says(tiny.run("out"), &["state.safetensors", "remove it to restart the run"]);
     }
     // A checkpoint of a network of another size.
     tiny.recipe.shape.intermediate += 4;
     tiny.run("other").expect("runs");
     fs::copy(tiny.path("other/state.safetensors"), &state).expect("copied");
     tiny.recipe.shape.intermediate -= 4;
-    says(tiny.run("out"), &["state.safetensors", "gate_proj", "another size"]);
+    says(tiny.run("out"), &["state.safetensors", "gate_proj", "does not have the size"]);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn models_that_cannot_be_trained_say_why() {
     let golden = |name: &str| Path::new(GOLDEN).join(name);
     says(from(golden("bitnet-packed-offline")), &["only trits", "master weights"]);
     says(from(golden("llama-bf16-online")), &["only models like BitNet"]);
-    says(from(golden("train")), &["no tokenizer", "tokenizer.json"]);
+    says(from(golden("train")), &["no Hugging Face tokenizer", "tokenizer.json"]);
     assert!(!tiny.path("out/train.json").exists());
 
     // A linear layer with NaN.

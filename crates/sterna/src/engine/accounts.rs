@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stale_handle_reaches_nobody() {
+    fn a_stale_handle_refers_to_no_sequence() {
         let mut accounts = Accounts::new(4, None);
         let old = accounts.add();
         assert!(accounts.reserve(old, 2 * PAGE));
@@ -241,7 +241,7 @@ mod tests {
         let tokens: Vec<u32> = (0..5 * PAGE as u32).collect();
         let first = compute(&mut accounts, &tokens, 2);
         assert_eq!(accounts.shareable(&tokens), (3, 0));
-        assert_eq!(accounts.shareable(&tokens[..2 * PAGE]), (0, 0), "no snapshot stands so early");
+        assert_eq!(accounts.shareable(&tokens[..2 * PAGE]), (0, 0), "there is no snapshot so early");
         let second = accounts.add();
         let shared = accounts.share(second, &tokens);
         assert_eq!((shared.positions, shared.restore), (3 * PAGE, Some(Restore::Snapshot(0))));
@@ -291,7 +291,7 @@ mod tests {
             let taken = accounts.share(id, tokens);
             assert_eq!((taken.positions, taken.restore.is_some()), (shared * PAGE, shared > 0));
             restored += usize::from(shared > 0);
-            assert!(accounts.reserve(id, tokens.len()), "what was promised is there");
+            assert!(accounts.reserve(id, tokens.len()), "the promised pages are free");
             accounts.publish(id, tokens);
             if let Some(number) = accounts.take_snapshot() {
                 accounts.keep_snapshot(id, number, (next(tokens.len() / PAGE) + 1) * PAGE);

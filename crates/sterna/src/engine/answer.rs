@@ -12,7 +12,7 @@ use super::sampler::Sampler;
 use super::sequence::{Sequence, Task};
 use super::{Event, FinishReason, Request};
 use crate::Result;
-use crate::model::{Candidates, Need, Restore, Wanted};
+use crate::model::{Candidates, LogitQuery, Need, Restore};
 use crate::text::stream::Piece;
 use crate::text::{TextStream, Tokenizer};
 
@@ -79,16 +79,16 @@ impl Answer {
 
     /// The logits needed for each draw of this step: one draw, and one after each draft token. `vocab` is the size of
     /// the vocabulary.
-    fn wanted(&mut self, vocab: usize) -> Vec<Wanted> {
-        let all = || Wanted { need: Need::All, also: Vec::new() };
+    fn queries(&mut self, vocab: usize) -> Vec<LogitQuery> {
+        let all = || LogitQuery { need: Need::All, also: Vec::new() };
         if self.logprobs.is_some() {
             return (0..=self.draft.len()).map(|_| all()).collect();
         }
         if let Some(allowed) = self.allowed() {
             let few = allowed.len() <= FEW;
-            return vec![if few { Wanted { need: Need::Best(1), also: allowed.iter().collect() } } else { all() }];
+            return vec![if few { LogitQuery { need: Need::Best(1), also: allowed.iter().collect() } } else { all() }];
         }
-        (0..=self.draft.len()).map(|right| self.sampler.wanted(vocab, &self.draft[..right])).collect()
+        (0..=self.draft.len()).map(|right| self.sampler.query(vocab, &self.draft[..right])).collect()
     }
 
     /// Draws a token. `all` computes the logits of the whole vocabulary, if `candidates` cannot decide.
@@ -134,7 +134,7 @@ impl Sequence {
     ///
     /// # Errors
     /// If the grammar allows nothing, or fails.
-    pub fn draws(&mut self, vocab: usize, wait: bool) -> Result<Option<(&Rows, Vec<Wanted>)>> {
+    pub fn draws(&mut self, vocab: usize, wait: bool) -> Result<Option<(&Rows, Vec<LogitQuery>)>> {
         let Some(answer) = self.answer() else { return Ok(None) };
         if let (Some(_), Some(guide)) = (&answer.hidden, &mut answer.guide)
             && guide.allowed(wait)?.is_none()
@@ -144,8 +144,8 @@ impl Sequence {
         if answer.hidden.is_none() {
             return Ok(None);
         }
-        let wanted = answer.wanted(vocab);
-        Ok(answer.hidden.as_ref().map(|hidden| (hidden, wanted)))
+        let queries = answer.queries(vocab);
+        Ok(answer.hidden.as_ref().map(|hidden| (hidden, queries)))
     }
 
     /// Draws and reports tokens from `rows`, one row for each of [`draws`](Self::draws), as long as the drawn tokens

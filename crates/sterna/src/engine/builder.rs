@@ -1,4 +1,4 @@
-//! Options of an engine, and the ways to make one.
+//! Options of an engine, and the ways to create one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::setters::setters;
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::{Error, Result};
 
-/// Default of [`EngineBuilder::context`], for models that take as many positions.
+/// Default of [`EngineBuilder::context`], if the model supports as many positions.
 pub const DEFAULT_CONTEXT: usize = 4096;
 
-/// Options of an [`Engine`], each with a setter, and the ways to make one: from a file, a checkpoint or a network.
+/// Options of an [`Engine`], each with a setter, and the ways to create one: from a file, a checkpoint or a network.
 ///
 /// ```
 /// use sterna::Engine;
@@ -32,21 +32,22 @@ pub const DEFAULT_CONTEXT: usize = 4096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineBuilder {
-    /// Threads; 0: as many as this process may use.
+    /// Number of threads; 0 uses all that this process may use.
     pub threads: usize,
-    /// Positions of the context; `None`: the model's own, at most [`DEFAULT_CONTEXT`].
+    /// Context length in positions; `None` uses the model's own, at most [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
-    /// Prompt tokens of one forward pass at the beginning of a prompt, at least 1. Further on there are fewer, so that a step
-    /// takes about as long wherever a prompt is.
+    /// Prompt tokens per forward pass at position 0; at least 1. The number shrinks with depth, to keep the time of a
+    /// step constant.
     pub chunk: usize,
-    /// Requests of a full context that the key/value cache holds at a time; shorter ones share the same room.
+    /// Number of full-length requests that the key/value cache holds at the same time; shorter requests share this
+    /// room.
     pub sequences: usize,
-    /// Whether draft tokens are computed along and checked (prompt lookup). It changes the time an answer takes, never the
+    /// Whether draft tokens from prompt lookup are computed and checked. Changes how long an answer takes, never the
     /// answer.
     pub speculation: bool,
-    /// Type of the key/value cache.
+    /// Number type of the key/value cache.
     pub kv: KvType,
-    /// How the network computes.
+    /// Options of the network.
     pub settings: Settings,
     /// A directory with a low-rank adapter for a checkpoint's ternary layers ([`Adapter::open`]).
     pub adapter: Option<PathBuf>,
@@ -86,7 +87,8 @@ impl EngineBuilder {
     /// Opens a `.gguf` file or a Hugging Face directory and loads it.
     ///
     /// # Errors
-    /// Those of the file, of options that do not suit it, and of a machine without room for it.
+    /// Those of the file, [`Error::Option`] if the options do not suit the model, [`Error::OutOfMemory`] if it does not
+    /// fit into memory, and those of [`build`](Self::build).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Engine> {
         let start = Instant::now();
         let checkpoint = Checkpoint::open_with(path.as_ref(), &OpenOptions::default().mmap(self.mmap))?;
@@ -98,7 +100,7 @@ impl EngineBuilder {
     /// Loads an opened checkpoint, for example one in memory ([`Checkpoint::from_files`]).
     ///
     /// # Errors
-    /// Those of the file, of options that do not suit it, and of a machine without room for it.
+    /// Those of [`open`](Self::open).
     pub fn load(&self, mut checkpoint: Checkpoint) -> Result<Engine> {
         let start = Instant::now();
         if let Some(adapter) = &self.adapter {
@@ -111,13 +113,14 @@ impl EngineBuilder {
             let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
             (tokenizer, ChatTemplate::new(&checkpoint.text))
         };
-        // A vocabulary of 128,256 tokens and its merges take one thread about as long as the weights take two.
+        // A vocabulary of 128,256 tokens with its merges takes one thread about as long as the weights take two, so
+        // both are loaded in parallel.
         let (network, (tokenizer, template)) = thread::beside(text, || model::load(&checkpoint, &cpu, self.settings));
         let mut loaded = Loaded::with_text(cpu, network?, tokenizer, template, self)?;
         let format = checkpoint.format;
         loaded.files = checkpoint.files().clone();
         loaded.files.check_read()?;
-        // The weights are packed; the pages of the mapped files are not needed any more.
+        // The weights are packed; the pages of the mapped files can be released.
         drop(checkpoint);
         let mut engine = Engine::start(loaded)?;
         engine.format = Some(format);
@@ -125,8 +128,8 @@ impl EngineBuilder {
         Ok(engine)
     }
 
-    /// An engine for any network, with an optional tokenizer and chat template. `settings`, `adapter` and `mmap` have no
-    /// effect: the network is loaded.
+    /// An engine for any network, with an optional tokenizer and chat template. `settings`, `adapter` and `mmap` have
+    /// no effect, because the network is already loaded.
     ///
     /// # Errors
     /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown
@@ -155,14 +158,14 @@ impl EngineBuilder {
         Ok(Runner::new(Arc::new(Loaded::new(network, tokenizer, template, self)?), inline()))
     }
 
-    /// Positions of the context for a model: [`context`](field@Self::context), or its default.
+    /// The context length for a model: [`context`](field@Self::context), or its default.
     ///
     /// # Errors
-    /// [`Error::Option`] if the model does not take so many, or they are fewer than two.
+    /// [`Error::Option`] if the model supports fewer positions, or they are fewer than two.
     pub fn positions(&self, config: &Config) -> Result<usize> {
         let (context, most) = (self.context.unwrap_or(config.context.min(DEFAULT_CONTEXT)), config.context);
         if !(2..=most).contains(&context) {
-            let problem = format!("a context of {context} tokens was asked for; this model takes 2 to {most}");
+            let problem = format!("the context is {context} tokens, but this model supports 2 to {most}");
             return Err(Error::option("context", problem));
         }
         Ok(context)

@@ -15,24 +15,24 @@ use super::{Engine, Score};
 use crate::model::Head;
 use crate::{Error, Result};
 
-/// How well a model predicts a text.
+/// Result of an evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// Tokens scored: all but the first, and but the first of every window if the windows do not overlap.
+    /// Number of scored tokens: all but the first; without overlap, all but the first of every window.
     pub tokens: usize,
     /// Mean negative log-likelihood of a scored token, in nats.
     pub nll: f64,
-    /// e to the `nll`.
+    /// e to the power of `nll`.
     pub perplexity: f64,
     /// Standard error of the perplexity: that of the mean `nll`, times the perplexity (delta method). 0 for one token.
     pub standard_error: f64,
-    /// Scored tokens before which the greatest logit is another token's than with the first head.
+    /// Scored tokens for which this head's greatest logit belongs to another token than the first head's.
     pub disagreements: usize,
 }
 
-/// An evaluation in windows of `context` tokens that begin every `stride` tokens; each later window scores only what the
-/// windows before it have not. Memory: the logits of one part of a window at a time.
+/// An evaluation in windows of `context` tokens that begin every `stride` tokens. Each later window scores only the
+/// tokens that earlier windows have not. Memory: the logits of one part of a window at a time.
 ///
 /// ```
 /// use sterna::{Engine, Evaluate};
@@ -52,42 +52,42 @@ pub struct Evaluate<'a> {
     progress: Progress<'a>,
 }
 
-/// Sees the results so far, one a head.
+/// Gets the intermediate results, one per head.
 type Progress<'a> = Box<dyn FnMut(&[Evaluation]) + 'a>;
 
 impl<'a> Evaluate<'a> {
-    /// Windows of `context` tokens that do not overlap, scored by the model's own head.
+    /// An evaluation in windows of `context` tokens that do not overlap, with the model's own head.
     pub fn new(context: usize) -> Self {
         Self { context, stride: context, heads: Vec::new(), progress: Box::new(|_| ()) }
     }
 
-    /// Tokens between the beginnings of two windows.
+    /// Sets the number of tokens between the starts of two windows.
     pub fn stride(mut self, stride: usize) -> Self {
         self.stride = stride;
         self
     }
 
-    /// Scores by each of these heads over the same hidden states.
+    /// Scores with each of these heads on the same hidden states.
     pub fn heads(mut self, heads: impl IntoIterator<Item = &'a Head>) -> Self {
         self.heads = heads.into_iter().collect();
         self
     }
 
-    /// Shows the results so far after every part.
+    /// Sets a function that gets the intermediate results after every part.
     pub fn progress(mut self, progress: impl FnMut(&[Evaluation]) + 'a) -> Self {
         self.progress = Box::new(progress);
         self
     }
 
-    /// Scores `tokens` by the first head.
+    /// Scores `tokens` with the first head.
     ///
     /// # Errors
-    /// Those of [`compare`](Self::compare).
+    /// As [`compare`](Self::compare).
     pub fn run(self, engine: &'a Engine, tokens: &[u32]) -> Result<Evaluation> {
         Ok(self.compare(engine, tokens)?.swap_remove(0))
     }
 
-    /// Scores `tokens` by every head.
+    /// Scores `tokens` with every head.
     ///
     /// # Errors
     /// [`Error::Option`] if the windows do not suit the engine's context, [`Error::Request`] if the text has fewer than
@@ -116,7 +116,7 @@ impl<'a> Evaluate<'a> {
         Ok(totals.iter().map(Totals::evaluation).collect())
     }
 
-    /// Scores hidden states against the tokens that really followed.
+    /// Scores hidden states against the tokens that follow in the text.
     fn add(&mut self, cpu: &Cpu, totals: &mut [Totals], hidden: &Rows, next: &[u32]) {
         let mut greatest = Vec::new();
         for (total, head) in totals.iter_mut().zip(&self.heads) {
@@ -133,7 +133,7 @@ impl<'a> Evaluate<'a> {
             return Err(Error::request("tokens", "a text of fewer than two tokens has nothing to predict"));
         }
         if context < 2 || context > engine.context() {
-            let problem = format!("windows of {context} tokens; they can have 2 to {} here", engine.context());
+            let problem = format!("windows of {context} tokens; here they can have 2 to {}", engine.context());
             return Err(Error::option("context", problem));
         }
         if stride == 0 || stride > context {
@@ -144,7 +144,7 @@ impl<'a> Evaluate<'a> {
     }
 }
 
-/// Running mean and variance of the scores (Welford's update: no cancellation however long the text is).
+/// Running mean and variance of the scores (Welford's algorithm: no cancellation, for texts of any length).
 #[derive(Default)]
 struct Totals {
     count: usize,
@@ -154,7 +154,7 @@ struct Totals {
 }
 
 impl Totals {
-    /// Scores rows of logits against the tokens that really followed; returns the tokens with the greatest logits.
+    /// Scores rows of logits against the tokens that follow in the text. Returns the tokens with the greatest logits.
     fn add(&mut self, pool: &Pool, logits: &Rows, next: &[u32]) -> Vec<usize> {
         let mut rows = vec![(0.0, 0); logits.len()];
         pool.pieces(&mut rows, 1, |i, out| {

@@ -19,7 +19,7 @@ pub enum Event {
         id: u32,
         /// Text that became final; always empty if the model has no tokenizer.
         text: String,
-        /// The token's log-probability and the best alternatives, if asked for.
+        /// The token's log-probability and the best alternatives, if requested.
         logprobs: Option<(Logprob, Vec<Logprob>)>,
         /// When the token was drawn, independent of when the event is read. `None` from a manually driven
         /// [`Runner`](super::Runner), which has no clock.

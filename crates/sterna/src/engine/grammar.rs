@@ -138,7 +138,7 @@ impl Guide {
                 if wait { receiver.recv().map_err(|_| TryRecvError::Disconnected) } else { receiver.try_recv() };
             match found {
                 Ok(Ok((_, allowed))) if allowed.is_empty() => {
-                    return Err(broken("nothing may follow what was written"));
+                    return Err(broken("it allows no token after the text so far"));
                 }
                 Ok(Ok((_, allowed))) if allowed.greatest().is_some_and(|id| id as usize >= self.vocab) => {
                     return Err(broken("it allows a token that the model's vocabulary does not have"));

@@ -12,7 +12,7 @@ pub(super) struct Job {
     /// Greatest number of positions that it can need; at most the context.
     pub positions: usize,
     /// The first token whose hidden state is needed. Tokens before it may come from the prefix cache.
-    pub wanted_from: usize,
+    pub outputs_from: usize,
     pub kind: JobKind,
 }
 
@@ -32,11 +32,11 @@ impl Job {
             Work::Generate(request) => generate(request, loaded),
             Work::Embed(Embed { tokens, pooling, normalized }) => {
                 check_text(&tokens, loaded)?;
-                let wanted_from = match pooling {
+                let outputs_from = match pooling {
                     Pooling::Last => tokens.len() - 1,
                     Pooling::Mean => 0,
                 };
-                Ok(Self { positions: tokens.len(), tokens, wanted_from, kind: JobKind::Embed { normalized } })
+                Ok(Self { positions: tokens.len(), tokens, outputs_from, kind: JobKind::Embed { normalized } })
             }
             Work::Score(Score { tokens, from }) => {
                 check_text(&tokens, loaded)?;
@@ -44,7 +44,7 @@ impl Job {
                     let problem = format!("hidden states from token {from} on; the text has {} tokens", tokens.len());
                     return Err(Error::request("from", problem));
                 }
-                Ok(Self { positions: tokens.len(), tokens, wanted_from: from, kind: JobKind::Score })
+                Ok(Self { positions: tokens.len(), tokens, outputs_from: from, kind: JobKind::Score })
             }
         }
     }
@@ -67,7 +67,7 @@ fn generate(mut request: Request, loaded: &Loaded) -> Result<Job> {
     Ok(Job {
         positions: tokens.len() + max_tokens,
         // The first draw needs the hidden state of the last token.
-        wanted_from: tokens.len() - 1,
+        outputs_from: tokens.len() - 1,
         tokens,
         kind: JobKind::Generate(Box::new(request)),
     })

@@ -1,4 +1,4 @@
-//! Whether the machine has the memory to run a checkpoint.
+//! Estimates the memory that a checkpoint needs, and checks that the machine has it.
 
 use super::accounts::RecurrentBudget;
 use super::loaded::Loaded;
@@ -7,17 +7,17 @@ use crate::model::kv::PAGE;
 use crate::model::{KvCache, KvType, State};
 use crate::{Error, Result};
 
-/// Room for a token of the vocabulary in the tokenizer, its merges included.
+/// Bytes per vocabulary token in the tokenizer, including merges.
 const TOKEN: u64 = 640;
-/// Room for activations and the program itself.
+/// Bytes for activations and the program itself.
 const PROGRAM: u64 = 16 << 20;
 
 impl Checkpoint {
-    /// Bytes that running the model takes, about: packed weights, adapter, embeddings and head, tokenizer, and a
-    /// key/value cache of `positions`. What is in memory already does not count.
+    /// About how many bytes the model needs: packed weights, adapter, embeddings and head, tokenizer, and a key/value
+    /// cache of `positions`. Memory already in use does not count.
     pub fn memory_needed(&self, positions: usize, kv: KvType) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
-            // Packed at 2 bits a weight, in tiles of 16 × 16.
+            // Packed at 2 bits per weight, in tiles of 16 × 16.
             (Data::Ternary(_), [rows, cols]) => rows.next_multiple_of(16) as u64 * cols.next_multiple_of(16) as u64 / 4,
             (Data::Dense { bytes, .. }, _) if bytes.is_mapped() => bytes.len() as u64,
             _ => 0,
@@ -27,7 +27,7 @@ impl Checkpoint {
         (tensors.sum::<u64>() + adapter + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
     }
 
-    /// Refuses a model that cannot fit into the memory that is available now, before hours of swapping show it.
+    /// Refuses a model that does not fit into the memory available now, because it would swap for hours.
     ///
     /// # Errors
     ///

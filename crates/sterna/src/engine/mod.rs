@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Engine::generate, embed, score ──Job──► Runner (plan, forward, draw) ──Event──► Generation, Scores
-//!                                         driven by one thread, or by hand
+//!                                         driven by one thread, or manually
 //! ```
 
 mod accounts;
@@ -53,9 +53,9 @@ use loaded::Loaded;
 use reply::Reply;
 use thread::Clock;
 
-/// A loaded model that answers requests. Cheap to clone and to share; one thread owns the computation.
+/// A loaded model that answers requests. Clones are cheap and share one computing thread.
 ///
-/// When the last clone is gone, the thread finishes what was asked for and ends.
+/// When the last clone is dropped, the thread finishes all submitted work and ends.
 #[derive(Clone)]
 pub struct Engine {
     loaded: Arc<Loaded>,
@@ -91,12 +91,12 @@ impl Engine {
         self.format
     }
 
-    /// Positions of the context in use.
+    /// Context length in use, in positions.
     pub fn context(&self) -> usize {
         self.loaded.context
     }
 
-    /// Whether tokens that the text so far suggests are computed along and checked.
+    /// Whether draft tokens from prompt lookup are computed and checked.
     pub fn speculation(&self) -> bool {
         self.loaded.speculation
     }
@@ -106,17 +106,17 @@ impl Engine {
         self.loaded.cpu.isa().name()
     }
 
-    /// What users must know: an instruction set that computes wrongly on this CPU and was not taken.
+    /// A warning for users: an instruction set failed its self-test on this CPU and is not used.
     pub fn warning(&self) -> Option<&str> {
         self.loaded.cpu.warning()
     }
 
-    /// Threads in use.
+    /// Number of threads in use.
     pub fn threads(&self) -> usize {
         self.loaded.cpu.pool().threads()
     }
 
-    /// Whether requests are served, and how often the engine had to start anew.
+    /// Whether requests are served, and how often the engine restarted.
     pub fn health(&self) -> Health {
         self.loaded.counters.health()
     }
@@ -129,7 +129,7 @@ impl Engine {
     /// The tokenizer.
     ///
     /// # Errors
-    /// If the checkpoint has none that works; the error names the file.
+    /// If the checkpoint has no usable tokenizer; the error names the file.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.loaded.tokenizer.as_deref().map_err(Error::clone)
     }
@@ -137,13 +137,13 @@ impl Engine {
     /// The chat template.
     ///
     /// # Errors
-    /// If the checkpoint has none that works; the error says what to do instead.
+    /// If the checkpoint has no usable chat template; the error includes the remedy.
     pub fn template(&self) -> Result<&ChatTemplate> {
         let missing = || Error::Template("the model has none; give it a plain prompt instead of a conversation".into());
         self.loaded.template.as_ref().map_err(Error::clone)?.as_ref().ok_or_else(missing)
     }
 
-    /// Starts a generation: the request waits its turn, oldest first. Dropping the result cancels it.
+    /// Starts a generation. Requests wait in a queue, oldest first. Dropping the result cancels the request.
     ///
     /// ```
     /// use sterna::{Engine, Event, Request};
@@ -167,7 +167,7 @@ impl Engine {
         self.events(request.into())
     }
 
-    /// One vector for a text; waits until it is computed.
+    /// Computes the embedding of a text; blocks until it is finished.
     ///
     /// # Errors
     /// Those of [`submit`](Self::submit), and [`Error::EngineFailed`].
@@ -180,7 +180,7 @@ impl Engine {
         Err(Error::EngineStopped)
     }
 
-    /// The hidden states of a text, part by part.
+    /// Computes the hidden states of a text, part by part.
     ///
     /// # Errors
     /// Those of [`submit`](Self::submit).
@@ -188,7 +188,7 @@ impl Engine {
         Ok(Scores { events: self.events(score.into())? })
     }
 
-    /// The logits after every token of a text, part by part: `(token, vocab)`.
+    /// Computes the logits after every token of a text, part by part: `(token, vocab)`.
     ///
     /// ```
     /// use sterna::Engine;
@@ -213,17 +213,16 @@ impl Engine {
         Ok(Logits { cpu: &self.loaded.cpu, head, scores: self.score(Score::new(tokens))? })
     }
 
-    /// Starts a piece of work whose events wait in a channel.
+    /// Submits work whose events go to a channel.
     fn events(&self, work: Work) -> Result<Generation> {
         let (events, receiver) = mpsc::channel();
-        // A caller who is gone is noticed by the ticket.
+        // If the receiver is gone, the dropped ticket cancels the work.
         let ticket = self.submit(work, move |event| drop(events.send(event)))?;
         Ok(Generation::new(receiver, ticket))
     }
 
-    /// Starts a piece of work for callers who do not want to wait in a thread: `sink` gets every event, on the engine's
-    /// thread, and must return at once. The last one is [`Event::Finished`] or an error. Dropping the result cancels the
-    /// work.
+    /// Submits work without blocking. `sink` gets every event on the engine's thread and must return quickly. The last
+    /// item is [`Event::Finished`] or an error. Dropping the result cancels the work.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -254,7 +253,8 @@ impl Engine {
         let (ticket, alive) = Ticket::new();
         let reply = Reply::new(move |item: Result<Event>| sink(item.map(|event| clock.stamp(event))), alive);
         let Err(unsent) = self.jobs.send((job, reply)) else { return Ok(ticket) };
-        // The caller learns of it by the error, and not by the sink too: the ticket goes first.
+        // The returned error tells the caller. The ticket is dropped first, so that the sink does not report it as
+        // well.
         drop(ticket);
         drop(unsent);
         Err(Error::EngineStopped)

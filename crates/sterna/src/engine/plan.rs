@@ -34,7 +34,7 @@ pub fn depth(config: &Config, cost: Cost) -> usize {
 /// other prompt, to bound its time to first token.
 ///
 /// Some states need snapshots at certain positions, so a prompt gets at most `most` rows. With `whole`, each prompt is
-/// computed in one step, whatever its length.
+/// computed in one step, regardless of its length.
 pub fn plan(pending: &[Pending], chunk: usize, depth: usize, whole: bool) -> Vec<usize> {
     let mut rows: Vec<usize> = pending.iter().map(|sequence| usize::from(sequence.tokens == 1)).collect();
     let decoding = rows.iter().sum();
@@ -114,7 +114,7 @@ mod tests {
     fn prompts_stop_where_they_must() {
         let pending = [(300, 40), (60, 60)].map(|(tokens, most)| Pending { tokens, most, at: 0, waited: 0 });
         assert_eq!(plan(&pending[..1], 128, DEPTH, false), [40]);
-        assert_eq!(plan(&pending, 128, DEPTH, false), [0, 60], "a step that ends a prompt begins no other");
+        assert_eq!(plan(&pending, 128, DEPTH, false), [0, 60], "a step that finishes a prompt starts no other");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A vector of what is added, of unit length if `normalized`.
+    /// An empty sum; the result has unit length if `normalized`.
     pub fn new(normalized: bool) -> Self {
         Self { normalized, sum: Vec::new(), count: 0 }
     }

@@ -37,7 +37,7 @@ impl Reply {
         if catch_unwind(AssertUnwindSafe(|| (self.sink)(item))).is_err() && !self.ended {
             self.ended = true;
             let error = Error::request("sink", "the function that takes the events panicked");
-            // A sink that panics again cannot be told.
+            // A second panic is ignored, because the sink is the only way to report it.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.sink)(Err(error))));
         }
     }

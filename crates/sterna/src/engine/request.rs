@@ -1,4 +1,4 @@
-//! What a caller asks for, and the checks that make it safe to run.
+//! Generation requests, and the checks before they run.
 
 use std::sync::Arc;
 
@@ -7,28 +7,29 @@ use crate::setters::setters;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
-/// What to generate.
+/// A generation request.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Request {
-    /// Token ids, BOS included if the model wants it. Empty: the BOS token alone.
+    /// Token ids, including BOS if the model uses it. If empty, the prompt is BOS alone.
     pub prompt: Vec<u32>,
-    /// Tokens at most; `None`: until the context is full.
+    /// Greatest number of generated tokens; `None` generates until the context is full.
     pub max_tokens: Option<usize>,
-    /// How tokens are drawn.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Texts that end the answer; they are not part of it.
+    /// Stop strings: they end the answer and are not part of it.
     pub stop: Vec<String>,
-    /// Tokens that end the answer besides the model's own; they are not part of it.
+    /// Stop tokens besides the model's own: they end the answer and are not part of it.
     pub stop_tokens: Vec<u32>,
-    /// Do not end at the model's own end tokens: for measurements that need a fixed number of tokens.
+    /// Continue past the model's own stop tokens, for measurements that need a fixed number of tokens.
     pub ignore_eos: bool,
-    /// What the answer must look like.
+    /// A grammar that the answer must follow.
     pub grammar: Option<Arc<dyn Grammar>>,
-    /// Alternatives reported with each token (0: the token's own log-probability only); `None`: none.
+    /// Number of alternatives reported with each token (0: only the token's own log-probability). `None` reports no
+    /// log-probabilities.
     pub logprobs: Option<usize>,
-    /// Drop the oldest prompt tokens (BOS kept) instead of refusing a prompt that is too long. The answer then has
-    /// room for `max_tokens` up to half of the context, for a quarter of the context without `max_tokens`.
+    /// Drop the oldest prompt tokens (BOS is kept) instead of refusing a prompt that is too long. This leaves room for
+    /// `max_tokens`, up to half of the context, or for a quarter of the context without `max_tokens`.
     pub truncate: bool,
 }
 
@@ -58,13 +59,13 @@ setters!(Sampling {
 });
 
 impl Request {
-    /// A greedy answer to `prompt`, until the model ends it or the context is full.
+    /// A greedy request: the answer to `prompt` until the model ends it or the context is full.
     pub fn new(prompt: Vec<u32>) -> Self {
         Self { prompt, ..Self::default() }
     }
 
-    /// Checks everything that can be checked before the request meets the loop, and settles what was left open:
-    /// afterwards the prompt is not empty, and prompt and `max_tokens` together fit into `context`.
+    /// Checks everything that can be checked before the request reaches the runner, and fills in defaults. Afterwards
+    /// the prompt is not empty, and prompt and `max_tokens` together fit into `context`.
     pub(super) fn settle(&mut self, context: usize, vocab: usize, tokenizer: Option<&Tokenizer>) -> Result<usize> {
         self.sampling.check()?;
         let bos = tokenizer.and_then(Tokenizer::bos);
@@ -100,7 +101,7 @@ impl Request {
         Ok(self.max_tokens.map_or(room, |max| max.min(room)))
     }
 
-    /// Keeps BOS and the newest tokens, so that the answer has room.
+    /// Keeps BOS and the newest tokens, to leave room for the answer.
     fn shorten(&mut self, context: usize, bos: Option<u32>) {
         let room = self.max_tokens.map_or(context / 4, |max| max.min(context / 2)).max(1);
         let kept_first = usize::from(self.prompt.first().copied() == bos);
@@ -109,7 +110,7 @@ impl Request {
     }
 }
 
-/// Checks that every id is a row of the embedding; the error is one of the field `field`.
+/// Checks that every id is in the vocabulary. An error names the field `field`.
 pub(super) fn check_tokens(field: &'static str, tokens: &[u32], vocab: usize) -> Result<()> {
     match tokens.iter().position(|&id| id as usize >= vocab) {
         None => Ok(()),
@@ -121,31 +122,31 @@ pub(super) fn check_tokens(field: &'static str, tokens: &[u32], vocab: usize) ->
     }
 }
 
-/// The sampler chain, in this order: bias, penalties, temperature, top-k, typical, top-p, min-p, draw.
+/// Sampling parameters. They apply in this order: bias, penalties, temperature, top-k, typical, top-p, min-p, draw.
 ///
 /// The default is greedy: temperature 0 and everything else off.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Sampling {
-    /// 0: greedy.
+    /// Temperature; 0 is greedy.
     pub temperature: f32,
-    /// 0: off.
+    /// Draws from this many of the likeliest tokens; 0 is off.
     pub top_k: usize,
-    /// 1: off.
+    /// Nucleus sampling: draws from the likeliest tokens with this total probability; 1 is off.
     pub top_p: f32,
-    /// 0: off.
+    /// Least probability of a token, relative to that of the likeliest; 0 is off.
     pub min_p: f32,
-    /// 1: off.
+    /// Locally typical sampling: draws from the most typical tokens with this total probability; 1 is off.
     pub typical_p: f32,
-    /// 1: off. Divides positive and multiplies negative logits of tokens seen (prompt included).
+    /// Divides positive and multiplies negative logits of tokens in the prompt or the answer; 1 is off.
     pub repetition_penalty: f32,
-    /// 0: off. Subtracted once from tokens generated.
+    /// Subtracted from the logits of tokens in the answer; 0 is off.
     pub presence_penalty: f32,
-    /// 0: off. Subtracted for each time a token was generated.
+    /// Subtracted from a token's logit for each time it occurs in the answer; 0 is off.
     pub frequency_penalty: f32,
-    /// Added to the logits of tokens, each named once.
+    /// Added to the logits of these tokens; each token occurs at most once.
     pub bias: Vec<(u32, f32)>,
-    /// Seed of the draw; the same seed and request give the same tokens.
+    /// Seed of the random draw; the same seed and request give the same tokens.
     pub seed: u64,
 }
 
@@ -170,7 +171,7 @@ impl Sampling {
     /// Checks that every parameter is in its range.
     ///
     /// # Errors
-    /// [`Error::Request`] with the first field that is not.
+    /// [`Error::Request`] names the first parameter that is not.
     pub fn check(&self) -> Result<()> {
         let finite = f32::is_finite;
         let ranges = [
@@ -243,28 +244,28 @@ mod tests {
     }
 
     #[test]
-    fn impossible_requests_say_what_is_wrong() {
-        let told = |request: &Request, words: &str| {
+    fn errors_of_impossible_requests_name_the_field() {
+        let refused = |request: &Request, words: &str| {
             let error = settle(&mut request.clone(), 64).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         };
         let good = Request::new(vec![1, 2]);
-        told(&Request::new(vec![]), "empty");
-        told(&Request::new(vec![1, 100]), "token 1 has the id 100");
-        told(&Request { max_tokens: Some(0), ..good.clone() }, "max_tokens");
-        told(&Request { stop: vec!["x".into()], ..good.clone() }, "tokenizer");
-        told(&Request { stop: vec!["".into()], ..good.clone() }, "empty");
+        refused(&Request::new(vec![]), "empty");
+        refused(&Request::new(vec![1, 100]), "token 1 has the id 100");
+        refused(&Request { max_tokens: Some(0), ..good.clone() }, "max_tokens");
+        refused(&Request { stop: vec!["x".into()], ..good.clone() }, "tokenizer");
+        refused(&Request { stop: vec!["".into()], ..good.clone() }, "empty");
         let sampling = |sampling| Request { sampling, ..good.clone() };
         for temperature in [-0.1, f32::NAN, f32::INFINITY] {
-            told(&sampling(Sampling { temperature, ..Sampling::default() }), "temperature");
+            refused(&sampling(Sampling { temperature, ..Sampling::default() }), "temperature");
         }
         for p in [0.0, 1.1, f32::NAN] {
-            told(&sampling(Sampling { top_p: p, ..Sampling::default() }), "top_p");
-            told(&sampling(Sampling { typical_p: p, ..Sampling::default() }), "typical_p");
+            refused(&sampling(Sampling { top_p: p, ..Sampling::default() }), "top_p");
+            refused(&sampling(Sampling { typical_p: p, ..Sampling::default() }), "typical_p");
         }
-        told(&sampling(Sampling { min_p: 1.0, ..Sampling::default() }), "min_p");
-        told(&sampling(Sampling { repetition_penalty: 0.0, ..Sampling::default() }), "repetition_penalty");
-        told(&sampling(Sampling { presence_penalty: f32::NAN, ..Sampling::default() }), "presence_penalty");
-        told(&sampling(Sampling { frequency_penalty: f32::INFINITY, ..Sampling::default() }), "frequency_penalty");
+        refused(&sampling(Sampling { min_p: 1.0, ..Sampling::default() }), "min_p");
+        refused(&sampling(Sampling { repetition_penalty: 0.0, ..Sampling::default() }), "repetition_penalty");
+        refused(&sampling(Sampling { presence_penalty: f32::NAN, ..Sampling::default() }), "presence_penalty");
+        refused(&sampling(Sampling { frequency_penalty: f32::INFINITY, ..Sampling::default() }), "frequency_penalty");
     }
 }

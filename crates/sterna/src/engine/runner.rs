@@ -3,7 +3,7 @@
 //! ```text
 //! queue (oldest first) ──admit: worst case fits──► running ──plan──► | d | d | prompt chunk … | ──► one forward
 //!                                                     ▲                                              │ hidden states
-//!                                                     └──── draw, pool, hand on, or leave ◄──────────┘
+//!                                                     └───────── draw, pool, send or end ◄───────────┘
 //! ```
 //! Work is admitted only when its worst case, prompt and `max_tokens`, fits beside the worst cases of running work. So
 //! a running sequence never lacks a page, and is never preempted or recomputed. Shared pages count once. A prompt is
@@ -31,8 +31,8 @@ use crate::model::{Batch, Restore, State};
 use crate::{Error, Result};
 
 /// Runs work on a network, driven by calls of [`push`](Self::push) and [`step`](Self::step). An
-/// [`Engine`](super::Engine) drives it on a thread of its own;
-/// [`EngineBuilder::build_runner`](super::EngineBuilder::build_runner) makes one without.
+/// [`Engine`](super::Engine) drives it on its own thread;
+/// [`EngineBuilder::build_runner`](super::EngineBuilder::build_runner) creates a runner without one.
 pub struct Runner {
     loaded: Arc<Loaded>,
     state: State,
@@ -122,7 +122,7 @@ impl Runner {
         while self.accounts.has_room()
             && let Some((job, _)) = self.queue.front()
         {
-            let (shared, idle) = self.accounts.shareable(&job.tokens[..job.wanted_from]);
+            let (shared, idle) = self.accounts.shareable(&job.tokens[..job.outputs_from]);
             let held = |s: &Sequence| s.positions().div_ceil(PAGE) - self.accounts.pages(s.id).len();
             let promised: usize = self.running.iter().map(held).sum();
             let needed = job.positions.div_ceil(PAGE) - shared + idle;
@@ -165,7 +165,7 @@ impl Runner {
                 continue;
             }
             let first = batch.tokens.len();
-            let (start, wanted) = sequence.compute(rows);
+            let (start, output) = sequence.compute(rows);
             let speculates = rows == 1 && sequence.pending() == 0;
             sequence.speculate(if speculates { most } else { 0 }, batch.drafts());
             let draft = sequence.draft();
@@ -173,7 +173,7 @@ impl Runner {
             assert!(reserved, "a sequence grew beyond the pages of its admission");
             batch.push(number, self.accounts.pages(id), start, &sequence.computed()[start..]);
             batch.draft(draft);
-            batch.outputs.extend(first + wanted - start..batch.tokens.len());
+            batch.outputs.extend(first + output - start..batch.tokens.len());
             if recurrent
                 && sequence.snapshot_due()
                 && let Some(snapshot) = self.accounts.take_snapshot()
@@ -215,17 +215,17 @@ impl Runner {
         let loaded = self.loaded.clone();
         let Some(head) = loaded.network.head() else { return };
         let (cpu, vocab) = (&loaded.cpu, loaded.network.config().vocab);
-        let (mut hidden, mut wanted) = (Vec::new(), Vec::new());
+        let (mut hidden, mut queries) = (Vec::new(), Vec::new());
         // The number of draws of each sequence.
         let mut draws = Vec::new();
         self.retire(|sequence| match sequence.draws(vocab, wait) {
             Ok(found) => {
-                let before = wanted.len();
-                if let Some((rows, needs)) = found {
+                let before = queries.len();
+                if let Some((rows, more)) = found {
                     hidden.extend_from_slice(rows.data());
-                    wanted.extend(needs);
+                    queries.extend(more);
                 }
-                draws.push(wanted.len() - before);
+                draws.push(queries.len() - before);
                 false
             }
             Err(error) => {
@@ -233,11 +233,11 @@ impl Runner {
                 true
             }
         });
-        if wanted.is_empty() {
+        if queries.is_empty() {
             return;
         }
-        let hidden = Rows::from_vec(hidden.len() / wanted.len(), hidden);
-        let mut found = head.candidates(cpu, &hidden, &wanted).into_iter();
+        let hidden = Rows::from_vec(hidden.len() / queries.len(), hidden);
+        let mut found = head.candidates(cpu, &hidden, &queries).into_iter();
         let mut draws = draws.into_iter();
         self.retire(|sequence| {
             let rows: Vec<_> = found.by_ref().take(draws.next().unwrap_or(0)).collect();

@@ -1,10 +1,10 @@
 //! The sampler chain: penalties, temperature, top-k, typical, top-p, min-p, draw.
 //!
-//! Every filter sees the softmax of the tokens left by the filter before it, and keeps the order of their ids, so that
+//! Every filter gets the softmax of the tokens left by the filter before it, and keeps the order of their ids, so that
 //! sums and draws have the same order on every machine. Random number `n` of a request depends only on its seed and
 //! `n`, never on the rest of the batch.
 //!
-//! A draw sees only the candidates that [`Sampler::wanted`] requires. It gives the same token as the whole vocabulary
+//! A draw gets only the candidates that [`Sampler::query`] requires. It gives the same token as the whole vocabulary
 //! would, or reports that it cannot decide.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use sterna_kernels::random::{STEP, mix};
 
 use super::Sampling;
 use super::logits::{argmax, best, clean, greatest, key};
-use crate::model::{Candidates, Need, Wanted};
+use crate::model::{Candidates, LogitQuery, Need};
 
 /// Draws the tokens of one request.
 pub(super) struct Sampler {
@@ -44,7 +44,7 @@ impl Sampler {
     }
 
     /// The logits needed for the draw after the next tokens `next`. `vocab` is the size of the vocabulary.
-    pub fn wanted(&self, vocab: usize, next: &[u32]) -> Wanted {
+    pub fn query(&self, vocab: usize, next: &[u32]) -> LogitQuery {
         let &Sampling { temperature, top_k, top_p, min_p, typical_p, .. } = &self.sampling;
         let need = if temperature == 0.0 {
             Need::Best(1)
@@ -67,7 +67,7 @@ impl Sampler {
             let biased = self.sampling.bias.iter().map(|(id, _)| *id);
             self.penalised().map(|(&id, _)| id).chain(biased).chain(next.iter().copied()).collect()
         };
-        Wanted { need, also }
+        LogitQuery { need, also }
     }
 
     /// Draws the next token. `None`, without any change, if the result depends on tokens that are not candidates.
@@ -353,11 +353,11 @@ mod tests {
     }
 
     /// Candidates as a head with margins up to `margin` could return them.
-    fn screened(logits: &[f32], wanted: &Wanted, margin: f64, seed: u64) -> Candidates {
-        let greatest = (0..).zip(logits).filter(|(id, _)| !wanted.also.contains(id)).map(|(_, &x)| x);
+    fn screened(logits: &[f32], query: &LogitQuery, margin: f64, seed: u64) -> Candidates {
+        let greatest = (0..).zip(logits).filter(|(id, _)| !query.also.contains(id)).map(|(_, &x)| x);
         let mut sorted: Vec<f32> = greatest.collect();
         sorted.sort_by(|a, b| b.total_cmp(a));
-        let (floor, rest) = match wanted.need {
+        let (floor, rest) = match query.need {
             Need::All => (f32::MIN, 0.0),
             Need::Best(count) => (sorted[count.min(sorted.len()) - 1] - margin as f32, 0.0),
             Need::Within(distance) => (sorted[0] - distance - margin as f32, 0.0),
@@ -375,7 +375,7 @@ mod tests {
         };
         // Include some tokens below the floor.
         let kept = |id: u32| logits[id as usize] >= floor || uniform(seed, u64::from(id)) < 0.1;
-        let ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| wanted.also.contains(&id) || kept(id)).collect();
+        let ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| query.also.contains(&id) || kept(id)).collect();
         Candidates { logits: ids.iter().map(|&id| logits[id as usize]).collect(), ids, floor, rest }
     }
 
@@ -402,7 +402,7 @@ mod tests {
                 logits[17] = logits[399];
                 let all = Candidates::all(&logits);
                 let expected = whole.draw(&all);
-                let got = part.draw(&screened(&logits, &part.wanted(400, &[]), random(8) * 3.0, seed));
+                let got = part.draw(&screened(&logits, &part.query(400, &[]), random(8) * 3.0, seed));
                 undecided += usize::from(got.is_none());
                 draws += 1;
                 assert_eq!(got.or_else(|| part.draw(&all)), expected, "{s:?}, draw {step}");

@@ -16,7 +16,7 @@ use crate::model::kv::PAGE;
 /// Positions between snapshots of recurrent states; a multiple of [`PAGE`].
 const SNAPSHOT_EVERY: usize = 8 * PAGE;
 
-/// What the hidden states are used for.
+/// The use of the hidden states.
 pub(super) enum Task {
     /// Drawing tokens.
     Answer(Box<Answer>),
@@ -35,7 +35,7 @@ pub(super) struct Sequence {
     /// Greatest number of positions that it can need.
     positions: usize,
     /// The first token whose hidden state is needed.
-    wanted_from: usize,
+    outputs_from: usize,
     /// Prompt tokens found in the prefix cache.
     pub(super) cached_tokens: usize,
     /// Number of tokens that the network's state contains.
@@ -51,13 +51,13 @@ pub(super) struct Sequence {
 impl Sequence {
     /// The sequence of a job, with nothing computed yet. `restore` is the initial value of its recurrent state.
     pub fn new(id: SequenceId, job: Job, task: Task, restore: Option<Restore>, reply: Reply) -> Self {
-        let Job { tokens, positions, wanted_from, .. } = job;
+        let Job { tokens, positions, outputs_from, .. } = job;
         Self {
             id,
             prompt_tokens: tokens.len(),
             tokens,
             positions,
-            wanted_from,
+            outputs_from,
             cached_tokens: 0,
             computed: 0,
             waited: 0,
@@ -110,7 +110,7 @@ impl Sequence {
 
     /// The part of the prompt that may come from the prefix cache, because its hidden states are not needed.
     pub fn shareable(&self) -> &[u32] {
-        &self.tokens[..self.wanted_from]
+        &self.tokens[..self.outputs_from]
     }
 
     /// Uses the positions found in the prefix cache, which need not be computed.
@@ -126,7 +126,7 @@ impl Sequence {
     pub fn compute(&mut self, len: usize) -> (usize, usize) {
         let start = self.computed;
         self.computed += len;
-        (start, self.wanted_from.clamp(start, self.computed))
+        (start, self.outputs_from.clamp(start, self.computed))
     }
 
     /// Takes the hidden states it needs; `true` if the work is finished.

@@ -1,9 +1,9 @@
 //! Snapshots of recurrent states, and the page that each belongs to.
 //!
 //! ```text
-//! free ──take──► taken by a run of the next batch ──keep──► known by the page that it stands behind
-//!   ▲                                                                        │
-//!   └───────── least recently used, when none is free; page forgotten ◄──────┘
+//! free ──take──► taken by a run of the next batch ──keep──► found by the page that it follows
+//!   ▲                                                                    │
+//!   └───────── least recently used, when none is free; page forgotten ◄──┘
 //! ```
 
 use std::collections::HashMap;

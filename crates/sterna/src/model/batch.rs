@@ -1,4 +1,4 @@
-//! The rows of one forward pass, and what happens to the state of each sequence.
+//! The rows of one forward pass, and the changes of each sequence's state.
 //!
 //! ```text
 //! rows      | sequence 3: part of a prompt | sequence 0: a token, two drafts | …
@@ -13,63 +13,63 @@ use super::kv::PAGE;
 
 /// Rows of one forward pass: parts of prompts and decoded tokens of any sequences, mixed ("ragged").
 ///
-/// A batch carries everything that the pass needs to know of its sequences, resolved once: the pages of their keys and
-/// values, and what becomes of their recurrent states. Whoever builds it keeps the accounts; a network only follows.
+/// A batch contains everything about its sequences that the pass needs, resolved once: the pages of their keys and
+/// values, and the changes of their recurrent states. The caller keeps the accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Token ids, each below the vocabulary's size.
     pub tokens: Vec<u32>,
     /// Position of each token in its sequence.
     pub positions: Vec<usize>,
-    /// Rows whose hidden states are wanted, ascending.
+    /// Rows whose hidden states are needed, in ascending order.
     pub outputs: Vec<usize>,
-    /// Changes of recurrent states before the first row, in order: `(sequence, what it becomes)`.
+    /// Changes of recurrent states before the first row, in order: `(sequence, new value)`.
     pub restores: Vec<(usize, Restore)>,
     runs: Vec<Run>,
-    /// Page numbers of all runs, one after another.
+    /// Page numbers of all runs, run after run.
     tables: Vec<usize>,
     /// Sorted by page.
     writes: Vec<PageWrite>,
     drafts: usize,
 }
 
-/// What the recurrent state of a sequence becomes before a batch.
+/// The value that a sequence's recurrent state gets before a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restore {
     /// The state of an empty sequence.
     Empty,
     /// A copy of the snapshot with this number.
     Snapshot(usize),
-    /// The state after the draft token with this number in the batch before: this token and those before it were
+    /// The state after the draft token with this number in the previous batch. This token and those before it were
     /// accepted.
     Draft(usize),
 }
 
-/// Neighbouring rows of one sequence, at consecutive positions.
+/// Adjacent rows of one sequence, at consecutive positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Number of the sequence: which recurrent state is its own.
+    /// Number of the sequence, which selects its recurrent state.
     pub sequence: usize,
     /// Its rows in the batch, draft tokens included.
     pub rows: Range<usize>,
-    /// How many of the rows, the last ones, are draft tokens: they may turn out not to belong to the sequence.
+    /// How many of the last rows are draft tokens, which may be rejected.
     pub drafts: usize,
     /// Number of the first draft token among the draft tokens of the batch.
     pub first_draft: usize,
-    /// The snapshot that takes the recurrent state behind the last row that is no draft.
+    /// The snapshot that stores the recurrent state after the last row that is not a draft token.
     pub snapshot: Option<usize>,
-    /// Where its pages lie in the tables.
+    /// The range of its page numbers in the tables.
     pages: Range<usize>,
 }
 
 impl Run {
-    /// The rows that certainly belong to the sequence.
+    /// The rows that are not draft tokens.
     pub fn settled(&self) -> Range<usize> {
         self.rows.start..self.rows.end - self.drafts
     }
 }
 
-/// Rows whose keys and values go to one page.
+/// Rows whose keys and values are written to one page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PageWrite {
     pub page: usize,
@@ -77,7 +77,7 @@ pub(super) struct PageWrite {
 }
 
 impl Batch {
-    /// A batch of one sequence from its first token on, with pages of its own from number 0 on.
+    /// A batch of one sequence from its first token on, with pages numbered from 0.
     pub fn of(tokens: &[u32]) -> Self {
         let mut batch = Self::default();
         let pages: Vec<usize> = (0..tokens.len().div_ceil(PAGE)).collect();
@@ -85,11 +85,11 @@ impl Batch {
         batch
     }
 
-    /// Appends tokens of a sequence from `position` on; `pages` are the numbers of its pages, in order. What lies before
-    /// `position` was computed by earlier batches.
+    /// Appends tokens of a sequence from `position` on. `pages` are the numbers of its pages, in order. Earlier batches
+    /// computed the positions before `position`.
     ///
     /// # Panics
-    /// If the pages do not reach to the last position.
+    /// If the pages do not reach the last position.
     pub fn push(&mut self, sequence: usize, pages: &[usize], position: usize, tokens: &[u32]) {
         if tokens.is_empty() {
             return;
@@ -107,15 +107,15 @@ impl Batch {
         self.extend(position, tokens);
     }
 
-    /// Appends draft tokens behind the row appended last, whose sequence they may follow.
+    /// Appends draft tokens after the last row, for the same sequence.
     ///
     /// # Panics
-    /// If there is no row yet, or if the pages of its sequence do not reach so far.
+    /// If there is no row yet, or if the pages of its sequence do not reach the last position.
     pub fn draft(&mut self, tokens: &[u32]) {
         if tokens.is_empty() {
             return;
         }
-        let position = self.positions.last().expect("drafts follow a row") + 1;
+        let position = self.positions.last().expect("draft tokens follow a row") + 1;
         self.extend(position, tokens);
         self.drafts += tokens.len();
         self.runs.last_mut().expect("a row has a run").drafts += tokens.len();
@@ -143,7 +143,7 @@ impl Batch {
         self.positions.extend(position..end);
     }
 
-    /// Asks for the hidden state of the row appended last.
+    /// Requests the hidden state of the last row.
     ///
     /// # Panics
     /// If there is no row yet.
@@ -151,7 +151,7 @@ impl Batch {
         self.outputs.push(self.tokens.len().checked_sub(1).expect("there is a row"));
     }
 
-    /// Lets the snapshot with this number take the recurrent state of the run appended last.
+    /// Stores the recurrent state of the last run in the snapshot with this number.
     ///
     /// # Panics
     /// If there is no run yet.
@@ -159,7 +159,7 @@ impl Batch {
         self.runs.last_mut().expect("there is a run").snapshot = Some(number);
     }
 
-    /// The rows, sequence by sequence.
+    /// The runs of the batch, one for each sequence.
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
@@ -169,7 +169,7 @@ impl Batch {
         &self.tables[run.pages.clone()]
     }
 
-    /// The pages that this batch writes, by number.
+    /// The pages that this batch writes, ordered by number.
     pub(super) fn writes(&self) -> &[PageWrite] {
         &self.writes
     }

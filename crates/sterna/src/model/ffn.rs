@@ -1,7 +1,8 @@
 //! The feed-forward block of BitNet: `down(norm(activation(gate(x)) · up(x)))`.
 //!
-//! ReLU² leaves most of its outputs zero. The rows of `up` and the columns of `down` that meet a zero are not read; they
-//! would add nothing, so every bit stays the same. Where the tokens of a batch leave little out, it is computed whole.
+//! Most outputs of ReLU² are zero. The rows of `up` and the columns of `down` that would be multiplied by zero are not
+//! read. They add nothing, so the results are the same bytes. If the tokens of a batch together need most of them, all
+//! are read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,7 +16,7 @@ use super::{Density, FfnMode, GateHook, Precision, Settings};
 use crate::arch::{Config, decoder};
 use crate::{Error, Result};
 
-/// What the gate goes through.
+/// Activation function of the gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activation {
     /// `relu(gate)²`
@@ -32,13 +33,13 @@ pub(super) struct Ffn {
 }
 
 enum Weights {
-    /// Everything is read.
+    /// All weights are read.
     Tiles { gate_up: Linears<2>, down: Linears<1> },
-    /// What meets a zero is left out.
+    /// Weights that are multiplied by zero are skipped.
     Lines { gate: Matrix, up: Matrix, down: Matrix, updates: [Update; 3], counts: Counts },
 }
 
-/// What tokens needed, in one layer.
+/// Counts of the weights that tokens needed, in one layer.
 #[derive(Default)]
 struct Counts {
     tokens: AtomicU64,
@@ -46,7 +47,7 @@ struct Counts {
     codes: AtomicU64,
 }
 
-/// Whether a network's settings ask for what it has.
+/// Rejects settings that the architecture does not support.
 pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -> Result<()> {
     let bad = |what: &str| Err(Error::option("ffn", what));
     let relu2 = config.architecture.hidden_act == "relu2";
@@ -57,7 +58,7 @@ pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -
         return bad("the gate of this model is SiLU, which is never zero: use the dense feed-forward block");
     }
     if precision != Precision::Int8 {
-        return bad("zeros are skipped with int8 activations only: use them, or the dense feed-forward block");
+        return bad("zeros are skipped only with int8 activations: use these, or the dense feed-forward block");
     }
     if config.intermediate > COLUMNS.max_cols {
         return bad("this model's feed-forward block is too wide to skip zeros: use the dense one");
@@ -91,7 +92,7 @@ impl Ffn {
         Ok(Self { weights, activation, norm, gate_hook: loader.gate_hook.clone() })
     }
 
-    /// `x`: normed rows.
+    /// Computes the block for normed rows `x`.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> Rows {
         match &self.weights {
             Weights::Tiles { gate_up, down } => {
@@ -102,11 +103,11 @@ impl Ffn {
             }
             Weights::Lines { gate, up, down, updates: [gate_update, up_update, down_update], counts } => {
                 let codes = Activations::quantize(cpu, x);
-                let [mut gate] = ternary::matmul(cpu, &[gate], &codes).try_into().expect("one result a matrix");
+                let [mut gate] = ternary::matmul(cpu, &[gate], &codes).try_into().expect("one result per matrix");
                 gate_update.add(cpu, x, &mut gate);
                 self.call_hook(cpu, &mut gate);
                 let gates = Indices::positive(cpu, &gate);
-                // Where the gate is not positive this gives 0, whatever `up` is.
+                // The result is 0 where the gate is not positive, for any `up`.
                 let mut up = ternary::matmul_part(cpu, up, &codes, Part::Rows(&gates));
                 up_update.add(cpu, x, &mut up);
                 cpu.relu2_mul(&mut gate, &up);
@@ -140,7 +141,7 @@ impl Ffn {
         }
     }
 
-    /// Packed bytes of the three layers, and of what is added to them.
+    /// Packed bytes of the three layers and of their adapter.
     pub fn bytes(&self) -> usize {
         match &self.weights {
             Weights::Tiles { gate_up, down } => gate_up.bytes() + down.bytes(),
@@ -150,7 +151,7 @@ impl Ffn {
         }
     }
 
-    /// What tokens needed so far; `None` if everything is always read.
+    /// The share of weights that tokens needed so far; `None` if all weights are always read.
     pub fn density(&self) -> Option<Density> {
         let Weights::Lines { up, down, counts, .. } = &self.weights else { return None };
         let tokens = counts.tokens.load(Relaxed);

@@ -81,12 +81,12 @@ impl Need {
     }
 }
 
-/// The logits needed from the head for one row of a step.
+/// A query for logits: those needed to draw from one hidden state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub struct LogitQuery {
     /// Which logits are needed of the tokens that are not in `also`.
     pub need: Need,
-    /// Tokens whose logits are needed in any case: those that a penalty may change.
+    /// Tokens whose logits are needed in any case, because a penalty may change them.
     pub also: Vec<u32>,
 }
 
@@ -104,9 +104,9 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The candidates among the `wanted` tokens; all other tokens are excluded.
-    pub(crate) fn only(&self, wanted: impl Fn(u32) -> bool) -> Self {
-        let kept = self.ids.iter().zip(&self.logits).filter(|(id, _)| wanted(**id));
+    /// The candidates that are `allowed`; all other tokens are excluded.
+    pub(crate) fn only(&self, allowed: impl Fn(u32) -> bool) -> Self {
+        let kept = self.ids.iter().zip(&self.logits).filter(|(id, _)| allowed(**id));
         let (ids, logits) = kept.map(|(id, logit)| (*id, *logit)).unzip();
         Self { ids, logits, floor: f32::NEG_INFINITY, rest: 0.0 }
     }
@@ -156,7 +156,7 @@ impl Head {
             (HeadMode::Int8, Some(screen)) => screen.estimate(cpu, hidden, Margin::Proven).values,
             (HeadMode::TwoPlane, Some(screen)) => {
                 let mut estimates = screen.estimate(cpu, hidden, self.margin());
-                let best = Wanted { need: Need::Best(1), also: Vec::new() };
+                let best = LogitQuery { need: Need::Best(1), also: Vec::new() };
                 let picked = self.pick(cpu, hidden, &mut estimates, &vec![&best; hidden.len()]);
                 for (i, (ids, ..)) in picked.iter().enumerate() {
                     let logits = self.stored.products(cpu, hidden.row(i), ids);
@@ -170,10 +170,11 @@ impl Head {
         }
     }
 
-    /// For each hidden state, the tokens that `wanted` requires, with their logits.
-    pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, wanted: &[Wanted]) -> Vec<Candidates> {
-        let mut found: Vec<Option<Candidates>> = wanted.iter().map(|_| None).collect();
-        let (whole, mut left): (Vec<usize>, Vec<usize>) = (0..wanted.len()).partition(|&i| wanted[i].need == Need::All);
+    /// For each hidden state, the tokens that its query needs, with their logits.
+    pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, queries: &[LogitQuery]) -> Vec<Candidates> {
+        let mut found: Vec<Option<Candidates>> = queries.iter().map(|_| None).collect();
+        let (whole, mut left): (Vec<usize>, Vec<usize>) =
+            (0..queries.len()).partition(|&i| queries[i].need == Need::All);
         if !whole.is_empty() {
             let logits = self.logits(cpu, &select(hidden, &whole));
             for (row, &i) in whole.iter().enumerate() {
@@ -184,8 +185,8 @@ impl Head {
         {
             let hidden_left = select(hidden, &left);
             let mut estimates = screen.estimate(cpu, &hidden_left, self.margin());
-            let wanted_left: Vec<_> = left.iter().map(|&i| &wanted[i]).collect();
-            let picked = self.pick(cpu, &hidden_left, &mut estimates, &wanted_left);
+            let queries_left: Vec<_> = left.iter().map(|&i| &queries[i]).collect();
+            let picked = self.pick(cpu, &hidden_left, &mut estimates, &queries_left);
             for (&i, (ids, floor, rest)) in left.iter().zip(picked) {
                 // If many rows are left, a product of all rows is faster than one of single rows.
                 if ids.len() <= self.stored.rows() / 4 {
@@ -214,21 +215,21 @@ impl Head {
     }
 
     /// Selects the rows of the vocabulary that each row of estimates leaves. The rows are divided among the threads.
-    fn pick(&self, cpu: &Cpu, hidden: &Rows, estimates: &mut Estimates, wanted: &[&Wanted]) -> Vec<Picked> {
-        for (i, wanted) in wanted.iter().enumerate() {
-            for &id in &wanted.also {
+    fn pick(&self, cpu: &Cpu, hidden: &Rows, estimates: &mut Estimates, queries: &[&LogitQuery]) -> Vec<Picked> {
+        for (i, query) in queries.iter().enumerate() {
+            for &id in &query.also {
                 // An infinite margin: the token neither counts as great nor is left out.
                 estimates.margins.row_mut(i)[id as usize] = f32::INFINITY;
             }
         }
         let Estimates { values, margins } = estimates;
-        let mut found: Vec<Vec<u32>> = vec![Vec::new(); wanted.len()];
-        cpu.pool().pieces(&mut found, 1, |i, found| found[0] = scouts(values.row(i), margins.row(i), wanted[i].need));
+        let mut found: Vec<Vec<u32>> = vec![Vec::new(); queries.len()];
+        cpu.pool().pieces(&mut found, 1, |i, found| found[0] = scouts(values.row(i), margins.row(i), queries[i].need));
         let scouts: Vec<_> = (0..).zip(&found).map(|(i, ids)| self.stored.products(cpu, hidden.row(i), ids)).collect();
         let survivors = |values: &Rows, margins: &Rows, need: fn(Need) -> Need| {
-            let mut picked: Vec<Picked> = wanted.iter().map(|_| Picked::default()).collect();
+            let mut picked: Vec<Picked> = queries.iter().map(|_| Picked::default()).collect();
             cpu.pool().pieces(&mut picked, 1, |i, picked| {
-                picked[0] = survivors(values.row(i), margins.row(i), need(wanted[i].need), &scouts[i]);
+                picked[0] = survivors(values.row(i), margins.row(i), need(queries[i].need), &scouts[i]);
             });
             picked
         };

@@ -1,4 +1,4 @@
-//! The parts every architecture is made of.
+//! Building blocks shared by all architectures.
 
 use sterna_kernels::layout::{LayoutKind, T16};
 use sterna_kernels::{Activations, Cpu, DenseMatrix, Matrix, Rows, ternary};
@@ -10,34 +10,34 @@ use crate::Result;
 use crate::arch::{Config, Slot, decoder};
 use crate::checkpoint::Checkpoint;
 
-/// Reads the parts of one network from a checkpoint.
+/// Loads the tensors of one network from a checkpoint.
 pub(super) struct Loader<'a> {
     pub checkpoint: &'a Checkpoint,
     pub cpu: &'a Cpu,
     pub settings: Settings,
-    /// How ternary layers see their input.
+    /// The number type of the ternary layers' input.
     pub precision: Precision,
     pub gate_hook: Option<GateHook>,
 }
 
 impl Loader<'_> {
-    /// A ternary matrix, packed in this layout.
+    /// Loads a ternary matrix, packed in this layout.
     pub fn matrix(&self, slot: &Slot, layout: &LayoutKind) -> Result<Matrix> {
         let (rows, cols) = slot.kind.shape();
         self.checkpoint.ternary(self.cpu, &slot.name, (rows, cols), layout)
     }
 
-    /// What an adapter adds to a ternary layer.
+    /// Loads the adapter's update of a ternary layer, if there is one.
     pub fn update(&self, slot: &Slot) -> Update {
         Update::load(self.checkpoint, slot.name.trim_end_matches(".weight"))
     }
 
-    /// Ternary layers that share their input.
+    /// Loads ternary layers that share their input.
     pub fn linears<const N: usize>(&self, slots: [Slot; N]) -> Result<Linears<N>> {
         self.normed_linears(slots, None)
     }
 
-    /// Ternary layers that share their input; with `norms` each sees its own norm of it.
+    /// Loads ternary layers that share their input. With `norms`, each layer applies its own norm to it.
     pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
         let matrices = slots.iter().map(|slot| self.matrix(slot, &T16)).collect::<Result<_>>()?;
         let updates = slots.map(|slot| self.update(&slot));
@@ -45,13 +45,13 @@ impl Loader<'_> {
         Ok(Linears { matrices, updates, norms, precision: self.precision })
     }
 
-    /// The weights of an RMS norm.
+    /// Loads the weights of an RMS norm.
     pub fn norm(&self, slot: Slot) -> Result<Norm> {
         let weight = self.checkpoint.vector(&slot.name, slot.kind.weights())?;
         Ok(Norm { weight, eps: self.checkpoint.config.rms_eps })
     }
 
-    /// Everything around the layers: embedding, final norm, head.
+    /// Loads the parts around the layers: embedding, final norm and head.
     pub fn frame(&self) -> Result<Frame> {
         let config = &self.checkpoint.config;
         let table = |slot: Slot| {
@@ -66,19 +66,19 @@ impl Loader<'_> {
     }
 }
 
-/// `N` ternary layers with the same input, which is quantised once, or once a layer if each has a norm of its own.
+/// `N` ternary layers with the same input. The input is quantised once, or once per layer if each has its own norm.
 pub(super) struct Linears<const N: usize> {
     matrices: Vec<Matrix>,
     updates: [Update; N],
-    /// One a layer, or none at all.
+    /// One per layer, or empty.
     norms: Vec<Norm>,
     precision: Precision,
 }
 
 impl<const N: usize> Linears<N> {
-    /// One `(token, rows)` result a layer.
+    /// Computes one `(token, rows)` result per layer.
     ///
-    /// An adapter sees `x` before the layer's norm, as it does in PEFT.
+    /// An adapter gets `x` before the layer's norm, as in PEFT.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
         let mut outs = if self.norms.is_empty() {
             self.products(cpu, &self.matrices.iter().collect::<Vec<_>>(), x)
@@ -89,7 +89,7 @@ impl<const N: usize> Linears<N> {
         for (update, out) in self.updates.iter().zip(&mut outs) {
             update.add(cpu, x, out);
         }
-        outs.try_into().expect("one result a layer")
+        outs.try_into().expect("one result per layer")
     }
 
     fn products(&self, cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
@@ -99,7 +99,7 @@ impl<const N: usize> Linears<N> {
         }
     }
 
-    /// Packed bytes of all `N`, and of what is added to them.
+    /// Packed bytes of all `N` layers and of their adapters.
     pub fn bytes(&self) -> usize {
         self.matrices.iter().map(Matrix::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
     }
@@ -116,14 +116,14 @@ impl Norm {
         cpu.rms_norm(x, &self.weight, self.eps)
     }
 
-    /// The norm of each head of each row: `(token, heads · head_dim)`.
+    /// Applies the norm to each head of each row: `(token, heads · head_dim)`.
     pub fn heads(&self, cpu: &Cpu, x: Rows) -> Rows {
         let dim = x.dim();
         self.forward(cpu, &x.reshape(self.weight.len())).reshape(dim)
     }
 }
 
-/// What stands before and after the layers.
+/// The parts before and after the layers.
 pub(super) struct Frame {
     pub config: Config,
     pub embedding: DenseMatrix,
@@ -133,12 +133,12 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// What the head reads of the rows the batch asks for: their final norm.
+    /// The final norm of the rows that the batch requests: the input of the head.
     pub fn outputs(&self, cpu: &Cpu, batch: &Batch, h: &Rows) -> Rows {
         self.norm.forward(cpu, &h.select(&batch.outputs))
     }
 
-    /// Weight bytes with a body of `body_bytes`.
+    /// The weight bytes, given the bytes of the body.
     pub fn weights(&self, body_bytes: usize) -> Weights {
         Weights { body_bytes, head_bytes: self.head.bytes() }
     }
@@ -169,7 +169,7 @@ mod tests {
         eos: Vec::new(),
     };
 
-    /// Two projections with different norms give what each of them gives of its own normed input.
+    /// Two projections with different norms give the same results as each projection with its own normed input.
     #[test]
     fn every_projection_may_have_a_norm() {
         let cpu = Cpu::with(sets::portable(), 1);

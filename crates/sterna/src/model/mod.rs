@@ -1,4 +1,4 @@
-//! Networks: a batch of tokens in, hidden states out. One file an architecture.
+//! Networks: compute hidden states from a batch of tokens. One file per architecture.
 
 mod batch;
 mod ffn;
@@ -22,7 +22,7 @@ use crate::checkpoint::{Checkpoint, Config};
 use crate::{Error, Result};
 pub use batch::{Batch, Restore, Run};
 pub use bitnet::ARCH as BITNET;
-pub use head::{Candidates, Head, HeadMode, Need, SIGMAS, Wanted};
+pub use head::{Candidates, Head, HeadMode, LogitQuery, Need, SIGMAS};
 pub use kv::{KvCache, KvType, Mask};
 use layers::Loader;
 pub use llama::ARCH as LLAMA;
@@ -36,7 +36,7 @@ macro_rules! networks {
     ($($file:ident,)+) => {
         $(mod $file;)+
 
-        /// Every network that Sterna runs. A new one is a file and a line of `networks!`.
+        /// All networks that Sterna can run. A new one is a file and a line of `networks!`.
         pub static ALL: &[Entry] = &[$(Entry { arch: &$file::ARCH, load: $file::load }),+];
     };
 }
@@ -48,28 +48,28 @@ networks! {
     qwen3,
 }
 
-/// A network that Sterna runs.
+/// A network that Sterna can run.
 pub struct Entry {
-    /// What is known of its files.
+    /// Its architecture: names, tensors and refusals.
     pub arch: &'static Arch,
     load: fn(&Loader<'_>) -> Result<Box<dyn Network>>,
 }
 
 /// A network with its weights.
 pub trait Network: Send + Sync {
-    /// Dimensions and choices.
+    /// Dimensions and options.
     fn config(&self) -> &Config;
 
-    /// An empty state for this network's sequences; `kind` is how keys and values are kept.
+    /// An empty state for this network's sequences; `kind` is the number type of keys and values.
     fn state(&self, kind: KvType) -> State {
         State::paged(KvCache::new(kv::uniform(self.config(), kind)))
     }
 
-    /// Runs the tokens of `batch`, takes `state` along, and returns the final hidden states of the rows `batch.outputs`,
-    /// normed: `(output, hidden)`. Every row is the same whatever else is in the batch.
+    /// Computes the tokens of `batch` and updates `state`. Returns the final hidden states of the rows `batch.outputs`,
+    /// normed: `(output, hidden)`. Every row is independent of the rest of the batch.
     fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows;
 
-    /// Turns hidden states into logits; `None` for a network that only embeds.
+    /// The head, which computes logits from hidden states; `None` for a network that only embeds.
     fn head(&self) -> Option<&Head>;
 
     /// The positions that attention of layer `layer` attends to.
@@ -77,24 +77,24 @@ pub trait Network: Send + Sync {
         Mask::Causal
     }
 
-    /// What one decoded token reads of the weights.
+    /// The weights read for one decoded token.
     fn weights(&self) -> Weights;
 
-    /// How much of each feed-forward block the tokens so far needed; empty if everything is always read.
+    /// The share of each feed-forward block that tokens needed so far; empty if all weights are always read.
     fn density(&self) -> Vec<Density> {
         Vec::new()
     }
 }
 
 impl dyn Network {
-    /// Whether a layer attends to later positions of the text. Then a text must be in one batch, and no other text can
-    /// share its beginning.
+    /// Whether a layer attends to later positions of the text. Then a text must be computed in one batch, and prefixes
+    /// cannot be shared.
     pub fn bidirectional(&self) -> bool {
         (0..self.config().layers).any(|layer| self.mask(layer) == Mask::Full)
     }
 }
 
-/// A network can be shared: several engines, one set of weights.
+/// A shared network: several engines can use one set of weights.
 impl<N: Network + ?Sized> Network for Arc<N> {
     fn config(&self) -> &Config {
         (**self).config()
@@ -128,45 +128,46 @@ impl<N: Network + ?Sized> Network for Arc<N> {
 /// Bytes of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
-    /// Packed ternary matrices, as they lie in memory, and an adapter's.
+    /// Packed ternary matrices in memory, including an adapter.
     pub body_bytes: usize,
-    /// The head: what a token reads of it in its mode.
+    /// The bytes of the head that are read per token in its mode.
     pub head_bytes: usize,
 }
 
-/// What zeros leave to read of one feed-forward block, on average over the tokens so far.
+/// The share of a feed-forward block that remains after skipping zeros, on average over the tokens so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Density {
-    /// Tokens counted.
+    /// Number of tokens counted.
     pub tokens: u64,
-    /// Share of the gate's outputs that are positive: rows of `up_proj` needed.
+    /// Share of the gate's outputs that are positive: rows of `up_proj` that are needed.
     pub gates: f64,
-    /// Share of `down_proj`'s int8 inputs that are not zero: its columns needed.
+    /// Share of `down_proj`'s int8 inputs that are not zero: columns that are needed.
     pub codes: f64,
-    /// Bytes of both that a token did not need.
+    /// Bytes of both matrices that were skipped per token.
     pub skipped_bytes: f64,
 }
 
-/// Whether feed-forward blocks skip what is zero. The results are the same bytes.
+/// Whether feed-forward blocks skip weights that are multiplied by zero. The results are the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FfnMode {
-    /// Everything is read.
+    /// All weights are read.
     Dense,
-    /// What meets a zero is not read; an error for models without zeros.
+    /// Weights multiplied by zero are skipped; an error for models without zeros.
     Sparse,
     /// Sparse where the gate is ReLU² and activations are int8, otherwise dense.
     #[default]
     Auto,
 }
 
-/// How a network computes; settled when it is loaded.
+/// Options of a network, fixed when it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Settings {
-    /// How ternary layers see their input; `None`: as the checkpoint was trained ([`Checkpoint::precision`]).
+    /// The number type of the ternary layers' input; `None` uses the type that the checkpoint was trained with
+    /// ([`Checkpoint::precision`]).
     pub precision: Option<Precision>,
     /// How logits are computed.
     pub head: HeadMode,
-    /// Whether feed-forward blocks skip what is zero.
+    /// Whether feed-forward blocks skip weights that are multiplied by zero.
     pub ffn: FfnMode,
 }
 
@@ -174,12 +175,12 @@ pub struct Settings {
 #[doc(hidden)]
 pub type GateHook = Arc<dyn Fn(&mut [f32]) + Send + Sync>;
 
-/// The architectures of [`ALL`].
+/// The architectures in [`ALL`].
 pub fn known() -> Vec<&'static Arch> {
     ALL.iter().map(|entry| entry.arch).collect()
 }
 
-/// The architecture that GGUF files call `name`, if it is one of [`ALL`].
+/// The architecture in [`ALL`] with this name in GGUF files.
 pub fn by_gguf_name(name: &str) -> Option<&'static Arch> {
     known().into_iter().find(|arch| arch.gguf.contains(&name))
 }
@@ -211,6 +212,6 @@ pub fn load_with_hook(
     ffn::check(&checkpoint.config, settings, precision)?;
     match ALL.iter().find(|entry| entry.arch == arch) {
         Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings, precision, gate_hook }),
-        None => Err(Error::option("architecture", format!("`{}` is not a network that Sterna loads", arch.name))),
+        None => Err(Error::option("architecture", format!("Sterna has no network `{}`", arch.name))),
     }
 }

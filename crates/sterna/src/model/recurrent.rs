@@ -4,8 +4,8 @@
 //!                  ┌──────── Restore::Empty, Snapshot(n), Draft(n): before the first row
 //!                  ▼
 //! one layer    states     [sequence 0] [sequence 1] …
-//!              drafts     [state behind draft token 0] [… 1] …        a state that moved on cannot move back
-//!              snapshots  [state behind a full page of some text] …   what others may start from
+//!              drafts     [state after draft token 0] [… 1] …         a state cannot be rewound
+//!              snapshots  [state after a full page of a text] …       start of other sequences
 //! ```
 //! Keys of earlier positions never change, but a recurrent state changes with every token. So draft tokens, which may
 //! be rejected, are computed on copies, and prefixes are shared only up to a snapshot.

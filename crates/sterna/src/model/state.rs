@@ -1,4 +1,4 @@
-//! The state that a network keeps of its sequences.
+//! The state of a network's sequences.
 
 use super::{KvCache, Recurrent};
 

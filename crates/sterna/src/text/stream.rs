@@ -7,7 +7,8 @@ use super::stop::StopFilter;
 
 /// Stands for bytes that are not valid UTF-8, and at the end of a text for an incomplete character.
 const REPLACEMENT: char = '\u{FFFD}';
-/// After this many tokens, bytes that still form no character are shown as U+FFFD: no UTF-8 character has more bytes.
+/// After this many tokens, bytes that still do not form a character are shown as U+FFFD: no UTF-8 character has more
+/// bytes.
 const PATIENCE: usize = 4;
 /// After this many tokens the window moves, even if every token ended within a character.
 const LONGEST_WINDOW: usize = 24;

@@ -19,7 +19,7 @@ const ROUND: usize = 16 << 20;
 pub struct Progress {
     /// Bytes read so far.
     pub read: u64,
-    /// Bytes of the file in all.
+    /// Total bytes of the file.
     pub size: u64,
     /// Tokens so far.
     pub tokens: usize,

@@ -1,4 +1,4 @@
-//! Documents as tokens: which tokens are targets of the loss, and where a document may be cut.
+//! Documents as tokens: which tokens are targets of the loss, and where a document may be split.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub struct Packer<'a> {
     tokenizer: &'a Tokenizer,
     template: Option<&'a ChatTemplate>,
     stops: Vec<u32>,
-    /// For each token, how suitable a cut after it is.
+    /// For each token, how suitable a split after it is.
     cuts: Vec<Boundary>,
     context: usize,
 }
@@ -135,8 +135,8 @@ impl<'a> Packer<'a> {
         Ok(body)
     }
 
-    /// Lengths of the pieces of a document. They leave room for BOS. A cut comes after an answer, a line or a sentence
-    /// in the last quarter of a piece, if there is one.
+    /// Lengths of the pieces of a document. They leave room for BOS. A split comes after an answer, a line or a
+    /// sentence in the last quarter of a piece, if there is one.
     pub(super) fn lengths(&self, tokens: &[u32], learned: &[bool]) -> Vec<usize> {
         let capacity = self.context - usize::from(self.bos().is_some());
         let mut lengths = Vec::new();
@@ -148,7 +148,7 @@ impl<'a> Packer<'a> {
             let most = capacity.min(rest.len() - capacity / 4);
             let window = most - most / 4..=most;
             let cut = |length: usize| {
-                // A cut after a question would put its answer at the start of the next piece.
+                // A split after a question would put its answer at the start of the next piece.
                 let cut = if learned[start + length - 1] { self.cuts.get(rest[length - 1] as usize) } else { None };
                 cut.copied().unwrap_or(Boundary::Anywhere)
             };

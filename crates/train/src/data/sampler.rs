@@ -17,7 +17,7 @@ pub struct Weighted {
     pub weight: f64,
 }
 
-/// An endless stream of batches. Every source is shuffled anew for each epoch, and the next piece comes from the source
+/// An endless stream of batches. Every source is reshuffled for each epoch, and the next piece comes from the source
 /// that is furthest behind its share. So the batches are a function of data, weights and seed.
 #[derive(Debug)]
 pub struct Sampler {

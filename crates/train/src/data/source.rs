@@ -74,7 +74,7 @@ impl Documents {
         Ok(Self { lines: Lines::open(path)?, rows, ready: VecDeque::new(), carried: None })
     }
 
-    /// Bytes read, and bytes in all.
+    /// Bytes read, and total bytes.
     pub fn progress(&self) -> (u64, u64) {
         (self.lines.read, self.lines.size.max(self.lines.read))
     }
@@ -222,7 +222,7 @@ impl Lines {
             return Err(binary(at, "a zero byte, as binary files have"));
         }
         let mut line = String::from_utf8(bytes)
-            .map_err(|error| binary(error.utf8_error().valid_up_to(), "bytes that are no UTF-8 text"))?;
+            .map_err(|error| binary(error.utf8_error().valid_up_to(), "bytes that are not UTF-8 text"))?;
         if self.number == 1 && line.starts_with('\u{feff}') {
             line.drain(..'\u{feff}'.len_utf8());
         }
@@ -235,7 +235,7 @@ pub(super) fn check_weight(weight: f64) -> Result<()> {
     if weight > 0.0 && weight.is_finite() {
         return Ok(());
     }
-    Err(Error::Recipe(format!("{weight} is no weight of a data file; use a number above 0")))
+    Err(Error::Recipe(format!("{weight} is not a valid weight of a data file; use a number above 0")))
 }
 
 /// About `bytes` bytes of text to train a tokenizer on. Lines are taken evenly from all over each file. Each file gives
