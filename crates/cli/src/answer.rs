@@ -32,7 +32,7 @@ impl Answer {
         let mut answer =
             Self { tokens: vec![], text: String::new(), reason: None, usage: Usage::default(), logprobs: vec![] };
         loop {
-            // A long prompt takes long before its first token: Ctrl-C must work meanwhile.
+            // Prefill of a long prompt takes long: Ctrl-C must work meanwhile.
             if interrupted() {
                 break;
             }
@@ -60,7 +60,7 @@ impl Answer {
         Ok(answer)
     }
 
-    /// Answers a request: as text while it is made, or as one JSON object at the end.
+    /// Answers a request: as text while it is generated, or as one JSON object at the end.
     ///
     /// With `stats` it also prints the share of feed-forward weights that was read, and how many draft tokens were
     /// accepted.
@@ -84,7 +84,7 @@ impl Answer {
             output::remark(&density::lines(&density::report(engine.network())));
             if engine.speculation() {
                 let Usage { drafted, accepted, .. } = answer.usage;
-                output::remark(&format!("speculation: {accepted} of {drafted} drafted tokens accepted\n"));
+                output::remark(&format!("speculation: {accepted} of {drafted} draft tokens accepted\n"));
             }
         }
         Ok(())
@@ -130,7 +130,7 @@ impl Answer {
     }
 }
 
-/// The tokens that the model saw: `--truncate` keeps BOS and the newest, and an empty prompt becomes BOS.
+/// The prompt tokens in use: `--truncate` keeps BOS and the newest, and an empty prompt becomes BOS.
 fn prompt_used(engine: &Engine, mut prompt: Vec<u32>, used: usize) -> Vec<u32> {
     let bos = engine.tokenizer().ok().and_then(|tokenizer| tokenizer.bos());
     if prompt.is_empty() {

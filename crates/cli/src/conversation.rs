@@ -1,4 +1,4 @@
-//! The messages of a conversation, and which of them the model still sees.
+//! The messages of a conversation, and which of them are still in the prompt.
 
 use sterna::engine::Engine;
 use sterna::text::Message;
@@ -7,7 +7,7 @@ use sterna::text::Message;
 pub struct Conversation {
     system: Option<String>,
     turns: Vec<Message>,
-    /// Index of the first message that the model sees.
+    /// Index of the first message in the prompt.
     start: usize,
 }
 
@@ -38,7 +38,7 @@ impl Conversation {
         (self.turns, self.start) = (vec![], 0);
     }
 
-    /// System prompt and all messages, also those that the model no longer sees.
+    /// System prompt and all messages, including those that are no longer in the prompt.
     pub fn messages(&self) -> Vec<Message> {
         self.from(0)
     }
@@ -48,7 +48,7 @@ impl Conversation {
         system.chain(self.turns[start..].iter().cloned()).collect()
     }
 
-    /// Token ids of what the model sees, up to where its answer begins.
+    /// Token ids of the prompt, up to the start of the answer.
     pub fn prompt(&self, engine: &Engine) -> anyhow::Result<Vec<u32>> {
         Ok(engine.template()?.encode(engine.tokenizer()?, &self.from(self.start))?)
     }
@@ -67,7 +67,7 @@ impl Conversation {
         }
     }
 
-    /// Index of the next user message after the first one that the model sees. A prompt begins with a user message: an
+    /// Index of the next user message after the first one in the prompt. A prompt begins with a user message: an
     /// answer goes together with its question.
     fn next_question(&self) -> Option<usize> {
         (self.start + 1..self.turns.len()).find(|&i| self.turns[i].role == "user")

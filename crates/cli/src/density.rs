@@ -22,7 +22,7 @@ pub fn report(model: &dyn Network) -> Value {
 /// The report as lines.
 pub fn lines(report: &Value) -> String {
     if report.is_null() {
-        return "everything is read: the gate of this model is never zero, or --ffn is dense\n".into();
+        return "all weights are read: the gate of this model is never zero, or --ffn is dense\n".into();
     }
     let row = |name: &str, of: &Value| {
         let percent = |key: &str| of[key].as_f64().map_or(f64::NAN, |share| share * 100.0);

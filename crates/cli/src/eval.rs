@@ -90,7 +90,7 @@ impl Eval {
             format!("{name:<12} {:>12.4}   {:>16}\n", result.perplexity, result.disagreements)
         });
         output::text(&format!(
-            "perplexity {:.4} ± {:.4} (standard error), {:.4} nats a token\n\
+            "perplexity {:.4} ± {:.4} (standard error), {:.4} nats per token\n\
              {} tokens scored, context {context}, stride {stride}, BOS {}\n\n\
              head           perplexity   other likeliest\n{}",
             result.perplexity,

@@ -21,7 +21,7 @@ Examples:
   sterna info model.gguf
   sterna info bitnet-2b4t/ --json | jq .memory_bytes";
 
-/// Show what is in a model
+/// Show the contents of a model
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Info {
@@ -128,8 +128,8 @@ fn page(facts: &Value) -> String {
         line("stored as", format!("{name}: {count} tensor{plural}, {bytes}"));
     }
     match facts["activations"].as_str() {
-        Some("int8") => line("activations", "int8, as one scale per tensor asks for".into()),
-        Some(kind) => line("activations", format!("{kind}, as several scales per tensor ask for")),
+        Some("int8") => line("activations", "int8, because tensors have one scale".into()),
+        Some(kind) => line("activations", format!("{kind}, because tensors have several scales")),
         None => line("activations", format!("cannot run: {}", facts["problem"].as_str().unwrap_or_default())),
     }
     match facts["tokenizer"]["error"].as_str() {
@@ -137,11 +137,11 @@ fn page(facts: &Value) -> String {
         None => line("tokenizer", format!("{} tokens", facts["tokenizer"]["tokens"])),
     }
     line("chat template", if facts["chat_template"] == true { "yes" } else { "no" }.into());
-    line("cache", format!("{:.1} KiB a token", number("kv_bytes_per_token") as f64 / 1024.0));
+    line("cache", format!("{:.1} KiB per token", number("kv_bytes_per_token") as f64 / 1024.0));
     line(
         "memory",
         format!(
-            "about {}, a cache of {} tokens included",
+            "about {}, including a cache of {} tokens",
             mib(number("memory_bytes")),
             number("context").min(DEFAULT_CONTEXT as u64),
         ),

@@ -39,7 +39,7 @@ impl Text {
     }
 }
 
-/// All of stdin. A terminal is read only if `asked`: with no text given, a program that waits silently looks hung.
+/// Reads all of stdin. A terminal is read only if `asked`, because a program that waits silently looks hung.
 pub fn stdin(asked: bool) -> anyhow::Result<String> {
     let stdin = io::stdin();
     if stdin.is_terminal() && !asked {

@@ -109,8 +109,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Finds an error in `STERNA_ISA` before anything is loaded, and tells the user of a set that computes wrongly. The server
-/// writes that in its log.
+/// Reports an invalid `STERNA_ISA` before anything is loaded, and warns if a set failed its self-test. The server
+/// writes this warning to its log.
 fn check_cpu(verb: &Verb) -> anyhow::Result<()> {
     let cpu = Cpu::new(1).map_err(sterna::Error::from)?;
     if let (Some(warning), false) = (cpu.warning(), matches!(verb, Verb::Serve(_))) {

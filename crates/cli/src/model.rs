@@ -1,4 +1,4 @@
-//! Options that name a model and say how it is loaded.
+//! Options that select a model and control how it is loaded.
 
 use std::path::{Path, PathBuf};
 
@@ -33,10 +33,10 @@ pub struct Loading {
     /// Read the model's files into memory instead of mapping them, so that they may change while the model is in use
     #[arg(long)]
     pub no_mmap: bool,
-    /// Threads [default: as many as this process may use]
+    /// Number of threads [default: all that this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// What ternary layers compute with: int8 as BitNet models are trained, f32, or auto to let the model decide
+    /// Activations of ternary layers: int8 (as BitNet models are trained), f32, or auto (as this model was trained)
     #[arg(long, value_enum, value_name = "TYPE", default_value = "auto")]
     pub activations: Activations,
     /// How logits are computed: exact skips only rows that provably cannot be drawn, two-plane also rows that are very
@@ -196,7 +196,7 @@ fn embedded() -> sterna::Result<Checkpoint> {
     Checkpoint::from_files("built-in model", &[("sterna.gguf", Bytes::from(EMBEDDED))])
 }
 
-/// Finds the usual mistakes in a path, and says what to type instead; the library only says what is missing.
+/// Recognises common mistakes in a path, and suggests what to type instead.
 fn look_for(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     if !path.exists() {

@@ -69,7 +69,7 @@ pub fn note(remark: &str) {
     }
 }
 
-/// Text that an option asked for besides the result: on stderr, terminal or not.
+/// Additional text that an option requests: on stderr, terminal or not.
 pub fn remark(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
@@ -79,7 +79,7 @@ pub fn is_stdout(error: &anyhow::Error) -> bool {
     error.is::<Stdout>()
 }
 
-/// Prints an error and chooses the exit code. A closed stdout is no error: `sterna … | head` ends quietly.
+/// Prints an error and chooses the exit code. A closed stdout is not an error: `sterna … | head` ends quietly.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<Stdout>().is_some_and(|stdout| stdout.0.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;

@@ -113,7 +113,7 @@ const SHAPES: &[Shape] = &[
     },
 ];
 
-/// Names that [`find`] knows.
+/// The names of all shapes.
 pub fn names() -> Vec<&'static str> {
     SHAPES.iter().map(|shape| shape.name).collect()
 }

@@ -112,7 +112,7 @@ fn stats_count_drafts() {
     let counts = json(&[&usual[..], &["--json"]].concat())["speculation"].clone();
     assert!(counts["drafted"].as_u64() > Some(0), "{counts}");
     let stats = String::from_utf8(output(&[&usual[..], &["--stats"]].concat()).stderr).unwrap();
-    let expected = format!("speculation: {} of {} drafted tokens accepted\n", counts["accepted"], counts["drafted"]);
+    let expected = format!("speculation: {} of {} draft tokens accepted\n", counts["accepted"], counts["drafted"]);
     assert!(stats.ends_with(&expected), "{stats}");
 }
 

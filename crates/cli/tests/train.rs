@@ -217,7 +217,7 @@ fn failures_have_their_exit_codes() {
     failure(sterna(["train", "--data", "x.txt"]), 2);
 
     let message = failure(folder.go_on("nothing"), 1);
-    assert!(message.contains("no run to go on with") && !folder.path("nothing").exists(), "{message}");
+    assert!(message.contains("no run to resume") && !folder.path("nothing").exists(), "{message}");
     for (more, problem) in [
         (["--data", "missing.txt"], "missing.txt: No such file"),
         (["--data", "data.csv"], "unknown kind of data file"),

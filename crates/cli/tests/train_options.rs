@@ -78,7 +78,7 @@ fn a_run_prints_a_line_for_every_checkpoint_and_one_object() {
     let lines: Vec<_> = err.lines().collect();
     assert_eq!(lines.len(), 4, "{err}");
     for (line, begin) in lines.iter().zip(["step 2/5: loss ", "step 4/5: loss ", "step 5/5: loss "]) {
-        assert!(line.starts_with(begin) && line.contains("bits a byte") && line.contains("tokens/s"), "{line}");
+        assert!(line.starts_with(begin) && line.contains("bits per byte") && line.contains("tokens/s"), "{line}");
     }
     assert_eq!(lines[3], "5 steps done; try the model: sterna chat -m run/model");
     let object: Value = serde_json::from_str(&out).unwrap();
@@ -119,7 +119,7 @@ fn a_run_can_be_made_longer_and_nothing_else() {
         ("--out run --rate 0.1", 2, "--rate: run holds a run"),
         ("--out run --kv-heads 2", 2, "--kv-heads: run holds a run"),
         ("--out run --steps 9 --seed 1", 2, "--seed: run holds a run"),
-        ("--out elsewhere", 1, "there is no run to go on with"),
+        ("--out elsewhere", 1, "there is no run to resume"),
         ("--data data.jsonl --out run --steps 9", 1, "another recipe"),
         ("--steps 9", 2, "--out <DIR>"),
     ] {

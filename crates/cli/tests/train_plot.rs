@@ -81,7 +81,7 @@ fn validation_and_the_end_of_full_precision_are_marked() {
     assert_eq!(lines(&svg, "line run0")[1], [(190.5, 0.0), (381.0, 250.0)]);
     let mark = "<line class=\"ternary run0\" x1=\"190.5\" x2=\"190.5\"";
     assert_eq!(svg.matches(mark).count(), 3, "loss, validation, gradient: {svg}");
-    assert!(svg.contains("validation 1.000 bits a byte"), "{svg}");
+    assert!(svg.contains("validation 1.000 bits per byte"), "{svg}");
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn what_is_no_log_is_explained() {
     log(path, "good", &[step(1, 3.0, "full")]);
     for (args, code, expected) in [
         (&["missing"][..], 1, "missing/log.jsonl: `sterna train` leaves a log there"),
-        (&["empty"], 1, "empty/log.jsonl: has no step yet"),
-        (&["good", "bad"], 1, "bad/log.jsonl: line 2 is no JSON object"),
+        (&["empty"], 1, "empty/log.jsonl: contains no step yet"),
+        (&["good", "bad"], 1, "bad/log.jsonl: line 2 is not a JSON object"),
         (&["short"], 1, "short/log.jsonl: line 1 has no number `loss`"),
         (&["good", "--out", "nowhere/p.svg"], 1, "nowhere/p.svg"),
         (&[], 2, "<DIR>"),

@@ -1,6 +1,6 @@
 //! Energy of the processor packages, as the kernel's power capping framework counts it (RAPL, Intel and AMD).
 //!
-//! Each directory `/sys/class/powercap/intel-rapl:<n>` is a zone. `name` tells what it measures ("package-0"; "psys" is
+//! Each directory `/sys/class/powercap/intel-rapl:<n>` is a zone. `name` is what it measures ("package-0"; "psys" is
 //! the whole machine, including the packages). `energy_uj` counts microjoules and wraps at `max_energy_range_uj`.
 //! Source: Documentation/power/powercap/powercap.rst of Linux.
 
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 const POWERCAP: &str = "/sys/class/powercap";
 const NONE: &str = "this machine has no energy counters (RAPL)";
 
-/// What is measured, or why nothing is.
+/// A description of what is measured, or why nothing is.
 pub fn source() -> String {
     match Meter::start() {
-        Ok(_) => "processor packages (RAPL), whatever else runs on them; memory is not included".into(),
+        Ok(_) => "processor packages (RAPL), including other programs; memory is not included".into(),
         Err(problem) => problem,
     }
 }

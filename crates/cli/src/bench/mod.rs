@@ -44,10 +44,10 @@ pub struct Bench {
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
-    /// Length of the prompt in tokens [default: 512, or what fits the model's context]
+    /// Length of the prompt in tokens [default: 512, or fewer if the context is shorter]
     #[arg(short = 'p', long, value_name = "N")]
     prompt: Option<usize>,
-    /// Tokens to generate [default: 128, or what fits the model's context]
+    /// Tokens to generate [default: 128, or fewer if the context is shorter]
     #[arg(short = 'n', long, value_name = "N")]
     tokens: Option<usize>,
     /// Thread counts to measure, with commas [default: one thread, and all]
@@ -90,7 +90,7 @@ pub struct Bench {
 }
 
 fn arch(name: &str) -> Result<&'static Arch, String> {
-    let unknown = || format!("`{name}` is not an architecture of GGUF files that Sterna knows");
+    let unknown = || format!("`{name}` is not a GGUF architecture that Sterna supports");
     model::by_gguf_name(name).ok_or_else(unknown)
 }
 

@@ -72,7 +72,7 @@ impl Figures {
     }
 }
 
-/// The median, of two middle values the higher one; `None` if there are no values.
+/// The median (of two middle values, the higher one); `None` if there are no values.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
@@ -98,7 +98,7 @@ pub fn table(report: &Value) -> String {
     let mib = |value: &Value| value.as_f64().map_or("unknown".into(), |bytes| format!("{:.0} MiB", bytes / 1048576.0));
     let mut out = format!(
         "{}   instruction set {}   weights {} + head {} ({}, read as {}: {})   cache {}   peak memory {}\n{}\n\
-         threads   prefill tok/s   decode tok/s   MB a token   GB/s   of the machine's GB/s\n",
+         threads   prefill tok/s   decode tok/s   MB / token   GB/s   of the machine's GB/s\n",
         report["shape"].as_str().unwrap_or_default(),
         report["isa"].as_str().unwrap_or_default(),
         mib(&report["body_bytes"]),
@@ -148,7 +148,7 @@ fn streams(report: &Value) -> String {
     out
 }
 
-/// Stands for a missing figure.
+/// Shown for a missing figure.
 const DASH: &str = "–";
 
 /// A figure times `scale` with `places` decimal places, or a dash if it is missing.
@@ -160,13 +160,13 @@ fn digits(value: &Value, scale: f64, places: usize) -> String {
 fn beside(report: &Value, row: &Value) -> String {
     let mut out = String::new();
     if let Some(joules) = row["joules_per_token"].as_f64() {
-        out += &format!("   {joules} J a token");
+        out += &format!("   {joules} J per token");
     }
     if let Some(joules) = row["joules_per_prompt_token"].as_f64() {
-        out += &format!(", {joules} J a prompt token");
+        out += &format!(", {joules} J per prompt token");
     }
     if report["speculation"] == "on" {
-        out += &format!("   {} of {} drafted tokens accepted", row["accepted"], row["drafted"]);
+        out += &format!("   {} of {} draft tokens accepted", row["accepted"], row["drafted"]);
     }
     out
 }
@@ -238,8 +238,8 @@ mod tests {
             })
         };
         let measured = table(&report(&figures(Some(4.0)), None, "on"));
-        assert!(measured.contains("–   0.8 J a token, 0.25 J a prompt token   9 of 12 drafted tokens"), "{measured}");
-        assert!(measured.contains("15.0       7.5   0.8 J a token   9 of 12") && !measured.contains("no counters"));
+        assert!(measured.contains("–   0.8 J per token, 0.25 J per prompt token   9 of 12 draft tokens"), "{measured}");
+        assert!(measured.contains("15.0       7.5   0.8 J per token   9 of 12") && !measured.contains("no counters"));
         let unmeasured = table(&report(&figures(None), Some(1e9), "off"));
         assert!(unmeasured.contains("1000   15.0   50 % of 30.0\n"), "{unmeasured}");
         assert!(unmeasured.ends_with("\nenergy: no counters\n") && !unmeasured.contains("drafted"), "{unmeasured}");

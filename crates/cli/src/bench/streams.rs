@@ -85,7 +85,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Takes one event; blocks until it is there.
+    /// Waits for one event.
     fn next(&mut self) -> Result<()> {
         match self.generation.next().context("the generation ended without a result")?? {
             Event::Token { at, .. } => self.drawn.extend(at),
@@ -95,7 +95,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes all remaining events.
+    /// Waits for all remaining events.
     fn finish(&mut self) -> Result<Usage> {
         loop {
             match self.usage {

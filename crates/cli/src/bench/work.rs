@@ -35,7 +35,7 @@ impl Work {
         let check = checkpoint.check_memory(positions, self.kv);
         check.map_err(|error| match error {
             Error::OutOfMemory { path, need_mib, available_mib, .. } if most > 1 => {
-                let remedy = format!("{most} streams are many: lower --streams, -p or -n, or use a smaller model");
+                let remedy = format!("lower --streams (it is {most}), -p or -n, or use a smaller model");
                 Error::OutOfMemory { path, need_mib, available_mib, remedy }
             }
             other => other,
@@ -78,7 +78,7 @@ impl Work {
             let run = Run::of(&engine, (0..streams).map(request).collect())?;
             if streams > 1 && run.tokens == 0 {
                 bail!(
-                    "-n {} is too little for {streams} streams: the first one ended before the last prompt was computed, so \
+                    "-n {} is too small for {streams} streams: the first one ended before the last prompt was computed, so \
                  they never decoded side by side; raise -n, or lower -p or --streams",
                     self.tokens
                 );

@@ -18,7 +18,8 @@ use super::log::Format;
 use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
 
-/// Prompt tokens of a forward pass: few, so that a new prompt delays the answers that are being generated only a little.
+/// Prompt tokens of a forward pass: few, so that a new prompt delays the answers that are being generated only a
+/// little.
 const DEFAULT_CHUNK: usize = 40;
 /// Full contexts that the key/value cache has room for.
 const DEFAULT_SEQUENCES: usize = 8;
@@ -84,13 +85,14 @@ pub struct Options {
     /// Full contexts that the key/value cache has room for; shorter requests share it [default: 8]
     #[arg(long, value_name = "N", env = "STERNA_SEQUENCES")]
     pub sequences: Option<usize>,
-    /// Prompt tokens of a forward pass at the start of a prompt; it takes fewer further on [default: 40]
+    /// Prompt tokens of a forward pass at the start of a prompt; fewer deep in a long prompt [default: 40]
     #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
     pub chunk: Option<usize>,
     /// Type of the key/value cache: f16, or int8, which takes half the memory and is slightly less exact [default: f16]
     #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_KV")]
     pub kv: Option<Kv>,
-    /// Feed-forward layers: sparse skips weights whose activation is zero, dense reads all, auto skips after ReLU² gates
+    /// Feed-forward layers: sparse skips weights whose activation is zero, dense reads all, auto skips after ReLU²
+    /// gates
     /// [default: auto]
     #[arg(long, value_enum, value_name = "MODE", env = "STERNA_FFN")]
     pub ffn: Option<Ffn>,

@@ -80,7 +80,7 @@ impl Curves {
         for (i, line) in whole.lines().enumerate() {
             let place = || format!("{}: line {}", path.display(), i + 1);
             let line = serde_json::from_str(line).ok().filter(Value::is_object);
-            let line = line.with_context(|| format!("{} is no JSON object", place()))?;
+            let line = line.with_context(|| format!("{} is not a JSON object", place()))?;
             let number = |value: &Value, name: &str| {
                 let number = value[name].as_f64();
                 number.with_context(|| format!("{} has no number `{name}`", place()))
@@ -102,7 +102,7 @@ impl Curves {
             full = now_full;
         }
         if curves.loss.is_empty() {
-            bail!("{}: has no step yet", path.display());
+            bail!("{}: contains no step yet", path.display());
         }
         Ok(curves)
     }

@@ -19,7 +19,7 @@ use given::Given;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
-Data is .txt (one document) or .jsonl, one object a line: {\"text\": ...}, or a conversation
+Data is .txt (one document) or .jsonl, one object per line: {\"text\": ...}, or a conversation
 {\"messages\": [{\"role\": \"user\", \"content\": ...}, {\"role\": \"assistant\", \"content\": ...}]}, of
 which only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
 
@@ -70,7 +70,7 @@ pub struct Train {
     /// The adapter's output is multiplied by ALPHA / RANK [default: twice the rank]
     #[arg(long, value_name = "ALPHA", requires = "adapter", allow_negative_numbers = true)]
     alpha: Option<f64>,
-    /// Threads [default: as many as this process may use]
+    /// Number of threads [default: all that this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
     /// Print one JSON object at the end
@@ -113,10 +113,10 @@ struct Size {
 
 #[derive(clap::Args)]
 struct Length {
-    /// Optimizer steps in all
+    /// Total number of optimizer steps
     #[arg(long, value_name = "N", default_value_t = 2000)]
     steps: usize,
-    /// Tokens per step, at most
+    /// Most tokens per step
     #[arg(long, value_name = "TOKENS", default_value_t = 16384)]
     batch: usize,
     /// Longest sequence, in tokens [default: 512, or the model's own up to 2048]
@@ -155,7 +155,8 @@ struct Steps {
     /// Weight of the z-loss, which keeps logits small
     #[arg(long, value_name = "WEIGHT", default_value_t = 1e-4, allow_negative_numbers = true)]
     z_loss: f32,
-    /// Steps at the beginning without rounding to trits; all of them train a twin to compare with, which Sterna cannot run
+    /// Steps at the beginning without rounding to trits; all of them train a twin to compare with, which Sterna cannot
+    /// run
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     full_precision: usize,
     /// Seed of the initial weights and of the order of the data
@@ -191,7 +192,7 @@ impl Train {
         progress.bar().finish_and_clear();
         let (done, (model, adapter)) = (session.trainer().step_number(), result(session.trainer().recipe(), &out));
         output::remark(&if done < steps {
-            format!("stopped at step {done} of {steps}; go on with: sterna train --out {}\n", out.display())
+            format!("stopped at step {done} of {steps}; resume with: sterna train --out {}\n", out.display())
         } else {
             let option = adapter.as_ref().map(|adapter| format!(" --adapter {adapter}")).unwrap_or_default();
             format!("{steps} steps done; try the model: sterna chat -m {model}{option}\n")
@@ -221,7 +222,7 @@ impl Train {
             return self.new_recipe();
         }
         if !stored.exists() {
-            bail!("{}: there is no run to go on with; give --data FILE to start one", out.display());
+            bail!("{}: there is no run to resume; give --data FILE to start one", out.display());
         }
         if let Some(option) = self.given.first_but(&["out", "threads", "json", "steps", "save_every"]) {
             let remedy = "only --steps, --save-every and --threads can change; for another recipe choose another --out";

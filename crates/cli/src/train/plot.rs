@@ -111,10 +111,10 @@ pub fn draw(runs: &[Curves]) -> String {
         runs.iter().map(|run| (Some(get(run).clone()), smooth(get(run)))).collect::<Vec<_>>()
     };
     let upper = frame(LEFT, top + 26.0, wide, 250.0);
-    out += &upper.panel("loss, nats a token", &x, &noisy(|run| &run.loss), Range::MostOf, &marks);
+    out += &upper.panel("loss, nats per token", &x, &noisy(|run| &run.loss), Range::MostOf, &marks);
     if validated {
         let panel = frame(second, top + 26.0, half, 250.0);
-        out += &panel.panel("validation, bits a byte", &x, &of(|run| &run.validation), Range::Points, &marks);
+        out += &panel.panel("validation, bits per byte", &x, &of(|run| &run.validation), Range::Points, &marks);
     }
     let x = Axis::of(0.0, tokens, 5);
     let (rate, norm) = (frame(LEFT, below, half, 120.0), frame(second, below, half, 120.0));
@@ -140,7 +140,7 @@ fn about(run: &Curves) -> String {
     let mut text = format!("{}: {} steps, {} tokens", run.name, run.steps, label(tokens, tokens / 100.0));
     let _ = write!(text, ", loss {:.3}", last(&smooth(&run.loss)));
     if !run.validation.is_empty() {
-        let _ = write!(text, ", validation {:.3} bits a byte", last(&run.validation));
+        let _ = write!(text, ", validation {:.3} bits per byte", last(&run.validation));
     }
     text
 }

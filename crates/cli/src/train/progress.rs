@@ -50,7 +50,7 @@ impl Progress {
     pub fn begin(&mut self, done: usize) {
         self.begin = Instant::now();
         self.last = self.begin;
-        self.bar.set_message(if done > 0 { "going on" } else { "first step" });
+        self.bar.set_message(if done > 0 { "resuming" } else { "first step" });
         self.bar.set_position(done as u64);
         self.bar.set_length(self.steps as u64);
         self.style("{bar:30} {pos}/{len}, {msg}");
@@ -94,7 +94,7 @@ impl Progress {
     /// The line printed at a checkpoint.
     fn saved(&self, step: usize, validation: Option<Validation>) -> String {
         let score = validation
-            .map(|v| format!(", validation {:.3} ({:.3} bits a byte)", v.loss, v.bits_per_byte))
+            .map(|v| format!(", validation {:.3} ({:.3} bits per byte)", v.loss, v.bits_per_byte))
             .unwrap_or_default();
         let (steps, loss, left) = (self.steps, self.loss.mean(), self.left(step));
         format!("step {step}/{steps}: loss {loss:.3}{score}, {:.0} tokens/s, {left} left\n", self.speed())
