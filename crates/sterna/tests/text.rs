@@ -242,6 +242,22 @@ fn templates_may_use_what_transformers_offers() {
     let marked =
         "{% for m in messages %}\n  {%- generation -%}\n  {{ m.content }}\n  {%- endgeneration %}\n{% endfor %}";
     same(marked, "x", "x");
+    same("{{ messages | tojson(separators=(',', ':')) }}", "x", r#"[{"role":"user","content":"x"}]"#);
+    same("{{ messages[0] | tojson(sort_keys=true) }}", "x", r#"{"content": "x", "role": "user"}"#);
+    same(
+        "{{ {'b': {'z': 1, 'a': []}} | tojson(indent=1, sort_keys=true) }}",
+        "",
+        "{\n \"b\": {\n  \"a\": [],\n  \"z\": 1\n }\n}",
+    );
+    same("{{ [1, {}] | tojson(separators=(' ; ', '='), indent='\t') }}", "", "[\n\t1 ; \n\t{}\n]");
+    same("{{ messages[0].content | tojson(ensure_ascii=true) }}", "é😀\n", r#""\u00e9\ud83d\ude00\n""#);
+    same("{{ 'é' | tojson(false) }}{{ 'é' | tojson(true, indent=none) }}", "", "\"é\"\"\\u00e9\"");
+    for (value, sequence) in [("'text'", true), ("[1]", true), ("{'a': 1}", true), ("1", false), ("none", false)] {
+        for test in ["sequence", "iterable"] {
+            let shown = if sequence { "True" } else { "False" };
+            same(&format!("{{{{ {value} is {test} }}}}"), "", shown);
+        }
+    }
     same("{{ bos_token }}{{ tools is none }}{{ unk_token is defined }}", "", "<s>TrueFalse");
     same("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "", "01");
     same("{{ messages[0].content.split(',')[-1].strip().upper() }}", "a, b ", "B");
@@ -262,6 +278,37 @@ fn bad_and_hostile_templates_are_refused() {
     refused("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion");
     refused("{% for a in range(9999) %}{{ 'x' * 99999 }}{% endfor %}", "too much text");
     refused("{{ strftime_now('%Q') }}", "%Q");
+}
+
+#[test]
+fn line_ends_and_byte_order_marks_are_read_as_jinja_reads_them() {
+    let plain = "{% for m in messages %}\n{{ m.role }}\n\n{{ m.content }}\n{% endfor %}\nend\n";
+    let expected = render(plain, "a\r\nb").expect("renders");
+    assert_eq!(expected, "user\n\na\r\nb\nend");
+    for written in [plain.replace('\n', "\r\n"), plain.replace('\n', "\r"), format!("\u{feff}{plain}")] {
+        assert_eq!(render(&written, "a\r\nb").expect("renders"), expected, "{written:?}");
+        let vocabulary = GgufVocabulary { chat_template: Some(written.clone()), ..Default::default() };
+        let message = Message { role: "user".into(), content: "a\r\nb".into() };
+        let template = compile(&TextFiles::Gguf(vocabulary)).expect("compiles").expect("a template");
+        assert_eq!(template.render_prompt(&[message]).expect("renders"), expected, "{written:?} of a GGUF file");
+    }
+}
+
+#[test]
+fn an_empty_template_is_none() {
+    let settings = |template: Value, file: Option<&str>| TextFiles::HuggingFace {
+        tokenizer: Vec::new().into(),
+        config: json!({ "chat_template": template }),
+        chat_template: file.map(str::to_owned),
+    };
+    let gguf = GgufVocabulary { chat_template: Some("".into()), ..Default::default() };
+    let empty =
+        [settings(json!(""), None), settings(json!(" \r\n"), Some("")), settings(json!([]), Some("\u{feff}\n"))];
+    for files in empty.into_iter().chain([TextFiles::Gguf(gguf)]) {
+        assert!(compile(&files).expect("no error").is_none(), "{files:?}");
+    }
+    let below = compile(&settings(json!("x"), Some("\n"))).expect("compiles").expect("the other template");
+    assert_eq!(below.render(&[]).expect("renders"), "x");
 }
 
 #[test]

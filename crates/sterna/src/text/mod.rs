@@ -4,7 +4,7 @@
 //! tokenizer.json ─► huggingface ──────┐
 //!                                     ├─► Parts ─► Tokenizer ─► ids ─► TextStream ─► pieces of text
 //! GGUF vocabulary ─► gguf_vocabulary ─┘                ▲
-//! messages ─► ChatTemplate ─► text ────────────────────┘
+//! messages ─► special ─► ChatTemplate ─► text ─────────┘
 //! tokenizer.json ─► to_gguf ─► GGUF vocabulary
 //! ```
 
@@ -13,10 +13,12 @@ mod gguf_vocabulary;
 mod huggingface;
 mod parts;
 mod pre_tokens;
+mod special;
 mod stop;
 pub mod stream;
 pub mod template;
 mod to_gguf;
+mod to_json;
 mod token_bytes;
 pub mod tokenizer;
 

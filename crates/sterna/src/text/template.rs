@@ -1,16 +1,18 @@
 //! Chat templates (Jinja, as Hugging Face renders them).
 
+use std::borrow::Cow;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error as JinjaError, ErrorKind, context};
 use serde_json::{Value as Json, json};
 
 use crate::checkpoint::{GgufVocabulary, TextFiles};
 use crate::{Error, Result};
 
-use super::{Tokenizer, calendar, huggingface};
+use super::special::{SpecialTokens, with_strings};
+use super::{Tokenizer, calendar, huggingface, to_json};
 
 /// Limits on executed template instructions: a base, and more for every message. Real templates need a few dozen per
 /// message.
@@ -64,8 +66,12 @@ impl ChatTemplate {
         environment.add_function("strftime_now", |format: String| {
             calendar::now(&format).map_err(|problem| JinjaError::new(ErrorKind::InvalidOperation, problem))
         });
-        environment.add_filter("tojson", to_json);
-        environment.add_template_owned("chat", without_generation_tags(source)).map_err(explain)?;
+        environment.add_filter("tojson", to_json::filter);
+        // Python's strings and dicts are sequences, and its strings can be iterated over.
+        environment.add_test("sequence", |value: &Value| is_sequence(value));
+        environment
+            .add_test("iterable", |value: &Value| is_sequence(value) || !value.is_none() && value.try_iter().is_ok());
+        environment.add_template_owned("chat", without_generation_tags(&with_plain_lines(source))).map_err(explain)?;
         let names = environment.get_template("chat").map_err(explain)?.undeclared_variables(false);
         Ok(Self { environment, special, knows_tools: names.contains("tools") })
     }
@@ -84,6 +90,15 @@ impl ChatTemplate {
     /// As [`render`](Self::render).
     pub fn render_prompt(&self, messages: &[Message]) -> Result<String> {
         self.render_values(&values(messages), &[], true)
+    }
+
+    /// Renders messages with fields beyond text, tools (functions that the model may call), and the header of the next
+    /// answer, in the format of Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_prompt_values(&self, messages: &[Json], tools: &[Json]) -> Result<String> {
+        self.render_values(messages, tools, true)
     }
 
     fn render_values(&self, messages: &[Json], tools: &[Json], add_generation_prompt: bool) -> Result<String> {
@@ -109,22 +124,67 @@ impl ChatTemplate {
     }
 
     /// Renders and encodes the conversation with the header of the next answer. BOS stands exactly once at the start if
-    /// the model uses it, whether or not the template prints it. Special tokens written in the messages are recognised,
-    /// as in Hugging Face.
+    /// the model uses it, whether or not the template prints it. Special tokens come from the template only: those
+    /// written in messages are encoded as text.
     ///
     /// # Errors
     /// As [`render`](Self::render) and [`Tokenizer::encode`].
     pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-        begun(tokenizer, &self.render_prompt(messages)?)
+        self.encode_values(tokenizer, &values(messages), &[])
     }
 
-    /// Renders and encodes messages with fields beyond text, and tools (functions that the model may call), in the format
-    /// of Hugging Face (<https://huggingface.co/docs/transformers/chat_templating>).
+    /// Renders and encodes messages and tools as [`render_prompt_values`](Self::render_prompt_values) and
+    /// [`encode`](Self::encode) do.
     ///
     /// # Errors
     /// As [`render`](Self::render) and [`Tokenizer::encode`].
     pub fn encode_values(&self, tokenizer: &Tokenizer, messages: &[Json], tools: &[Json]) -> Result<Vec<u32>> {
-        begun(tokenizer, &self.render_values(messages, tools, true)?)
+        let special = tokenizer.special();
+        let mut ids = match messages.iter().chain(tools).any(|value| special.may_be_in(value)) {
+            false => tokenizer.encode(&self.render_prompt_values(messages, tools)?)?,
+            true => self.encode_marked(tokenizer, special, messages, tools)?,
+        };
+        tokenizer.begin(&mut ids);
+        Ok(ids)
+    }
+
+    /// Encodes messages that have characters of special tokens.
+    ///
+    /// A template may join parts of a message, which then become a special token. So the conversation is rendered a second
+    /// time, with every character marked that could begin or end one: all special tokens in that text are the template's.
+    /// If they differ from those in the first text, the second is used, although templates that look into messages (for
+    /// `</think>`) do not find anything there.
+    fn encode_marked(
+        &self,
+        tokenizer: &Tokenizer,
+        special: &SpecialTokens,
+        messages: &[Json],
+        tools: &[Json],
+    ) -> Result<Vec<u32>> {
+        let source = self.environment.get_template("chat").map_err(explain)?;
+        let marks = special.marks(source.source(), messages.iter().chain(tools));
+        let render = |mark: &dyn Fn(&str) -> String| {
+            let marked = |values: &[Json]| values.iter().map(|value| with_strings(value, mark)).collect::<Vec<_>>();
+            self.render_prompt_values(&marked(messages), &marked(tools))
+        };
+        let text = render(&|text| marks.mark_tokens(text))?;
+        let safe = render(&|text| marks.mark_ends(text))?;
+        let same = special.spelled_in(&text).eq(special.spelled_in(&safe));
+        tokenizer.encode_marked(if same { &text } else { &safe }, &marks)
+    }
+}
+
+/// Whether Python can take items of a value by index or key. An undefined value counts, as in Jinja.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::Seq | ValueKind::String | ValueKind::Map)
+}
+
+/// The source without a byte order mark, its line ends as Jinja reads them.
+fn with_plain_lines(source: &str) -> Cow<'_, str> {
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    match source.contains('\r') {
+        true => source.replace("\r\n", "\n").replace('\r', "\n").into(),
+        false => source.into(),
     }
 }
 
@@ -164,23 +224,23 @@ fn values(messages: &[Message]) -> Vec<Json> {
     messages.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect()
 }
 
-/// Encodes a rendered prompt. BOS stands exactly once at the start if the model uses it.
-fn begun(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode(prompt)?;
-    tokenizer.begin(&mut ids);
-    Ok(ids)
+/// The source of the default template. An empty template is none.
+pub(super) fn source(text: &TextFiles) -> Result<Option<&str>> {
+    let written = |source: &&str| !source.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').is_empty();
+    let source = match text {
+        TextFiles::HuggingFace { chat_template, config, .. } => match chat_template.as_deref().filter(written) {
+            Some(source) => Some(source),
+            None => config.get("chat_template").filter(|template| !is_empty(template)).map(choose).transpose()?,
+        },
+        TextFiles::Gguf(vocabulary) => vocabulary.chat_template.as_deref(),
+        TextFiles::None => None,
+    };
+    Ok(source.filter(written))
 }
 
-/// The source of the default template.
-pub(super) fn source(text: &TextFiles) -> Result<Option<&str>> {
-    match text {
-        TextFiles::HuggingFace { chat_template: Some(source), .. } => Ok(Some(source)),
-        TextFiles::HuggingFace { config, .. } => {
-            config.get("chat_template").filter(|template| !template.is_null()).map(choose).transpose()
-        }
-        TextFiles::Gguf(vocabulary) => Ok(vocabulary.chat_template.as_deref()),
-        TextFiles::None => Ok(None),
-    }
+/// Whether a field of `tokenizer_config.json` holds nothing.
+fn is_empty(value: &Json) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Picks from `chat_template` of `tokenizer_config.json`: one template, or a list of named templates.
@@ -233,37 +293,6 @@ fn without_generation_tags(source: &str) -> String {
         rest = &rest[open + length..];
     }
     result + rest
-}
-
-/// `tojson` as in transformers: Python's separators, no escapes for HTML or non-ASCII characters.
-fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, JinjaError> {
-    let indent = indent.or(options.get("indent")?);
-    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
-        return Err(JinjaError::new(ErrorKind::InvalidOperation, "tojson(ensure_ascii=true) is not supported"));
-    }
-    options.assert_all_used()?;
-    let escaped = minijinja::filters::tojson(value, indent, Kwargs::from_iter(std::iter::empty::<(&str, Value)>()))?;
-    let mut json = String::new();
-    let mut rest = escaped.as_str().unwrap_or_default();
-    // Handles a backslash together with the character it escapes, so that the text "\\u003c" is not mistaken for an
-    // escape.
-    while let Some(at) = rest.find('\\') {
-        json += &rest[..at];
-        let html = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')];
-        let found = html.iter().find(|(escape, _)| rest[at..].starts_with(escape));
-        let length = match found {
-            Some((escape, c)) => {
-                json.push(*c);
-                escape.len()
-            }
-            None => {
-                json += &rest[at..at + 2];
-                2
-            }
-        };
-        rest = &rest[at + length..];
-    }
-    Ok(json + rest)
 }
 
 /// The message and line of a Jinja error, without the template's source.
