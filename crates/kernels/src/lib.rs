@@ -19,7 +19,7 @@
 //! set          the table of kernels of an instruction set
 //! format       the table of storage formats of weights
 //! op           the definition of correct: slices in, slices out
-//! lines, memory, pool, rows, scales     shared by all of them
+//! limits, lines, memory, pool, rows, scales     shared by all of them
 //! ```
 //!
 //! Every set ([`sets`]) must give the same bytes as the definitions in `op`: integer dot products are exact, and every
@@ -40,6 +40,7 @@ mod finish;
 pub mod format;
 pub mod gradient;
 pub mod layout;
+pub mod limits;
 mod lines;
 mod low_rank;
 mod matrix;

@@ -114,7 +114,7 @@ pub enum Error {
 impl Error {
     /// An error about the file or directory `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { path: path.into(), source: source.into() }
+        Self::Io { path: path.into(), source: sterna_kernels::limits::explained(source).into() }
     }
 
     /// An error about the field `field` of a request.

@@ -132,8 +132,11 @@ fn every_truncation_of_a_gguf_file_is_refused() {
 fn gguf_counts_lengths_and_offsets_that_lie() {
     let good = tiny_gguf("bitnet-b1.58");
     let huge = u64::MAX.to_le_bytes();
-    assert_refused(open_gguf(patch(&good, 8, &huge)), &["number of tensors", "more than 65536", "download"]);
-    assert_refused(open_gguf(patch(&good, 16, &huge)), &["number of keys", "more than 65536"]);
+    assert_refused(
+        open_gguf(patch(&good, 8, &huge)),
+        &["number of tensors", "more than the file can hold", "download"],
+    );
+    assert_refused(open_gguf(patch(&good, 16, &huge)), &["number of keys", "more than the file can hold"]);
     assert_refused(open_gguf(patch(&good, 24, &huge)), &["name of key 0", "only", "follow"]);
     assert_refused(open_gguf(patch(&good, 24, &(1u64 << 40).to_le_bytes())), &["needs 1099511627776 bytes"]);
     let tokens = after(&good, "tokenizer.ggml.tokens");
@@ -225,7 +228,7 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
         ("prism.hadamard.version", 4u32, &2u32.to_le_bytes()[..], "Hadamard"),
         ("bitnet-b1.58.expert_count", 4, &8u32.to_le_bytes(), "expert_count = 8"),
         ("split.count", 4, &2u32.to_le_bytes(), "several parts"),
-        ("bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0yarn", "scaling of the type `yarn`"),
+        ("bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0what", "scaling of the type `what`"),
     ] {
         assert_refused(open_gguf(with_key(&good, name, kind, value)), &[what]);
     }
@@ -320,8 +323,56 @@ fn gguf_tensors_that_change_the_graph() {
         open_gguf(with_tensor(&good, "blk.0.attn_q_norm_in.weight", &[1.0])),
         &["embedding model", "_norm_in"],
     );
-    assert_refused(open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.0])), &["rope_freqs.weight", "plain"]);
+    assert_refused(open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.5])), &["rope_freqs.weight", "plain"]);
     assert!(open_gguf(with_tensor(&good, "something.else", &[1.0])).is_ok());
+}
+
+/// What is saved instead of a file, when a repository is cloned without Git LFS or a page is downloaded.
+#[test]
+fn pointers_and_web_pages_are_named() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1187780840\n";
+    let page = b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html class=\"\">";
+    let config = tiny_config().to_string().into_bytes();
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model.gguf");
+    for (content, words) in [
+        (&pointer[..], ["is a Git LFS pointer", "git lfs pull"]),
+        (page, ["is a web page", "/resolve/"]),
+        (b"<HTML><head>", ["is a web page", "/resolve/"]),
+        (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code>", ["is a web page", "download"]),
+    ] {
+        std::fs::write(&model, content).expect("written");
+        assert_refused(Checkpoint::open(&model), &[words[0], words[1], "model.gguf"]);
+        assert_refused(open_hf(content, Vec::new()), &[words[0], words[1], "tiny/config.json"]);
+        assert_refused(open_hf(&config, content.to_vec()), &[words[0], words[1], "tiny/model.safetensors"]);
+        let files = [("config.json", config.clone()), ("model.safetensors.index.json", content.to_vec())];
+        let files = files.map(|(name, content)| (name, Bytes::from(content)));
+        assert_refused(Checkpoint::from_files("tiny", &files), &[words[0], "model.safetensors.index.json"]);
+    }
+}
+
+/// Gemma 3's `tokenizer_config.json` has 1.1 MB, and its vocabulary 262,144 tokens.
+#[test]
+fn limits_fit_published_files() {
+    let mut config = tiny_config();
+    config["padding"] = " ".repeat(1_200_000).into();
+    let missing = open_hf(config.to_string().as_bytes(), Vec::new()).expect_err("no weights").to_string();
+    assert!(missing.contains("safetensors header"), "{missing}");
+    let wide = Config { vocab: 262_144, ..TINY };
+    let checkpoint = Checkpoint::synthetic(wide, &F16, 1).expect("possible");
+    let tokens = (0..262_144).map(|id| format!("<{id}>")).collect();
+    let vocabulary = GgufVocabulary {
+        model: "gpt2".into(),
+        tokens,
+        merges: vec!["< 1".into(); 600_000],
+        ..GgufVocabulary::default()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("wide.gguf");
+    write_gguf(&checkpoint, &cpu(), &out, WriteOptions::default().vocabulary(&vocabulary)).expect("written");
+    let read = Checkpoint::open(&out).expect("opens");
+    let TextFiles::Gguf(read) = read.text() else { panic!("a vocabulary") };
+    assert_eq!((read.tokens.len(), read.merges.len()), (262_144, 600_000));
 }
 
 #[test]
@@ -342,7 +393,10 @@ fn nested_arrays_are_bounded() {
     };
     assert!(nested(4).is_ok());
     let error = nested(100_000).expect_err("refused").to_string();
-    assert!(error.contains("nested deeper"), "{error}");
+    assert!(
+        error.contains("the depth of the arrays in `k`, over the limit of 4") && !error.contains("is damaged"),
+        "{error}"
+    );
 }
 
 /// I2_S's scale is a bare `f32`.
@@ -493,7 +547,7 @@ fn configurations_that_do_not_run_are_refused_by_name() {
     assert_refused(open_hf(b"{", Vec::new()), &["tiny/config.json", "EOF"]);
     assert_refused(open_hf(b"[]", Vec::new()), &["tiny/config.json", "not an object"]);
     assert_refused(open_hf(&[b'['; 100_000], Vec::new()), &["tiny/config.json", "recursion"]);
-    assert_refused(open_hf(&vec![b' '; 3 << 20], Vec::new()), &["tiny/config.json", "bytes long"]);
+    assert_refused(open_hf(&vec![b' '; 5 << 20], Vec::new()), &["a file of 5242880 bytes, over the limit of 4194304"]);
     assert_refused(
         Checkpoint::from_files("tiny", &[("x", Vec::new().into()), ("y", Vec::new().into())]),
         &["config.json", "no such"],
@@ -507,14 +561,14 @@ fn impossible_dimensions_are_refused() {
     for (key, value, parts) in [
         ("hidden_size", json!(0), ["hidden size is 0", "config.json"]),
         ("hidden_size", json!("many"), ["hidden_size", "not a whole number"]),
-        ("hidden_size", json!(1u64 << 60), ["hidden size", "from 1 to"]),
+        ("hidden_size", json!(1u64 << 60), ["hidden size", "over the limit of 131072"]),
         ("hidden_size", Value::Null, ["hidden_size", "missing"]),
         ("hidden_size", json!(33), ["head_dim", "33 features"]),
         ("num_attention_heads", json!(0), ["head_dim", "0 heads"]),
         ("num_key_value_heads", json!(3), ["2 heads", "3 key/value heads"]),
         ("head_dim", json!(15), ["head size 15", "odd"]),
-        ("head_dim", json!(258), ["head size is 258", "256"]),
-        ("num_hidden_layers", json!(1_000_000_000), ["number of layers", "1000"]),
+        ("head_dim", json!(258), ["head size of 258", "over the limit of 256"]),
+        ("num_hidden_layers", json!(1_000_000_000), ["number of layers", "limit of 1000,"]),
         ("num_hidden_layers", json!(1000), ["missing", "model.layers.1."]),
         ("vocab_size", json!(9), ["model.embed_tokens.weight", "at least [9, 32]"]),
         ("rms_norm_eps", json!(-1), ["epsilon is -1", "config.json"]),

@@ -20,17 +20,21 @@ const TEXTS: [&str; 9] = [
     "",
 ];
 
+/// The text files and the configuration of a golden model.
+fn golden(name: &str) -> (TextFiles, Config) {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden"));
+    let golden = Checkpoint::open(&folder.join(name)).expect("golden");
+    (golden.text().clone(), golden.config().clone())
+}
+
 /// A Llama 3 tokenizer with parts of its `tokenizer.json` replaced.
 fn llama3(change: impl FnOnce(&mut Value)) -> (TextFiles, Config) {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline"));
-    let golden = Checkpoint::open(path).expect("golden");
-    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = golden.text().clone() else {
-        panic!("a directory")
-    };
+    let (text, config) = golden("bitnet-packed-offline");
+    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = text else { panic!("a directory") };
     let mut file = serde_json::from_slice(&tokenizer).expect("JSON");
     change(&mut file);
     let tokenizer = file.to_string().into_bytes().into();
-    (TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, golden.config().clone())
+    (TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, config)
 }
 
 fn convert((text, config): &(TextFiles, Config)) -> sterna::Result<GgufVocabulary> {
@@ -124,6 +128,49 @@ fn rows_without_a_token_are_unused() {
     assert_eq!(vocabulary.tokens[512..], ["[PAD512]", "[PAD513]", "[PAD514]"]);
     assert_eq!(vocabulary.types[508..], [1, 3, 3, 3, 5, 5, 5]);
     assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.add_bos), (Some(509), Some(510), Some(true)));
+}
+
+/// Older converters of SentencePiece vocabularies put the pair with the shortest left part first. All pairs of a token have
+/// one score.
+#[test]
+fn the_order_of_the_pairs_of_a_token_does_not_matter() {
+    let (text, config) = golden("bitnet-1bitllm");
+    let TextFiles::HuggingFace { tokenizer, config: settings, chat_template } = text else { panic!("a directory") };
+    let mut file: Value = serde_json::from_slice(&tokenizer).expect("JSON");
+    let pair = |merge: &Value| match merge.as_str() {
+        Some(pair) => pair.split_once(' ').map(|(left, right)| [left.to_owned(), right.to_owned()]).expect("a pair"),
+        None => serde_json::from_value(merge.clone()).expect("a pair"),
+    };
+    let mut merges: Vec<[String; 2]> = file["model"]["merges"].as_array().expect("a list").iter().map(pair).collect();
+    let before = merges.clone();
+    merges.chunk_by_mut(|a, b| a.concat() == b.concat()).for_each(<[_]>::reverse);
+    assert_ne!(merges, before, "some token has several pairs");
+    file["model"]["merges"] = json!(merges);
+    let files = |file: &Value| TextFiles::HuggingFace {
+        tokenizer: file.to_string().into_bytes().into(),
+        config: settings.clone(),
+        chat_template: chat_template.clone(),
+    };
+    let vocabulary = convert(&(files(&file), config.clone())).expect("GGUF can hold it");
+    let tokenizer = |text: &TextFiles| Tokenizer::new(Path::new("model"), text, &config).expect("a tokenizer");
+    let (directory, converted) = (tokenizer(&files(&file)), tokenizer(&TextFiles::Gguf(vocabulary)));
+    for text in TEXTS {
+        assert_eq!(converted.encode_prompt(text).expect("encodes"), directory.encode_prompt(text).expect("encodes"));
+    }
+    // Pairs of different tokens keep their order, which decides what is merged first.
+    merges.reverse();
+    file["model"]["merges"] = json!(merges);
+    let error = convert(&(files(&file), config)).map(|found| found.merges.len());
+    assert!(error.is_ok(), "scores hold any order of tokens: {error:?}");
+}
+
+#[test]
+fn a_bos_token_that_only_the_settings_add_is_added() {
+    let (text, config) = llama3(|file| file["post_processor"] = Value::Null);
+    let TextFiles::HuggingFace { tokenizer, config: mut settings, chat_template } = text else { panic!("a directory") };
+    settings["add_bos_token"] = true.into();
+    let vocabulary = assert_same(&(TextFiles::HuggingFace { tokenizer, config: settings, chat_template }, config));
+    assert_eq!((vocabulary.add_bos, vocabulary.bos), (Some(true), Some(509)));
 }
 
 /// An error names whatever GGUF cannot store; nothing is left out silently.

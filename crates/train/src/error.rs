@@ -131,6 +131,6 @@ pub enum Error {
 impl Error {
     /// Wraps an I/O error: `map_err(Error::io(path))`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        |source| Self::Io { path: path.to_owned(), source }
+        |source| Self::Io { path: path.to_owned(), source: sterna::kernels::limits::explained(source) }
     }
 }

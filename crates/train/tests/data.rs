@@ -130,6 +130,17 @@ fn a_new_tokenizer_has_its_layout() {
 }
 
 #[test]
+fn the_end_of_a_name_has_letters_of_either_case() {
+    let model = Model::new();
+    let text = model.read_as("a.txt", "one two", 64).expect("reads");
+    assert_eq!(whole(&model.read_as("A.TXT", "one two", 64).expect("reads")), whole(&text));
+    let row = "{\"text\": \"one two\"}\n";
+    for name in ["A.JSONL", "a.JsonL"] {
+        assert_eq!(whole(&model.read_as(name, row, 64).expect("reads")), whole(&text), "{name}");
+    }
+}
+
+#[test]
 fn written_special_tokens_are_no_words() {
     let texts = ["<|begin_of_text|>1<|eot_id|>2<|end_of_text|>".repeat(50)];
     let files = tokenizer::train(&texts, 300, 64).expect("trains");

@@ -37,9 +37,9 @@ pub struct Config {
 pub(crate) const MAX_VOCAB: usize = 1 << 19;
 
 impl Config {
-    /// Checks that the numbers are possible and consistent. The error describes the first one that is not.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let bounds = [
+    /// The sizes, each with its limit.
+    fn sizes(&self) -> [(&'static str, usize, usize); 8] {
+        [
             ("hidden size", self.hidden, 1 << 17),
             ("feed-forward size", self.intermediate, 1 << 20),
             ("number of layers", self.layers, 1000),
@@ -48,11 +48,21 @@ impl Config {
             ("head size", self.head_dim, 256),
             ("vocabulary size", self.vocab, MAX_VOCAB),
             ("context length", self.context, 1 << 26),
-        ];
-        for (what, value, most) in bounds {
-            if value == 0 || value > most {
-                return Err(format!("the {what} is {value}, not a number from 1 to {most}"));
-            }
+        ]
+    }
+
+    /// Checks that no size is over its limit. The error gives the first one that is, and the limit.
+    pub(crate) fn within_limits(&self) -> Result<(), (String, usize)> {
+        match self.sizes().into_iter().find(|(_, value, most)| value > most) {
+            Some((what, value, most)) => Err((format!("a {what} of {value}"), most)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the numbers are possible and consistent. The error describes the first one that is not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some((what, ..)) = self.sizes().into_iter().find(|(_, value, _)| *value == 0) {
+            return Err(format!("the {what} is 0"));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} heads cannot share {} key/value heads evenly", self.heads, self.kv_heads));

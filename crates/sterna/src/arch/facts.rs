@@ -17,7 +17,12 @@ pub struct Facts<'a> {
     pub keys: &'a dyn Keys,
     /// The names of all tensors; empty while only the configuration has been read.
     pub tensors: &'a [&'a str],
+    /// The values of a small tensor, if it can be read as plain numbers.
+    pub values: &'a dyn Fn(&str) -> Option<Vec<f32>>,
 }
+
+/// Most values of a tensor that is read for [`Facts::values`].
+pub(crate) const MAX_VALUES: usize = 1 << 20;
 
 /// Keys and their values.
 pub trait Keys {

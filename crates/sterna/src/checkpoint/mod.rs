@@ -8,6 +8,7 @@ pub mod adapter;
 mod collect;
 pub mod gguf;
 pub mod huggingface;
+mod placeholder;
 pub mod safetensors;
 mod source;
 mod stored;
@@ -64,6 +65,12 @@ fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>, 
 
 fn unsupported(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Unsupported { path: path.into(), what: printable(what.into()), remedy: remedy.into() }
+}
+
+/// The error that a file holds more than is read: it need not be damaged.
+fn over_limit(path: &Path, what: impl std::fmt::Display, limit: impl std::fmt::Display) -> Error {
+    let remedy = "the file need not be damaged; if it belongs to a published model, report that the limit is too low";
+    unsupported(path, format!("{what}, over the limit of {limit},"), remedy)
 }
 
 /// Turns a network's refusal into an error about the file; `known` are the architectures that run.
@@ -208,7 +215,9 @@ impl Checkpoint {
             Some(format) => (format.open)(source, known),
             None => {
                 let remedy = "pass a .gguf file, or the directory that holds config.json and model.safetensors";
-                Err(unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy))
+                let other = unsupported(source.path(), "a file that does not begin with \"GGUF\"", remedy);
+                let start = source.single().map(|file| file.copy(0..file.len().min(placeholder::START)));
+                Err(placeholder::instead(source.path(), &start.transpose()?.unwrap_or_default(), other))
             }
         }
     }

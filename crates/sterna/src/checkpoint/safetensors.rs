@@ -16,7 +16,7 @@ use serde_json::json;
 use sterna_kernels::Bytes;
 
 use super::whole::WholeFile;
-use super::{DAMAGED, StoredFile, malformed, unsupported};
+use super::{DAMAGED, StoredFile, malformed, over_limit, placeholder, unsupported};
 use crate::{Error, Result};
 
 /// Longest header, as in the reference implementation.
@@ -25,6 +25,9 @@ const MAX_HEADER: u64 = 100_000_000;
 const MAX_TENSORS: usize = 1 << 16;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
+
+/// How errors about these two limits begin.
+const MANY: &str = "more than ";
 
 /// Number formats and their size in bytes.
 const DTYPES: &[(&str, usize)] = &[
@@ -79,15 +82,22 @@ impl Header {
     pub(super) fn read(file: &StoredFile) -> Result<Self> {
         let path = file.path();
         let bad = |problem: String| malformed(path, "safetensors header", problem, DAMAGED);
+        placeholder::check(path, &file.copy(0..file.len().min(placeholder::START))?)?;
         let length = file.copy(0..file.len().min(8))?.first_chunk().map(|first| u64::from_le_bytes(*first));
         let length = length.ok_or_else(|| bad(format!("the file has only {} bytes", file.len())))?;
         let rest = file.len() as u64 - 8;
-        if length > rest.min(MAX_HEADER) {
-            return Err(bad(format!("its length is {length}, but {rest} bytes follow, and {MAX_HEADER} are allowed")));
+        if length > rest {
+            return Err(bad(format!("its length is {length}, but {rest} bytes follow")));
+        }
+        if length > MAX_HEADER {
+            return Err(over_limit(path, format!("a safetensors header of {length} bytes"), MAX_HEADER));
         }
         let start = 8 + length as usize;
         let header = file.copy(8..start)?;
-        let raw: RawHeader = serde_json::from_slice(&header).map_err(|error| bad(error.to_string()))?;
+        let raw: RawHeader = serde_json::from_slice(&header).map_err(|error| match error.to_string() {
+            problem if problem.starts_with(MANY) => unsupported(path, problem, "split the file into several"),
+            problem => bad(problem),
+        })?;
         let entries = raw.tensors.iter().map(|(name, raw)| entry(file, start, name, raw));
         let entries = entries.collect::<Result<Vec<_>>>()?;
         let mut ranges: Vec<_> = raw.tensors.iter().map(|(name, raw)| (raw.data_offsets, name)).collect();
@@ -252,7 +262,7 @@ impl<'de> Deserialize<'de> for RawHeader {
                         return Err(de::Error::custom(format_args!("the tensor `{name}` is listed twice")));
                     }
                     if tensors.len() == MAX_TENSORS {
-                        return Err(de::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
+                        return Err(de::Error::custom(format_args!("{MANY}{MAX_TENSORS} tensors")));
                     }
                     tensors.insert(name, entry);
                 }
@@ -275,7 +285,7 @@ impl<'de> Deserialize<'de> for Dimensions {
                 let mut shape = Vec::new();
                 while let Some(dimension) = seq.next_element()? {
                     if shape.len() == MAX_DIMENSIONS {
-                        return Err(de::Error::custom(format_args!("more than {MAX_DIMENSIONS} dimensions")));
+                        return Err(de::Error::custom(format_args!("{MANY}{MAX_DIMENSIONS} dimensions")));
                     }
                     shape.push(dimension);
                 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sterna_kernels::Bytes;
 
 use super::stored::{StoredFile, open_file};
-use super::{DAMAGED, malformed};
+use super::{over_limit, placeholder};
 use crate::{Error, Result};
 
 /// Options for opening a checkpoint.
@@ -74,7 +74,7 @@ impl Source<'_> {
     pub fn gguf_inside(&self) -> Option<std::ffi::OsString> {
         let Self::Directory { path, .. } = self else { return None };
         let mut names = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
-        names.find(|name| Path::new(name).extension().is_some_and(|extension| extension == "gguf"))
+        names.find(|name| Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")))
     }
 
     /// Opens the file `name` of the directory, which holds tensors; `None` if it does not exist.
@@ -90,7 +90,8 @@ impl Source<'_> {
         }
     }
 
-    /// Reads the file `name` of the directory, JSON or text of at most `most` bytes; `None` if it does not exist.
+    /// Reads the file `name` of the directory, JSON or text of at most `most` bytes, without a byte order mark; `None` if
+    /// it does not exist.
     pub fn text(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>> {
         let path = self.path().join(name);
         let (bytes, len) = match self {
@@ -105,11 +106,20 @@ impl Source<'_> {
             },
         };
         if len > most as u64 {
-            let problem = format!("{len} bytes long, more than the {most} that are allowed");
-            return Err(malformed(&path, "the file", problem, DAMAGED));
+            return Err(over_limit(&path, format!("a file of {len} bytes"), most));
         }
-        Ok(Some(bytes))
+        placeholder::check(&path, &bytes[..bytes.len().min(placeholder::START)])?;
+        Ok(Some(without_mark(bytes)))
     }
+}
+
+/// The text without the byte order mark that editors on Windows put before it.
+fn without_mark(mut text: Vec<u8>) -> Vec<u8> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len());
+    }
+    text
 }
 
 /// Reads at most `most` bytes of a file. Also returns its length.

@@ -86,9 +86,9 @@ impl<'a> WholeFile<'a> {
 
     fn failed(&self, error: io::Error) -> Error {
         let source = match error.kind() {
-            ErrorKind::StorageFull => {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 let problem = format!("the disk is full; the file needs {} MiB", self.total.div_ceil(1 << 20));
-                io::Error::new(ErrorKind::StorageFull, problem)
+                io::Error::new(error.kind(), problem)
             }
             _ => error,
         };

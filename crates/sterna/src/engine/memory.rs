@@ -1,5 +1,7 @@
 //! Estimates the memory that a checkpoint needs, and checks that the machine has it.
 
+use sterna_kernels::limits;
+
 use super::accounts::RecurrentBudget;
 use super::loaded::Loaded;
 use crate::checkpoint::{Adapter, Checkpoint, Data};
@@ -34,15 +36,30 @@ impl Checkpoint {
     /// [`Error::OutOfMemory`] if it does not fit.
     pub fn check_memory(&self, positions: usize, kv: KvType) -> Result<()> {
         let need = self.memory_needed(positions, kv);
-        match sterna_kernels::memory::available() {
+        let check = |need: u64, available: Option<u64>, remedy: &str| match available {
             Some(available) if available < need => Err(Error::OutOfMemory {
                 path: self.path.clone(),
                 need_mib: need >> 20,
                 available_mib: available >> 20,
-                remedy: "close other programs, ask for a shorter context, or use a smaller model".into(),
+                remedy: remedy.into(),
             }),
             _ => Ok(()),
-        }
+        };
+        // Mapped files have their address space already.
+        let unmapped = need.saturating_sub(self.mapped_bytes());
+        let raise = "raise the limit of address space (ulimit -v), ask for a shorter context, or use a smaller model";
+        check(unmapped, limits::address_space_left(), raise)?;
+        let close = "close other programs, ask for a shorter context, or use a smaller model";
+        check(need, sterna_kernels::memory::available(), close)
+    }
+
+    /// Bytes of embedding and head in mapped files.
+    fn mapped_bytes(&self) -> u64 {
+        let mapped = self.tensors.values().map(|tensor| match &tensor.data {
+            Data::Dense { bytes, .. } if bytes.is_mapped() => bytes.len() as u64,
+            _ => 0,
+        });
+        mapped.sum()
     }
 }
 

@@ -213,8 +213,9 @@ fn merges(path: &Path, gguf: &GgufVocabulary, vocabulary: &Vocab) -> Result<Merg
             continue;
         }
         if piece.len() > LONGEST_PIECE {
-            let place = format!("{}[{id}]", PLACES[0]);
-            return Err(malformed(path, place, format!("a token of {} bytes", piece.len())));
+            let what = format!("{}[{id}] of {} bytes, over the limit of {LONGEST_PIECE},", PLACES[0], piece.len());
+            let remedy = "use the model's safetensors with tokenizer.json";
+            return Err(Error::Unsupported { path: path.to_owned(), what, remedy: remedy.into() });
         }
         for (at, _) in piece.char_indices().skip(1) {
             let (left, right) = piece.split_at(at);

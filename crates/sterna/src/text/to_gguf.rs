@@ -147,17 +147,32 @@ fn difference(a: &Parts, b: &Parts) -> Option<&'static str> {
     };
     let parts = [
         ("tokens", a.vocabulary == b.vocabulary),
-        ("merges", a.merges == b.merges),
+        ("merges", merges(a) == merges(b)),
         ("options of the model", options(a) == options(b)),
         ("unknown token", a.unknown == b.unknown),
         ("added tokens", added(a) == added(b)),
         ("normalizer", steps(a.normalizer.as_ref()) == steps(b.normalizer.as_ref())),
         ("pre_tokenizer", a.pre_tokens == b.pre_tokens),
         ("decoder", steps(a.decoder.as_ref()) == steps(b.decoder.as_ref())),
-        ("post_processor", (&a.prefix, &a.suffix, a.bos) == (&b.prefix, &b.suffix, b.bos)),
+        ("post_processor", (prefix(a), &a.suffix, a.bos) == (prefix(b), &b.suffix, b.bos)),
         ("eos_token", a.eos == b.eos),
     ];
     parts.iter().find(|(_, same)| !same).map(|(part, _)| *part)
+}
+
+/// The merges, best first. SentencePiece gives all pairs of a token one score, so their order among themselves is left out.
+fn merges(parts: &Parts) -> Vec<(&str, &str)> {
+    let mut merges: Vec<(&str, &str)> = parts.merges.iter().map(|(left, right)| (&**left, &**right)).collect();
+    if parts.options.byte_fallback {
+        let token = |pair: &(&str, &str)| [pair.0, pair.1].concat();
+        merges.chunk_by_mut(|a, b| token(a) == token(b)).for_each(<[_]>::sort_unstable);
+    }
+    merges
+}
+
+/// Ids before a raw prompt other than BOS, which is there once however it is asked for.
+fn prefix(parts: &Parts) -> &[u32] {
+    parts.bos.and_then(|bos| parts.prefix.strip_prefix(&[bos])).unwrap_or(&parts.prefix)
 }
 
 /// The steps of a normalizer or decoder, with sequences flattened. The options of `ByteLevel` are dropped: neither

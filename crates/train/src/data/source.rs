@@ -66,7 +66,8 @@ impl Documents {
     /// [`Error::UnknownKind`] if the name ends neither with .txt nor with .jsonl, [`Error::Io`] if the file cannot be
     /// opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let rows = match path.extension().and_then(|extension| extension.to_str()) {
+        let end = path.extension().map(|end| end.to_ascii_lowercase());
+        let rows = match end.as_deref().and_then(|end| end.to_str()) {
             Some("txt") => false,
             Some("jsonl") => true,
             _ => return Err(Error::UnknownKind { path: path.to_owned() }),

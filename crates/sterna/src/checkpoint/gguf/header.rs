@@ -15,7 +15,7 @@ use std::path::Path;
 
 use sterna_kernels::Bytes;
 
-use crate::checkpoint::{DAMAGED, StoredFile, malformed, unsupported};
+use crate::checkpoint::{DAMAGED, StoredFile, malformed, over_limit, unsupported};
 use crate::{Error, Result};
 
 /// The first bytes of every GGUF file.
@@ -114,7 +114,7 @@ impl Header {
             }
             other => return Err(unsupported(path, format!("GGUF version {other}"), "update Sterna")),
         }
-        let (tensors, keys) = (reader.count("number of tensors")?, reader.count("number of keys")?);
+        let (tensors, keys) = (reader.count("number of tensors", 24)?, reader.count("number of keys", 13)?);
         let keys = reader.keys(keys)?;
         let tensors = reader.tensors(tensors)?;
         let (end, bytes) = (reader.at, reader.bytes);
@@ -174,6 +174,18 @@ impl Header {
             Some(_) => None,
         };
         number.map(Some).ok_or_else(|| self.bad(key, "is not a whole number"))
+    }
+
+    /// The id of a token; `None` if there is no such key, or if it says −1, as a number of any type.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the value has another type.
+    pub fn token_id(&self, key: &str) -> Result<Option<u32>> {
+        match self.keys.get(key) {
+            Some(Value::Signed(id)) if *id < 0 => Ok(None),
+            _ => Ok(self.uint(key)?.and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX)),
+        }
     }
 
     /// The value of `key` as a number; `None` if there is no such key.
@@ -256,10 +268,11 @@ impl Header {
     fn array(&self, key: &str, kinds: &[u32], what: &str, most: usize) -> Result<Option<(usize, Range<usize>)>> {
         match self.keys.get(key) {
             None => Ok(None),
-            Some(Value::Array { kind, count, items }) if kinds.contains(kind) && *count <= most => {
-                Ok(Some((*count, items.clone())))
+            Some(Value::Array { kind, count, .. }) if kinds.contains(kind) && *count > most => {
+                Err(over_limit(self.file.path(), format!("`{key}` with {count} {what}"), most))
             }
-            Some(_) => Err(self.bad(key, format!("is not a list of at most {most} {what}"))),
+            Some(Value::Array { kind, count, items }) if kinds.contains(kind) => Ok(Some((*count, items.clone()))),
+            Some(_) => Err(self.bad(key, format!("is not a list of {what}"))),
         }
     }
 }
@@ -315,10 +328,14 @@ impl Reader<'_> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    fn count(&mut self, what: &str) -> Result<u64> {
+    /// The number of entries that take at least `least` bytes each.
+    fn count(&mut self, what: &str, least: u64) -> Result<u64> {
         let count = self.u64(what)?;
+        if count.saturating_mul(least) > self.file.len() as u64 {
+            return Err(self.bad(what, format!("{count} is more than the file can hold")));
+        }
         if count > MAX_ENTRIES {
-            return Err(self.bad(what, format!("{count} is more than {MAX_ENTRIES}")));
+            return Err(over_limit(self.file.path(), format!("a {what} of {count}"), MAX_ENTRIES));
         }
         Ok(count)
     }
@@ -338,8 +355,12 @@ impl Reader<'_> {
 
     fn name(&mut self, what: &str) -> Result<String> {
         let name = self.string(what)?;
-        let len = name.len();
-        if len > MAX_NAME { Err(self.bad(what, format!("{len} bytes long, more than {MAX_NAME}"))) } else { Ok(name) }
+        match name.len() {
+            length if length > MAX_NAME => {
+                Err(over_limit(self.file.path(), format!("a {what} of {length} bytes"), MAX_NAME))
+            }
+            _ => Ok(name),
+        }
     }
 
     fn keys(&mut self, count: u64) -> Result<BTreeMap<String, Value>> {
@@ -405,7 +426,7 @@ impl Reader<'_> {
                 }
                 return Ok(());
             }
-            9 => return Err(self.bad(key, format!("arrays nested deeper than {MAX_DEPTH}"))),
+            9 => return Err(over_limit(self.file.path(), format!("the depth of the arrays in `{key}`"), MAX_DEPTH)),
             other => return Err(self.bad(key, format!("unknown value type {other}"))),
         };
         self.take(count.saturating_mul(size), key)?;

@@ -14,7 +14,9 @@ pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
 
 use super::collect::collect;
-use super::{Checkpoint, DAMAGED, Data, Files, StoredFile, Tensor, malformed, problem_at, refused, unsupported};
+use super::{
+    Checkpoint, DAMAGED, Data, Files, StoredFile, Tensor, malformed, over_limit, problem_at, refused, unsupported,
+};
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Kind, Slot, what_runs};
@@ -32,7 +34,8 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     refuse_containers(path, &header)?;
     let tensors: Vec<&str> = header.tensors.keys().map(String::as_str).collect();
     let keys = ArchKeys { header: &header, prefix: name };
-    (arch.refuse)(&Facts { container: Container::Gguf, keys: &keys, tensors: &tensors })
+    let values = |name: &str| values(path, &header, name);
+    (arch.refuse)(&Facts { container: Container::Gguf, keys: &keys, tensors: &tensors, values: &values })
         .map_err(|refusal| refused(path, refusal, known, Container::Gguf))?;
     let config = config(path, &header, name, (arch, known))?;
     let file = File { path, header: &header, arch, spans: spans(path, &header)? };
@@ -90,6 +93,15 @@ impl Keys for ArchKeys<'_> {
     }
 }
 
+/// The values of a small tensor, if it can be read as plain numbers.
+fn values(path: &Path, header: &Header, name: &str) -> Option<Vec<f32>> {
+    let info = header.tensors.get(name).filter(|info| info.weights <= facts::MAX_VALUES)?;
+    let span = spans(path, header).ok()?.get(&info.offset).copied()?;
+    let Type::Known(format) = types::of(info.kind, &info.shape, span, header.alignment) else { return None };
+    let size = format.bytes(1, info.weights).filter(|size| *size <= span)?;
+    format.numbers(&header.data(info.offset, size).ok()??)
+}
+
 fn config(
     path: &Path,
     header: &Header,
@@ -122,8 +134,7 @@ fn config(
     let eps = format!("{name}.attention.layer_norm_rms_epsilon");
     let mut eos = Vec::new();
     for key in ENDS {
-        let id = header.uint(key)?.filter(|id| *id < vocab as u64);
-        eos.extend(id.and_then(|id| u32::try_from(id).ok()));
+        eos.extend(header.token_id(key)?.filter(|id| (*id as usize) < vocab));
     }
     eos.sort_unstable();
     eos.dedup();
@@ -142,6 +153,7 @@ fn config(
         tied: architecture.head && !header.tensors.contains_key("output.weight"),
         eos,
     };
+    config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
     config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
     Ok(config)
 }

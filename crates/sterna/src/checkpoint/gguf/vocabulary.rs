@@ -5,9 +5,12 @@ use crate::Result;
 use crate::arch::{MAX_VOCAB, TemplateCorrection};
 use crate::checkpoint::{GgufVocabulary, TextFiles};
 
+/// Most merges: a token can have several.
+const MAX_MERGES: usize = 8 * MAX_VOCAB;
+
 /// Reads the vocabulary. The tokenizer checks later whether it is consistent and fits the model.
 pub(super) fn read(header: &Header, correction: Option<TemplateCorrection>) -> Result<TextFiles> {
-    let id = |key: &str| -> Result<Option<u32>> { Ok(header.uint(key)?.and_then(|id| u32::try_from(id).ok())) };
+    let id = |key: &str| header.token_id(key);
     let Some(tokens) = header.texts("tokenizer.ggml.tokens", MAX_VOCAB)? else { return Ok(TextFiles::None) };
     let scores = header.words("tokenizer.ggml.scores", &[6], MAX_VOCAB)?.unwrap_or_default();
     let types = header.words("tokenizer.ggml.token_type", &[4, 5], MAX_VOCAB)?.unwrap_or_default();
@@ -24,7 +27,7 @@ pub(super) fn read(header: &Header, correction: Option<TemplateCorrection>) -> R
         tokens,
         scores: scores.into_iter().map(f32::from_bits).collect(),
         types: types.into_iter().map(u32::cast_signed).collect(),
-        merges: header.texts("tokenizer.ggml.merges", MAX_VOCAB)?.unwrap_or_default(),
+        merges: header.texts("tokenizer.ggml.merges", MAX_MERGES)?.unwrap_or_default(),
         add_bos: header.flag("tokenizer.ggml.add_bos_token")?,
         add_space_prefix: header.flag("tokenizer.ggml.add_space_prefix")?,
         bos: id("tokenizer.ggml.bos_token_id")?,

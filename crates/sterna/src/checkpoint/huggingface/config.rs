@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Refusal};
-use crate::checkpoint::{DAMAGED, malformed, refused};
+use crate::checkpoint::{DAMAGED, malformed, over_limit, refused};
 use crate::{Error, Result};
 
 /// How `weight_scale` applies to packed weights.
@@ -42,7 +42,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     }
     let refuse = |refusal| refused(path, refusal, known, Container::HuggingFace);
     let architecture = architecture(&json, known)?;
-    refuse_graph(&json, architecture, &[]).map_err(refuse)?;
+    refuse_graph(&json, architecture, &[], &|_| None).map_err(refuse)?;
     let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
     let head_dim = match json.optional_size("head_dim")?.or(architecture.defaults.head_dim) {
         Some(head_dim) => head_dim,
@@ -72,6 +72,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
+    config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
     config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
     let packing = packing(&json, &refuse)?;
     // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
@@ -102,9 +103,15 @@ fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arc
     }
 }
 
-/// Checks the file against the architecture. `tensors` are the names of the tensors, as far as known.
-pub(super) fn refuse_graph(json: &Json<'_>, arch: &Arch, tensors: &[&str]) -> Result<(), Refusal> {
-    (arch.refuse)(&Facts { container: Container::HuggingFace, keys: json, tensors })
+/// Checks the file against the architecture. `tensors` are the names of the tensors, as far as known, and `values` reads
+/// one.
+pub(super) fn refuse_graph(
+    json: &Json<'_>,
+    arch: &Arch,
+    tensors: &[&str],
+    values: &dyn Fn(&str) -> Option<Vec<f32>>,
+) -> Result<(), Refusal> {
+    (arch.refuse)(&Facts { container: Container::HuggingFace, keys: json, tensors, values })
 }
 
 impl Keys for Json<'_> {

@@ -11,16 +11,18 @@ use sterna_kernels::format::{self, HF_PACKED, Trits};
 use super::collect::collect;
 use super::safetensors::{Entry, Header};
 use super::source::Source;
-use super::{Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, problem_at, refused, unsupported};
+use super::{
+    Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, over_limit, problem_at, refused, unsupported,
+};
 use crate::Result;
-use crate::arch::{Arch, Container, Kind, Slot};
+use crate::arch::{Arch, Container, Kind, Slot, facts};
 use config::{HfConfig, Json, Packing};
 
-/// Longest JSON file that is parsed completely; in memory it takes up to 72 times its length. Falcon3's
-/// tokenizer_config.json, with two thousand special tokens, has 360 kB.
-const MAX_JSON: usize = 768 << 10;
+/// Longest JSON file that is parsed completely; in memory it takes up to 72 times its length. Gemma 3's
+/// tokenizer_config.json, with more than six thousand special tokens, has 1.1 MB.
+const MAX_JSON: usize = 4 << 20;
 /// Longest `model.safetensors.index.json`.
-const MAX_INDEX: usize = 4 << 20;
+const MAX_INDEX: usize = 16 << 20;
 /// Longest `tokenizer.json`; the largest known files have about 35 MB.
 const MAX_TOKENIZER: usize = 256 << 20;
 /// Most files in one checkpoint.
@@ -42,7 +44,11 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     let (tensors, files) = all_tensors(source)?;
     let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
     let json = Json { path: &config_path, value: &config };
-    config::refuse_graph(&json, hf.config.architecture, &names)
+    let values = |name: &str| {
+        let entry = tensors.get(name).filter(|entry| entry.shape.iter().product::<usize>() <= facts::MAX_VALUES)?;
+        format::by_safetensors(entry.dtype)?.numbers(&entry.bytes)
+    };
+    config::refuse_graph(&json, hf.config.architecture, &names, &values)
         .map_err(|refusal| refused(path, refusal, known, Container::HuggingFace))?;
     hf.config.tied |= hf.config.architecture.head && !tensors.contains_key("lm_head.weight");
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
@@ -96,7 +102,7 @@ fn shards(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     let index: Index = serde_json::from_slice(index).map_err(|error| bad(error.to_string()))?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     if shards.len() > MAX_SHARDS {
-        return Err(bad(format!("names {} files, more than {MAX_SHARDS}", shards.len())));
+        return Err(over_limit(path, format!("an index of {} files", shards.len()), MAX_SHARDS));
     }
     match shards.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
         Some(name) => Err(bad(format!("`{name}` is not a file name"))),
