@@ -10,7 +10,9 @@
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 #![forbid(unsafe_code)]
 
+mod formats;
 mod listed;
+mod patterns;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 use sterna::engine::{Engine, Grammar, Reader, TokenSet};
 use sterna::{Error, Result};
 
+pub use formats::known_formats;
 pub use listed::listed_only;
 
 /// Limit for the states of a lexer, which take one to two kilobytes each.
@@ -75,13 +78,22 @@ impl Grammars {
     /// For a form that is malformed, cannot be enforced, or needs too many lexer states.
     pub fn compile(&self, form: &Form) -> Result<Arc<dyn Grammar>> {
         let grammar = match form {
-            Form::Schema(schema) => TopLevelGrammar::from_json_schema(with_fixed_white_space(schema)),
+            Form::Schema(schema) => {
+                patterns::check_schema(schema)?;
+                TopLevelGrammar::from_json_schema(with_fixed_white_space(&known_formats(schema.clone())))
+            }
             Form::Object => TopLevelGrammar::from_json_schema(with_fixed_white_space(&json!({ "type": "object" }))),
-            Form::Regex(regex) => TopLevelGrammar::from_regex(regex),
+            Form::Regex(regex) => {
+                patterns::check(regex)?;
+                TopLevelGrammar::from_regex(regex)
+            }
             Form::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
         };
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
-        matcher.compute_mask().map_err(refused)?;
+        matcher.compute_mask().map_err(|error| match form {
+            Form::Regex(regex) => patterns::refused(regex, error),
+            _ => refused(error),
+        })?;
         Ok(Arc::new(Compiled { start: Mutex::new(matcher), ends: self.ends.clone() }))
     }
 }

@@ -148,11 +148,23 @@ fn what_cannot_be_followed_is_refused() {
         Ok(_) => panic!("{form:?} was accepted"),
         Err(error) => error.to_string(),
     };
-    for schema in [json!(false), json!({ "type": "strange" }), json!({ "type": "string", "pattern": "(" })] {
+    for schema in [json!(false), json!({ "type": "strange" })] {
         assert!(refused(Form::Schema(schema)).starts_with("the grammar of the answer: "));
     }
     assert!(refused(Form::Schema(json!({ "not": { "type": "string" } }))).contains("not"));
-    refused(Form::Regex("a(?=b)".into()));
+    for (pattern, problem) in [
+        ("[0-9]{3}-(a", "the regular expression `[0-9]{3}-(a`: unclosed group, at character 10: `(`"),
+        ("é[z-a]", "invalid character class range, the start must be <= the end, at character 3: `z-a`"),
+        ("a(?=b)", "at character 2: `(?=`"),
+        ("\\p{Nothing}", "the regular expression `\\p{Nothing}`: "),
+    ] {
+        let error = refused(Form::Regex(pattern.into()));
+        assert!(error.contains(problem), "{error}");
+        assert_eq!(refused(Form::Schema(json!({ "items": { "type": "string", "pattern": pattern } }))), error);
+    }
+    let unknown = json!({ "type": "object", "properties": { "n": { "type": "integer", "format": "int32" },
+        "color": { "type": "string", "format": "color" } } });
+    assert!(model.grammars.compile(&Form::Schema(unknown)).is_ok(), "unknown formats constrain nothing");
     refused(Form::Lark("start: missing".into()));
     let wide: serde_json::Map<_, _> = (0..40_000).map(|i| (format!("key {i}"), json!({ "type": "string" }))).collect();
     refused(Form::Schema(json!({ "type": "object", "properties": wide })));

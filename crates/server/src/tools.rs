@@ -14,7 +14,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sterna_grammar::listed_only;
+use sterna_grammar::{known_formats, listed_only};
 
 use crate::error::ApiError;
 
@@ -175,7 +175,7 @@ impl Toolbox {
         let call = |function: &Function| {
             json!({
                 "type": "object",
-                "properties": { "name": { "const": function.name }, "arguments": listed_only(function.parameters.clone().into()) },
+                "properties": { "name": { "const": function.name }, "arguments": known_formats(listed_only(function.parameters.clone().into())) },
                 "required": ["name", "arguments"],
                 "additionalProperties": false,
             })
