@@ -14,13 +14,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt};
 use serde_json::Value;
-use sterna::engine::Request;
+use sterna::engine::{Event, FinishReason, Request, Score, Usage};
 use sterna_grammar::Form;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::job::Job;
+use crate::metrics::InFlight;
 use crate::prompt::Prompts;
 use crate::stream::Framing;
 use crate::tools::{Call, Part, Toolbox};
@@ -34,11 +37,18 @@ pub trait Dialect: Send + 'static {
     /// Pairs of names: a field of [`Request`] and what the API calls it. Errors name the latter.
     const FIELDS: &[(&str, &str)];
 
-    /// Takes note of the prompts' token ids, before anything is generated.
+    /// The number of alternatives that are reported with each token of the prompts, if prompts are scored. Then a request
+    /// of no tokens is one to score the prompts alone.
+    fn scores(&self) -> Option<usize> {
+        None
+    }
+
+    /// Takes note of the prompts' token ids, before anything is generated. If prompts are scored, `scores` has for each the
+    /// log-probabilities of all tokens but the first.
     ///
     /// # Errors
     /// For prompts that the dialect cannot answer.
-    fn prompts(&mut self, _prompts: &[Vec<u32>]) -> Result<(), ApiError> {
+    fn prompts(&mut self, _prompts: &[Vec<u32>], _scores: Vec<Vec<TokenLogprobs>>) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -128,12 +138,22 @@ impl Generate {
     async fn start(self, app: &Arc<App>, dialect: &mut impl Dialect) -> Result<Answers, ApiError> {
         let Self { prompts, count, tools, form, request, .. } = self;
         // Before anything that takes long, so that a full queue costs nothing.
-        let mut in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?.into_iter();
+        let in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?;
         let tools = Arc::new(tools);
         let prompts = prompts.encode(app, &tools).await?;
-        dialect.prompts(&prompts)?;
+        let (mut scores, mut usages) = (Vec::new(), Vec::new());
+        if let Some(alternatives) = dialect.scores() {
+            let each = prompts.iter().zip(in_flight.chunks(count));
+            let each = each.map(|(prompt, in_flight)| score(app, &in_flight[0], prompt, alternatives));
+            (scores, usages) = try_join_all(each).await?.into_iter().unzip();
+        }
+        dialect.prompts(&prompts, scores)?;
+        if request.max_tokens == Some(0) && !usages.is_empty() {
+            return Ok(Answers::without_tokens(&usages, count));
+        }
         let request = request.grammar(app.grammar(form, &tools).await?);
         let mut turns = Vec::new();
+        let mut in_flight = in_flight.into_iter();
         for prompt in prompts {
             for (i, in_flight) in (0..).zip(in_flight.by_ref().take(count)) {
                 let mut request = request.clone().prompt(prompt.clone());
@@ -143,6 +163,30 @@ impl Generate {
         }
         Ok(Answers::new(turns, count))
     }
+}
+
+/// The log-probabilities of all tokens of a prompt but the first, and the token counts.
+async fn score(
+    app: &Arc<App>,
+    in_flight: &Arc<InFlight>,
+    prompt: &[u32],
+    alternatives: usize,
+) -> Result<(Vec<TokenLogprobs>, Usage), ApiError> {
+    let mut job = Job::start(app, in_flight.clone(), Score::new(prompt))?;
+    let mut scores = Vec::new();
+    while let Some(event) = job.next().await {
+        match event? {
+            Event::Hidden { first, rows } => {
+                let next: Vec<u32> = prompt[first + 1..].iter().take(rows.len()).copied().collect();
+                let logprobs = move |app: &App| Ok(app.engine.logprobs(&rows, &next, alternatives)?);
+                scores.extend(app.run_blocking(logprobs).await?);
+            }
+            Event::Finished { usage, .. } => return Ok((scores, usage)),
+            // Events of other work than scoring.
+            _ => {}
+        }
+    }
+    Err(sterna::Error::EngineStopped.into())
 }
 
 /// The answers of a request while they are generated, in any order. Dropping it cancels them.
@@ -156,11 +200,21 @@ struct Answers {
 
 impl Answers {
     fn new(turns: Vec<Turn>, count: usize) -> Self {
-        let len = turns.len();
         let deltas = turns.into_iter().enumerate().map(|(index, turn)| {
             stream::unfold(turn, move |mut turn| async move { Some(((index, turn.next().await?), turn)) }).boxed()
         });
-        Self { deltas: stream::select_all(deltas), count, len, usage: TokenCounts::default() }
+        Self::of(deltas.collect(), count)
+    }
+
+    /// Answers of no tokens, after prompts of these token counts.
+    fn without_tokens(usages: &[Usage], count: usize) -> Self {
+        let ends = usages.iter().flat_map(|usage| std::iter::repeat_n(*usage, count)).enumerate();
+        let end = |usage| Delta::End(End { reason: FinishReason::Length, called: false, usage });
+        Self::of(ends.map(|(index, usage)| stream::iter([(index, Ok(end(usage)))]).boxed()).collect(), count)
+    }
+
+    fn of(deltas: Vec<BoxStream<'static, (usize, Result<Delta, ApiError>)>>, count: usize) -> Self {
+        Self { len: deltas.len(), deltas: stream::select_all(deltas), count, usage: TokenCounts::default() }
     }
 
     /// The next piece of any answer; `None` after the end of all.

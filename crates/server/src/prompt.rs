@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sterna::text::ChatTemplate;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -129,6 +130,9 @@ pub enum Prompts {
     /// A conversation, which the model continues with a message of the assistant.
     #[serde(skip)]
     Chat(Vec<Message>),
+    /// One text in which special tokens are text, for models without a chat template.
+    #[serde(skip)]
+    Plain(String),
     /// One text.
     Text(String),
     /// The token ids of one prompt.
@@ -143,7 +147,7 @@ impl Prompts {
     /// The number of prompts.
     pub fn len(&self) -> usize {
         match self {
-            Self::Chat(_) | Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Chat(_) | Self::Plain(_) | Self::Text(_) | Self::Tokens(_) => 1,
             Self::Texts(texts) => texts.len(),
             Self::TokenLists(lists) => lists.len(),
         }
@@ -159,6 +163,7 @@ impl Prompts {
             let text = |text: &String| Ok(app.engine.tokenizer()?.encode_prompt(text)?);
             match self {
                 Self::Chat(messages) => Ok(vec![render(app, &messages, &tools)?]),
+                Self::Plain(one) => Ok(vec![app.engine.tokenizer()?.encode_plain_prompt(&one)?]),
                 Self::Text(one) => Ok(vec![text(&one)?]),
                 Self::Texts(texts) => texts.iter().map(text).collect(),
                 Self::Tokens(tokens) => Ok(vec![tokens]),
@@ -176,19 +181,84 @@ fn render(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, 
     }
     let template = app.engine.template()?;
     let native = template.knows_tools();
-    let mut values = messages.iter().enumerate().map(|(at, m)| value(at, m, native)).collect::<Result<Vec<_>, _>>()?;
-    let listed = if native { tools.for_template() } else { Vec::new() };
-    if !native && !tools.is_empty() {
-        let description = tools.description();
-        match values.first_mut().filter(|first| first["role"] == "system") {
-            Some(system) => {
-                let before = system["content"].as_str().unwrap_or_default();
-                system["content"] = format!("{before}\n\n{description}").into();
+    let values = messages.iter().enumerate().map(|(at, m)| value(at, m, native)).collect::<Result<Vec<_>, _>>()?;
+    let tokenizer = app.engine.tokenizer()?;
+    let results: Vec<bool> = messages.iter().map(|message| message.role == Role::Tool).collect();
+    if native || tools.is_empty() && !results.contains(&true) {
+        let listed = if native { tools.for_template() } else { Vec::new() };
+        return Ok(template.encode_values(tokenizer, &values, &listed)?);
+    }
+    let description = (!tools.is_empty()).then(|| tools.description());
+    let values = arranged(template, &values, &results, description.as_deref())?;
+    Ok(template.encode_values(tokenizer, &values, &[])?)
+}
+
+/// Messages for a template that knows no functions: with their description, and with their results, which `results` says of
+/// each message, as messages of the user.
+///
+/// The description is in the system message, or at the beginning of the first user message if the template refuses system
+/// messages or leaves them out. A result is joined with the user message beside it if the template wants roles to
+/// alternate.
+fn arranged(
+    template: &ChatTemplate,
+    messages: &[Value],
+    results: &[bool],
+    description: Option<&str>,
+) -> Result<Vec<Value>, ApiError> {
+    let mut refused = None;
+    for joined in [false, true] {
+        let messages = if joined { with_joined_results(messages, results) } else { messages.to_vec() };
+        for describe in [in_system, in_first_question] {
+            let messages = description.map_or_else(|| messages.clone(), |text| describe(messages.clone(), text));
+            match template.render_prompt_values(&messages, &[]) {
+                Ok(text) if description.is_none_or(|description| text.contains(description)) => return Ok(messages),
+                Ok(_) => {}
+                Err(error) => refused = refused.or(Some(error)),
             }
-            None => values.insert(0, json!({ "role": "system", "content": description })),
         }
     }
-    Ok(template.encode_values(app.engine.tokenizer()?, &values, &listed)?)
+    match refused {
+        Some(error) => Err(error.into()),
+        // The template changes every text, so that the description cannot be found.
+        None => Ok(description.map_or_else(|| messages.to_vec(), |text| in_system(messages.to_vec(), text))),
+    }
+}
+
+/// Adds text to the system message, which is made if there is none.
+fn in_system(mut messages: Vec<Value>, text: &str) -> Vec<Value> {
+    match messages.first_mut().filter(|first| first["role"] == "system") {
+        Some(system) => {
+            let before = system["content"].as_str().unwrap_or_default();
+            system["content"] = format!("{before}\n\n{text}").into();
+        }
+        None => messages.insert(0, json!({ "role": "system", "content": text })),
+    }
+    messages
+}
+
+/// Puts text before the first user message.
+fn in_first_question(mut messages: Vec<Value>, text: &str) -> Vec<Value> {
+    if let Some(user) = messages.iter_mut().find(|message| message["role"] == "user") {
+        let question = user["content"].as_str().unwrap_or_default();
+        user["content"] = format!("{text}\n\n{question}").into();
+    }
+    messages
+}
+
+/// Joins results with the user messages beside them.
+fn with_joined_results(messages: &[Value], results: &[bool]) -> Vec<Value> {
+    let mut joined: Vec<(Value, bool)> = Vec::new();
+    for (message, &result) in messages.iter().zip(results) {
+        match joined.last_mut() {
+            Some((last, of_tool)) if last["role"] == message["role"] && (*of_tool || result) => {
+                let texts = [&*last, message].map(|message| message["content"].as_str().unwrap_or_default());
+                last["content"] = texts.join("\n").into();
+                *of_tool = result;
+            }
+            _ => joined.push((message.clone(), result)),
+        }
+    }
+    joined.into_iter().map(|(message, _)| message).collect()
 }
 
 /// A message as chat templates read it. Templates that are not `native` know no functions: calls and results become text.

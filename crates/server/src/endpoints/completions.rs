@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna::engine::{Logprob, Request};
+use sterna::text::stream::Piece;
+use sterna::text::{TextStream, Tokenizer};
 
 use super::Endpoint;
 use super::chat::{ResponseFormat, StreamOptions};
@@ -44,15 +46,15 @@ pub struct CompletionRequest {
     prompt: Prompts,
     /// Name of the model, which must be the served one. Default: the served model.
     model: Option<String>,
-    /// Maximum number of generated tokens for each answer, at least 1. Default: 16.
-    #[schemars(range(min = 1))]
+    /// Maximum number of generated tokens for each answer; 0 scores the prompts alone. Default: 16.
     max_tokens: Option<usize>,
     /// Number of answers for each prompt; at most 64 over all prompts. Default: 1.
     #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<usize>,
     /// Texts that end an answer and are not part of it: one, or a list of up to 16, none empty. Default: none.
     stop: Option<Stop>,
-    /// Put the prompt before its answer. Default: false.
+    /// Put the prompt before its answer, and its tokens before the answer's if log-probabilities are reported. Default:
+    /// false.
     echo: Option<bool>,
     /// Report the log-probability of each generated token, with this number of alternatives, 0 to 5. Default: no
     /// log-probabilities.
@@ -82,14 +84,24 @@ async fn complete(
     if request.logprobs > Some(MAX_LOGPROBS) {
         return Err(ApiError::field("logprobs", format!("logprobs may be up to {MAX_LOGPROBS}")));
     }
+    let max_tokens = request.max_tokens.unwrap_or(DEFAULT_TOKENS);
+    let echo = request.echo.unwrap_or(false);
+    let scores = match request.logprobs.filter(|_| echo) {
+        None if max_tokens == 0 => Some(0),
+        scores => scores,
+    };
+    let form = ResponseFormat::form(request.response_format);
+    // Clients that score texts ask for one token more than they score, and count on its log-probability.
+    let ignore_eos = scores.is_some() && max_tokens == 1 && form.is_none();
     let generate = Generate {
         prompts: request.prompt,
         count,
         tools: Toolbox::default(),
-        form: ResponseFormat::form(request.response_format),
+        form,
         stream: request.stream.unwrap_or(false),
         request: Request::default()
-            .max_tokens(request.max_tokens.unwrap_or(DEFAULT_TOKENS))
+            .max_tokens(max_tokens)
+            .ignore_eos(ignore_eos)
             .sampling(sampling.sampling(&app)?)
             .stop(Stop::texts(request.stop)?)
             .logprobs(request.logprobs),
@@ -99,7 +111,10 @@ async fn complete(
         id: app.id("cmpl"),
         created: app::now(),
         include_usage: request.stream_options.unwrap_or_default().include_usage == Some(true),
-        echo: request.echo.unwrap_or(false).then_some(count),
+        count,
+        echo,
+        logprobs: request.logprobs.is_some(),
+        scores,
         choices: (0..texts * count).map(|_| Choice::default()).collect(),
     };
     generate.respond(&app, dialect).await
@@ -111,8 +126,14 @@ struct Completions {
     id: String,
     created: u64,
     include_usage: bool,
-    /// The number of answers for each prompt, if the prompts are echoed.
-    echo: Option<usize>,
+    /// Answers for each prompt.
+    count: usize,
+    /// Whether the prompts are echoed.
+    echo: bool,
+    /// Whether log-probabilities are reported.
+    logprobs: bool,
+    /// The number of alternatives with each token of the prompts, if these are scored.
+    scores: Option<usize>,
     choices: Vec<Choice>,
 }
 
@@ -121,19 +142,55 @@ struct Completions {
 struct Choice {
     /// The echoed prompt, until it is sent.
     echo: String,
+    /// Its tokens, until they are sent, if log-probabilities are reported.
+    tokens: Vec<PromptToken>,
     /// Characters before the next token, echo included.
     characters: usize,
+}
+
+/// A token of an echoed prompt.
+#[derive(Clone)]
+struct PromptToken {
+    id: u32,
+    /// Characters before it.
+    offset: usize,
+    /// `None` for the first token, which nothing predicts.
+    logprobs: Option<TokenLogprobs>,
+}
+
+/// The tokens of a prompt, with the log-probabilities of all but the first.
+fn prompt_tokens(tokenizer: &Tokenizer, prompt: &[u32], scores: Vec<TokenLogprobs>) -> Vec<PromptToken> {
+    let mut text = TextStream::new(tokenizer, &[], &[]);
+    let mut characters = 0;
+    let logprobs = std::iter::once(None).chain(scores.into_iter().map(Some));
+    let token = |(&id, logprobs)| {
+        let offset = characters;
+        let (Piece::Text(piece) | Piece::Stop(piece)) = text.push(id);
+        characters += piece.chars().count();
+        PromptToken { id, offset, logprobs }
+    };
+    prompt.iter().zip(logprobs).map(token).collect()
 }
 
 impl Dialect for Completions {
     const FRAMING: Framing = Framing::Events;
     const FIELDS: &[(&str, &str)] = &[("grammar", "response_format")];
 
-    fn prompts(&mut self, prompts: &[Vec<u32>]) -> Result<(), ApiError> {
-        let Some(count) = self.echo else { return Ok(()) };
-        for (prompt, choices) in prompts.iter().zip(self.choices.chunks_mut(count)) {
-            let echo = self.app.engine.tokenizer()?.decode_without_special(prompt)?;
-            choices.fill(Choice { characters: echo.chars().count(), echo });
+    fn scores(&self) -> Option<usize> {
+        self.scores
+    }
+
+    fn prompts(&mut self, prompts: &[Vec<u32>], scores: Vec<Vec<TokenLogprobs>>) -> Result<(), ApiError> {
+        if !self.echo {
+            return Ok(());
+        }
+        let tokenizer = self.app.engine.tokenizer()?;
+        let mut scores = scores.into_iter();
+        for (prompt, choices) in prompts.iter().zip(self.choices.chunks_mut(self.count)) {
+            let echo = tokenizer.decode_without_special(prompt)?;
+            let scores = scores.next().filter(|_| self.logprobs);
+            let tokens = scores.map(|scores| prompt_tokens(tokenizer, prompt, scores)).unwrap_or_default();
+            choices.fill(Choice { characters: echo.chars().count(), echo, tokens });
         }
         Ok(())
     }
@@ -145,7 +202,10 @@ impl Dialect for Completions {
             Delta::End(end) => (String::new(), None, Some(end.reason.as_str())),
         };
         let offset = self.choices[index].characters;
-        let logprobs = logprobs.map(|token| self.logprobs(&[(0, token)], offset));
+        let prompt = std::mem::take(&mut self.choices[index].tokens);
+        let generated: Vec<_> = logprobs.into_iter().map(|token| (0, token)).collect();
+        let reported = !prompt.is_empty() || !generated.is_empty();
+        let logprobs = reported.then(|| self.reported(&prompt, &generated, offset));
         let choice = &mut self.choices[index];
         choice.characters += text.chars().count();
         let text = std::mem::take(&mut choice.echo) + &text;
@@ -162,8 +222,7 @@ impl Dialect for Completions {
     fn body(&mut self, answers: Vec<(Answer, End)>, usage: TokenCounts) -> Value {
         let choices = answers.iter().zip(&self.choices).enumerate().map(|(index, ((answer, end), choice))| {
             let text = choice.echo.clone() + &answer.text();
-            let reported = !answer.logprobs.is_empty();
-            let logprobs = reported.then(|| self.logprobs(&answer.logprobs, choice.characters));
+            let logprobs = self.logprobs.then(|| self.reported(&choice.tokens, &answer.logprobs, choice.characters));
             let reason = end.reason.as_str();
             json!({ "text": text, "index": index, "logprobs": logprobs, "finish_reason": reason })
         });
@@ -184,17 +243,21 @@ impl Completions {
         })
     }
 
-    /// The log-probabilities of tokens, each with its offset in characters beyond `offset`.
-    fn logprobs(&self, tokens: &[(usize, TokenLogprobs)], offset: usize) -> Value {
+    /// The log-probabilities of a prompt's tokens, and of generated ones, each with its offset in characters beyond
+    /// `offset`.
+    fn reported(&self, prompt: &[PromptToken], generated: &[(usize, TokenLogprobs)], offset: usize) -> Value {
         let text = |id| self.app.token_text(id);
         let top = |alternatives: &[Logprob]| -> Map<String, Value> {
             alternatives.iter().map(|other| (text(other.id), other.logprob.into())).collect()
         };
+        let prompt = prompt.iter().map(|token| (token.id, token.offset, token.logprobs.as_ref()));
+        let generated = generated.iter().map(|(at, logprobs)| (logprobs.0.id, offset + at, Some(logprobs)));
+        let tokens: Vec<_> = prompt.chain(generated).collect();
         json!({
-            "tokens": tokens.iter().map(|(_, (token, _))| text(token.id)).collect::<Vec<_>>(),
-            "token_logprobs": tokens.iter().map(|(_, (token, _))| token.logprob).collect::<Vec<_>>(),
-            "top_logprobs": tokens.iter().map(|(_, (_, alternatives))| top(alternatives)).collect::<Vec<_>>(),
-            "text_offset": tokens.iter().map(|(at, _)| offset + at).collect::<Vec<_>>(),
+            "tokens": tokens.iter().map(|(id, ..)| text(*id)).collect::<Vec<_>>(),
+            "token_logprobs": tokens.iter().map(|(.., found)| found.map(|(own, _)| own.logprob)).collect::<Vec<_>>(),
+            "top_logprobs": tokens.iter().map(|(.., found)| found.map(|(_, others)| top(others))).collect::<Vec<_>>(),
+            "text_offset": tokens.iter().map(|(_, offset, _)| offset).collect::<Vec<_>>(),
         })
     }
 }

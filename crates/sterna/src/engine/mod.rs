@@ -33,6 +33,8 @@ mod work;
 
 use std::sync::{Arc, mpsc};
 
+use sterna_kernels::Rows;
+
 pub use builder::{DEFAULT_CONTEXT, EngineBuilder};
 pub use evaluate::{Evaluate, Evaluation};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
@@ -211,6 +213,29 @@ impl Engine {
     pub fn logits(&self, tokens: &[u32]) -> Result<Logits<'_>> {
         let head = self.loaded.head()?;
         Ok(Logits { cpu: &self.loaded.cpu, head, scores: self.score(Score::new(tokens))? })
+    }
+
+    /// The log-probabilities of tokens, each with the best `alternatives`: token `next[i]` after the token whose hidden
+    /// state is row `i` of `hidden` ([`score`](Self::score)). Computed on the caller's thread.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the network has no head, or if `next` has more tokens than `hidden` has rows, or a token that
+    /// is not in the vocabulary.
+    pub fn logprobs(&self, hidden: &Rows, next: &[u32], alternatives: usize) -> Result<Vec<(Logprob, Vec<Logprob>)>> {
+        let (head, cpu) = (self.loaded.head()?, &self.loaded.cpu);
+        if next.len() > hidden.len() {
+            let problem = format!("{} tokens, but hidden states of {}", next.len(), hidden.len());
+            return Err(Error::request("next", problem));
+        }
+        request::check_tokens("next", next, self.config().vocab)?;
+        if next.is_empty() {
+            return Ok(Vec::new());
+        }
+        let logits = head.logits(cpu, &hidden.select(&(0..next.len()).collect::<Vec<_>>()));
+        let mut found = vec![None; next.len()];
+        let each = |i: usize, out: &mut [_]| out[0] = Some(logprob::logprobs(logits.row(i), next[i], alternatives));
+        cpu.pool().pieces(&mut found, 1, each);
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Submits work whose events go to a channel.

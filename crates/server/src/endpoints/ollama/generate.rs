@@ -61,8 +61,10 @@ pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateR
     if request.prompt.is_empty() {
         return Ok(dialect.loaded());
     }
-    let prompts = if request.raw == Some(true) || app.engine.template().is_err() {
+    let prompts = if request.raw == Some(true) {
         Prompts::Text(request.prompt)
+    } else if app.engine.template().is_err() {
+        Prompts::Plain(request.prompt)
     } else {
         let message = |role, text| Message::text(role, Content::Text(text));
         let system = Some(request.system).filter(|system| !system.is_empty());
