@@ -14,7 +14,7 @@ use sterna::checkpoint::{Arch, Checkpoint, GgufVocabulary};
 use sterna::kernels::Cpu;
 use sterna::text::to_gguf;
 
-use crate::model::Source;
+use crate::model::{Source, has_end};
 use crate::{interrupt, output};
 
 const EXAMPLES: &str = "\
@@ -85,7 +85,7 @@ impl Convert {
 /// Checks that the file can be written, before any work.
 fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
     let shown = out.display();
-    if out.extension().is_none_or(|end| end != "gguf") {
+    if !has_end(out, "gguf") {
         return Err(output::Misuse(format!("{shown}: the name of a GGUF file ends with .gguf")).into());
     }
     match fs::metadata(out) {

@@ -1,13 +1,12 @@
 //! Constraints on the form of an answer: `--schema`, `--regex` and `--grammar`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use sterna::engine::{Engine, Grammar};
 use sterna_grammar::{Form, Grammars, listed_only};
 
+use crate::input;
 use crate::output::Misuse;
 
 /// The form of an answer; at most one of the options.
@@ -28,7 +27,7 @@ pub struct FormArgs {
 impl FormArgs {
     /// Reads the files.
     pub fn read(&self) -> anyhow::Result<Option<Form>> {
-        let file = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+        let file = |path: &Path| input::file(path);
         Ok(match (&self.schema, &self.regex, &self.grammar) {
             (Some(path), ..) => {
                 let schema = serde_json::from_str(&file(path)?);

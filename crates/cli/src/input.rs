@@ -10,6 +10,9 @@ use crate::output::Misuse;
 /// Longest text that is read, in bytes. No context holds as much; it bounds the memory that `< /dev/zero` can take.
 const MAX_TEXT: u64 = 256 << 20;
 
+/// The byte order mark, which editors on Windows put before a text. It is no part of the text.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Options that name a text.
 #[derive(clap::Args)]
 pub struct Text {
@@ -54,7 +57,8 @@ pub fn file(path: &Path) -> anyhow::Result<String> {
         return stdin(true);
     }
     let name = path.display().to_string();
-    read(std::fs::File::open(path).context(name.clone())?, &name)
+    let opened = std::fs::File::open(path).map_err(sterna::kernels::limits::explained);
+    read(opened.context(name.clone())?, &name)
 }
 
 /// The text without one line break at its end.
@@ -68,11 +72,15 @@ pub fn without_last_break(mut text: String) -> String {
     text
 }
 
+/// A text without a byte order mark.
 fn read(source: impl Read, name: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     source.take(MAX_TEXT + 1).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
     if bytes.len() as u64 > MAX_TEXT {
         bail!("{name}: more than {} MiB of text; pass a part of it", MAX_TEXT >> 20);
+    }
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
     }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
@@ -94,6 +102,7 @@ mod tests {
     #[test]
     fn bad_text_names_its_place() {
         assert_eq!(read(&b"\xe4\xb8\xad"[..], "x").unwrap(), "中");
+        assert_eq!(read("\u{feff}a\u{feff}b".as_bytes(), "x").unwrap(), "a\u{feff}b", "the mark before a text goes");
         let error = read(&b"ab\xff"[..], "x").unwrap_err().to_string();
         assert!(error.starts_with("x: byte 2 is not UTF-8"), "{error}");
     }

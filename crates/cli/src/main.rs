@@ -28,7 +28,12 @@ use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use sterna::kernels::Cpu;
+use sterna::kernels::{Cpu, limits};
+
+/// Memory that runs out is an error with the limit, as any other.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: limits::Allocator = limits::Allocator;
 
 /// "0.1.0 (avx512)": a bug report needs the instruction set too.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -95,6 +100,7 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
+    limits::prepare();
     let result = match Cli::try_parse() {
         Ok(cli) => check_cpu(&cli.verb).and_then(|()| cli.verb.run()),
         Err(help) if help.kind() == ErrorKind::DisplayVersion => match instruction_set() {

@@ -211,7 +211,7 @@ fn look_for(path: &Path) -> anyhow::Result<()> {
     }
     if path.is_dir() && !path.join("config.json").exists() {
         let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut files: Vec<_> = entries.filter(|file| file.extension().is_some_and(|end| end == "gguf")).collect();
+        let mut files: Vec<_> = entries.filter(|file| has_end(file, "gguf")).collect();
         files.sort();
         match files.first() {
             Some(file) => bail!("{shown}: a directory without config.json; pass one file: -m {}", file.display()),
@@ -221,13 +221,18 @@ fn look_for(path: &Path) -> anyhow::Result<()> {
             ),
         }
     }
-    if let (Some("safetensors" | "json"), Some(parent)) = (path.extension().and_then(|end| end.to_str()), path.parent())
+    if let (true, Some(parent)) = (has_end(path, "safetensors") || has_end(path, "json"), path.parent())
         && parent.join("config.json").exists()
     {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         bail!("{shown}: one file of a model; pass the directory: -m {}", parent.display());
     }
     Ok(())
+}
+
+/// Whether a file's name ends so, in letters of either case.
+pub fn has_end(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(end))
 }
 
 /// The name in a path that looks like "organisation/name", the name of a model on Hugging Face.
@@ -237,7 +242,7 @@ fn hub_name(path: &Path) -> Option<&str> {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
-    (plain(organisation) && plain(name) && !name.ends_with(".gguf")).then_some(name)
+    (plain(organisation) && plain(name) && !has_end(path, "gguf")).then_some(name)
 }
 
 #[cfg(test)]

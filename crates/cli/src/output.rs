@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use sterna::kernels::limits;
 
 /// A command line that parses but cannot be followed: exit code 2, like a command line that does not parse.
 #[derive(Debug)]
@@ -25,7 +26,10 @@ struct Stdout(io::Error);
 
 impl std::fmt::Display for Stdout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "stdout: {}", self.0)
+        match self.0.kind() {
+            io::ErrorKind::StorageFull => f.write_str("stdout: the disk is full"),
+            _ => write!(f, "stdout: {}", self.0),
+        }
     }
 }
 
@@ -34,7 +38,8 @@ impl std::error::Error for Stdout {}
 /// Writes to stdout and flushes. If the reader has closed the pipe, the error is one that [`report`] counts as success.
 pub fn text(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Stdout)?)
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    Ok(written.map_err(|error| Stdout(limits::explained(error)))?)
 }
 
 /// Writes a line to stdout.
@@ -45,6 +50,11 @@ pub fn line(line: &str) -> anyhow::Result<()> {
 /// Writes one JSON object to stdout, as a line.
 pub fn json(value: &Value) -> anyhow::Result<()> {
     line(&value.to_string())
+}
+
+/// A number of things: "1 message", "2 messages". `one` is the name of one, whose plural has an s.
+pub fn count(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A bar over `length` steps: on stderr, and only if it is a terminal.
@@ -108,6 +118,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_not_sent() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "thread")), ["0 threads", "1 thread", "2 threads"]);
         assert_eq!(printable("tensor \u{1b}[2J\rx\n中"), "tensor \\u{1b}[2J\\rx\n中");
     }
 }

@@ -67,9 +67,8 @@ impl Repl {
     /// Reads and answers until the person leaves.
     pub fn run(mut self) -> anyhow::Result<()> {
         let (isa, threads, context) = (self.engine.isa(), self.engine.threads(), self.engine.context());
-        output::note(&format!(
-            "{isa}, {threads} threads, context of {context} tokens. /help for help, Ctrl-D to leave."
-        ));
+        let threads = output::count(threads, "thread");
+        output::note(&format!("{isa}, {threads}, context of {context} tokens. /help for help, Ctrl-D to leave."));
         loop {
             let line = match self.editor.readline("> ") {
                 Ok(line) => line,
@@ -78,6 +77,11 @@ impl Repl {
                     continue;
                 }
                 Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) if is_not_text(&error) => {
+                    self.drop_line();
+                    output::note("(not sent: the line has bytes that are no UTF-8 text; set the terminal to UTF-8)");
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             self.remember(&line);
@@ -92,6 +96,11 @@ impl Repl {
                 Entry::Message(message) => self.answer(message)?,
             }
         }
+    }
+
+    /// Reads the rest of a line that is not sent.
+    fn drop_line(&mut self) {
+        while matches!(self.editor.readline(""), Err(error) if is_not_text(&error)) {}
     }
 
     fn answer(&mut self, message: String) -> anyhow::Result<()> {
@@ -124,7 +133,8 @@ impl Repl {
         let room = self.request.max_tokens.unwrap_or(context / 4).min(context / 2);
         let (prompt, dropped) = self.conversation.prompt_within(&self.engine, context - room)?;
         if dropped > 0 {
-            output::note(&format!("(the {dropped} oldest messages no longer fit into the context and were dropped)"));
+            let (oldest, fit) = (output::count(dropped, "oldest message"), if dropped == 1 { "fits" } else { "fit" });
+            output::note(&format!("(dropped: the {oldest}, which no longer {fit} into the context)"));
         }
         let request = self.request.clone().prompt(prompt);
         // Each answer gets a seed of its own, and the first seed still determines the whole conversation.
@@ -137,7 +147,7 @@ impl Repl {
         let text = serde_json::to_string_pretty(&messages).map_err(anyhow::Error::from);
         let saved = text.and_then(|text| std::fs::write(path, text + "\n").context(path.display().to_string()));
         output::note(&match saved {
-            Ok(()) => format!("{} messages are in {}", messages.len(), path.display()),
+            Ok(()) => format!("wrote {} to {}", output::count(messages.len(), "message"), path.display()),
             Err(error) => format!("error: {error:#}"),
         });
     }
@@ -150,6 +160,11 @@ impl Repl {
             let _ = self.editor.append_history(path);
         }
     }
+}
+
+/// Whether a line could not be read because it has bytes that are no UTF-8 text.
+fn is_not_text(error: &ReadlineError) -> bool {
+    matches!(error, ReadlineError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// File of the entries of earlier conversations, by the XDG base directory specification.

@@ -55,6 +55,16 @@ fn the_report_names_and_relates_its_figures() {
     }
 }
 
+/// The defaults of a saved shape fit each other: what is missing here is only the folder.
+#[test]
+fn a_shape_is_saved_with_its_own_defaults() {
+    for shape in ["bitnet_b1_58-large", "falcon-e-1b"] {
+        let output = bench(&["--shape", shape, "--save", "missing-folder/x.gguf"]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.starts_with("error: missing-folder/x.gguf: No such file"), "{shape}: {error}");
+    }
+}
+
 #[test]
 fn streams_are_timed_while_all_decode() {
     let output = bench(&["-p", "120", "-n", "130", "-t", "2", "-r", "1", "--streams", "1,3", "--json"]);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
+use sterna::checkpoint::format::{BF16, F16};
 use sterna::checkpoint::{Arch, Checkpoint};
 use sterna::kernels::{Cpu, Format, Isa, bandwidth, memory, pool};
 use sterna::model::{self, HeadMode, KvCache, Network, Settings};
@@ -61,9 +62,9 @@ pub struct Bench {
     head: HeadMode,
     #[command(flatten)]
     kv: KvArg,
-    /// How the head (and the embedding) of a shape is stored
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = convert::head(), requires = "shape")]
-    stored_head: &'static Format,
+    /// How the head (and the embedding) of a shape is stored [default: bf16, or f16 in a file]
+    #[arg(long, value_name = "TYPE", value_parser = convert::head(), requires = "shape")]
+    stored_head: Option<&'static Format>,
     #[command(flatten)]
     ffn: FfnArg,
     /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
@@ -75,9 +76,10 @@ pub struct Bench {
     /// Ternary encoding of the file
     #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = convert::encoding(), requires = "save")]
     r#type: &'static Format,
-    /// Architecture name of the file: llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
-    #[arg(long, value_name = "NAME", default_value = "bitnet-b1.58", value_parser = arch, requires = "save")]
-    arch: &'static Arch,
+    /// Architecture name of the file, such as llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
+    /// [default: the shape's own]
+    #[arg(long, value_name = "NAME", value_parser = arch, requires = "save")]
+    arch: Option<&'static Arch>,
     /// Numbers of streams that decode side by side, with commas; measured for each thread count besides one stream
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     streams: Vec<u32>,
@@ -107,10 +109,11 @@ impl Bench {
             Some(name) => {
                 let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
-                    let stored = (self.r#type, self.arch, self.stored_head);
+                    let arch = self.arch.unwrap_or(config.architecture);
+                    let stored = (self.r#type, arch, self.stored_head.unwrap_or(&F16));
                     return save::save(&config, file, stored, self.json);
                 }
-                Checkpoint::synthetic(config, self.stored_head, 1)?
+                Checkpoint::synthetic(config, self.stored_head.unwrap_or(&BF16), 1)?
             }
             None => self.model.checkpoint()?,
         };
@@ -198,6 +201,6 @@ fn measure(args: &Bench, checkpoint: Checkpoint, name: &str) -> Result<()> {
 
 /// Memory bandwidth in GB/s.
 fn read_memory(isa: Isa, threads: usize, progress: &ProgressBar) -> f64 {
-    progress.set_message(format!("reading memory on {threads} threads"));
+    progress.set_message(format!("reading memory on {}", output::count(threads, "thread")));
     bandwidth::read(&Cpu::with(isa, threads), 1 << 30)
 }

@@ -11,6 +11,7 @@ use sterna::model::kv::PAGE;
 use sterna::model::{KvCache, KvType, Network};
 
 use super::streams::Run;
+use crate::output;
 
 /// Prompt tokens per forward pass when several streams run: a multiple of the engine's default, so that all of them
 /// soon decode.
@@ -68,7 +69,8 @@ impl Work {
         let vocab = engine.config().vocab;
         let mut runs = Vec::new();
         for i in 0..self.repeat {
-            progress.set_message(format!("{threads} threads, {streams} streams, run {} of {}", i + 1, self.repeat));
+            let counts = [output::count(threads, "thread"), output::count(streams, "stream")].join(", ");
+            progress.set_message(format!("{counts}, run {} of {}", i + 1, self.repeat));
             let request = |stream| {
                 // The time does not depend on the ids. 7919 is prime, so that they differ.
                 let ids = (0..self.prompt).map(|t| (t * 7919 + i * streams + stream) % vocab);

@@ -5,8 +5,9 @@ mod options;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
+use sterna::kernels::limits;
 use sterna_server::Server;
 
 use crate::output;
@@ -24,6 +25,9 @@ Examples:
 
 Options on the command line override environment variables (STERNA_PORT for --port, …), which override
 the --config file (TOML, `port = 8080`), which overrides the defaults.";
+
+/// Open files without which a server cannot start: its own, and some connections.
+const LEAST_FILES: u64 = 32;
 
 /// Serve a model over HTTP: OpenAI's API, Ollama's API and a chat page
 #[derive(clap::Args)]
@@ -56,11 +60,14 @@ impl Serve {
             }
             return output::line(&serde_json::to_string_pretty(&effective)?);
         }
+        if let Some(limit) = limits::open_files().filter(|limit| *limit < LEAST_FILES) {
+            bail!("a server needs {LEAST_FILES} open files, but this process may have {limit} (ulimit -n)");
+        }
         log::begin(options.log.unwrap_or_default());
         let engine = options.source().load(&options.engine()?)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
-        runtime.context("the server's threads could not be started")?.block_on(async {
+        runtime.map_err(limits::explained).context("the server's threads could not be started")?.block_on(async {
             let server = Server::bind(engine, settings).await?;
             output::line(&format!("listening on {}", server.url()))?;
             tokio::select! {

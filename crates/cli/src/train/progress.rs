@@ -29,6 +29,13 @@ pub struct Progress {
     pub validation: Option<Validation>,
 }
 
+/// The bar does not stay behind, however training ended.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Progress {
     /// Progress of a run of `steps` steps, before its data is read.
     pub fn new(steps: usize) -> Self {
