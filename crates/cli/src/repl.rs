@@ -78,7 +78,6 @@ impl Repl {
                 }
                 Err(ReadlineError::Eof) => return Ok(()),
                 Err(error) if is_not_text(&error) => {
-                    self.drop_line();
                     output::note("(not sent: the line has bytes that are no UTF-8 text; set the terminal to UTF-8)");
                     continue;
                 }
@@ -96,11 +95,6 @@ impl Repl {
                 Entry::Message(message) => self.answer(message)?,
             }
         }
-    }
-
-    /// Reads the rest of a line that is not sent.
-    fn drop_line(&mut self) {
-        while matches!(self.editor.readline(""), Err(error) if is_not_text(&error)) {}
     }
 
     fn answer(&mut self, message: String) -> anyhow::Result<()> {

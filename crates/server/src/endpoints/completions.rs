@@ -53,8 +53,7 @@ pub struct CompletionRequest {
     n: Option<usize>,
     /// Texts that end an answer and are not part of it: one, or a list of up to 16, none empty. Default: none.
     stop: Option<Stop>,
-    /// Put the prompt before its answer, and its tokens before the answer's if log-probabilities are reported. Default:
-    /// false.
+    /// Put the prompt before its answer, with its tokens if log-probabilities are reported. Default: false.
     echo: Option<bool>,
     /// Report the log-probability of each generated token, with this number of alternatives, 0 to 5. Default: no
     /// log-probabilities.
