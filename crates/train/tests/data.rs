@@ -141,6 +141,15 @@ fn the_end_of_a_name_has_letters_of_either_case() {
 }
 
 #[test]
+fn a_git_lfs_pointer_is_no_data() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1187780840\n";
+    for name in ["a.txt", "a.jsonl"] {
+        let error = Model::new().refuse(name, pointer);
+        assert!(error.contains("a Git LFS pointer") && error.contains("git lfs pull"), "{error}");
+    }
+}
+
+#[test]
 fn written_special_tokens_are_no_words() {
     let texts = ["<|begin_of_text|>1<|eot_id|>2<|end_of_text|>".repeat(50)];
     let files = tokenizer::train(&texts, 300, 64).expect("trains");

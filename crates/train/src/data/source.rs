@@ -16,6 +16,8 @@ const LONGEST_LINE: u64 = 256 << 20;
 const PART: usize = 1 << 14;
 /// After this many bytes a line of a sample is cut at the next white space; after twice as many, anywhere.
 const LONG: usize = 1 << 12;
+/// How files begin that Git LFS keeps in the place of large ones.
+const POINTER: &str = "version https://git-lfs.github.com/spec/";
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
 /// A document, or a part of a long text.
@@ -226,6 +228,14 @@ impl Lines {
             .map_err(|error| binary(error.utf8_error().valid_up_to(), "bytes that are not UTF-8 text"))?;
         if self.number == 1 && line.starts_with('\u{feff}') {
             line.drain(..'\u{feff}'.len_utf8());
+        }
+        if self.number == 1 && line.starts_with(POINTER) {
+            return Err(Error::Line {
+                path: self.path.clone(),
+                line: 1,
+                problem: "a Git LFS pointer, which names the real file and its size".into(),
+                remedy: "run `git lfs pull` in its folder, or download the file itself".into(),
+            });
         }
         Ok(Some(line))
     }
