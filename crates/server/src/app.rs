@@ -10,6 +10,7 @@ use sterna_grammar::{Form, Grammars};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::tools::Toolbox;
+use crate::unknown::UnknownFields;
 use crate::{Error, Settings};
 
 /// The model, the settings and the metrics.
@@ -18,6 +19,7 @@ pub struct App {
     pub grammars: Grammars,
     pub settings: Settings,
     pub metrics: Metrics,
+    pub unknown: UnknownFields,
     /// Unix time of the start in seconds; clients see it as the time the model was created.
     pub started: u64,
     /// A counter that makes ids differ, and the seeds of requests without one.
@@ -34,7 +36,15 @@ impl App {
         let grammars = Grammars::new(&engine)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let counter = AtomicU64::new(now.as_nanos() as u64);
-        let app = Self { engine, grammars, settings, metrics: Metrics::new(), started: now.as_secs(), counter };
+        let app = Self {
+            engine,
+            grammars,
+            settings,
+            metrics: Metrics::new(),
+            unknown: UnknownFields::default(),
+            started: now.as_secs(),
+            counter,
+        };
         Ok(Arc::new(app))
     }
 
@@ -48,13 +58,13 @@ impl App {
         format!("{prefix}-{:016x}", self.unique().wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// Checks that a request names the served model, or none.
+    /// Checks that a request names the served model, or none (an empty name is none).
     ///
     /// # Errors
     /// 404 for another model.
     pub fn check_model(&self, name: Option<&str>) -> Result<(), ApiError> {
         let served = &self.settings.model;
-        match name {
+        match name.filter(|name| !name.is_empty()) {
             Some(name) if name != served && name.strip_suffix(":latest") != Some(served) => {
                 Err(ApiError::model(name, served))
             }

@@ -26,18 +26,12 @@ pub struct Message {
     /// The `id` of the call that a `tool` message answers. Default: none.
     #[serde(default)]
     pub tool_call_id: Option<String>,
-    /// A name of the author. Accepted, not read.
-    #[serde(default, rename = "name")]
-    pub _name: Option<String>,
-    /// A field of answers that clients send back. Accepted, not read.
-    #[serde(default, rename = "refusal")]
-    pub _refusal: Option<String>,
 }
 
 impl Message {
     /// A message without calls.
     pub fn text(role: Role, content: Content) -> Self {
-        Self { role, content: Some(content), tool_calls: None, tool_call_id: None, _name: None, _refusal: None }
+        Self { role, content: Some(content), tool_calls: None, tool_call_id: None }
     }
 }
 
@@ -72,16 +66,9 @@ pub enum Content {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ContentPart {
     /// A part that is text.
-    #[serde(alias = "input_text", alias = "output_text")]
     Text {
         /// The text of this part.
         text: String,
-        /// A field of answers that clients send back. Accepted, not read.
-        #[serde(default, rename = "annotations")]
-        _annotations: Option<Value>,
-        /// A field of answers that clients send back. Accepted, not read.
-        #[serde(default, rename = "logprobs")]
-        _logprobs: Option<Value>,
     },
 }
 
@@ -105,8 +92,26 @@ pub struct ToolCall {
 pub struct CalledFunction {
     /// The function's name.
     pub name: String,
-    /// The arguments: a JSON object, written as a string.
-    pub arguments: String,
+    /// The arguments: a JSON object, or one written as a string. Default: none.
+    #[serde(default)]
+    pub arguments: Value,
+}
+
+impl CalledFunction {
+    /// The arguments as chat templates read them. A string that is no JSON object stays a string: a model once wrote it, and
+    /// the conversation must go on.
+    fn arguments(&self) -> Value {
+        match &self.arguments {
+            Value::Null => json!({}),
+            Value::String(text) if text.trim().is_empty() => json!({}),
+            Value::String(text) => match serde_json::from_str(text) {
+                Ok(Value::Null) => json!({}),
+                Ok(arguments @ Value::Object(_)) => arguments,
+                _ => text.as_str().into(),
+            },
+            arguments => arguments.clone(),
+        }
+    }
 }
 
 fn function() -> String {
@@ -118,7 +123,7 @@ impl Content {
     pub fn text(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Parts(parts) => parts.iter().map(|ContentPart::Text { text, .. }| text.as_str()).collect(),
+            Self::Parts(parts) => parts.iter().map(|ContentPart::Text { text }| text.as_str()).collect(),
         }
     }
 }
@@ -269,14 +274,8 @@ fn value(at: usize, message: &Message, native: bool) -> Result<Value, ApiError> 
         let field = format!("messages[{at}].tool_calls");
         return Err(ApiError::field(field, "only messages with the role assistant have tool_calls"));
     }
-    let calls = calls.iter().enumerate().map(|(call, ToolCall { id, function, .. })| {
-        let arguments: Value = serde_json::from_str(&function.arguments).map_err(|error| {
-            let field = format!("messages[{at}].tool_calls[{call}].function.arguments");
-            ApiError::field(field.clone(), format!("{field} is not valid JSON: {error}"))
-        })?;
-        Ok((id, function.name.as_str(), arguments))
-    });
-    let calls = calls.collect::<Result<Vec<_>, ApiError>>()?;
+    let calls = calls.iter().map(|ToolCall { id, function, .. }| (id, function.name.as_str(), function.arguments()));
+    let calls: Vec<_> = calls.collect();
     Ok(match message.role {
         Role::System | Role::Developer => json!({ "role": "system", "content": text }),
         Role::User => json!({ "role": "user", "content": text }),

@@ -23,18 +23,19 @@ pub enum Stop {
 const MAX_STOPS: usize = 16;
 
 impl Stop {
-    /// The stop texts as a list.
+    /// The stop texts as a list. An empty text asks for nothing.
     ///
     /// # Errors
-    /// 400 if there are more than 16, or one is empty.
+    /// 400 if there are more than 16.
     pub fn texts(stop: Option<Self>) -> Result<Vec<String>, ApiError> {
-        let texts = match stop {
+        let mut texts = match stop {
             None => Vec::new(),
             Some(Self::One(text)) => vec![text],
             Some(Self::Several(texts)) => texts,
         };
-        if texts.len() > MAX_STOPS || texts.iter().any(String::is_empty) {
-            return Err(ApiError::field("stop", format!("stop takes at most {MAX_STOPS} texts, none of them empty")));
+        texts.retain(|text| !text.is_empty());
+        if texts.len() > MAX_STOPS {
+            return Err(ApiError::field("stop", format!("stop takes at most {MAX_STOPS} texts")));
         }
         Ok(texts)
     }

@@ -40,6 +40,8 @@ pub struct Settings {
     /// Grace period for running requests at shutdown.
     #[serde(rename = "grace_s", serialize_with = "seconds")]
     pub grace: Duration,
+    /// Refuses requests with unknown fields, instead of ignoring and naming these.
+    pub strict: bool,
     /// Logs prompts and answers too.
     pub log_text: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Settings {
             body_bytes: 2 << 20,
             timeout: Duration::from_secs(600),
             grace: Duration::from_secs(30),
+            strict: false,
             log_text: false,
         }
     }

@@ -99,6 +99,9 @@ pub struct Options {
     /// Format of the log on stderr [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "STERNA_LOG")]
     pub log: Option<Format>,
+    /// Refuse requests with unknown fields, instead of ignoring and naming these
+    #[arg(long, env = "STERNA_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
     /// Also log prompts and answers
     #[arg(long, env = "STERNA_LOG_TEXT", value_parser = BoolishValueParser::new())]
     pub log_text: bool,
@@ -142,6 +145,7 @@ impl Options {
             kv: self.kv.or(other.kv),
             ffn: self.ffn.or(other.ffn),
             log: self.log.or(other.log),
+            strict: self.strict || other.strict,
             log_text: self.log_text || other.log_text,
         }
     }
@@ -219,6 +223,7 @@ impl Options {
             body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
             timeout: seconds(self.timeout, default.timeout),
             grace: seconds(self.grace, default.grace),
+            strict: self.strict,
             log_text: self.log_text,
         })
     }

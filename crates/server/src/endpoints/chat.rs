@@ -9,7 +9,7 @@ use axum::response::Response;
 use axum::routing::post;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sterna::engine::{Logprob, Request};
 use sterna_grammar::{Form, listed_only};
 
@@ -58,7 +58,7 @@ pub struct ChatRequest {
     /// Number of answers, 1 to 16. Default: 1.
     #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<usize>,
-    /// Texts that end the answer and are not part of it: one, or a list of up to 16, none empty. Default: none.
+    /// Texts that end the answer and are not part of it: one, or a list of up to 16. Default: none.
     stop: Option<Stop>,
     /// Report the log-probability of each generated token. Default: false.
     logprobs: Option<bool>,
@@ -74,18 +74,6 @@ pub struct ChatRequest {
     tool_choice: Option<ToolChoice>,
     /// Allow more than one call where `tool_choice` requires calls. Default: true.
     parallel_tool_calls: Option<bool>,
-    /// Identifier of the end user. Accepted, not read.
-    #[serde(rename = "user")]
-    _user: Option<String>,
-    /// Newer name of `user`. Accepted, not read.
-    #[serde(rename = "safety_identifier")]
-    _safety_identifier: Option<String>,
-    /// Hint for the prefix cache. Accepted, not read: the server finds common prefixes by itself.
-    #[serde(rename = "prompt_cache_key")]
-    _prompt_cache_key: Option<String>,
-    /// Notes of the client. Accepted, not read.
-    #[serde(rename = "metadata")]
-    _metadata: Option<Map<String, Value>>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
 }
@@ -140,9 +128,9 @@ impl ResponseFormat {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedSchema {
-    /// Name of the schema. Required as in OpenAI's API, not read.
+    /// Name of the schema. Accepted, not read.
     #[serde(rename = "name")]
-    _name: String,
+    _name: Option<String>,
     /// Description of the schema. Accepted, not read.
     #[serde(rename = "description")]
     _description: Option<String>,

@@ -51,7 +51,7 @@ pub struct CompletionRequest {
     /// Number of answers for each prompt; at most 64 over all prompts. Default: 1.
     #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<usize>,
-    /// Texts that end an answer and are not part of it: one, or a list of up to 16, none empty. Default: none.
+    /// Texts that end an answer and are not part of it: one, or a list of up to 16. Default: none.
     stop: Option<Stop>,
     /// Put the prompt before its answer, with its tokens if log-probabilities are reported. Default: false.
     echo: Option<bool>,
@@ -65,9 +65,6 @@ pub struct CompletionRequest {
     stream: Option<bool>,
     /// Options for streams. Default: none.
     stream_options: Option<StreamOptions>,
-    /// Identifier of the end user. Accepted, not read.
-    #[serde(rename = "user")]
-    _user: Option<String>,
 }
 
 async fn complete(

@@ -11,11 +11,13 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use futures_util::FutureExt;
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::access;
 use crate::app::App;
+use crate::body::Expected;
 use crate::error::ApiError;
 
 mod page;
@@ -83,6 +85,23 @@ impl Endpoint {
     }
 }
 
+/// A route that knows what its body looks like, and whose response names the fields that were ignored.
+fn described(app: &Arc<App>, endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
+    let (path, app) = (endpoint.path, app.clone());
+    let mut inlined =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator();
+    let schema = Arc::new(endpoint.body.map_or(Value::Null, |body| body(&mut inlined).to_value()));
+    (endpoint.route)().layer(middleware::from_fn(move |mut request: Request, next: Next| {
+        let (app, expected) = (app.clone(), Arc::new(Expected::new(path, schema.clone(), app.settings.strict)));
+        async move {
+            request.extensions_mut().insert(expected.clone());
+            let mut response = next.run(request).await;
+            app.unknown.report(path, &expected.ignored(), response.headers_mut());
+            response
+        }
+    }))
+}
+
 /// A route whose panics are errors, and whose errors have the API's shape.
 fn guarded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, shape: fn(&ApiError) -> Value) -> MethodRouter<S> {
     route.layer(middleware::from_fn(move |request: Request, next: Next| async move {
@@ -103,7 +122,7 @@ fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
 pub fn router(app: &Arc<App>) -> Router {
     endpoints()
         .fold(Router::new(), |router, endpoint| {
-            router.route(endpoint.path, guarded((endpoint.route)(), endpoint.error))
+            router.route(endpoint.path, guarded(described(app, endpoint), endpoint.error))
         })
         .route("/openapi.json", get(async || Json(document())))
         .merge(page::routes())
@@ -119,7 +138,7 @@ pub fn router(app: &Arc<App>) -> Router {
 
 /// The description of all endpoints as OpenAPI 3.1.
 fn document() -> Value {
-    let mut generator = schemars::generate::SchemaSettings::draft2020_12()
+    let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
     let mut paths = Map::new();

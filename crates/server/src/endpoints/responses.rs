@@ -67,19 +67,10 @@ pub struct ResponsesRequest {
     truncation: Option<Truncation>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
-    /// Additional data to include in the answer. Accepted, not read.
-    #[serde(rename = "include")]
-    _include: Option<Vec<Include>>,
     /// Notes of the client, which the response repeats. Default: none.
     metadata: Option<Map<String, Value>>,
     /// Identifier of the end user, which the response repeats. Default: none.
     user: Option<String>,
-    /// Newer name of `user`. Accepted, not read.
-    #[serde(rename = "safety_identifier")]
-    _safety_identifier: Option<String>,
-    /// Hint for the prefix cache. Accepted, not read: the server finds common prefixes by itself.
-    #[serde(rename = "prompt_cache_key")]
-    _prompt_cache_key: Option<String>,
 }
 
 impl ResponsesRequest {
@@ -111,10 +102,17 @@ pub enum Item {
 /// A message.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct MessageItem {
+    /// Kind of the item: "message".
+    #[serde(rename = "type", default = "message_type")]
+    _kind: String,
     /// The author of the message.
     role: Role,
     /// The text of the message.
     content: Content,
+}
+
+fn message_type() -> String {
+    "message".into()
 }
 
 /// A function call or its result.
@@ -127,8 +125,9 @@ pub enum FunctionItem {
         call_id: String,
         /// Name of the function.
         name: String,
-        /// The arguments: a JSON object, written as a string.
-        arguments: String,
+        /// The arguments: a JSON object, or one written as a string. Default: none.
+        #[serde(default)]
+        arguments: Value,
     },
     /// The result of a call.
     FunctionCallOutput {
@@ -158,7 +157,7 @@ pub enum Format {
     /// JSON that is valid by a schema.
     JsonSchema {
         /// Name of the schema. Required as in OpenAI's API, not read.
-        #[serde(rename = "name")]
+        #[serde(rename = "name", default)]
         _name: String,
         /// The JSON schema; drafts up to 2020-12.
         schema: Value,
@@ -211,14 +210,6 @@ impl From<FlatToolChoice> for ToolChoice {
     }
 }
 
-/// Additional data of an answer.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub enum Include {
-    /// The model's reasoning, encrypted. Answers here have none.
-    #[serde(rename = "reasoning.encrypted_content")]
-    Reasoning,
-}
-
 /// What happens to a conversation that is longer than the context.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -263,7 +254,7 @@ fn messages(request: &ResponsesRequest) -> Vec<Message> {
     match &request.input {
         Input::Text(content) => messages.push(text(Role::User, content)),
         Input::Items(items) => messages.extend(items.iter().map(|item| match item {
-            Item::Message(MessageItem { role, content }) => Message::text(*role, content.clone()),
+            Item::Message(MessageItem { role, content, .. }) => Message::text(*role, content.clone()),
             Item::Function(FunctionItem::FunctionCallOutput { call_id, output }) => {
                 Message { tool_call_id: Some(call_id.clone()), ..text(Role::Tool, output) }
             }

@@ -21,9 +21,6 @@ pub struct ShowRequest {
     model: Option<String>,
     /// Older name of `model`, used if that is left out.
     name: Option<String>,
-    /// Accepted, not read: the description has no details to add.
-    #[serde(rename = "verbose")]
-    _verbose: Option<bool>,
 }
 
 /// The entry of a list of models.
@@ -63,7 +60,7 @@ pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>) -> Result<Json<Value>, ApiError> {
-    app.check_model(request.model.or(request.name).as_deref())?;
+    app.check_model(request.model.filter(|model| !model.is_empty()).or(request.name).as_deref())?;
     let config = app.engine.config();
     let chats = app.engine.template().is_ok();
     Ok(Json(json!({

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Ollama, Options, form, refuse_images, refuse_thinking};
+use super::{Ollama, Options, form, refuse_images};
 use crate::app::App;
 use crate::body::Body;
 use crate::conversation::Generate;
@@ -37,11 +37,6 @@ pub struct ChatRequest {
     options: Option<Options>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
-    /// Accepted, not read: the model stays in memory.
-    #[serde(rename = "keep_alive")]
-    _keep_alive: Option<Value>,
-    /// Let the model think before it answers; only false is supported. Default: false.
-    think: Option<bool>,
 }
 
 /// A message of a conversation.
@@ -54,9 +49,6 @@ pub struct OllamaMessage {
     content: Option<String>,
     /// Function calls that the assistant made in this message. Only `assistant` messages have them. Default: none.
     tool_calls: Option<Vec<OllamaCall>>,
-    /// Name of the function whose result a `tool` message holds. Accepted, not read: models see the order only.
-    #[serde(rename = "tool_name")]
-    _tool_name: Option<String>,
     /// Images; only an empty list is supported. Default: none.
     #[serde(default)]
     images: Vec<String>,
@@ -76,7 +68,7 @@ pub struct OllamaCalledFunction {
     name: String,
     /// The arguments. Default: none.
     #[serde(default)]
-    arguments: Map<String, Value>,
+    arguments: Value,
 }
 
 impl OllamaMessage {
@@ -84,8 +76,7 @@ impl OllamaMessage {
     fn message(self, at: usize) -> Result<Message, ApiError> {
         refuse_images(&format!("messages[{at}].images"), &self.images)?;
         let call = |OllamaCall { function }: OllamaCall| {
-            let arguments = Value::Object(function.arguments).to_string();
-            let function = CalledFunction { name: function.name, arguments };
+            let function = CalledFunction { name: function.name, arguments: function.arguments };
             ToolCall { id: String::new(), kind: "function".into(), function }
         };
         let calls: Vec<ToolCall> = self.tool_calls.into_iter().flatten().map(call).collect();
@@ -108,7 +99,6 @@ fn content(object: &mut Value, text: &str, calls: &[&Call]) {
 
 pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>) -> Result<Response, ApiError> {
     app.check_model(Some(&request.model))?;
-    refuse_thinking(request.think)?;
     let dialect = Ollama { app: app.clone(), content };
     if request.messages.is_empty() {
         return Ok(dialect.loaded());

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Ollama, Options, form, refuse_images, refuse_thinking};
+use super::{Ollama, Options, form, refuse_images};
 use crate::app::App;
 use crate::body::Body;
 use crate::conversation::Generate;
@@ -41,11 +41,6 @@ pub struct GenerateRequest {
     /// Images; only an empty list is supported. Default: none.
     #[serde(default)]
     images: Vec<String>,
-    /// Let the model think before it answers; only false is supported. Default: false.
-    think: Option<bool>,
-    /// Accepted, not read: the model stays in memory.
-    #[serde(rename = "keep_alive")]
-    _keep_alive: Option<Value>,
 }
 
 /// Puts text into an object's `response`.
@@ -56,7 +51,6 @@ fn content(object: &mut Value, text: &str, _: &[&Call]) {
 pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateRequest>) -> Result<Response, ApiError> {
     app.check_model(Some(&request.model))?;
     refuse_images("images", &request.images)?;
-    refuse_thinking(request.think)?;
     let dialect = Ollama { app: app.clone(), content };
     if request.prompt.is_empty() {
         return Ok(dialect.loaded());

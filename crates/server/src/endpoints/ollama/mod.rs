@@ -49,7 +49,7 @@ fn error(error: &ApiError) -> Value {
     json!({ "error": error.message })
 }
 
-/// Ollama's sampling parameters and limits. Those that only change the speed are accepted and not read.
+/// Ollama's sampling parameters and limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -75,33 +75,15 @@ pub struct Options {
     seed: Option<i64>,
     /// Maximum number of generated tokens; 0 or less: what the context has room for. Default: -1.
     num_predict: Option<i64>,
-    /// Texts that end the answer and are not part of it: up to 16, none empty. Default: none.
+    /// Texts that end the answer and are not part of it: up to 16. Default: none.
     stop: Option<Vec<String>>,
-    /// Accepted, not read: the server sets the context with `--ctx`.
-    #[serde(rename = "num_ctx")]
-    _num_ctx: Option<u64>,
-    /// Accepted, not read: the server sets the threads with `--threads`.
-    #[serde(rename = "num_thread")]
-    _num_thread: Option<u64>,
-    /// Accepted, not read: the model runs on the CPU.
-    #[serde(rename = "num_gpu")]
-    _num_gpu: Option<i64>,
-    /// Accepted, not read: the server sets the batch with `--chunk`.
-    #[serde(rename = "num_batch")]
-    _num_batch: Option<u64>,
-    /// Accepted, not read: a prompt that is too long is an error.
-    #[serde(rename = "num_keep")]
-    _num_keep: Option<i64>,
-    /// Accepted, not read.
-    #[serde(rename = "use_mmap")]
-    _use_mmap: Option<bool>,
 }
 
 impl Options {
     /// The engine's request, without a prompt.
     ///
     /// # Errors
-    /// 400 for more than 16 stop texts, or an empty one.
+    /// 400 for more than 16 stop texts.
     pub fn request(self, app: &App) -> Result<Request, ApiError> {
         let default = app.sampling().temperature(0.8).top_p(0.9);
         let sampling = default
@@ -135,10 +117,6 @@ fn form(format: Option<Value>) -> Result<Option<Form>, ApiError> {
 /// Some programs always send a list of images, which is mostly empty.
 fn refuse_images(field: &str, images: &[String]) -> Result<(), ApiError> {
     if images.is_empty() { Ok(()) } else { Err(ApiError::unsupported(field, "these models read text only")) }
-}
-
-fn refuse_thinking(think: Option<bool>) -> Result<(), ApiError> {
-    if think == Some(true) { Err(ApiError::unsupported("think", "leave it out")) } else { Ok(()) }
 }
 
 /// Ollama's API of answers.

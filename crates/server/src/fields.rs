@@ -1,0 +1,490 @@
+//! Fields of other servers' APIs: which values are taken and not read, which mean another field, which are refused.
+//!
+//! The types of the endpoints have the fields that are read. [`FIELDS`] has all others that are known, and values of read
+//! fields that other servers give a meaning to. `docs/serving.md` shows it. A field in neither is unknown.
+//!
+//! Sources: the references of OpenAI's API, Ollama's (`api/types.go`), llama.cpp's server (`tools/server/README.md`) and
+//! vLLM's (`docs/serving/openai_compatible_server.md`).
+
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::history;
+use crate::mapped;
+use crate::shape::{inside, is_empty};
+
+/// The fields of an object.
+pub type Object = Map<String, Value>;
+
+/// What happens to the values of a field. Null and empty values always count as left out.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// All values are taken and not read.
+    Unread,
+    /// The values of this JSON list are taken and not read; others are refused.
+    Only(&'static str),
+    /// The value is that of this other field, unless the request has both.
+    Means(&'static str),
+    /// The values of the first JSON list count as this JSON value; null is left out. Others are read as they are.
+    Counts(&'static str, &'static str),
+    /// The function puts other fields in its place.
+    Mapped(fn(&mut Object, Field, Value) -> Result<(), ApiError>),
+}
+
+/// A field of a request: its name, and its path for errors.
+pub struct Field<'a> {
+    pub name: &'a str,
+    pub path: &'a str,
+}
+
+/// Fields with the same rule.
+struct Row {
+    /// The endpoints, without `/v1`.
+    on: &'static [&'static str],
+    /// The path of the object that holds the fields, with `[]` after lists; empty for the request itself.
+    within: &'static str,
+    names: &'static [&'static str],
+    rule: Rule,
+    /// For refused values, what to do instead; for mapped ones, what they mean; otherwise, why the field is not read.
+    note: &'static str,
+}
+
+const fn row(
+    on: &'static [&'static str],
+    within: &'static str,
+    names: &'static [&'static str],
+    rule: Rule,
+    note: &'static str,
+) -> Row {
+    Row { on, within, names, rule, note }
+}
+
+const CHAT: &str = "/chat/completions";
+const TEXT: &str = "/completions";
+const RESPONSES: &str = "/responses";
+const OLLAMA_CHAT: &str = "/api/chat";
+const OLLAMA_GENERATE: &str = "/api/generate";
+const SHOW: &[&str] = &["/api/show"];
+/// Endpoints with OpenAI's sampling parameters, where vLLM and llama.cpp have more.
+const SAMPLED: &[&str] = &[CHAT, TEXT];
+const OPENAI: &[&str] = &[CHAT, TEXT, RESPONSES];
+const OLLAMA: &[&str] = &[OLLAMA_CHAT, OLLAMA_GENERATE];
+const CHATS: &[&str] = &[CHAT, OLLAMA_CHAT];
+
+use Rule::{Counts, Mapped, Means, Only, Unread};
+
+static FIELDS: &[Row] = &[
+    // OpenAI.
+    row(
+        OPENAI,
+        "",
+        &["safety_identifier", "prompt_cache_key"],
+        Unread,
+        "identifies the user, or a prefix that is found anyway",
+    ),
+    row(
+        OPENAI,
+        "",
+        &["prompt_cache_retention", "prompt_cache_options", "service_tier"],
+        Unread,
+        "concerns cost and speed",
+    ),
+    row(SAMPLED, "", &["user", "metadata"], Unread, "notes of the client"),
+    row(&[TEXT], "", &["store"], Only("[false]"), "answers are never stored"),
+    row(&[CHAT, RESPONSES], "", &["verbosity"], Only("[\"medium\"]"), "ask for it in a message"),
+    row(&[RESPONSES], "text", &["verbosity"], Only("[\"medium\"]"), "ask for it in a message"),
+    row(&[CHAT, RESPONSES], "", &["modalities"], Only("[[\"text\"]]"), "these models write text only"),
+    row(&[CHAT], "", &["audio"], Only("[]"), "these models write text only"),
+    row(&[CHAT], "", &["prediction"], Unread, "concerns speed"),
+    row(&[CHAT], "", &["web_search_options"], Only("[]"), "this server does not search the web"),
+    row(&[CHAT], "", &["functions"], Only("[]"), "use tools"),
+    row(&[CHAT], "", &["function_call"], Only("[\"none\", \"auto\"]"), "use tool_choice"),
+    row(OPENAI, "stream_options", &["include_obfuscation"], Unread, "pads events, whose text stays the same"),
+    row(SAMPLED, "stream_options", &["continuous_usage_stats"], Only("[false]"), "use include_usage"),
+    row(&[RESPONSES], "stream_options", &["include_usage"], Unread, "the last event has the token counts"),
+    row(&[RESPONSES], "", &["stream_options"], Only("[]"), "leave it out"),
+    row(&[TEXT], "", &["suffix"], Only("[]"), "these models only continue texts"),
+    row(&[TEXT], "", &["best_of"], Mapped(mapped::best_of), "1 or the value of `n`: nothing"),
+    row(&[TEXT], "", &["logprobs"], Counts("[false]", "null"), ""),
+    row(OPENAI, "", &["max_tokens", "max_completion_tokens", "max_output_tokens"], Counts("[-1, -2]", "null"), ""),
+    row(SAMPLED, "", &["seed"], Mapped(mapped::seed), "a number of 64 bits without sign: the same bits"),
+    row(&[RESPONSES], "", &["background"], Only("[false]"), "answers are never stored"),
+    row(
+        &[RESPONSES],
+        "",
+        &["previous_response_id", "conversation"],
+        Only("[]"),
+        "send the whole conversation in input",
+    ),
+    row(&[RESPONSES], "", &["prompt"], Only("[]"), "prompts are not stored here; send the text in input"),
+    row(&[RESPONSES], "", &["max_tool_calls"], Unread, "limits built-in tools, which this server has not"),
+    row(&[RESPONSES], "", &["context_management"], Only("[]"), "use truncation"),
+    row(&[RESPONSES], "", &["top_logprobs"], Only("[0]"), "use /v1/chat/completions"),
+    row(&[RESPONSES], "", &["include"], Mapped(mapped::include), "parts that answers here never have: nothing"),
+    row(
+        &[RESPONSES],
+        "reasoning",
+        &["summary", "generate_summary"],
+        Unread,
+        "answers here have no reasoning to sum up",
+    ),
+    row(&[RESPONSES], "reasoning", &["effort"], Only(OFF), NO_THINKING),
+    row(&[RESPONSES], "", &["reasoning"], Only("[]"), NO_THINKING),
+    // Thinking.
+    row(SAMPLED, "", &["reasoning_effort"], Only(OFF), NO_THINKING),
+    row(OLLAMA, "", &["think"], Only(OFF), NO_THINKING),
+    row(SAMPLED, "", &["enable_thinking"], Only("[false]"), NO_THINKING),
+    row(SAMPLED, "", &["thinking"], Only("[false, {\"type\": \"disabled\"}]"), NO_THINKING),
+    row(SAMPLED, "", &["thinking_budget", "thinking_budget_tokens"], Only("[0, -1]"), NO_THINKING),
+    row(SAMPLED, "chat_template_kwargs", &["enable_thinking", "thinking"], Only("[false]"), NO_THINKING),
+    row(SAMPLED, "chat_template_kwargs", &["reasoning_effort"], Only(OFF), NO_THINKING),
+    row(SAMPLED, "", &["chat_template_kwargs"], Only("[]"), "this server gives templates no variables of the client"),
+    row(
+        SAMPLED,
+        "",
+        &["reasoning"],
+        Only("[{\"enabled\": false}, {\"effort\": \"none\"}, {\"exclude\": true}]"),
+        NO_THINKING,
+    ),
+    row(
+        SAMPLED,
+        "",
+        &["include_reasoning", "separate_reasoning", "reasoning_format", "reasoning_in_content"],
+        Unread,
+        "answers here have no separate reasoning",
+    ),
+    // Forms of the answer.
+    row(SAMPLED, "", &["response_format"], Mapped(mapped::response_format), "a schema beside `type`: `json_schema`"),
+    row(
+        SAMPLED,
+        "",
+        &["structured_outputs"],
+        Mapped(mapped::structured_outputs),
+        "`json`, `json_object`, `regex`, `choice`, `grammar`: `response_format`",
+    ),
+    row(SAMPLED, "", &["guided_json", "json_schema"], Mapped(mapped::json), "`response_format`, a JSON schema"),
+    row(SAMPLED, "", &["guided_regex"], Mapped(mapped::regex), "`response_format`, a regular expression"),
+    row(SAMPLED, "", &["guided_choice"], Mapped(mapped::choice), "`response_format`, one of the texts"),
+    row(SAMPLED, "", &["guided_grammar"], Mapped(mapped::grammar), "`response_format`, a Lark grammar"),
+    row(SAMPLED, "", &["guided_decoding_backend"], Unread, "there is one"),
+    row(SAMPLED, "", &["guided_whitespace_pattern", "structural_tag", "grammar"], Only("[]"), "use response_format"),
+    // Sampling, as in llama.cpp and vLLM.
+    row(SAMPLED, "", &["top_k"], Counts("[-1]", "0"), ""),
+    row(SAMPLED, "", &["n_predict", "max_new_tokens"], Means("max_tokens"), ""),
+    row(SAMPLED, "", &["max_tokens"], Counts("[-1, -2]", "null"), ""),
+    row(SAMPLED, "", &["repeat_penalty"], Means("repetition_penalty"), ""),
+    row(SAMPLED, "", &["repeat_last_n", "penalty_last_n"], Mapped(mapped::last_n), LAST_N),
+    row(SAMPLED, "", &["typical_p", "typ_p", "tfs_z"], Only("[1]"), "use top_p"),
+    row(
+        SAMPLED,
+        "",
+        &["mirostat", "mirostat_mode", "xtc_probability", "dry_multiplier", "dynatemp_range", "smoothing_factor"],
+        Only("[0]"),
+        "use temperature and top_p",
+    ),
+    row(SAMPLED, "", MODIFIERS, Unread, "modifies a sampler that is off"),
+    row(SAMPLED, "", &["top_n_sigma", "nsigma"], Only("[-1, 0]"), "use min_p"),
+    row(SAMPLED, "", &["top_a", "epsilon_cutoff", "eta_cutoff", "no_repeat_ngram_size"], Only("[0]"), "use min_p"),
+    row(SAMPLED, "", &["min_keep"], Only("[0, 1]"), "leave it out"),
+    row(SAMPLED, "", &["samplers", "sampler_seq", "logits_processors"], Only("[]"), "samplers have one order here"),
+    row(
+        SAMPLED,
+        "",
+        &[
+            "penalize_nl",
+            "ban_eos_token",
+            "use_beam_search",
+            "early_stopping",
+            "ignore_eos",
+            "include_stop_str_in_output",
+        ],
+        Only("[false]"),
+        "leave it out",
+    ),
+    row(SAMPLED, "", &["length_penalty"], Only("[1, 0]"), "there is no beam search"),
+    row(SAMPLED, "", &["do_sample"], Only("[true]"), "set temperature to 0"),
+    row(SAMPLED, "", &["num_beams"], Only("[1]"), "there is no beam search"),
+    row(SAMPLED, "", &["min_tokens", "min_length"], Only("[0]"), "leave it out"),
+    row(
+        SAMPLED,
+        "",
+        &["stop_token_ids", "allowed_token_ids", "bad_words", "bad_words_ids"],
+        Only("[]"),
+        "use stop or logit_bias",
+    ),
+    row(
+        SAMPLED,
+        "",
+        &["skip_special_tokens", "spaces_between_special_tokens", "parse_tool_calls"],
+        Only("[true]"),
+        "leave it out",
+    ),
+    row(SAMPLED, "", &["prompt_logprobs", "truncate_prompt_tokens"], Only("[-1]"), "leave it out"),
+    row(
+        SAMPLED,
+        "",
+        &["return_tokens_as_token_ids", "return_token_ids", "post_sampling_probs", "return_tokens"],
+        Only("[false]"),
+        "use /tokenize",
+    ),
+    row(SAMPLED, "", &["n_probs"], Only("[0]"), "use logprobs"),
+    row(SAMPLED, "", &["n_indent"], Only("[0]"), "leave it out"),
+    row(
+        SAMPLED,
+        "",
+        &["t_max_predict_ms", "t_max_prompt_ms"],
+        Only("[0, -1]"),
+        "the server has a time limit of its own",
+    ),
+    row(&[CHAT], "", &["add_generation_prompt"], Only("[true]"), "use /v1/completions"),
+    row(&[CHAT], "", &["continue_final_message"], Only("[false]"), "use /v1/completions"),
+    row(&[CHAT], "", &["add_special_tokens"], Only("[false]"), "the template says which tokens there are"),
+    row(&[TEXT], "", &["add_special_tokens"], Only("[true]"), "send token ids"),
+    row(&[CHAT], "", &["documents", "chat_template"], Only("[]"), "send the text in messages"),
+    row(
+        SAMPLED,
+        "",
+        &[
+            "mm_processor_kwargs",
+            "image_data",
+            "lora",
+            "vllm_xargs",
+            "kv_transfer_params",
+            "response_fields",
+            "logprob_token_ids",
+        ],
+        Only("[]"),
+        "leave it out",
+    ),
+    row(SAMPLED, "", &["echo_prompt", "thinking_forced_open", "grammar_lazy"], Only("[false]"), "leave it out"),
+    row(
+        SAMPLED,
+        "",
+        &[
+            "cache_prompt",
+            "id_slot",
+            "slot_id",
+            "n_keep",
+            "n_discard",
+            "n_cache_reuse",
+            "priority",
+            "request_id",
+            "cache_salt",
+            "timings_per_token",
+            "return_progress",
+            "keep_alive",
+            "drop_params",
+        ],
+        Unread,
+        "concerns the server's work, not the answer",
+    ),
+    // Ollama.
+    row(
+        OLLAMA,
+        "",
+        &["keep_alive", "truncate", "shift"],
+        Unread,
+        "the model stays in memory; a prompt that is too long is an error",
+    ),
+    row(OLLAMA, "", &["template"], Only("[]"), "the template is the model's"),
+    row(OLLAMA, "", &["logprobs"], Only("[false]"), "use /v1/chat/completions"),
+    row(OLLAMA, "", &["top_logprobs"], Only("[0]"), "use /v1/chat/completions"),
+    row(&[OLLAMA_GENERATE], "", &["suffix"], Only("[]"), "these models only continue texts"),
+    row(&[OLLAMA_GENERATE], "", &["context"], Only("[]"), "use /api/chat, or send the text before in prompt"),
+    row(&[OLLAMA_GENERATE], "", &["width", "height", "steps"], Only("[0]"), "these models write text only"),
+    row(&[OLLAMA_CHAT], "", &["system", "prompt", "suffix", "context", "images"], Only("[]"), "use messages"),
+    row(OLLAMA, "", &["name"], Means("model"), ""),
+    row(OLLAMA, "options", MACHINE, Unread, "concerns the machine; the server has options of its own"),
+    row(OLLAMA, "options", &["mirostat"], Only("[0]"), "use temperature and top_p"),
+    row(OLLAMA, "options", &["mirostat_tau", "mirostat_eta"], Unread, "modifies a sampler that is off"),
+    row(OLLAMA, "options", &["tfs_z"], Only("[0, 1]"), "use top_p"),
+    row(OLLAMA, "options", &["repeat_last_n"], Mapped(mapped::last_n), LAST_N),
+    row(OLLAMA, "options", &["penalize_newline"], Only("[true, false]"), "leave it out"),
+    row(OLLAMA, "options", &["typical_p"], Counts("[0]", "1"), ""),
+    row(OLLAMA, "options", &["top_k"], Counts("[-1]", "0"), ""),
+    row(OLLAMA, "options", &["rope_frequency_base"], Only("[0]"), "the model's own is used"),
+    row(OLLAMA, "options", &["rope_frequency_scale"], Only("[0, 1]"), "the model's own is used"),
+    row(OLLAMA, "options", &["max_tokens"], Means("num_predict"), ""),
+    row(OLLAMA, "options", &["repetition_penalty"], Means("repeat_penalty"), ""),
+    row(SHOW, "", &["system", "template", "options", "verbose"], Unread, "the description has no details to add"),
+    // Conversations: fields that only answers have, and parts of messages.
+    row(CHATS, "messages[]", HISTORY, Unread, "an answer has it, and clients send answers back"),
+    row(&[OLLAMA_CHAT], "messages[]", &["tool_name", "tool_call_id"], Unread, "models see the order only"),
+    row(
+        &[CHAT],
+        "messages[]",
+        &["images", "audio", "function_call"],
+        Only("[]"),
+        "these models read text only, and calls are in tool_calls",
+    ),
+    row(&[CHAT], "messages[]", &["role"], Counts("[\"function\"]", "\"tool\""), ""),
+    row(&[CHAT, RESPONSES], "messages[]", &["content"], Mapped(history::content), "parts: their text"),
+    row(&[OLLAMA_CHAT], "messages[]", &["content"], Mapped(history::joined), "parts: their text"),
+    row(CHATS, "messages[].tool_calls[]", CALL, Unread, "an answer has it, and clients send answers back"),
+    row(&[OLLAMA_CHAT], "messages[].tool_calls[]", &["id", "type"], Unread, "models see the order only"),
+    row(
+        CHATS,
+        "messages[].tool_calls[].function",
+        &["index", "parsed_arguments", "description", "strict", "output"],
+        Unread,
+        "an answer has it, and clients send answers back",
+    ),
+    row(&[RESPONSES], "", &["input"], Mapped(history::items), "items of reasoning: nothing"),
+    row(&[RESPONSES], "input[]", &["content"], Mapped(history::content), "parts: their text"),
+    row(&[RESPONSES], "input[]", &["output"], Mapped(history::joined), "parts: their text"),
+    row(
+        &[RESPONSES],
+        "input[]",
+        &["id", "status", "phase", "name_space", "created_by", "annotations", "parsed_arguments"],
+        Unread,
+        "an answer has it, and clients send answers back",
+    ),
+    row(
+        &[CHAT, OLLAMA_CHAT, RESPONSES],
+        "tools[]",
+        &["cache_control", "items", "defer_loading"],
+        Unread,
+        "concerns speed",
+    ),
+];
+
+const OFF: &str = "[false, \"none\", \"off\", \"disabled\", \"false\"]";
+const NO_THINKING: &str = "the model has no switch for thinking; leave it out";
+const LAST_N: &str = "-1 or 64: nothing; 0, or no `repeat_penalty`: no penalty";
+
+/// Fields of an answer's message that clients send back.
+#[rustfmt::skip]
+const HISTORY: &[&str] = &[
+    "index", "reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "annotations", "cache_control",
+    "thinking", "thinking_blocks", "refusal", "id", "object", "created", "created_at", "timestamp", "model", "usage",
+    "status", "type", "finish_reason", "stop_reason", "logprobs", "timings", "parsed", "phase", "citations", "prefix",
+    "partial", "provider_specific_fields", "additional_kwargs", "response_metadata", "name", "done", "done_reason",
+];
+/// Fields of a call that clients send back.
+const CALL: &[&str] = &["index", "cache_control", "extra_content", "provider_specific_fields", "status", "caller"];
+/// Ollama's options about the machine.
+#[rustfmt::skip]
+const MACHINE: &[&str] = &[
+    "num_ctx", "num_thread", "num_gpu", "num_batch", "num_keep", "use_mmap", "use_mlock", "main_gpu", "low_vram",
+    "f16_kv", "numa", "num_gqa", "logits_all", "vocab_only", "embedding_only", "draft_num_predict",
+];
+/// Parameters of samplers that this server does not have, which [`Rule::Only`] keeps off.
+#[rustfmt::skip]
+const MODIFIERS: &[&str] = &[
+    "mirostat_tau", "mirostat_eta", "xtc_threshold", "dry_base", "dry_allowed_length", "dry_penalty_last_n",
+    "dry_sequence_breakers", "dynatemp_exponent", "smoothing_curve",
+];
+
+/// Takes, maps and refuses the fields of a request to the endpoint at `path`.
+///
+/// # Errors
+/// 400 for a value that would change the answer, and that this server cannot honour.
+pub fn apply(path: &str, request: &mut Value) -> Result<(), ApiError> {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    for row in FIELDS.iter().filter(|row| row.on.contains(&path)) {
+        row.apply(request, row.within, "")?;
+    }
+    Ok(())
+}
+
+impl Row {
+    /// Applies the rule to the fields of the objects at `rest` below `value`, whose own path is `at`.
+    fn apply(&self, value: &mut Value, rest: &str, at: &str) -> Result<(), ApiError> {
+        if rest.is_empty() {
+            let Some(object) = value.as_object_mut() else { return Ok(()) };
+            return self.names.iter().try_for_each(|name| self.field(object, name, at));
+        }
+        let (head, rest) = rest.split_once('.').unwrap_or((rest, ""));
+        match head.strip_suffix("[]") {
+            None => value.get_mut(head).map_or(Ok(()), |value| self.apply(value, rest, &inside(at, head))),
+            Some(name) => {
+                let items = value.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten();
+                items
+                    .enumerate()
+                    .try_for_each(|(i, item)| self.apply(item, rest, &format!("{}[{i}]", inside(at, name))))
+            }
+        }
+    }
+
+    fn field(&self, object: &mut Object, name: &str, at: &str) -> Result<(), ApiError> {
+        let Some(value) = object.shift_remove(name) else { return Ok(()) };
+        match self.rule {
+            Unread => {}
+            Only(values) if value.is_null() || is_empty(&value) || listed(values, &value) => {}
+            Only(_) => {
+                let field = inside(at, name);
+                let message = format!("{field} cannot be {}; {}", shown(&value), self.note);
+                return Err(ApiError { code: Some("unsupported_parameter"), ..ApiError::field(field, message) });
+            }
+            Means(other) => {
+                if object.get(other).is_none_or(|other| other.is_null() || is_empty(other)) {
+                    object.insert(other.into(), value);
+                }
+            }
+            Counts(values, means) => {
+                let means = || serde_json::from_str(means).unwrap_or_default();
+                object.insert(name.into(), if listed(values, &value) { means() } else { value });
+            }
+            Mapped(map) => map(object, Field { name, path: &inside(at, name) }, value)?,
+        }
+        Ok(())
+    }
+}
+
+/// Whether a JSON list has a value; the case of texts and the way numbers are written do not matter.
+fn listed(values: &str, value: &Value) -> bool {
+    let values: Vec<Value> = serde_json::from_str(values).unwrap_or_default();
+    values.iter().any(|each| match (each, value) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::String(a), Value::String(b)) => a.eq_ignore_ascii_case(b),
+        _ => each == value,
+    })
+}
+
+/// A value for an error, cut if it is long.
+fn shown(value: &Value) -> String {
+    const MOST: usize = 40;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table as docs/serving.md has it.
+    fn documented() -> String {
+        let mut lines =
+            vec!["| endpoints | fields | taken, or mapped | otherwise |".to_owned(), "|---|---|---|---|".into()];
+        for row in FIELDS {
+            let within = if row.within.is_empty() { String::new() } else { format!("{}.", row.within) };
+            let names: Vec<String> = row.names.iter().map(|name| format!("`{within}{name}`")).collect();
+            let values = |list: &str| {
+                let values: Vec<Value> = serde_json::from_str(list).expect("a list of values");
+                let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+                if values.is_empty() { "empty".into() } else { values.join(", ") }
+            };
+            let (taken, otherwise) = match row.rule {
+                Unread => (format!("any value, not read: {}", row.note), "".into()),
+                Only(list) => (values(list), format!("400: {}", row.note)),
+                Means(other) => (format!("`{within}{other}`"), "".into()),
+                Counts(list, "null") => (format!("{}: left out", values(list)), "read".into()),
+                Counts(list, means) => (format!("{}: `{means}`", values(list)), "read".into()),
+                Mapped(_) => (row.note.into(), "400".into()),
+            };
+            lines.push(format!("| {} | {} | {taken} | {otherwise} |", row.on.join(" "), names.join(" ")));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    #[test]
+    fn the_guide_has_the_table() {
+        let guide = include_str!("../../../docs/serving.md");
+        let written = guide.split_once("<!-- fields -->\n").and_then(|(_, rest)| rest.split_once("<!-- end -->"));
+        let expected = documented();
+        assert_eq!(written.map(|(table, _)| table), Some(&*expected), "docs/serving.md must have:\n{expected}");
+    }
+}
