@@ -87,10 +87,14 @@ fn a_dry_run_shows_all_that_is_in_effect() {
     let refused = from_environment.arg("--dry-run").output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nowhere.gguf: no such file"), "{refused:?}");
     let mut from_environment = sterna(&["--kv", "int8"]);
-    from_environment.env("STERNA_KV", "f16").env("STERNA_FFN", "sparse").env("STERNA_LOG_TEXT", "1");
+    from_environment
+        .env("STERNA_KV", "f16")
+        .env("STERNA_FFN", "sparse")
+        .env("STERNA_LOG_TEXT", "1")
+        .env("STERNA_STRICT", "1");
     let shown = settings(from_environment);
     assert_eq!((&shown["kv"], &shown["ffn"]), (&"int8".into(), &"sparse".into()));
-    assert_eq!(shown["log_text"], true);
+    assert_eq!((&shown["log_text"], &shown["strict"]), (&true.into(), &true.into()));
 }
 
 #[test]

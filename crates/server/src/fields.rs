@@ -65,6 +65,7 @@ const RESPONSES: &str = "/responses";
 const OLLAMA_CHAT: &str = "/api/chat";
 const OLLAMA_GENERATE: &str = "/api/generate";
 const SHOW: &[&str] = &["/api/show"];
+const ALL: &[&str] = &[CHAT, TEXT, RESPONSES, OLLAMA_CHAT, OLLAMA_GENERATE];
 /// Endpoints with OpenAI's sampling parameters, where vLLM and llama.cpp have more.
 const SAMPLED: &[&str] = &[CHAT, TEXT];
 const OPENAI: &[&str] = &[CHAT, TEXT, RESPONSES];
@@ -132,7 +133,7 @@ static FIELDS: &[Row] = &[
     row(&[RESPONSES], "", &["reasoning"], Only("[]"), NO_THINKING),
     // Thinking.
     row(SAMPLED, "", &["reasoning_effort"], Only(OFF), NO_THINKING),
-    row(OLLAMA, "", &["think"], Only(OFF), NO_THINKING),
+    row(ALL, "", &["think"], Only(OFF), NO_THINKING),
     row(SAMPLED, "", &["enable_thinking"], Only("[false]"), NO_THINKING),
     row(SAMPLED, "", &["thinking"], Only("[false, {\"type\": \"disabled\"}]"), NO_THINKING),
     row(SAMPLED, "", &["thinking_budget", "thinking_budget_tokens"], Only("[0, -1]"), NO_THINKING),

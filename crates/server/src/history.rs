@@ -52,6 +52,7 @@ fn text_part(part: Value, path: &str) -> Result<Option<Value>, ApiError> {
         }
         "refusal" => fields.shift_remove("refusal"),
         "thinking" | "redacted_thinking" | "reasoning" | "reasoning_text" => return Ok(None),
+        "" => return Err(no_text(fields.keys().next().map_or("", String::as_str), path)),
         kind => return Err(no_text(kind, path)),
     };
     let text = match text {

@@ -51,7 +51,11 @@ fn harmless_values_are_taken_and_others_refused() {
         ),
         ("/v1/chat/completions", json!({ "top_k": -1, "seed": u64::MAX }), Some(json!({ "top_k": -2 }))),
         ("/v1/chat/completions", json!({ "mirostat": 0, "mirostat_tau": 5.0 }), Some(json!({ "mirostat": 2 }))),
-        ("/v1/chat/completions", json!({ "think": null, "audio": {}, "tools": [], "stop": [], "functions": [] }), None),
+        (
+            "/v1/chat/completions",
+            json!({ "think": false, "audio": {}, "tools": [], "stop": [], "functions": [] }),
+            None,
+        ),
         (
             "/v1/chat/completions",
             json!({ "chat_template_kwargs": { "enable_thinking": false } }),
@@ -235,6 +239,9 @@ fn parts_that_are_no_text_are_named() {
     let (status, message, param) = server.chat(json!({ "messages": [{ "role": "user", "content": image }] })).refusal();
     assert_eq!((status, param.as_str()), (400, Some("messages[0].content[1]")));
     assert_eq!(message, "messages[0].content[1] is an image part (image_url); these models read text only");
+    let untyped = json!([{ "image_url": { "url": "data:" } }]);
+    let (_, message, _) = server.chat(json!({ "messages": [{ "role": "user", "content": untyped }] })).refusal();
+    assert_eq!(message, "messages[0].content[0] is an image part (image_url); these models read text only");
     let input = json!({ "input": [{ "role": "user", "content": [{ "type": "input_file", "file_id": "x" }] }] });
     let (_, message, _) = server.post("/v1/responses", &input).refusal();
     assert_eq!(message, "input[0].content[0] is a file part (input_file); these models read text only");
