@@ -129,24 +129,12 @@ static FIELDS: &[Row] = &[
         Unread,
         "answers here have no reasoning to sum up",
     ),
-    row(&[RESPONSES], "reasoning", &["effort"], Only(OFF), NO_THINKING),
-    row(&[RESPONSES], "", &["reasoning"], Only("[]"), NO_THINKING),
     // Thinking.
-    row(SAMPLED, "", &["reasoning_effort"], Only(OFF), NO_THINKING),
-    row(ALL, "", &["think"], Only(OFF), NO_THINKING),
-    row(SAMPLED, "", &["enable_thinking"], Only("[false]"), NO_THINKING),
-    row(SAMPLED, "", &["thinking"], Only("[false, {\"type\": \"disabled\"}]"), NO_THINKING),
-    row(SAMPLED, "", &["thinking_budget", "thinking_budget_tokens"], Only("[0, -1]"), NO_THINKING),
-    row(SAMPLED, "chat_template_kwargs", &["enable_thinking", "thinking"], Only("[false]"), NO_THINKING),
-    row(SAMPLED, "chat_template_kwargs", &["reasoning_effort"], Only(OFF), NO_THINKING),
-    row(SAMPLED, "", &["chat_template_kwargs"], Only("[]"), "this server gives templates no variables of the client"),
-    row(
-        SAMPLED,
-        "",
-        &["reasoning"],
-        Only("[{\"enabled\": false}, {\"effort\": \"none\"}, {\"exclude\": true}]"),
-        NO_THINKING,
-    ),
+    row(ALL, "", &["think", "thinking", "enable_thinking", "reasoning_effort"], Mapped(mapped::think), THINK),
+    row(ALL, "", &["chat_template_kwargs", "reasoning"], Mapped(mapped::thinking), THINKING),
+    row(SAMPLED, "", &["thinking_budget", "thinking_budget_tokens"], Only("[0, -1]"), "leave it out"),
+    // `think` was false, or is an error there.
+    row(&[TEXT], "", &["think"], Only("[false]"), "use /v1/chat/completions"),
     row(
         SAMPLED,
         "",
@@ -349,8 +337,8 @@ static FIELDS: &[Row] = &[
     ),
 ];
 
-const OFF: &str = "[false, \"none\", \"off\", \"disabled\", \"false\"]";
-const NO_THINKING: &str = "the model has no switch for thinking; leave it out";
+const THINK: &str = "none, off, disabled, false: off; others: on, with a template that has a switch";
+const THINKING: &str = "`effort`, `enabled`, `enable_thinking`, `thinking`, `reasoning_effort`: `think`";
 const LAST_N: &str = "-1 or 64: nothing; 0, or no `repeat_penalty`: no penalty";
 
 /// Fields of an answer's message that clients send back.

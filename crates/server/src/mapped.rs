@@ -150,3 +150,63 @@ pub fn grammar(object: &mut Object, field: Field, value: Value) -> Result<(), Ap
         _ => Err(refused(&field, "expected a string")),
     }
 }
+
+/// Whether the model thinks: false, "none", "off" and the like are off; null is left to the template.
+pub fn think(object: &mut Object, _: Field, value: Value) -> Result<(), ApiError> {
+    let off = |text: &str| ["none", "off", "disabled", "false"].iter().any(|off| text.eq_ignore_ascii_case(off));
+    let on = match &value {
+        Value::Null => return Ok(()),
+        empty if is_empty(empty) => return Ok(()),
+        Value::Bool(on) => *on,
+        Value::String(text) => !off(text),
+        other => !other["type"].as_str().is_some_and(off),
+    };
+    object.insert("think".into(), on.into());
+    Ok(())
+}
+
+/// Whether the model thinks, from an object of settings; there are no other variables for templates.
+pub fn thinking(object: &mut Object, field: Field, value: Value) -> Result<(), ApiError> {
+    for (name, value) in value.as_object().cloned().unwrap_or_default() {
+        let path = format!("{}.{name}", field.path);
+        let inner = Field { name: &name, path: &path };
+        match name.as_str() {
+            "effort" | "enabled" | "enable_thinking" | "thinking" | "reasoning_effort" => think(object, inner, value)?,
+            // Answers here have no reasoning apart.
+            "summary" | "generate_summary" | "exclude" => {}
+            _ if value.is_null() || is_empty(&value) => {}
+            _ => return Err(refused(&inner, "templates get no variables of the client; leave it out")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ways_to_ask_for_thinking_become_one() {
+        for (request, expected) in [
+            (json!({ "reasoning_effort": "none" }), json!(false)),
+            (json!({ "reasoning_effort": "high" }), json!(true)),
+            (json!({ "reasoning_effort": null, "think": "" }), json!(null)),
+            (json!({ "think": "Off" }), json!(false)),
+            (json!({ "think": "low" }), json!(true)),
+            (json!({ "enable_thinking": false }), json!(false)),
+            (json!({ "thinking": { "type": "disabled" } }), json!(false)),
+            (json!({ "thinking": { "type": "enabled", "budget_tokens": 100 } }), json!(true)),
+            (json!({ "chat_template_kwargs": { "enable_thinking": true } }), json!(true)),
+            (json!({ "reasoning": { "effort": "none", "summary": "auto" } }), json!(false)),
+            (json!({ "reasoning": { "summary": "auto" }, "chat_template_kwargs": {} }), json!(null)),
+        ] {
+            let mut shaped = request.clone();
+            crate::fields::apply("/v1/chat/completions", &mut shaped).expect("taken");
+            assert_eq!(shaped["think"], expected, "{request}");
+            assert!(shaped.as_object().is_some_and(|fields| fields.keys().all(|name| name == "think")), "{shaped}");
+        }
+        let mut other = json!({ "chat_template_kwargs": { "mood": "good" } });
+        let error = crate::fields::apply("/v1/chat/completions", &mut other).expect_err("refused");
+        assert_eq!(error.param.as_deref(), Some("chat_template_kwargs.mood"));
+    }
+}

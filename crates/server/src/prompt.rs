@@ -134,7 +134,11 @@ impl Content {
 pub enum Prompts {
     /// A conversation, which the model continues with a message of the assistant.
     #[serde(skip)]
-    Chat(Vec<Message>),
+    Chat {
+        messages: Vec<Message>,
+        /// Whether the model thinks before it answers; `None` leaves it to the template.
+        think: Option<bool>,
+    },
     /// One text in which special tokens are text, for models without a chat template.
     #[serde(skip)]
     Plain(String),
@@ -152,7 +156,7 @@ impl Prompts {
     /// The number of prompts.
     pub fn len(&self) -> usize {
         match self {
-            Self::Chat(_) | Self::Plain(_) | Self::Text(_) | Self::Tokens(_) => 1,
+            Self::Chat { .. } | Self::Plain(_) | Self::Text(_) | Self::Tokens(_) => 1,
             Self::Texts(texts) => texts.len(),
             Self::TokenLists(lists) => lists.len(),
         }
@@ -167,7 +171,7 @@ impl Prompts {
         let encode = move |app: &App| {
             let text = |text: &String| Ok(app.engine.tokenizer()?.encode_prompt(text)?);
             match self {
-                Self::Chat(messages) => Ok(vec![render(app, &messages, &tools)?]),
+                Self::Chat { messages, think } => Ok(vec![render(app, &messages, &tools, think)?]),
                 Self::Plain(one) => Ok(vec![app.engine.tokenizer()?.encode_plain_prompt(&one)?]),
                 Self::Text(one) => Ok(vec![text(&one)?]),
                 Self::Texts(texts) => texts.iter().map(text).collect(),
@@ -180,11 +184,16 @@ impl Prompts {
 }
 
 /// The token ids of a conversation, by the model's chat template.
-fn render(app: &App, messages: &[Message], tools: &Toolbox) -> Result<Vec<u32>, ApiError> {
+fn render(app: &App, messages: &[Message], tools: &Toolbox, think: Option<bool>) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "messages is empty; it needs at least one message"));
     }
     let template = app.engine.template()?;
+    let switched = think.filter(|_| template.knows_thinking()).map(|on| template.with_thinking(on));
+    if think == Some(true) && switched.is_none() {
+        return Err(ApiError::unsupported("think", "the model's template has no switch for thinking: leave it out"));
+    }
+    let template = switched.as_ref().unwrap_or(template);
     let native = template.knows_tools();
     let values = messages.iter().enumerate().map(|(at, m)| value(at, m, native)).collect::<Result<Vec<_>, _>>()?;
     let tokenizer = app.engine.tokenizer()?;

@@ -207,6 +207,23 @@ fn render(template: &str, content: &str) -> Result<String> {
 }
 
 #[test]
+fn thinking_is_switched_where_a_template_has_a_switch() {
+    let compiled = |source: &str| {
+        let files = with_template(&json!(source), &json!(null), &json!(null));
+        ChatTemplate::new(&files).expect("compiles").expect("a template")
+    };
+    let text = |template: &ChatTemplate| {
+        template.render_prompt_values(&[json!({ "role": "user", "content": "x" })], &[]).expect("renders")
+    };
+    let qwen = compiled("{% if enable_thinking is defined and enable_thinking is false %}off{% else %}on{% endif %}");
+    assert!(qwen.knows_thinking());
+    assert_eq!([text(&qwen), text(&qwen.with_thinking(true)), text(&qwen.with_thinking(false))], ["on", "on", "off"]);
+    let granite = compiled("{% if thinking %}on{% else %}off{% endif %}");
+    assert_eq!([text(&granite), text(&granite.with_thinking(true))], ["off", "on"]);
+    assert!(!compiled("{{ messages[0].content }}").knows_thinking());
+}
+
+#[test]
 fn templates_render_as_in_transformers() {
     let cases = read_json(&golden("text/chat_templates.json"));
     let mut rendered = 0;

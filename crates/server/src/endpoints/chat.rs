@@ -76,6 +76,8 @@ pub struct ChatRequest {
     parallel_tool_calls: Option<bool>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
+    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
+    think: Option<bool>,
 }
 
 /// Options for streams.
@@ -162,7 +164,7 @@ async fn chat(
         return Err(ApiError::field("top_logprobs", message));
     }
     let generate = Generate {
-        prompts: Prompts::Chat(request.messages),
+        prompts: Prompts::Chat { messages: request.messages, think: request.think },
         count,
         tools,
         form: ResponseFormat::form(request.response_format),
@@ -197,7 +199,7 @@ struct Chat {
 
 impl Dialect for Chat {
     const FRAMING: Framing = Framing::Events;
-    const FIELDS: &[(&str, &str)] = &[("prompt", "messages"), ("grammar", "response_format")];
+    const FIELDS: &[(&str, &str)] = &[("prompt", "messages"), ("grammar", "response_format"), ("think", "reasoning_effort")];
 
     fn opening(&mut self) -> Vec<Value> {
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });

@@ -67,6 +67,8 @@ pub struct ResponsesRequest {
     truncation: Option<Truncation>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
+    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
+    think: Option<bool>,
     /// Notes of the client, which the response repeats. Default: none.
     metadata: Option<Map<String, Value>>,
     /// Identifier of the end user, which the response repeats. Default: none.
@@ -233,7 +235,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
         Format::JsonSchema { schema, .. } => Some(Form::Schema(listed_only(schema.clone()))),
     });
     let generate = Generate {
-        prompts: Prompts::Chat(messages(&request)),
+        prompts: Prompts::Chat { messages: messages(&request), think: request.think },
         count: 1,
         tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(true))?,
         form,
@@ -286,7 +288,7 @@ struct Responses {
 impl Dialect for Responses {
     const FRAMING: Framing = Framing::NamedEvents;
     const FIELDS: &[(&str, &str)] =
-        &[("prompt", "input"), ("messages", "input"), ("max_tokens", "max_output_tokens"), ("grammar", "text.format")];
+        &[("prompt", "input"), ("messages", "input"), ("max_tokens", "max_output_tokens"), ("grammar", "text.format"), ("think", "reasoning.effort")];
 
     fn opening(&mut self) -> Vec<Value> {
         let response = json!({ "response": self.response });

@@ -21,6 +21,9 @@ const FUEL_PER_MESSAGE: u64 = 10_000;
 /// Limit on a template's output beyond the length of the messages, in bytes.
 const OUTPUT: usize = 1 << 20;
 
+/// Variables by which templates of reasoning models turn thinking on and off.
+const THINKING: [&str; 2] = ["enable_thinking", "thinking"];
+
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
@@ -40,6 +43,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     special: Vec<(&'static str, String)>,
     knows_tools: bool,
+    knows_thinking: bool,
 }
 
 impl ChatTemplate {
@@ -73,7 +77,8 @@ impl ChatTemplate {
             .add_test("iterable", |value: &Value| is_sequence(value) || !value.is_none() && value.try_iter().is_ok());
         environment.add_template_owned("chat", without_generation_tags(&with_plain_lines(source))).map_err(explain)?;
         let names = environment.get_template("chat").map_err(explain)?.undeclared_variables(false);
-        Ok(Self { environment, special, knows_tools: names.contains("tools") })
+        let knows_thinking = THINKING.iter().any(|name| names.contains(*name));
+        Ok(Self { environment, special, knows_tools: names.contains("tools"), knows_thinking })
     }
 
     /// Renders the conversation.
@@ -121,6 +126,19 @@ impl ChatTemplate {
     /// Whether the template uses the `tools` variable.
     pub fn knows_tools(&self) -> bool {
         self.knows_tools
+    }
+
+    /// Whether the template has a switch for thinking: the variable `enable_thinking` or `thinking`.
+    pub fn knows_thinking(&self) -> bool {
+        self.knows_thinking
+    }
+
+    /// The template with thinking switched on or off.
+    #[must_use]
+    pub fn with_thinking(&self, on: bool) -> Self {
+        let mut environment = self.environment.clone();
+        THINKING.iter().for_each(|name| environment.add_global(*name, on));
+        Self { environment, special: self.special.clone(), ..*self }
     }
 
     /// Renders and encodes the conversation with the header of the next answer. BOS stands exactly once at the start if

@@ -35,6 +35,8 @@ pub struct ChatRequest {
     /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
+    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
+    think: Option<bool>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
 }
@@ -106,7 +108,7 @@ pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>)
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
     let generate = Generate {
         tools: Toolbox::new(request.tools, None, true)?,
-        prompts: Prompts::Chat(messages.collect::<Result<_, _>>()?),
+        prompts: Prompts::Chat { messages: messages.collect::<Result<_, _>>()?, think: request.think },
         count: 1,
         form: form(request.format)?,
         stream: request.stream.unwrap_or(true),

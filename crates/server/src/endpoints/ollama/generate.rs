@@ -36,6 +36,8 @@ pub struct GenerateRequest {
     /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
+    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
+    think: Option<bool>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
     /// Images; only an empty list is supported. Default: none.
@@ -63,7 +65,8 @@ pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateR
         let message = |role, text| Message::text(role, Content::Text(text));
         let system = Some(request.system).filter(|system| !system.is_empty());
         let system = system.map(|system| message(Role::System, system));
-        Prompts::Chat(system.into_iter().chain([message(Role::User, request.prompt)]).collect())
+        let messages = system.into_iter().chain([message(Role::User, request.prompt)]).collect();
+        Prompts::Chat { messages, think: request.think }
     };
     let generate = Generate {
         prompts,
