@@ -199,7 +199,8 @@ struct Chat {
 
 impl Dialect for Chat {
     const FRAMING: Framing = Framing::Events;
-    const FIELDS: &[(&str, &str)] = &[("prompt", "messages"), ("grammar", "response_format"), ("think", "reasoning_effort")];
+    const FIELDS: &[(&str, &str)] =
+        &[("prompt", "messages"), ("grammar", "response_format"), ("think", "reasoning_effort")];
 
     fn opening(&mut self) -> Vec<Value> {
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });

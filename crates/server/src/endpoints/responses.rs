@@ -287,8 +287,13 @@ struct Responses {
 
 impl Dialect for Responses {
     const FRAMING: Framing = Framing::NamedEvents;
-    const FIELDS: &[(&str, &str)] =
-        &[("prompt", "input"), ("messages", "input"), ("max_tokens", "max_output_tokens"), ("grammar", "text.format"), ("think", "reasoning.effort")];
+    const FIELDS: &[(&str, &str)] = &[
+        ("prompt", "input"),
+        ("messages", "input"),
+        ("max_tokens", "max_output_tokens"),
+        ("grammar", "text.format"),
+        ("think", "reasoning.effort"),
+    ];
 
     fn opening(&mut self) -> Vec<Value> {
         let response = json!({ "response": self.response });
