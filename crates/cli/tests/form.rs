@@ -39,7 +39,7 @@ fn answers_have_the_form_that_is_asked_for() {
         assert!(words.matches(", ").count() == 2 || words.len() > 100, "{words}");
     }
     for (args, code, words) in [
-        (&["--regex", "("][..], 2, "the grammar of the answer"),
+        (&["--regex", "("][..], 2, "the regular expression `(`: unclosed group, at character 1"),
         (&["--schema", &lark], 1, "list.lark: not valid JSON"),
         (&["--schema", "nowhere.json"], 1, "nowhere.json"),
         (&["--schema", &schema, "--regex", "a"], 2, "cannot be used with"),

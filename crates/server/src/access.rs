@@ -31,16 +31,22 @@ pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) ->
 async fn checked(app: &App, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN).cloned();
-    let (host, secure) = (host(&request), app.settings.tls.is_some());
-    if !host.as_deref().is_some_and(|host| is_own_host(app, host)) {
+    if headers.get_all(header::HOST).iter().count() > 1 {
+        return ApiError::invalid("the request has more than one Host header").into_response();
+    }
+    let host = host(&request);
+    // Load balancers check the health of a server by its address alone.
+    let nameless = host.is_none() && request.uri().path() == "/health";
+    if !nameless && !host.as_deref().is_some_and(|host| is_own_host(app, host)) {
         let message = "the Host header names another server; if it is a name of this one, add it with --name";
         return ApiError::status(StatusCode::MISDIRECTED_REQUEST, message).into_response();
     }
-    let scheme = if secure { "https" } else { "http" };
-    let same = |origin: &HeaderValue| host.as_ref().is_some_and(|host| origin == format!("{scheme}://{host}").as_str());
-    let foreign = origin.as_ref().filter(|origin| !same(origin));
-    let allowed =
-        foreign.is_none_or(|origin| app.settings.origins.iter().any(|one| one == "*" || origin == one.as_str()));
+    let foreign = origin.as_ref().filter(|origin| !host.as_ref().is_some_and(|host| is_own_origin(app, origin, host)));
+    let listed = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default().trim_end_matches('/');
+        app.settings.origins.iter().any(|one| one == "*" || origin.eq_ignore_ascii_case(one.trim_end_matches('/')))
+    };
+    let allowed = foreign.is_none_or(listed);
     if !allowed {
         let message = "pages of this origin may not use this server; allow it with --origin";
         return ApiError::status(StatusCode::FORBIDDEN, message).into_response();
@@ -72,21 +78,43 @@ fn host(request: &Request) -> Option<String> {
 /// Whether a host is this server: an address, "localhost", or a name from the settings. Anybody can make another name
 /// resolve to this machine (DNS rebinding).
 fn is_own_host(app: &App, host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !name.ends_with(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
+    let (name, _) = name_and_port(host);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().is_ok()
-        || name == "localhost"
-        || name.ends_with(".localhost")
-        || app.settings.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+    bare.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost") || is_named(app, name)
 }
 
-/// Whether a request has one of the keys, or needs none. The comparison takes constant time.
+fn is_named(app: &App, name: &str) -> bool {
+    app.settings.names.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// Whether a page is this server's own: it came from the request's host, or from a name in the settings at any port. A
+/// proxy that ends TLS passes requests on by HTTP, so both schemes count.
+fn is_own_origin(app: &App, origin: &HeaderValue, host: &str) -> bool {
+    let origin = origin.to_str().unwrap_or_default().trim_end_matches('/').to_ascii_lowercase();
+    let (from, default) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+        (Some(from), _) => (from, "443"),
+        (_, Some(from)) => (from, "80"),
+        _ => return false,
+    };
+    let ((name, port), (own, own_port)) = (name_and_port(from), name_and_port(host));
+    let same = name == own && port.unwrap_or(default) == own_port.unwrap_or(default);
+    same || is_named(app, name)
+}
+
+/// The name or address of a host, and its port.
+fn name_and_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.ends_with(':') && port.bytes().all(|b| b.is_ascii_digit()) => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+/// Whether a request has one of the keys, or needs none. The name of the scheme may have any case (RFC 9110, section
+/// 11.1). The comparison of keys takes constant time.
 fn has_key(keys: &[String], headers: &HeaderMap) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let given = given.unwrap_or_default();
+    let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    let (scheme, rest) = value.split_at(value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len()));
+    let given = if scheme.eq_ignore_ascii_case(b"bearer") { rest.trim_ascii() } else { b"" };
     let found = keys.iter().fold(subtle::Choice::from(0), |found, key| found | key.as_bytes().ct_eq(given));
     keys.is_empty() || found.into()
 }

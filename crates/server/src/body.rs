@@ -84,7 +84,7 @@ impl Expected {
 /// Reads the body of a request as JSON.
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<(Value, Arc<Expected>), ApiError> {
     let expected = request.extensions().get::<Arc<Expected>>().cloned().unwrap_or_default();
-    let json = may_be_json(request.headers());
+    let json = may_be_json(expected.path, request.headers());
     refuse_encoding(request.headers())?;
     let bytes = timeout(TIMEOUT, Bytes::from_request(request, state))
         .await
@@ -128,10 +128,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// Whether the body counts as JSON by its headers. Programs may leave out the content type; web pages, which send an origin,
-/// may not.
-fn may_be_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return !headers.contains_key(header::ORIGIN) };
+/// Whether the body counts as JSON by its headers. Programs may leave out the content type. On Ollama's paths they may send
+/// any: `curl -d` calls every body a form. Web pages may not, which send an origin or say that they are of another site.
+fn may_be_json(path: &str, headers: &HeaderMap) -> bool {
+    let cross_site =
+        headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
+    let program = !headers.contains_key(header::ORIGIN) && !cross_site;
+    let Some(kind) = headers.get(header::CONTENT_TYPE).filter(|_| !(program && path.starts_with("/api/"))) else {
+        return program;
+    };
     let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
@@ -18,6 +18,9 @@ use serde_json::Value;
 
 /// Interval of the comments that keep idle streams of events open through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// nginx collects a response before it sends it on, unless the response says otherwise.
+const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 /// How the JSON objects of a stream are written.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +47,13 @@ impl Framing {
             })),
             Self::Lines => {
                 let lines = objects.map(|object| Ok::<_, Infallible>(Bytes::from(format!("{object}\n"))));
-                ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+                ([(header::CONTENT_TYPE, "application/x-ndjson"), UNBUFFERED], Body::from_stream(lines)).into_response()
             }
         }
     }
 }
 
 fn events(events: impl Stream<Item = Event> + Send + 'static) -> Response {
-    Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("")).into_response()
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("");
+    ([UNBUFFERED], Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive)).into_response()
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sterna::engine::FinishReason;
 use sterna_grammar::{known_formats, listed_only};
 
 use crate::error::ApiError;
@@ -170,7 +171,7 @@ impl Toolbox {
         )
     }
 
-    /// A grammar of one call, or of up to 16 if they may be parallel, and nothing else.
+    /// A grammar of one call, or of up to 8 if they may be parallel, and nothing else.
     pub fn lark(&self) -> String {
         let call = |function: &Function| {
             json!({
@@ -185,7 +186,7 @@ impl Toolbox {
             "anyOf": calls,
             "x-guidance": { "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " },
         });
-        let repeated = if self.parallel { "(\"\\n\" call){0,15}" } else { "" };
+        let repeated = if self.parallel { "(\"\\n\" call){0,7}" } else { "" };
         format!("start: call {repeated}\ncall: \"{OPEN}\\n\" body \"\\n{CLOSE}\"\nbody: %json {schema}\n")
     }
 
@@ -267,14 +268,24 @@ impl CallParser {
         }
     }
 
-    /// The last part, at the end of the answer.
-    pub fn finish(&mut self) -> Option<Part> {
+    /// The last part, at the end of the answer. If a limit ended it, a call that is not complete is left out.
+    pub fn finish(&mut self, reason: FinishReason) -> Option<Part> {
         let held = std::mem::take(&mut self.held);
         if held.is_empty() || self.begun && !self.text && held.trim().is_empty() {
             return None;
         }
         let inside = held.trim().trim_start_matches(OPEN);
-        Some(self.call(inside).map_or(Part::Text(held.clone()), Part::Call))
+        match self.call(inside) {
+            Some(call) => Some(Part::Call(call)),
+            None if reason == FinishReason::Length && self.begins_call(held.trim_start()) => None,
+            None => Some(Part::Text(held)),
+        }
+    }
+
+    /// Whether a text can only be the beginning of a call.
+    fn begins_call(&self, text: &str) -> bool {
+        let tag = text.starts_with(OPEN) || text.len() > 1 && OPEN.starts_with(text);
+        tag || text.starts_with('{') && (self.tools.required || text.starts_with("{\"name\""))
     }
 
     /// Parses a text that is a call of a known function and nothing else.
@@ -309,7 +320,7 @@ mod tests {
             let pieces: Vec<char> = answer.chars().collect();
             let mut all: Vec<Part> =
                 pieces.chunks(size).flat_map(|piece| calls.push(&String::from_iter(piece))).collect();
-            all.extend(calls.finish());
+            all.extend(calls.finish(FinishReason::Stop));
             all.into_iter().fold(Vec::new(), |mut joined: Vec<Part>, part| {
                 match (joined.last_mut(), part) {
                     (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
@@ -351,6 +362,22 @@ mod tests {
         ] {
             assert_eq!(parts(text), [Part::Text(text.into())]);
         }
+    }
+
+    #[test]
+    fn a_call_that_a_limit_cut_is_not_content() {
+        let last = |text: &str, reason| {
+            let mut calls = CallParser::new(Arc::new(toolbox()));
+            let mut parts = calls.push(text);
+            parts.extend(calls.finish(reason));
+            parts
+        };
+        for text in ["<tool_call>\n{\"name\": \"weather\", \"argu", "<tool_c", "{\"name\": \"wea"] {
+            assert_eq!(last(text, FinishReason::Length), [], "{text}");
+            assert_eq!(last(text, FinishReason::Stop), [Part::Text(text.into())], "{text}");
+        }
+        assert_eq!(last("I look. <tool_call>\n{", FinishReason::Length), [Part::Text("I look. ".into())]);
+        assert_eq!(last("{\"city\": 1", FinishReason::Length), [Part::Text("{\"city\": 1".into())]);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Turn {
 
     fn end(&mut self, text: &str, reason: FinishReason, usage: Usage) {
         let mut parts = self.parse(text);
-        parts.extend(self.calls.finish());
+        parts.extend(self.calls.finish(reason));
         self.push(parts, &mut None);
         tracing::info!(
             reason = reason.as_str(),

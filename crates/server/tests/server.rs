@@ -43,8 +43,18 @@ fn foreign_hosts_and_pages_are_refused() {
     for host in ["evil.example", "sterna.lan.evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", ""] {
         assert_eq!(with(host, "").status, 421, "{host}");
     }
-    assert_eq!(with("localhost", "Origin: http://localhost\r\n").status, 200, "the server's own page");
-    for origin in ["https://evil.example", "null", "http://localhost:99", "https://localhost"] {
+    for origin in ["http://localhost", "https://localhost", "HTTP://LOCALHOST/", "https://localhost:444"] {
+        let answer = with("localhost", &format!("Origin: {origin}\r\n"));
+        let wanted = if origin.ends_with("444") { 403 } else { 200 };
+        assert_eq!(answer.status, wanted, "{origin}: the server's own page, whichever the scheme");
+    }
+    for origin in ["https://sterna.lan", "https://sterna.lan:8443/", "http://Sterna.lan"] {
+        assert_eq!(with("sterna.lan", &format!("Origin: {origin}\r\n")).status, 200, "{origin} behind a proxy");
+    }
+    assert_eq!(with("localhost\r\nHost: localhost", "").status, 400, "two hosts");
+    let nameless = |path: &str| server.raw(&format!("GET {path} HTTP/1.0\r\n\r\n")).status;
+    assert_eq!((nameless("/health"), nameless("/v1/models")), (200, 421));
+    for origin in ["https://evil.example", "null", "http://localhost:99", "https://localhost:80"] {
         let answer = with("localhost", &format!("Origin: {origin}\r\n"));
         assert_eq!((answer.status, answer.headers.get("access-control-allow-origin")), (403, None), "{origin}");
     }

@@ -10,7 +10,7 @@ use axum::routing::post;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sterna::engine::{Logprob, Request};
+use sterna::engine::{FinishReason, Logprob, Request};
 use sterna_grammar::{Form, listed_only};
 
 use super::Endpoint;
@@ -157,7 +157,7 @@ async fn chat(
     if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == Some(0)) {
         return Err(ApiError::field(*name, format!("{name} is 0; it must be at least 1")));
     }
-    let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(true))?;
+    let tools = Toolbox::new(request.tools, request.tool_choice, request.parallel_tool_calls.unwrap_or(false))?;
     let (logprobs, alternatives) = (request.logprobs.unwrap_or(false), request.top_logprobs.unwrap_or(0));
     if alternatives > MAX_LOGPROBS || alternatives > 0 && !logprobs {
         let message = format!("top_logprobs is {alternatives}; it may be up to {MAX_LOGPROBS}, and needs logprobs");
@@ -255,7 +255,11 @@ impl Dialect for Chat {
 impl Chat {
     fn chunk(&self, index: usize, delta: Value, reason: Option<&str>) -> Value {
         let choice = json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": reason });
-        self.object("chat.completion.chunk", vec![choice])
+        let mut object = self.object("chat.completion.chunk", vec![choice]);
+        if self.include_usage {
+            object["usage"] = Value::Null;
+        }
+        object
     }
 
     fn object(&self, kind: &str, choices: Vec<Value>) -> Value {
@@ -285,5 +289,5 @@ impl Chat {
 }
 
 fn finish_reason(end: &End) -> &'static str {
-    if end.called { "tool_calls" } else { end.reason.as_str() }
+    if end.called && end.reason == FinishReason::Stop { "tool_calls" } else { end.reason.as_str() }
 }

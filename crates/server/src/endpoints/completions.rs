@@ -206,7 +206,11 @@ impl Dialect for Completions {
         choice.characters += text.chars().count();
         let text = std::mem::take(&mut choice.echo) + &text;
         let choice = json!({ "text": text, "index": index, "logprobs": logprobs, "finish_reason": reason });
-        vec![self.object(vec![choice])]
+        let mut object = self.object(vec![choice]);
+        if self.include_usage {
+            object["usage"] = Value::Null;
+        }
+        vec![object]
     }
 
     fn closing(&mut self, usage: TokenCounts) -> Option<Value> {

@@ -133,6 +133,7 @@ pub fn router(app: &Arc<App>) -> Router {
         })
         .layer(DefaultBodyLimit::max(app.settings.body_bytes))
         .layer(middleware::from_fn_with_state(app.clone(), access::check))
+        .layer(middleware::from_fn(ollama::shape_errors))
         .with_state(app.clone())
 }
 
@@ -143,7 +144,9 @@ fn document() -> Value {
         .into_generator();
     let mut paths = Map::new();
     for endpoint in endpoints() {
-        paths.entry(endpoint.path).or_insert(json!({}))[endpoint.method] = operation(endpoint, &mut generator);
+        // A name that may have slashes is a wildcard to the router only.
+        paths.entry(endpoint.path.replace("{*", "{")).or_insert(json!({}))[endpoint.method] =
+            operation(endpoint, &mut generator);
     }
     let schemas = generator.take_definitions(true);
     json!({
@@ -155,7 +158,8 @@ fn document() -> Value {
 }
 
 fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
-    let names = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let names =
+        endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.trim_start_matches('*').strip_suffix('}'));
     let parameters =
         names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     let mut operation =

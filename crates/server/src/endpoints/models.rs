@@ -13,7 +13,7 @@ use crate::error::ApiError;
 
 pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::get("/v1/models", "Lists the served model", || get(list)),
-    Endpoint::get("/v1/models/{model}", "Describes a model", || get(one)),
+    Endpoint::get("/v1/models/{*model}", "Describes a model", || get(one)),
 ];
 
 async fn list(State(app): State<Arc<App>>) -> Json<Value> {

@@ -237,7 +237,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
     let generate = Generate {
         prompts: Prompts::Chat { messages: messages(&request), think: request.think },
         count: 1,
-        tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(true))?,
+        tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(false))?,
         form,
         stream: request.stream.unwrap_or(false),
         request: Request::default()
@@ -343,7 +343,7 @@ impl Responses {
             "metadata": request.metadata.clone().unwrap_or_default(),
             "model": app.settings.model,
             "output": [],
-            "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(true),
+            "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(false),
             "previous_response_id": null,
             "store": false,
             "temperature": request.temperature.unwrap_or(1.0),

@@ -23,10 +23,12 @@ pub static ENDPOINTS: &[Endpoint] = &[
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tokenize {
-    /// The text. Special tokens in it are recognised.
+    /// The text.
     content: String,
     /// Add the BOS token if the model's prompts begin with one. Default: false.
     add_special: Option<bool>,
+    /// Read special tokens that the text spells as such; otherwise they are text. Default: true.
+    parse_special: Option<bool>,
 }
 
 /// Token ids to convert to text.
@@ -38,11 +40,15 @@ pub struct Detokenize {
 }
 
 async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, ApiError> {
-    let Tokenize { content, add_special } = request;
+    let Tokenize { content, add_special, parse_special } = request;
     let encode = move |app: &App| {
         let tokenizer = app.engine.tokenizer()?;
-        let as_prompt = add_special.unwrap_or(false);
-        Ok(if as_prompt { tokenizer.encode_prompt(&content)? } else { tokenizer.encode(&content)? })
+        Ok(match (add_special.unwrap_or(false), parse_special.unwrap_or(true)) {
+            (false, true) => tokenizer.encode(&content)?,
+            (false, false) => tokenizer.encode_plain(&content)?,
+            (true, true) => tokenizer.encode_prompt(&content)?,
+            (true, false) => tokenizer.encode_plain_prompt(&content)?,
+        })
     };
     Ok(Json(json!({ "tokens": app.run_blocking(encode).await? })))
 }

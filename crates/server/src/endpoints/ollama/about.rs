@@ -1,12 +1,13 @@
 //! Descriptions of the model and the server: `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sterna::text::calendar;
 
 use crate::app::App;
@@ -26,7 +27,26 @@ pub struct ShowRequest {
 /// The entry of a list of models.
 fn model(app: &App) -> Value {
     let (name, weights) = (&app.settings.model, app.engine.network().weights());
-    json!({ "name": name, "model": name, "size": weights.body_bytes + weights.head_bytes, "details": details(app) })
+    json!({
+        "name": name,
+        "model": name,
+        "modified_at": calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default(),
+        "size": weights.body_bytes + weights.head_bytes,
+        "digest": digest(app),
+        "details": details(app),
+    })
+}
+
+/// 64 hexadecimal digits that differ between models: a hash of the model's name and dimensions. Clients show the first
+/// twelve, and compare them.
+fn digest(app: &App) -> String {
+    let part = |part: u8| {
+        let mut hasher = DefaultHasher::new();
+        let described = format!("{:?}", app.engine.config());
+        (part, &app.settings.model, described, app.engine.network().weights().body_bytes).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    };
+    (0..4).map(part).collect()
 }
 
 fn details(app: &App) -> Value {
@@ -46,9 +66,7 @@ fn details(app: &App) -> Value {
 }
 
 pub async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
-    let mut model = model(&app);
-    model["modified_at"] = calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default().into();
-    Json(json!({ "models": [model] }))
+    Json(json!({ "models": [model(&app)] }))
 }
 
 pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
@@ -63,21 +81,37 @@ pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>)
     app.check_model(request.model.filter(|model| !model.is_empty()).or(request.name).as_deref())?;
     let config = app.engine.config();
     let chats = app.engine.template().is_ok();
+    let architecture = config.architecture.name;
+    let weights: usize = config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum();
+    let mut info = Map::from_iter([
+        ("general.architecture".to_owned(), architecture.into()),
+        ("general.parameter_count".to_owned(), weights.into()),
+    ]);
+    for (key, value) in [
+        ("context_length", app.engine.context()),
+        ("embedding_length", config.hidden),
+        ("block_count", config.layers),
+        ("feed_forward_length", config.intermediate),
+        ("attention.head_count", config.heads),
+        ("attention.head_count_kv", config.kv_heads),
+        ("vocab_size", config.vocab),
+    ] {
+        info.insert(format!("{architecture}.{key}"), value.into());
+    }
     Ok(Json(json!({
         "modelfile": "",
         "parameters": "",
         "template": "",
         "details": details(&app),
-        "model_info": {
-            "general.architecture": details(&app)["family"],
-            "general.context_length": app.engine.context(),
-            "general.embedding_length": config.hidden,
-            "general.block_count": config.layers,
-        },
+        "model_info": info,
+        "modified_at": model(&app)["modified_at"],
         "capabilities": if chats { json!(["completion", "tools"]) } else { json!(["completion"]) },
     })))
 }
 
+/// The version of Ollama's API that is spoken here: clients refuse older ones.
+const API: &str = "0.14.0";
+
 pub async fn version() -> Json<Value> {
-    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+    Json(json!({ "version": API }))
 }
