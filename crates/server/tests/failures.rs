@@ -138,8 +138,9 @@ fn run_until(server: &Running, open: &Sender<()>, writing: usize) {
 fn answers_leave_the_queue_whether_or_not_they_are_read() {
     let messages = &chat(json!({}))["messages"];
     for (path, request, answers) in [
-        ("/v1/chat/completions", json!({ "messages": messages, "n": 3, "max_tokens": 60 }), 3),
-        ("/v1/completions", json!({ "prompt": ["a", "b"], "n": 2, "max_tokens": 60 }), 4),
+        // A seed: some random answers of this network end after a few tokens.
+        ("/v1/chat/completions", json!({ "messages": messages, "n": 3, "max_tokens": 60, "seed": 1 }), 3),
+        ("/v1/completions", json!({ "prompt": ["a", "b"], "n": 2, "max_tokens": 60, "seed": 1 }), 4),
     ] {
         let (engine, open) = gated(&builder());
         // One answer may wait. A request with several answers is admitted anyway, because waiting would not help it.
