@@ -30,29 +30,40 @@ fn model(app: &App) -> Value {
     json!({
         "name": name,
         "model": name,
-        "modified_at": calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default(),
+        "modified_at": modified_at(app),
         "size": weights.body_bytes + weights.head_bytes,
         "digest": digest(app),
         "details": details(app),
     })
 }
 
+/// The model counts as modified when the server started.
+fn modified_at(app: &App) -> String {
+    calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default()
+}
+
+/// The number of weights.
+fn parameters(app: &App) -> usize {
+    let config = app.engine.config();
+    config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum()
+}
+
 /// 64 hexadecimal digits that differ between models: a hash of the model's name and dimensions. Clients show the first
 /// twelve, and compare them.
 fn digest(app: &App) -> String {
+    let described = format!("{:?}", app.engine.config());
+    let bytes = app.engine.network().weights().body_bytes;
     let part = |part: u8| {
         let mut hasher = DefaultHasher::new();
-        let described = format!("{:?}", app.engine.config());
-        (part, &app.settings.model, described, app.engine.network().weights().body_bytes).hash(&mut hasher);
+        (part, &app.settings.model, &described, bytes).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     };
     (0..4).map(part).collect()
 }
 
 fn details(app: &App) -> Value {
-    let config = app.engine.config();
-    let family = config.architecture.name;
-    let weights = config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum::<usize>() as f64;
+    let family = app.engine.config().architecture.name;
+    let weights = parameters(app) as f64;
     let size = if weights < 1e9 { format!("{:.1}M", weights / 1e6) } else { format!("{:.1}B", weights / 1e9) };
     json!({
         "parent_model": "",
@@ -82,10 +93,9 @@ pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>)
     let config = app.engine.config();
     let chats = app.engine.template().is_ok();
     let architecture = config.architecture.name;
-    let weights: usize = config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum();
     let mut info = Map::from_iter([
         ("general.architecture".to_owned(), architecture.into()),
-        ("general.parameter_count".to_owned(), weights.into()),
+        ("general.parameter_count".to_owned(), parameters(&app).into()),
     ]);
     for (key, value) in [
         ("context_length", app.engine.context()),
@@ -104,7 +114,7 @@ pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>)
         "template": "",
         "details": details(&app),
         "model_info": info,
-        "modified_at": model(&app)["modified_at"],
+        "modified_at": modified_at(&app),
         "capabilities": if chats { json!(["completion", "tools"]) } else { json!(["completion"]) },
     })))
 }
