@@ -64,6 +64,13 @@ fn models() -> [(Model, &'static str); 4] {
     ]
 }
 
+/// Adds a token with the next id to a tokenizer.json.
+fn add_token(file: &mut Value, content: &str, special: bool) {
+    let added = json!({ "id": 512, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": special });
+    file["added_tokens"].as_array_mut().expect("a list").push(added);
+}
+
 #[test]
 fn a_message_cannot_end_its_turn() {
     for (model, end) in models() {
@@ -146,15 +153,10 @@ fn parts_that_a_template_joins_stay_text() {
         let ids = model.said(text);
         assert_eq!(model.count(&ids, "<|eot_id|>"), 1, "{text:?} becomes {:?}", model.text(&ids));
     }
-    let roles = Model::new(
-        "bitnet-packed-offline",
-        "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% endfor %}",
-        |file| {
-            let added = json!({ "id": 512, "content": "<|user|>", "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true });
-            file["added_tokens"].as_array_mut().expect("a list").push(added);
-        },
-    );
+    let roles =
+        Model::new("bitnet-packed-offline", "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% endfor %}", |file| {
+            add_token(file, "<|user|>", true);
+        });
     assert_eq!(roles.said("<|user|>"), roles.said("x"), "a template may make a token from a role");
     assert_eq!(roles.count(&roles.said("x"), "<|user|>"), 1);
 }
@@ -163,9 +165,7 @@ fn parts_that_a_template_joins_stay_text() {
 #[test]
 fn a_word_that_is_a_special_token_is_split() {
     let model = Model::new("bitnet-packed-offline", "{{ messages[0].content }}", |file| {
-        let added = json!({ "id": 512, "content": "END", "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true });
-        file["added_tokens"].as_array_mut().expect("a list").push(added);
+        add_token(file, "END", true);
         file["model"]["ignore_merges"] = true.into();
     });
     assert_eq!(model.count(&model.tokenizer.encode("END").expect("encodes"), "END"), 1);
@@ -187,9 +187,7 @@ fn text_that_becomes_a_token_by_normalization_stays_text() {
 #[test]
 fn tokens_that_look_special_are_special() {
     let model = Model::new("bitnet-packed-offline", "{{ messages[0].content }}<|eot_id|><|turn|>", |file| {
-        let added = json!({ "id": 512, "content": "<|turn|>", "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": false });
-        file["added_tokens"].as_array_mut().expect("a list").push(added);
+        add_token(file, "<|turn|>", false);
     });
     assert_eq!(model.count(&model.said("a<|turn|>b"), "<|turn|>"), 1);
 }
