@@ -107,6 +107,7 @@ static FIELDS: &[Row] = &[
     row(&[TEXT], "", &["suffix"], Only("[]"), "these models only continue texts"),
     row(&[TEXT], "", &["best_of"], Mapped(mapped::best_of), "1 or the value of `n`: nothing"),
     row(&[TEXT], "", &["logprobs"], Counts("[false]", "null"), ""),
+    row(SAMPLED, "", &["n_predict", "max_new_tokens"], Means("max_tokens"), ""),
     row(OPENAI, "", &["max_tokens", "max_completion_tokens", "max_output_tokens"], Counts("[-1, -2]", "null"), ""),
     row(SAMPLED, "", &["seed"], Mapped(mapped::seed), "a number of 64 bits without sign: the same bits"),
     row(&[RESPONSES], "", &["background"], Only("[false]"), "answers are never stored"),
@@ -159,8 +160,6 @@ static FIELDS: &[Row] = &[
     row(SAMPLED, "", &["guided_whitespace_pattern", "structural_tag", "grammar"], Only("[]"), "use response_format"),
     // Sampling, as in llama.cpp and vLLM.
     row(SAMPLED, "", &["top_k"], Counts("[-1]", "0"), ""),
-    row(SAMPLED, "", &["n_predict", "max_new_tokens"], Means("max_tokens"), ""),
-    row(SAMPLED, "", &["max_tokens"], Counts("[-1, -2]", "null"), ""),
     row(SAMPLED, "", &["repeat_penalty"], Means("repetition_penalty"), ""),
     row(SAMPLED, "", &["repeat_last_n", "penalty_last_n"], Mapped(mapped::last_n), LAST_N),
     row(SAMPLED, "", &["typical_p", "typ_p", "tfs_z"], Only("[1]"), "use top_p"),
