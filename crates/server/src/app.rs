@@ -4,19 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sterna::engine::{Engine, Grammar, Sampling};
-use sterna_grammar::{Form, Grammars};
+use sterna::engine::{Engine, Sampling};
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::tools::Toolbox;
+use crate::model::Model;
 use crate::unknown::UnknownFields;
 use crate::{Error, Settings};
 
-/// The model, the settings and the metrics.
+/// The served model, the settings and the metrics.
 pub struct App {
-    pub engine: Engine,
-    pub grammars: Grammars,
+    pub model: Arc<Model>,
     pub settings: Settings,
     pub metrics: Metrics,
     pub unknown: UnknownFields,
@@ -33,12 +31,11 @@ impl App {
     /// For settings that [`Settings::check`] refuses, and for models without a tokenizer.
     pub fn new(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
         settings.check()?;
-        let grammars = Grammars::new(&engine)?;
+        let model = Arc::new(Model::new(settings.model.clone(), engine)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let counter = AtomicU64::new(now.as_nanos() as u64);
         let app = Self {
-            engine,
-            grammars,
+            model,
             settings,
             metrics: Metrics::new(),
             unknown: UnknownFields::default(),
@@ -58,62 +55,17 @@ impl App {
         format!("{prefix}-{:016x}", self.unique().wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// Checks that a request names the served model, or none (an empty name is none).
+    /// The model that a request names, or the served one if it names none (an empty name is none).
     ///
     /// # Errors
     /// 404 for another model.
-    pub fn check_model(&self, name: Option<&str>) -> Result<(), ApiError> {
-        let served = &self.settings.model;
+    pub async fn model(&self, name: Option<&str>) -> Result<Arc<Model>, ApiError> {
+        let served = &self.model.name;
         match name.filter(|name| !name.is_empty()) {
             Some(name) if name != served && name.strip_suffix(":latest") != Some(served) => {
                 Err(ApiError::model(name, served))
             }
-            _ => Ok(()),
-        }
-    }
-
-    /// Runs work that may take long, such as encoding a long text, on a thread that serves no connections.
-    ///
-    /// # Errors
-    /// Those of `work`; 500 if it panics.
-    pub async fn run_blocking<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let app = self.clone();
-        tokio::task::spawn_blocking(move || work(&app)).await.map_err(|_| ApiError::internal())?
-    }
-
-    /// The grammar of an answer: that of `form`, or of the function calls that a request requires.
-    ///
-    /// # Errors
-    /// 400 for a form that cannot be compiled, or that comes together with tools.
-    pub async fn grammar(
-        self: &Arc<Self>,
-        form: Option<Form>,
-        tools: &Toolbox,
-    ) -> Result<Option<Arc<dyn Grammar>>, ApiError> {
-        let form = match form {
-            Some(_) if !tools.is_empty() => {
-                return Err(ApiError::unsupported("grammar", "together with tools: leave one of them out"));
-            }
-            None if tools.required => Form::Lark(tools.lark()),
-            None => return Ok(None),
-            Some(form) => form,
-        };
-        self.run_blocking(move |app| Ok(Some(app.grammars.compile(&form)?))).await
-    }
-
-    /// The bytes of a token; `None` for a special token.
-    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        self.engine.tokenizer().ok()?.token_bytes(id)
-    }
-
-    /// The text of a token, with U+FFFD for an incomplete character, or a special token's name.
-    pub fn token_text(&self, id: u32) -> String {
-        match self.token_bytes(id) {
-            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            None => self.engine.tokenizer().ok().and_then(|tokenizer| tokenizer.token(id)).unwrap_or_default(),
+            _ => Ok(self.model.clone()),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::job::Job;
 use crate::metrics::InFlight;
+use crate::model::Model;
 use crate::prompt::Prompts;
 use crate::stream::Framing;
 use crate::tools::{Call, Part, Toolbox};
@@ -109,6 +110,7 @@ impl Answer {
 
 /// What a request asks the model to generate.
 pub struct Generate {
+    pub model: Arc<Model>,
     pub prompts: Prompts,
     /// Answers for each prompt; the seed of answer `i` is the request's seed plus `i`.
     pub count: usize,
@@ -136,29 +138,29 @@ impl Generate {
     }
 
     async fn start(self, app: &Arc<App>, dialect: &mut impl Dialect) -> Result<Answers, ApiError> {
-        let Self { prompts, count, tools, form, request, .. } = self;
+        let Self { model, prompts, count, tools, form, request, .. } = self;
         // Before anything that takes long, so that a full queue costs nothing.
         let in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?;
         let tools = Arc::new(tools);
-        let prompts = prompts.encode(app, &tools).await?;
+        let prompts = prompts.encode(&model, &tools).await?;
         let (mut scores, mut usages) = (Vec::new(), Vec::new());
         if let Some(alternatives) = dialect.scores() {
             let each = prompts.iter().zip(in_flight.chunks(count));
-            let each = each.map(|(prompt, in_flight)| score(app, &in_flight[0], prompt, alternatives));
+            let each = each.map(|(prompt, in_flight)| score(app, &model, &in_flight[0], prompt, alternatives));
             (scores, usages) = try_join_all(each).await?.into_iter().unzip();
         }
         dialect.prompts(&prompts, scores)?;
         if request.max_tokens == Some(0) && !usages.is_empty() {
             return Ok(Answers::without_tokens(&usages, count));
         }
-        let request = request.grammar(app.grammar(form, &tools).await?);
+        let request = request.grammar(model.grammar(form, &tools).await?);
         let mut turns = Vec::new();
         let mut in_flight = in_flight.into_iter();
         for prompt in prompts {
             for (i, in_flight) in (0..).zip(in_flight.by_ref().take(count)) {
                 let mut request = request.clone().prompt(prompt.clone());
                 request.sampling.seed = request.sampling.seed.wrapping_add(i);
-                turns.push(Turn::start(app, in_flight, request, tools.clone())?);
+                turns.push(Turn::start(app, model.clone(), in_flight, request, tools.clone())?);
             }
         }
         Ok(Answers::new(turns, count))
@@ -167,19 +169,20 @@ impl Generate {
 
 /// The log-probabilities of all tokens of a prompt but the first, and the token counts.
 async fn score(
-    app: &Arc<App>,
+    app: &App,
+    model: &Arc<Model>,
     in_flight: &Arc<InFlight>,
     prompt: &[u32],
     alternatives: usize,
 ) -> Result<(Vec<TokenLogprobs>, Usage), ApiError> {
-    let mut job = Job::start(app, in_flight.clone(), Score::new(prompt))?;
+    let mut job = Job::start(model.clone(), app.settings.timeout, in_flight.clone(), Score::new(prompt))?;
     let mut scores = Vec::new();
     while let Some(event) = job.next().await {
         match event? {
             Event::Hidden { first, rows } => {
                 let next: Vec<u32> = prompt[first + 1..].iter().take(rows.len()).copied().collect();
-                let logprobs = move |app: &App| Ok(app.engine.logprobs(&rows, &next, alternatives)?);
-                scores.extend(app.run_blocking(logprobs).await?);
+                let logprobs = move |model: &Model| Ok(model.engine.logprobs(&rows, &next, alternatives)?);
+                scores.extend(model.run_blocking(logprobs).await?);
             }
             Event::Finished { usage, .. } => return Ok((scores, usage)),
             // Events of other work than scoring.

@@ -8,14 +8,16 @@ use sterna::engine::{Event, Ticket, Work};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Sleep, sleep};
 
-use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::InFlight;
+use crate::model::Model;
 
 /// A running job. Dropping it cancels the request, which frees its part of the cache before the next step.
 pub struct Job {
     events: UnboundedReceiver<sterna::Result<Event>>,
     _ticket: Ticket,
+    /// Stays in memory while the job runs.
+    _model: Arc<Model>,
     in_flight: Arc<InFlight>,
     deadline: Pin<Box<Sleep>>,
     limit: Duration,
@@ -23,11 +25,16 @@ pub struct Job {
 }
 
 impl Job {
-    /// Submits work of any kind to the engine.
+    /// Submits work of any kind to the model's engine. After `limit` the job ends with an error.
     ///
     /// # Errors
     /// 400 for work that the model cannot do, 503 if the engine has stopped.
-    pub fn start(app: &App, in_flight: Arc<InFlight>, work: impl Into<Work>) -> Result<Self, ApiError> {
+    pub fn start(
+        model: Arc<Model>,
+        limit: Duration,
+        in_flight: Arc<InFlight>,
+        work: impl Into<Work>,
+    ) -> Result<Self, ApiError> {
         // The channel holds the events of one answer at most, however slowly the client reads.
         let (sender, events) = unbounded_channel();
         // A job that was dropped is not counted any more, although the engine may still be at work on it.
@@ -39,10 +46,9 @@ impl Job {
             drop(sender.send(event));
         };
         in_flight.submitted();
-        let ticket = app.engine.submit(work, sink).map_err(ApiError::from);
+        let ticket = model.engine.submit(work, sink).map_err(ApiError::from);
         let _ticket = ticket.inspect_err(|error| in_flight.failed(error.status))?;
-        let limit = app.settings.timeout;
-        Ok(Self { events, _ticket, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
+        Ok(Self { events, _ticket, _model: model, in_flight, deadline: Box::pin(sleep(limit)), limit, ended: false })
     }
 
     /// The next event; `None` after the last one.

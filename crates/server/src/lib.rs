@@ -20,6 +20,7 @@ mod job;
 mod listen;
 mod mapped;
 mod metrics;
+mod model;
 mod prompt;
 mod sampling;
 mod settings;

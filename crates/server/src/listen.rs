@@ -72,7 +72,7 @@ impl Server {
     /// Serves until `stop`, then finishes the running requests, for [`Settings::grace`] at most.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, app, .. } = self;
-        if let Some(warning) = app.engine.warning() {
+        if let Some(warning) = app.model.engine.warning() {
             tracing::warn!("{warning}");
         }
         let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sterna::text::ChatTemplate;
 
-use crate::app::App;
 use crate::error::ApiError;
+use crate::model::Model;
 use crate::tools::{self, Toolbox};
 
 /// A message of a conversation.
@@ -166,29 +166,29 @@ impl Prompts {
     ///
     /// # Errors
     /// 400 for conversations that the chat template cannot render.
-    pub async fn encode(self, app: &Arc<App>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
+    pub async fn encode(self, model: &Arc<Model>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
         let tools = tools.clone();
-        let encode = move |app: &App| {
-            let text = |text: &String| Ok(app.engine.tokenizer()?.encode_prompt(text)?);
+        let encode = move |model: &Model| {
+            let text = |text: &String| Ok(model.engine.tokenizer()?.encode_prompt(text)?);
             match self {
-                Self::Chat { messages, think } => Ok(vec![render(app, &messages, &tools, think)?]),
-                Self::Plain(one) => Ok(vec![app.engine.tokenizer()?.encode_plain_prompt(&one)?]),
+                Self::Chat { messages, think } => Ok(vec![render(model, &messages, &tools, think)?]),
+                Self::Plain(one) => Ok(vec![model.engine.tokenizer()?.encode_plain_prompt(&one)?]),
                 Self::Text(one) => Ok(vec![text(&one)?]),
                 Self::Texts(texts) => texts.iter().map(text).collect(),
                 Self::Tokens(tokens) => Ok(vec![tokens]),
                 Self::TokenLists(lists) => Ok(lists),
             }
         };
-        app.run_blocking(encode).await
+        model.run_blocking(encode).await
     }
 }
 
 /// The token ids of a conversation, by the model's chat template.
-fn render(app: &App, messages: &[Message], tools: &Toolbox, think: Option<bool>) -> Result<Vec<u32>, ApiError> {
+fn render(model: &Model, messages: &[Message], tools: &Toolbox, think: Option<bool>) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "messages is empty; it needs at least one message"));
     }
-    let template = app.engine.template()?;
+    let template = model.engine.template()?;
     let switched = think.filter(|_| template.knows_thinking()).map(|on| template.with_thinking(on));
     if think == Some(true) && switched.is_none() {
         return Err(ApiError::unsupported("think", "the model's template has no switch for thinking: leave it out"));
@@ -196,7 +196,7 @@ fn render(app: &App, messages: &[Message], tools: &Toolbox, think: Option<bool>)
     let template = switched.as_ref().unwrap_or(template);
     let native = template.knows_tools();
     let values = messages.iter().enumerate().map(|(at, m)| value(at, m, native)).collect::<Result<Vec<_>, _>>()?;
-    let tokenizer = app.engine.tokenizer()?;
+    let tokenizer = model.engine.tokenizer()?;
     let results: Vec<bool> = messages.iter().map(|message| message.role == Role::Tool).collect();
     if native || tools.is_empty() && !results.contains(&true) {
         let listed = if native { tools.for_template() } else { Vec::new() };

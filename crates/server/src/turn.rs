@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::job::Job;
 use crate::metrics::InFlight;
+use crate::model::Model;
 use crate::tools::{Call, CallParser, Part, Toolbox};
 
 /// A token's log-probability, and those of its likeliest alternatives.
@@ -50,13 +51,19 @@ impl Turn {
     ///
     /// # Errors
     /// Those of [`Job::start`].
-    pub fn start(app: &App, in_flight: Arc<InFlight>, request: Request, tools: Arc<Toolbox>) -> Result<Self, ApiError> {
+    pub fn start(
+        app: &App,
+        model: Arc<Model>,
+        in_flight: Arc<InFlight>,
+        request: Request,
+        tools: Arc<Toolbox>,
+    ) -> Result<Self, ApiError> {
         let logged = app.settings.log_text.then(String::new);
         if logged.is_some() {
-            let prompt = app.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt));
+            let prompt = model.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt));
             tracing::info!(prompt = prompt.unwrap_or_default());
         }
-        let job = Job::start(app, in_flight, request)?;
+        let job = Job::start(model, app.settings.timeout, in_flight, request)?;
         Ok(Self { job, calls: CallParser::new(tools), ready: VecDeque::new(), called: false, logged })
     }
 

@@ -18,6 +18,7 @@ use crate::app::{self, App};
 use crate::body::{SampledBody, refuse_store};
 use crate::conversation::{Answer, Dialect, Generate};
 use crate::error::ApiError;
+use crate::model::Model;
 use crate::prompt::{Message, Prompts};
 use crate::sampling::Stop;
 use crate::stream::Framing;
@@ -147,7 +148,7 @@ async fn chat(
     State(app): State<Arc<App>>,
     SampledBody { request, sampling }: SampledBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    app.check_model(request.model.as_deref())?;
+    let model = app.model(request.model.as_deref()).await?;
     refuse_store(request.store)?;
     let count = request.n.unwrap_or(1);
     if !(1..=MAX_CHOICES).contains(&count) {
@@ -164,6 +165,7 @@ async fn chat(
         return Err(ApiError::field("top_logprobs", message));
     }
     let generate = Generate {
+        model: model.clone(),
         prompts: Prompts::Chat { messages: request.messages, think: request.think },
         count,
         tools,
@@ -177,6 +179,7 @@ async fn chat(
     };
     let dialect = Chat {
         app: app.clone(),
+        model,
         id: app.id("chatcmpl"),
         created: app::now(),
         logprobs,
@@ -189,6 +192,7 @@ async fn chat(
 /// OpenAI's chat API.
 struct Chat {
     app: Arc<App>,
+    model: Arc<Model>,
     id: String,
     created: u64,
     logprobs: bool,
@@ -267,7 +271,7 @@ impl Chat {
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.app.settings.model,
+            "model": self.model.name,
             "system_fingerprint": format!("sterna-{}", env!("CARGO_PKG_VERSION")),
             "choices": choices,
         })
@@ -279,7 +283,7 @@ impl Chat {
 
     fn logprob(&self, (token, alternatives): &TokenLogprobs) -> Value {
         let value = |logprob: &Logprob| {
-            let (token, bytes) = (self.app.token_text(logprob.id), self.app.token_bytes(logprob.id));
+            let (token, bytes) = (self.model.token_text(logprob.id), self.model.token_bytes(logprob.id));
             json!({ "token": token, "logprob": logprob.logprob, "bytes": bytes })
         };
         let mut object = value(token);

@@ -20,6 +20,7 @@ use crate::app::{self, App};
 use crate::body::SampledBody;
 use crate::conversation::{Answer, Dialect, Generate};
 use crate::error::ApiError;
+use crate::model::Model;
 use crate::prompt::Prompts;
 use crate::sampling::Stop;
 use crate::stream::Framing;
@@ -71,7 +72,7 @@ async fn complete(
     State(app): State<Arc<App>>,
     SampledBody { request, sampling }: SampledBody<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    app.check_model(request.model.as_deref())?;
+    let model = app.model(request.model.as_deref()).await?;
     let (texts, count) = (request.prompt.len(), request.n.unwrap_or(1));
     if count == 0 || texts == 0 || count.saturating_mul(texts) > MAX_CHOICES {
         let message = format!("{texts} texts with {count} answers each; together it must be 1 to {MAX_CHOICES}");
@@ -90,6 +91,7 @@ async fn complete(
     // Clients that score texts ask for one token more than they score, and count on its log-probability.
     let ignore_eos = scores.is_some() && max_tokens == 1 && form.is_none();
     let generate = Generate {
+        model: model.clone(),
         prompts: request.prompt,
         count,
         tools: Toolbox::default(),
@@ -103,7 +105,7 @@ async fn complete(
             .logprobs(request.logprobs),
     };
     let dialect = Completions {
-        app: app.clone(),
+        model,
         id: app.id("cmpl"),
         created: app::now(),
         include_usage: request.stream_options.unwrap_or_default().include_usage == Some(true),
@@ -118,7 +120,7 @@ async fn complete(
 
 /// OpenAI's API of completions.
 struct Completions {
-    app: Arc<App>,
+    model: Arc<Model>,
     id: String,
     created: u64,
     include_usage: bool,
@@ -180,7 +182,7 @@ impl Dialect for Completions {
         if !self.echo {
             return Ok(());
         }
-        let tokenizer = self.app.engine.tokenizer()?;
+        let tokenizer = self.model.engine.tokenizer()?;
         let mut scores = scores.into_iter();
         for (prompt, choices) in prompts.iter().zip(self.choices.chunks_mut(self.count)) {
             let echo = tokenizer.decode_without_special(prompt)?;
@@ -238,7 +240,7 @@ impl Completions {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
-            "model": self.app.settings.model,
+            "model": self.model.name,
             "choices": choices,
         })
     }
@@ -246,7 +248,7 @@ impl Completions {
     /// The log-probabilities of a prompt's tokens, and of generated ones, each with its offset in characters beyond
     /// `offset`.
     fn reported(&self, prompt: &[PromptToken], generated: &[(usize, TokenLogprobs)], offset: usize) -> Value {
-        let text = |id| self.app.token_text(id);
+        let text = |id| self.model.token_text(id);
         let top = |alternatives: &[Logprob]| -> Map<String, Value> {
             alternatives.iter().map(|other| (text(other.id), other.logprob.into())).collect()
         };

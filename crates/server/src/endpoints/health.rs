@@ -21,11 +21,15 @@ pub static ENDPOINTS: &[Endpoint] = &[
 ];
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    if app.engine.health().up { status(StatusCode::OK, "ok") } else { status(StatusCode::SERVICE_UNAVAILABLE, "down") }
+    if app.model.engine.health().up {
+        status(StatusCode::OK, "ok")
+    } else {
+        status(StatusCode::SERVICE_UNAVAILABLE, "down")
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    match (app.engine.health().up, app.metrics.waiting() < app.settings.queue as i64) {
+    match (app.model.engine.health().up, app.metrics.waiting() < app.settings.queue as i64) {
         (true, true) => status(StatusCode::OK, "ready"),
         (true, false) => status(StatusCode::SERVICE_UNAVAILABLE, "full"),
         (false, _) => status(StatusCode::SERVICE_UNAVAILABLE, "down"),
@@ -37,5 +41,5 @@ fn status(code: StatusCode, status: &str) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(app.engine.health())).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(app.model.engine.health())).into_response()
 }

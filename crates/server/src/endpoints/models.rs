@@ -21,10 +21,10 @@ async fn list(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    app.check_model(Some(&name))?;
+    app.model(Some(&name)).await?;
     Ok(Json(model(&app)))
 }
 
 fn model(app: &App) -> Value {
-    json!({ "id": app.settings.model, "object": "model", "created": app.started, "owned_by": "sterna" })
+    json!({ "id": app.model.name, "object": "model", "created": app.started, "owned_by": "sterna" })
 }

@@ -223,7 +223,7 @@ pub enum Truncation {
 }
 
 async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesRequest>) -> Result<Response, ApiError> {
-    app.check_model(request.model.as_deref())?;
+    let model = app.model(request.model.as_deref()).await?;
     refuse_store(request.store)?;
     let tools = request.tools.iter().cloned().map(|FlatTool::Function(function)| Tool::Function { function });
     let choice = request.tool_choice.clone().map(ToolChoice::from);
@@ -235,6 +235,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
         Format::JsonSchema { schema, .. } => Some(Form::Schema(listed_only(schema.clone()))),
     });
     let generate = Generate {
+        model: model.clone(),
         prompts: Prompts::Chat { messages: messages(&request), think: request.think },
         count: 1,
         tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(false))?,
@@ -245,7 +246,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
             .sampling(sampling.sampling(&app)?)
             .truncate(request.truncation == Some(Truncation::Auto)),
     };
-    generate.respond(&app, Responses::new(&app, &request)).await
+    generate.respond(&app, Responses::new(&app, &model.name, &request)).await
 }
 
 /// The conversation as the chat endpoint takes it.
@@ -330,7 +331,7 @@ impl Dialect for Responses {
 }
 
 impl Responses {
-    fn new(app: &Arc<App>, request: &ResponsesRequest) -> Self {
+    fn new(app: &Arc<App>, model: &str, request: &ResponsesRequest) -> Self {
         let response = json!({
             "id": app.id("resp"),
             "object": "response",
@@ -341,7 +342,7 @@ impl Responses {
             "instructions": request.instructions,
             "max_output_tokens": request.max_output_tokens,
             "metadata": request.metadata.clone().unwrap_or_default(),
-            "model": app.settings.model,
+            "model": model,
             "output": [],
             "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(false),
             "previous_response_id": null,

@@ -13,6 +13,7 @@ use super::Endpoint;
 use crate::app::App;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::model::Model;
 
 pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post::<Tokenize>("/tokenize", "Converts a text to token ids", || post(tokenize)),
@@ -41,8 +42,8 @@ pub struct Detokenize {
 
 async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, ApiError> {
     let Tokenize { content, add_special, parse_special } = request;
-    let encode = move |app: &App| {
-        let tokenizer = app.engine.tokenizer()?;
+    let encode = move |model: &Model| {
+        let tokenizer = model.engine.tokenizer()?;
         Ok(match (add_special.unwrap_or(false), parse_special.unwrap_or(true)) {
             (false, true) => tokenizer.encode(&content)?,
             (false, false) => tokenizer.encode_plain(&content)?,
@@ -50,15 +51,15 @@ async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) ->
             (true, false) => tokenizer.encode_plain_prompt(&content)?,
         })
     };
-    Ok(Json(json!({ "tokens": app.run_blocking(encode).await? })))
+    Ok(Json(json!({ "tokens": app.model.run_blocking(encode).await? })))
 }
 
 async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>) -> Result<Json<Value>, ApiError> {
-    let vocab = app.engine.config().vocab;
+    let vocab = app.model.engine.config().vocab;
     if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab) {
         let message =
             format!("tokens[{at}] is {}, but the model's vocabulary ends at {}", request.tokens[at], vocab - 1);
         return Err(ApiError::field(format!("tokens[{at}]"), message));
     }
-    Ok(Json(json!({ "content": app.engine.tokenizer()?.decode(&request.tokens)? })))
+    Ok(Json(json!({ "content": app.model.engine.tokenizer()?.decode(&request.tokens)? })))
 }

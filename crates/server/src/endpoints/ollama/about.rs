@@ -13,6 +13,7 @@ use sterna::text::calendar;
 use crate::app::App;
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::model::Model;
 
 /// The model to describe.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -25,15 +26,16 @@ pub struct ShowRequest {
 }
 
 /// The entry of a list of models.
-fn model(app: &App) -> Value {
-    let (name, weights) = (&app.settings.model, app.engine.network().weights());
+fn entry(app: &App) -> Value {
+    let model = &app.model;
+    let (name, weights) = (&model.name, model.engine.network().weights());
     json!({
         "name": name,
         "model": name,
         "modified_at": modified_at(app),
         "size": weights.body_bytes + weights.head_bytes,
-        "digest": digest(app),
-        "details": details(app),
+        "digest": digest(model),
+        "details": details(model),
     })
 }
 
@@ -43,32 +45,32 @@ fn modified_at(app: &App) -> String {
 }
 
 /// The number of weights.
-fn parameters(app: &App) -> usize {
-    let config = app.engine.config();
+fn parameters(model: &Model) -> usize {
+    let config = model.engine.config();
     config.architecture.tensors(config).iter().map(|slot| slot.kind.weights()).sum()
 }
 
 /// 64 hexadecimal digits that differ between models: a hash of the model's name and dimensions. Clients show the first
 /// twelve, and compare them.
-fn digest(app: &App) -> String {
-    let described = format!("{:?}", app.engine.config());
-    let bytes = app.engine.network().weights().body_bytes;
+fn digest(model: &Model) -> String {
+    let described = format!("{:?}", model.engine.config());
+    let bytes = model.engine.network().weights().body_bytes;
     let part = |part: u8| {
         let mut hasher = DefaultHasher::new();
-        (part, &app.settings.model, &described, bytes).hash(&mut hasher);
+        (part, &model.name, &described, bytes).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     };
     (0..4).map(part).collect()
 }
 
-fn details(app: &App) -> Value {
-    let family = app.engine.config().architecture.name;
-    let weights = parameters(app) as f64;
+fn details(model: &Model) -> Value {
+    let family = model.engine.config().architecture.name;
+    let weights = parameters(model) as f64;
     let size = if weights < 1e9 { format!("{:.1}M", weights / 1e6) } else { format!("{:.1}B", weights / 1e9) };
     json!({
         "parent_model": "",
         // Without the version, as in "gguf v3".
-        "format": app.engine.format().and_then(|format| format.split(' ').next()),
+        "format": model.engine.format().and_then(|format| format.split(' ').next()),
         "family": family,
         "families": [family],
         "parameter_size": size,
@@ -77,28 +79,28 @@ fn details(app: &App) -> Value {
 }
 
 pub async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({ "models": [model(&app)] }))
+    Json(json!({ "models": [entry(&app)] }))
 }
 
 pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
-    let mut model = model(&app);
-    model["expires_at"] = "9999-12-31T23:59:59Z".into();
-    model["size_vram"] = 0.into();
-    model["context_length"] = app.engine.context().into();
-    Json(json!({ "models": [model] }))
+    let mut entry = entry(&app);
+    entry["expires_at"] = "9999-12-31T23:59:59Z".into();
+    entry["size_vram"] = 0.into();
+    entry["context_length"] = app.model.engine.context().into();
+    Json(json!({ "models": [entry] }))
 }
 
 pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>) -> Result<Json<Value>, ApiError> {
-    app.check_model(request.model.filter(|model| !model.is_empty()).or(request.name).as_deref())?;
-    let config = app.engine.config();
-    let chats = app.engine.template().is_ok();
+    let model = app.model(request.model.filter(|model| !model.is_empty()).or(request.name).as_deref()).await?;
+    let config = model.engine.config();
+    let chats = model.engine.template().is_ok();
     let architecture = config.architecture.name;
     let mut info = Map::from_iter([
         ("general.architecture".to_owned(), architecture.into()),
-        ("general.parameter_count".to_owned(), parameters(&app).into()),
+        ("general.parameter_count".to_owned(), parameters(&model).into()),
     ]);
     for (key, value) in [
-        ("context_length", app.engine.context()),
+        ("context_length", model.engine.context()),
         ("embedding_length", config.hidden),
         ("block_count", config.layers),
         ("feed_forward_length", config.intermediate),
@@ -112,7 +114,7 @@ pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>)
         "modelfile": "",
         "parameters": "",
         "template": "",
-        "details": details(&app),
+        "details": details(&model),
         "model_info": info,
         "modified_at": modified_at(&app),
         "capabilities": if chats { json!(["completion", "tools"]) } else { json!(["completion"]) },

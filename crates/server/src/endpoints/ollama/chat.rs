@@ -100,13 +100,14 @@ fn content(object: &mut Value, text: &str, calls: &[&Call]) {
 }
 
 pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>) -> Result<Response, ApiError> {
-    app.check_model(Some(&request.model))?;
-    let dialect = Ollama { app: app.clone(), content };
+    let model = app.model(Some(&request.model)).await?;
+    let dialect = Ollama { model: model.clone(), content };
     if request.messages.is_empty() {
         return Ok(dialect.loaded());
     }
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
     let generate = Generate {
+        model,
         tools: Toolbox::new(request.tools, None, true)?,
         prompts: Prompts::Chat { messages: messages.collect::<Result<_, _>>()?, think: request.think },
         count: 1,

@@ -51,15 +51,15 @@ fn content(object: &mut Value, text: &str, _: &[&Call]) {
 }
 
 pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateRequest>) -> Result<Response, ApiError> {
-    app.check_model(Some(&request.model))?;
+    let model = app.model(Some(&request.model)).await?;
     refuse_images("images", &request.images)?;
-    let dialect = Ollama { app: app.clone(), content };
+    let dialect = Ollama { model: model.clone(), content };
     if request.prompt.is_empty() {
         return Ok(dialect.loaded());
     }
     let prompts = if request.raw == Some(true) {
         Prompts::Text(request.prompt)
-    } else if app.engine.template().is_err() {
+    } else if model.engine.template().is_err() {
         Prompts::Plain(request.prompt)
     } else {
         let message = |role, text| Message::text(role, Content::Text(text));
@@ -69,6 +69,7 @@ pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateR
         Prompts::Chat { messages, think: request.think }
     };
     let generate = Generate {
+        model,
         prompts,
         count: 1,
         tools: Toolbox::default(),

@@ -24,6 +24,7 @@ use super::Endpoint;
 use crate::app::App;
 use crate::conversation::{Answer, Dialect};
 use crate::error::ApiError;
+use crate::model::Model;
 use crate::sampling::Stop;
 use crate::stream::Framing;
 use crate::tools::Call;
@@ -133,7 +134,7 @@ fn refuse_images(field: &str, images: &[String]) -> Result<(), ApiError> {
 
 /// Ollama's API of answers.
 struct Ollama {
-    app: Arc<App>,
+    model: Arc<Model>,
     /// Puts text and calls into an object as the endpoint does.
     content: fn(&mut Value, &str, &[&Call]),
 }
@@ -142,7 +143,7 @@ impl Ollama {
     /// The object of a part of an answer.
     fn object(&self, text: &str, calls: &[&Call], done: bool) -> Value {
         let now = calendar::now("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default();
-        let mut object = json!({ "model": self.app.settings.model, "created_at": now });
+        let mut object = json!({ "model": self.model.name, "created_at": now });
         (self.content)(&mut object, text, calls);
         object["done"] = done.into();
         object
