@@ -8,7 +8,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(BUILT))/nehalem
 
-.PHONY: check build examples lint circles toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients load fuzz package goldens
+.PHONY: check build examples lint circles toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients clients-all load fuzz package goldens
 
 check: lint test examples
 
@@ -85,15 +85,30 @@ loom:
 
 # Debian: apt-get install python3-venv chromium
 CLIENTS = $(abspath $(BUILT)/clients)
+RUN_CLIENTS = $(CLIENTS)/bin/python -B $(CLIENTS)/run.py
 clients: build $(CLIENTS)/installed
-	cp crates/server/clients/* $(CLIENTS)
-	$(CLIENTS)/bin/python $(CLIENTS)/run.py $(BUILT)/debug/sterna
+	cp -r crates/server/clients/* $(CLIENTS)
+	$(RUN_CLIENTS) $(BUILT)/debug/sterna
 
 $(CLIENTS)/installed: crates/server/clients/requirements.txt crates/server/clients/package.json
 	python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install -q -r crates/server/clients/requirements.txt
 	cp crates/server/clients/package.json $(CLIENTS)
 	cd $(CLIENTS) && PATH=$(CLIENTS)/bin:$$PATH npm install --silent --no-audit --no-fund
+	touch $@
+
+# Also the clients that take over 90 s to install. `make clients-all RECORD=--record` writes their requests to
+# crates/server/clients/recorded, and `make test` sends these again.
+SLOW_CLIENTS = slow/lm_eval_client.py slow/promptfoo_client.py
+clients-all: clients $(CLIENTS)/slow/installed
+	$(RUN_CLIENTS) $(RECORD) $(BUILT)/debug/sterna $(SLOW_CLIENTS)
+	cp -r $(CLIENTS)/recorded crates/server/clients
+
+$(CLIENTS)/slow/installed: crates/server/clients/slow/requirements.txt crates/server/clients/slow/package.json
+	mkdir -p $(CLIENTS)/slow
+	$(CLIENTS)/bin/pip install -q -r crates/server/clients/slow/requirements.txt
+	cp crates/server/clients/slow/package.json $(CLIENTS)/slow
+	cd $(CLIENTS)/slow && PATH=$(CLIENTS)/bin:$$PATH npm install --silent --no-audit --no-fund
 	touch $@
 
 load: build

@@ -1,16 +1,27 @@
-"""Starts a server and lets official clients and a browser talk to it: python run.py STERNA [CLIENT…]"""
+"""Starts a server and lets clients and a browser talk to it: python run.py [--record] STERNA [CLIENT…]
+
+With --record, the requests of the named clients, and the kinds of values that they need of the answers, are written to
+recorded/NAME.jsonl; `cargo test --test recorded` sends them again."""
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+from record import Recorder
+
 HERE = pathlib.Path(__file__).parent
+PYTHON = sys.executable
+NODE = pathlib.Path(sys.executable).with_name("node")
 CLIENTS = {
-    "openai_client.py": [sys.executable],
-    "ollama_client.py": [sys.executable],
-    "openai_client.mjs": [pathlib.Path(sys.executable).with_name("node")],
-    "page.mjs": [pathlib.Path(sys.executable).with_name("node")],
+    "openai_client.py": PYTHON,
+    "openai_client.mjs": NODE,
+    "ollama_client.py": PYTHON,
+    "ollama_client.mjs": NODE,
+    "llm_client.py": PYTHON,
+    "page.mjs": NODE,
 }
+# Clients that take over 90 s to install, which `make clients-all` runs.
+SLOW = {"slow/lm_eval_client.py": PYTHON, "slow/promptfoo_client.py": PYTHON}
 
 
 class Server:
@@ -36,14 +47,27 @@ class Server:
         assert code == 0, f"the server ended with {code}:\n{self.logged()}"
 
 
+def run(name, url, program):
+    done = subprocess.run([(CLIENTS | SLOW)[name], HERE / name, url, program], timeout=300)
+    print("test", name, "... ok" if done.returncode == 0 else "... FAILED", flush=True)
+    return done.returncode == 0
+
+
 def main():
-    program, chosen = sys.argv[1], sys.argv[2:] or CLIENTS
+    arguments = [argument for argument in sys.argv[1:] if argument != "--record"]
+    recording = "--record" in sys.argv[1:]
+    program, chosen = pathlib.Path(arguments[0]).resolve(), arguments[1:] or CLIENTS
     failed = []
-    with Server(program) as server:
+    # A name that no machine's path shows through.
+    with Server(program, "--model-name", "sterna") as server:
         for name in chosen:
-            done = subprocess.run([*CLIENTS[name], HERE / name, server.url], timeout=300)
-            print("test", name, "... ok" if done.returncode == 0 else "... FAILED", flush=True)
-            failed += [name] * (done.returncode != 0)
+            if recording:
+                file = HERE / "recorded" / f"{pathlib.Path(name).stem.removesuffix('_client')}.jsonl"
+                with Recorder(server.url, file) as recorder:
+                    passed = run(name, recorder.url, program)
+            else:
+                passed = run(name, server.url, program)
+            failed += [name] * (not passed)
         if failed:
             print(server.logged()[-4000:])
     print(f"test result: {'FAILED' if failed else 'ok'}. {len(chosen) - len(failed)} passed; {len(failed)} failed")

@@ -65,6 +65,7 @@ const RESPONSES: &str = "/responses";
 const OLLAMA_CHAT: &str = "/api/chat";
 const OLLAMA_GENERATE: &str = "/api/generate";
 const SHOW: &[&str] = &["/api/show"];
+const TOKENIZE: &[&str] = &["/tokenize"];
 const ALL: &[&str] = &[CHAT, TEXT, RESPONSES, OLLAMA_CHAT, OLLAMA_GENERATE];
 /// Endpoints with OpenAI's sampling parameters, where vLLM and llama.cpp have more.
 const SAMPLED: &[&str] = &[CHAT, TEXT];
@@ -295,6 +296,8 @@ static FIELDS: &[Row] = &[
     row(OLLAMA, "options", &["max_tokens"], Means("num_predict"), ""),
     row(OLLAMA, "options", &["repetition_penalty"], Means("repeat_penalty"), ""),
     row(SHOW, "", &["system", "template", "options", "verbose"], Unread, "the description has no details to add"),
+    row(TOKENIZE, "", &["prompt"], Means("content"), ""),
+    row(TOKENIZE, "", &["add_special_tokens"], Means("add_special"), ""),
     // Conversations: fields that only answers have, and parts of messages.
     row(CHATS, "messages[]", HISTORY, Unread, "an answer has it, and clients send answers back"),
     row(&[OLLAMA_CHAT], "messages[]", &["tool_name", "tool_call_id"], Unread, "models see the order only"),

@@ -140,6 +140,23 @@ fn chunks_say_that_usage_comes_last_and_text_may_stay_text() {
     assert!(tokens(json!({ "content": "<|eot_id|>", "parse_special": false })) > 1);
 }
 
+/// lm-evaluation-harness counts tokens so, and needs no copy of the tokenizer.
+#[test]
+fn the_tokenizer_answers_to_vllms_names() {
+    let server = Running::embedded(Settings::default());
+    let tokens = |body: Value| send(&server, "/tokenize", JSON, &body).json()["tokens"].clone();
+    let text = "Once upon a time";
+    let plain = tokens(json!({ "content": text }));
+    assert_eq!(tokens(json!({ "prompt": text, "add_special_tokens": false })), plain);
+    let with_bos = tokens(json!({ "prompt": text, "add_special_tokens": true }));
+    assert_eq!(with_bos, tokens(json!({ "content": text, "add_special": true })));
+    let info = server.get("/tokenizer_info", "").json();
+    assert_eq!(tokens(json!({ "prompt": info["bos_token"], "add_special_tokens": false }))[0], with_bos[0]);
+    assert_eq!(tokens(json!({ "prompt": info["eos_token"] })).as_array().map(Vec::len), Some(1), "{info}");
+    let back = send(&server, "/detokenize", JSON, &json!({ "tokens": plain })).json();
+    assert_eq!((&back["prompt"], &back["content"]), (&json!(text), &json!(text)));
+}
+
 #[test]
 fn the_name_of_a_model_may_have_slashes() {
     let server = Running::embedded(Settings { model: "org/model:1b".into(), ..Settings::default() });

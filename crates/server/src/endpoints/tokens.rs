@@ -1,10 +1,11 @@
-//! `/tokenize` and `/detokenize`: text to token ids, and back.
+//! `/tokenize` and `/detokenize`: text to token ids, and back. llama.cpp's names of fields are read, and vLLM's too, whose
+//! `/tokenizer_info` tells lm-evaluation-harness that it needs no copy of the tokenizer.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use crate::model::Model;
 pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post::<Tokenize>("/tokenize", "Converts a text to token ids", || post(tokenize)),
     Endpoint::post::<Detokenize>("/detokenize", "Converts token ids to text", || post(detokenize)),
+    Endpoint::get("/tokenizer_info", "The special tokens at the beginning and end of texts", || get(info)),
 ];
 
 /// A text to convert to token ids.
@@ -61,5 +63,12 @@ async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>
             format!("tokens[{at}] is {}, but the model's vocabulary ends at {}", request.tokens[at], vocab - 1);
         return Err(ApiError::field(format!("tokens[{at}]"), message));
     }
-    Ok(Json(json!({ "content": app.model.engine.tokenizer()?.decode(&request.tokens)? })))
+    let text = app.model.engine.tokenizer()?.decode(&request.tokens)?;
+    Ok(Json(json!({ "content": text, "prompt": text })))
+}
+
+async fn info(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    let tokenizer = app.model.engine.tokenizer()?;
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+    Ok(Json(json!({ "bos_token": name(tokenizer.bos()), "eos_token": name(tokenizer.eos()) })))
 }
