@@ -8,16 +8,23 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # Where a test under QEMU finds /proc/cpuinfo: QEMU shows the real machine's.
 SYSROOT = $(abspath $(BUILT))/nehalem
 
-.PHONY: check build examples lint circles toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients clients-all load fuzz package goldens
+.PHONY: check build examples lint circles unit toys format clippy doc targets test setup qemu qemu-x86 qemu-arm loom clients clients-all load fuzz package goldens
 
 check: lint test examples
 
-lint: circles format clippy doc targets
+lint: circles unit format clippy doc targets
 
 # No file of the kernels and no folder of the library needs what is above it.
 circles:
 	python3 -B scripts/test_circles.py
 	python3 -B scripts/circles.py
+
+# The systemd unit may do little: an exposure of 2.0 at most, in tenths. Debian: apt-get install systemd
+unit:
+	@mkdir -p $(BUILT)
+	@systemd-analyze security --no-pager --offline=true --threshold=20 deploy/sterna.service > $(BUILT)/unit \
+		|| { cat $(BUILT)/unit; exit 1; }
+	@tail -n 1 $(BUILT)/unit
 
 # `make format CHECK=` writes the files. By name: cargo fmt does not find files that a macro declares (`endpoints!`).
 CHECK ?= --check

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn sterna(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
@@ -147,6 +147,63 @@ fn a_server_answers_and_says_nothing_of_what_was_said() {
     assert!(!log.contains("secret") && log.contains("/v1/chat/completions"), "{log}");
     for line in log.lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+}
+
+#[test]
+fn keys_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, "\u{feff}# of the editor\r\n\r\nfirst#1\r\n  # of the phone\nsecond  \n").unwrap();
+    let file = path.to_str().unwrap();
+    assert_eq!(settings(sterna(&["--api-key-file", file]))["api_keys"], json!(["…", "…"]));
+    assert_eq!(settings(sterna(&["--api-key-file", file, "--api-key", "third"]))["api_keys"], json!(["…", "…", "…"]));
+    let mut from_environment = sterna(&["--host", "0.0.0.0"]);
+    from_environment.env("STERNA_API_KEY_FILE", file);
+    assert_eq!(settings(from_environment)["api_key_file"], file);
+    let config = folder.path().join("serve.toml");
+    fs::write(&config, format!("api-key-file = {file:?}\n")).unwrap();
+    assert_eq!(settings(sterna(&["--config", config.to_str().unwrap()]))["api_keys"], json!(["…", "…"]));
+
+    for (text, words) in [
+        (&b"good\nsecret words\n"[..], "keys:2: not an API key; write one key a line"),
+        (b"# a\n\nschl\xfcssel\n", "keys:3: not an API key"),
+        (b"# none yet\n\n", "keys: holds no API key; write one key a line"),
+        (&[b'x'; (1 << 20) + 1], "keys: larger than 1048576 bytes"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let Output { status, stdout, stderr } = sterna(&["--api-key-file", file]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(status.code() == Some(1) && stdout.is_empty() && stderr.contains(words), "{stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
+    }
+    let missing = sterna(&["--api-key-file", "nowhere.keys"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&missing.stderr);
+    assert!(stderr.contains("nowhere.keys: the file of --api-key-file cannot be read"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_keys_guards_the_server_and_should_not_be_open_to_everybody() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, "one\ntwo\n").unwrap();
+    for (mode, warned) in [(0o644, true), (0o640, false), (0o600, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (mut child, address) = listening(&["--api-key-file", path.to_str().unwrap()]);
+        assert!(ask(&address, "/v1/models", "").starts_with("HTTP/1.1 401"));
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!("GET /v1/models HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        stream.write_all(format!("{head}Authorization: Bearer two\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        end(&child);
+        let mut log = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(log.contains("WARN") && log.contains("chmod 600"), warned, "{mode:o}: {log}");
     }
 }
 

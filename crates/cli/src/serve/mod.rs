@@ -1,5 +1,6 @@
 //! `sterna serve`: an HTTP server with OpenAI's API, Ollama's API and a chat page.
 
+mod keys;
 mod log;
 mod options;
 
@@ -64,6 +65,9 @@ impl Serve {
             bail!("a server needs {LEAST_FILES} open files, but this process may have {limit} (ulimit -n)");
         }
         log::begin(options.log.unwrap_or_default());
+        if let Some(warning) = options.api_key_file.as_deref().and_then(keys::warning) {
+            tracing::warn!("{warning}");
+        }
         let engine = options.source().load(&options.engine()?)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();

@@ -14,6 +14,7 @@ use sterna::kernels::pool::default_threads;
 use sterna::model;
 use sterna_server::{Settings, Tls};
 
+use super::keys;
 use super::log::Format;
 use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
@@ -43,6 +44,9 @@ pub struct Options {
     /// API key that clients must send; may be given several times
     #[arg(long, value_name = "KEY", env = "STERNA_API_KEY", hide_env_values = true)]
     pub api_key: Vec<String>,
+    /// File with API keys, one a line; blank lines and lines that begin with # are skipped
+    #[arg(long, value_name = "FILE", env = "STERNA_API_KEY_FILE")]
+    pub api_key_file: Option<PathBuf>,
     /// Let other machines use the server without an API key
     #[arg(long, env = "STERNA_OPEN", value_parser = BoolishValueParser::new())]
     pub open: bool,
@@ -127,6 +131,7 @@ impl Options {
             port: self.port.or(other.port),
             model_name: self.model_name.or(other.model_name),
             api_key: list(self.api_key, other.api_key),
+            api_key_file: self.api_key_file.or(other.api_key_file),
             open: self.open || other.open,
             name: list(self.name, other.name),
             origin: list(self.origin, other.origin),
@@ -184,6 +189,7 @@ impl Options {
         let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
         Ok(json!({
             "model_path": path,
+            "api_key_file": self.api_key_file,
             "no_mmap": self.no_mmap,
             "threads": builder.threads,
             "ctx": context,
@@ -198,7 +204,7 @@ impl Options {
     /// The server's settings.
     ///
     /// # Errors
-    /// For a certificate without a key, or a key without a certificate.
+    /// For a certificate without a key, a key without a certificate, and a file of API keys that cannot be used.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let default = Settings::default();
         let tls = match (&self.tls_cert, &self.tls_key) {
@@ -208,12 +214,16 @@ impl Options {
         };
         let from_file =
             || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
+        let mut api_keys = self.api_key.clone();
+        if let Some(file) = &self.api_key_file {
+            api_keys.extend(keys::read(file)?);
+        }
         let seconds = |value: Option<u64>, default| value.map_or(default, Duration::from_secs);
         Ok(Settings {
             host: self.host.unwrap_or(default.host),
             port: self.port.unwrap_or(default.port),
             model: self.model_name.clone().or_else(from_file).unwrap_or(default.model),
-            api_keys: self.api_key.clone(),
+            api_keys,
             open: self.open,
             names: self.name.clone(),
             origins: self.origin.clone(),
