@@ -7,6 +7,7 @@ mod chat;
 mod conversation;
 mod convert;
 mod density;
+mod environment;
 mod eval;
 mod form;
 mod info;
@@ -22,9 +23,9 @@ mod serve;
 mod shapes;
 mod tokenize;
 mod train;
+mod version;
 
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -34,12 +35,6 @@ use sterna::kernels::{Cpu, limits};
 #[cfg(unix)]
 #[global_allocator]
 static ALLOCATOR: limits::Allocator = limits::Allocator;
-
-/// "0.1.0 (avx512)": a bug report needs the instruction set too.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let isa = instruction_set().unwrap_or("unknown instruction set");
-    format!("{} ({isa})", env!("CARGO_PKG_VERSION"))
-});
 
 const ABOUT: &str = "Run 1-bit and ternary language models (BitNet b1.58 and its kind) on ordinary CPUs.";
 
@@ -62,7 +57,7 @@ Environment:
                Results are the same bytes with all of them.";
 
 #[derive(Parser)]
-#[command(name = "sterna", about = ABOUT, version = VERSION.as_str(), after_help = HELP)]
+#[command(name = "sterna", about = ABOUT, version = version::SHOWN.as_str(), after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -102,8 +97,8 @@ impl Verb {
 fn main() -> ExitCode {
     limits::prepare();
     let result = match Cli::try_parse() {
-        Ok(cli) => check_cpu(&cli.verb).and_then(|()| cli.verb.run()),
-        Err(help) if help.kind() == ErrorKind::DisplayVersion => match instruction_set() {
+        Ok(cli) => check_machine(&cli.verb).and_then(|()| cli.verb.run()),
+        Err(help) if help.kind() == ErrorKind::DisplayVersion => match version::instruction_set() {
             Ok(_) => help.exit(),
             Err(error) => Err(error.into()),
         },
@@ -115,17 +110,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reports an invalid `STERNA_ISA` before anything is loaded, and warns if a set failed its self-test. The server
-/// writes this warning to its log.
-fn check_cpu(verb: &Verb) -> anyhow::Result<()> {
+/// Reports an invalid `STERNA_ISA` before anything is loaded, and warns if a set failed its self-test or if a variable has
+/// no effect. The server writes these warnings to its log.
+fn check_machine(verb: &Verb) -> anyhow::Result<()> {
     let cpu = Cpu::new(1).map_err(sterna::Error::from)?;
-    if let (Some(warning), false) = (cpu.warning(), matches!(verb, Verb::Serve(_))) {
-        eprintln!("warning: {warning}");
+    if !matches!(verb, Verb::Serve(_)) {
+        for warning in cpu.warning().map(str::to_owned).into_iter().chain(environment::warnings()) {
+            eprintln!("warning: {warning}");
+        }
     }
     Ok(())
-}
-
-/// The instruction set that `STERNA_ISA` or the CPU chooses.
-fn instruction_set() -> sterna::Result<&'static str> {
-    Ok(Cpu::new(1)?.isa().name())
 }

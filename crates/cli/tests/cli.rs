@@ -458,17 +458,49 @@ fn processes_do_not_disturb_each_other() {
 }
 
 #[test]
-fn the_version_names_the_instruction_set() {
+fn the_version_names_the_commit_and_the_instruction_set() {
     let portable = sterna(&["--version"]).env("STERNA_ISA", "portable").output().unwrap();
-    let version = concat!("sterna ", env!("CARGO_PKG_VERSION"));
-    assert_eq!(succeeded(&[], portable), format!("{version} (portable)\n"));
+    let portable = succeeded(&[], portable);
+    let version = concat!("sterna ", env!("CARGO_PKG_VERSION"), " (");
+    let commit = portable.strip_prefix(version).and_then(|rest| rest.strip_suffix("portable)\n")).unwrap();
+    if let Some(commit) = commit.strip_suffix(", ") {
+        assert!(commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+    }
+    let git = |args: &[&str]| {
+        let run = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output();
+        run.is_ok_and(|output| output.status.success())
+    };
+    // Without git or its repository, the version stands alone.
+    if git(&["rev-parse", "HEAD"]) {
+        let name = commit.strip_suffix(", ").unwrap();
+        assert!(git(&["cat-file", "-e", &format!("{name}^{{commit}}")]), "{name} is no commit of this repository");
+    }
     let best = stdout(&["--version"]);
-    assert!(best.starts_with(&format!("{version} (")) && best.ends_with(")\n"), "{best}");
+    assert!(best.starts_with(&format!("{version}{commit}")) && best.ends_with(")\n"), "{best}");
     for args in [&["--version"][..], &["run", "x"], &["info"], &["tokenize", "x"]] {
         let (code, message) = failure(sterna(args).env("STERNA_ISA", "mmx").output().unwrap());
         assert_eq!(code, 1, "{args:?}");
         assert!(message.starts_with("error: STERNA_ISA: `mmx` is not") && message.contains("portable"), "{message}");
     }
+}
+
+#[test]
+fn a_variable_without_effect_is_reported() {
+    for (name, nearest) in
+        [("STERNA_PROT", "STERNA_PORT"), ("STERNA_API_KYE", "STERNA_API_KEY"), ("STERNA_IS", "STERNA_ISA")]
+    {
+        for args in [&["tokenize", "a"][..], &["info"]] {
+            let output = sterna(args).env(name, "secret").output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success() && stderr.lines().count() == 1, "{stderr}");
+            let words = format!(
+                "warning: the environment variable {name} has no effect; the nearest name that has is {nearest}\n"
+            );
+            assert_eq!(stderr, words, "{args:?}");
+        }
+    }
+    let known = sterna(&["tokenize", "a"]).env("STERNA_PORT", "1").env("STERNA_ISA", "").output().unwrap();
+    assert_eq!(succeeded(&[], known), stdout(&["tokenize", "a"]));
 }
 
 #[test]

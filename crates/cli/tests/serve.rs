@@ -24,8 +24,11 @@ fn settings(mut command: Command) -> Value {
 
 /// A listening server, and its address.
 fn listening(args: &[&str]) -> (Child, String) {
-    let mut child =
-        sterna(&[args, &["--port", "0"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    started(sterna(&[args, &["--port", "0"]].concat()))
+}
+
+fn started(mut command: Command) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line:?}"));
@@ -135,7 +138,9 @@ fn settings_that_cannot_be_are_explained() {
 
 #[test]
 fn a_server_answers_and_says_nothing_of_what_was_said() {
-    let (mut child, address) = listening(&["--model-name", "mine", "--log", "json"]);
+    let mut command = sterna(&["--model-name", "mine", "--log", "json", "--port", "0"]);
+    command.env("STERNA_PROT", "9");
+    let (mut child, address) = started(command);
     let body = r#"{"messages": [{"role": "user", "content": "A secret question"}], "max_tokens": 8, "temperature": 0}"#;
     let answer = ask(&address, "/v1/chat/completions", body);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"model\":\"mine\""), "{answer}");
@@ -145,6 +150,8 @@ fn a_server_answers_and_says_nothing_of_what_was_said() {
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!log.contains("secret") && log.contains("/v1/chat/completions"), "{log}");
+    assert!(log.contains("STERNA_PROT has no effect; the nearest name that has is STERNA_PORT"), "{log}");
+    assert!(log.contains(concat!("\"version\":\"", env!("CARGO_PKG_VERSION"))), "{log}");
     for line in log.lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     }

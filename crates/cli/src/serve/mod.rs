@@ -11,7 +11,7 @@ use serde_json::Value;
 use sterna::kernels::limits;
 use sterna_server::Server;
 
-use crate::output;
+use crate::{environment, output, version};
 use options::Options;
 
 const HELP: &str = "\
@@ -52,6 +52,10 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<()> {
         let file = self.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
         let options = self.options.or(file);
+        log::begin(options.log.unwrap_or_default());
+        for warning in environment::warnings() {
+            tracing::warn!("{warning}");
+        }
         let settings = options.settings()?;
         settings.check().map_err(|error| output::Misuse(error.to_string()))?;
         if self.dry_run {
@@ -64,7 +68,7 @@ impl Serve {
         if let Some(limit) = limits::open_files().filter(|limit| *limit < LEAST_FILES) {
             bail!("a server needs {LEAST_FILES} open files, but this process may have {limit} (ulimit -n)");
         }
-        log::begin(options.log.unwrap_or_default());
+        tracing::info!(version = version::RELEASE, commit = version::COMMIT, "starting");
         if let Some(warning) = options.api_key_file.as_deref().and_then(keys::warning) {
             tracing::warn!("{warning}");
         }
