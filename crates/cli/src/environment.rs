@@ -1,18 +1,18 @@
 //! Environment variables whose names begin with `STERNA_`.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use crate::{Cli, output};
+use crate::output;
 
 /// Read by the kernels, not by an option.
 const INSTRUCTION_SET: &str = "STERNA_ISA";
 
-/// A warning for each `STERNA_` variable that nothing reads: mostly a typing mistake.
-pub fn warnings() -> Vec<String> {
+/// A warning for each `STERNA_` variable that no option of the program reads: mostly a typing mistake.
+pub fn warnings(program: &Command) -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| name.starts_with("STERNA_")).collect();
     names.sort();
-    let known = known(&Cli::command());
+    let known = known(program);
     names.iter().filter(|name| !known.contains(name)).map(|name| warning(name, &known)).collect()
 }
 

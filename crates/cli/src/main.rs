@@ -28,7 +28,7 @@ mod version;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use sterna::kernels::{Cpu, limits};
 
 /// Memory that runs out is an error with the limit, as any other.
@@ -82,7 +82,7 @@ impl Verb {
         match self {
             Self::Run(verb) => verb.run(),
             Self::Chat(verb) => verb.run(),
-            Self::Serve(verb) => verb.run(),
+            Self::Serve(verb) => verb.run(&environment::warnings(&Cli::command())),
             Self::Info(verb) => verb.run(),
             Self::Tokenize(verb) => verb.run(),
             Self::Logits(verb) => verb.run(),
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
 fn check_machine(verb: &Verb) -> anyhow::Result<()> {
     let cpu = Cpu::new(1).map_err(sterna::Error::from)?;
     if !matches!(verb, Verb::Serve(_)) {
-        for warning in cpu.warning().map(str::to_owned).into_iter().chain(environment::warnings()) {
+        for warning in cpu.warning().map(str::to_owned).into_iter().chain(environment::warnings(&Cli::command())) {
             eprintln!("warning: {warning}");
         }
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sterna::kernels::limits;
 use sterna_server::Server;
 
-use crate::{environment, output, version};
+use crate::{output, version};
 use options::Options;
 
 const HELP: &str = "\
@@ -45,15 +45,15 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves until Ctrl-C or SIGTERM.
+    /// Serves until Ctrl-C or SIGTERM. `warnings` go to the log.
     ///
     /// # Errors
     /// For options that cannot be used, a model that cannot be loaded, and an address that is in use.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, warnings: &[String]) -> anyhow::Result<()> {
         let file = self.config.as_deref().map(Options::read).transpose()?.unwrap_or_default();
         let options = self.options.or(file);
         log::begin(options.log.unwrap_or_default());
-        for warning in environment::warnings() {
+        for warning in warnings {
             tracing::warn!("{warning}");
         }
         let settings = options.settings()?;
