@@ -5,11 +5,12 @@
 //! ```
 //!
 //! JSON has fixed white space, `{"a": 1, "b": [1, 2]}`: a model that may choose white space may also write it without
-//! end.
+//! end. For the same reason its numbers have at most 19 digits, and 17 if they have a fraction.
 //!
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 #![forbid(unsafe_code)]
 
+mod digits;
 mod formats;
 mod listed;
 mod patterns;
@@ -23,6 +24,8 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 use sterna::engine::{Engine, Grammar, Reader, TokenSet};
 use sterna::{Error, Result};
+
+use crate::digits::Digits;
 
 pub use formats::known_formats;
 pub use listed::listed_only;
@@ -41,11 +44,19 @@ pub enum Form {
     Regex(String),
     /// A text that follows these rules in llguidance's dialect of Lark.
     Lark(String),
+    /// The same, of rules whose numbers are those of JSON, as in function calls.
+    LarkOfJson(String),
 }
 
 /// Compiles grammars for one vocabulary.
 pub struct Grammars {
     factory: ParserFactory,
+    vocabulary: Arc<Vocabulary>,
+}
+
+/// The tokens of a model.
+struct Vocabulary {
+    environment: TokEnv,
     /// Tokens that end an answer. llguidance knows only the first one.
     ends: Vec<u32>,
 }
@@ -69,7 +80,7 @@ impl Grammars {
         let limits = factory.limits_mut();
         limits.max_lexer_states = MAX_LEXER_STATES;
         limits.verbose_errors = false;
-        Ok(Self { factory, ends })
+        Ok(Self { factory, vocabulary: Arc::new(Vocabulary { environment, ends }) })
     }
 
     /// Compiles a form. A large schema takes some tens of milliseconds.
@@ -87,14 +98,18 @@ impl Grammars {
                 patterns::check(regex)?;
                 TopLevelGrammar::from_regex(regex)
             }
-            Form::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            Form::Lark(lark) | Form::LarkOfJson(lark) => TopLevelGrammar::from_lark(lark.clone()),
         };
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
         matcher.compute_mask().map_err(|error| match form {
             Form::Regex(regex) => patterns::refused(regex, error),
             _ => refused(error),
         })?;
-        Ok(Arc::new(Compiled { start: Mutex::new(matcher), ends: self.ends.clone() }))
+        let digits = match form {
+            Form::Schema(_) | Form::Object | Form::LarkOfJson(_) => Some(Digits::default()),
+            Form::Regex(_) | Form::Lark(_) => None,
+        };
+        Ok(Arc::new(Compiled { start: Mutex::new(matcher), digits, vocabulary: self.vocabulary.clone() }))
     }
 }
 
@@ -122,7 +137,9 @@ fn refused(error: impl fmt::Display) -> Error {
 
 struct Compiled {
     start: Mutex<Matcher>,
-    ends: Vec<u32>,
+    /// The beginning of an answer, if the digits of its numbers are limited.
+    digits: Option<Digits>,
+    vocabulary: Arc<Vocabulary>,
 }
 
 impl fmt::Debug for Compiled {
@@ -134,29 +151,47 @@ impl fmt::Debug for Compiled {
 impl Grammar for Compiled {
     fn start(&self) -> Result<Box<dyn Reader>> {
         let matcher = self.start.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
-        Ok(Box::new(Follower { matcher, ends: self.ends.clone() }))
+        Ok(Box::new(Follower { matcher, digits: self.digits, vocabulary: self.vocabulary.clone() }))
     }
 }
 
 /// Follows one answer.
 struct Follower {
     matcher: Matcher,
-    ends: Vec<u32>,
+    digits: Option<Digits>,
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl Follower {
+    /// The tokens of a set that give no number too many digits; all of them if there are no others.
+    fn limited(&self, digits: Digits, allowed: TokenSet) -> TokenSet {
+        let trie = self.vocabulary.environment.tok_trie();
+        let few: TokenSet = allowed.iter().filter(|id| digits.after(trie.token(*id)).is_some()).collect();
+        if few.is_empty() { allowed } else { few }
+    }
 }
 
 impl Reader for Follower {
     fn allowed(&mut self) -> Result<TokenSet> {
         let mask = self.matcher.compute_mask_or_eos().map_err(refused)?;
         let mut allowed = TokenSet::from_words(mask.as_slice().to_vec());
-        if self.ends.iter().any(|end| allowed.contains(*end)) {
-            self.ends.iter().for_each(|end| allowed.insert(*end));
+        if let Some(digits) = self.digits.filter(|digits| digits.in_number()) {
+            allowed = self.limited(digits, allowed);
+        }
+        let ends = &self.vocabulary.ends;
+        if ends.iter().any(|end| allowed.contains(*end)) {
+            ends.iter().for_each(|end| allowed.insert(*end));
         }
         Ok(allowed)
     }
 
     fn accept(&mut self, token: u32) -> Result<()> {
         // llguidance supports only one token that ends an answer: the others are mapped to it.
-        let token = if self.ends.contains(&token) { self.ends[0] } else { token };
+        let Vocabulary { environment, ends } = &*self.vocabulary;
+        let token = if ends.contains(&token) { ends[0] } else { token };
+        if let Some(digits) = &mut self.digits {
+            *digits = digits.passed(environment.tok_trie().token(token));
+        }
         self.matcher.consume_token(token).map_err(refused)
     }
 }

@@ -50,7 +50,7 @@ impl Model {
             Some(_) if !tools.is_empty() => {
                 return Err(ApiError::unsupported("grammar", "together with tools: leave one of them out"));
             }
-            None if tools.required => Form::Lark(tools.lark()),
+            None if tools.required => Form::LarkOfJson(tools.lark()),
             None => return Ok(None),
             Some(form) => form,
         };

@@ -80,6 +80,14 @@ impl TokenSet {
     }
 }
 
+impl FromIterator<u32> for TokenSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(ids: I) -> Self {
+        let mut set = Self::default();
+        ids.into_iter().for_each(|id| set.insert(id));
+        set
+    }
+}
+
 /// One step of a reader. It does not panic.
 pub(super) type Task = Box<dyn FnOnce() + Send>;
 
