@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Error;
+use crate::base_path::is_base;
 
 /// Settings of a server. API keys are left out when they are serialized.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub names: Vec<String>,
     /// Origins whose web pages may use the server (CORS); "*" allows all.
     pub origins: Vec<String>,
+    /// Path below which all paths are: empty, or "/" and segments.
+    pub base_path: String,
     /// Certificate and key for HTTPS; `None` serves HTTP.
     pub tls: Option<Tls>,
     /// Answers that may wait for their first token; further requests get HTTP 429.
@@ -65,6 +68,7 @@ impl Default for Settings {
             open: false,
             names: Vec::new(),
             origins: Vec::new(),
+            base_path: String::new(),
             tls: None,
             queue: 256,
             connections: 512,
@@ -82,7 +86,7 @@ impl Settings {
     ///
     /// # Errors
     /// For an address that other machines reach with neither an API key nor [`Settings::open`], keys that a header cannot
-    /// carry, and limits of zero.
+    /// carry, a base path that cannot be one, and limits of zero.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |problem: String| Err(Error::Settings(problem));
         if !self.host.is_loopback() && self.api_keys.is_empty() && !self.open {
@@ -93,6 +97,10 @@ impl Settings {
         }
         if self.api_keys.iter().any(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             return refuse("an API key must consist of ASCII letters, digits and punctuation, without spaces".into());
+        }
+        if !is_base(&self.base_path) {
+            let path = &self.base_path;
+            return refuse(format!("--base-path is {path:?}; it must be like /sterna, of letters, digits and - _ . ~"));
         }
         let limits = [("queue", self.queue), ("connections", self.connections), ("body-bytes", self.body_bytes)];
         if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == 0) {

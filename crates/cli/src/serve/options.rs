@@ -56,6 +56,9 @@ pub struct Options {
     /// Origin of web pages that may use the server, or "*" for all (CORS); may be given several times
     #[arg(long, value_name = "ORIGIN", env = "STERNA_ORIGIN")]
     pub origin: Vec<String>,
+    /// Path below which all paths are, as in http://NAME/PATH/, for proxies that pass paths on as they are [default: none]
+    #[arg(long, value_name = "PATH", env = "STERNA_BASE_PATH")]
+    pub base_path: Option<String>,
     /// Certificate for HTTPS, a PEM file
     #[arg(long, value_name = "FILE", env = "STERNA_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
@@ -135,6 +138,7 @@ impl Options {
             open: self.open || other.open,
             name: list(self.name, other.name),
             origin: list(self.origin, other.origin),
+            base_path: self.base_path.or(other.base_path),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             queue: self.queue.or(other.queue),
@@ -227,6 +231,7 @@ impl Options {
             open: self.open,
             names: self.name.clone(),
             origins: self.origin.clone(),
+            base_path: base_path(self.base_path.as_deref().unwrap_or_default()),
             tls,
             queue: self.queue.unwrap_or(default.queue),
             connections: self.connections.unwrap_or(default.connections),
@@ -236,5 +241,13 @@ impl Options {
             strict: self.strict,
             log_text: self.log_text,
         })
+    }
+}
+
+/// A base path as the server reads it: with a slash before it and none after it.
+fn base_path(given: &str) -> String {
+    match given.trim_matches('/') {
+        "" => String::new(),
+        path => format!("/{path}"),
     }
 }

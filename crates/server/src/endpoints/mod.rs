@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access;
 use crate::app::App;
+use crate::base_path;
 use crate::body::Expected;
 use crate::error::ApiError;
 
@@ -118,13 +119,18 @@ fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     OURS.iter().copied().flatten()
 }
 
-/// The routes of all endpoints, behind the checks of [`access`].
+/// The routes of all endpoints below the base path, behind the checks of [`access`].
 pub fn router(app: &Arc<App>) -> Router {
+    base_path::below(&app.settings.base_path, routes(app))
+}
+
+fn routes(app: &Arc<App>) -> Router {
+    let base = app.settings.base_path.clone();
     endpoints()
         .fold(Router::new(), |router, endpoint| {
             router.route(endpoint.path, guarded(described(app, endpoint), endpoint.error))
         })
-        .route("/openapi.json", get(async || Json(document())))
+        .route("/openapi.json", get(async move || Json(document(&base))))
         .merge(page::routes())
         .fallback(async || ApiError::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
         .method_not_allowed_fallback(async || {
@@ -138,7 +144,7 @@ pub fn router(app: &Arc<App>) -> Router {
 }
 
 /// The description of all endpoints as OpenAPI 3.1.
-fn document() -> Value {
+fn document(base: &str) -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
@@ -152,6 +158,7 @@ fn document() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Sterna", "version": env!("CARGO_PKG_VERSION") },
+        "servers": [{ "url": if base.is_empty() { "/" } else { base } }],
         "paths": paths,
         "components": { "schemas": schemas, "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } } },
     })
