@@ -95,8 +95,12 @@ impl Answer {
         if self.reason.is_none() {
             return format!("(stopped after {} tokens)", self.tokens.len());
         }
+        let cached = match self.usage.cached_tokens {
+            0 => String::new(),
+            cached => format!(" ({cached} cached)"),
+        };
         format!(
-            "{} tokens, {:.1}/s · prompt {} tokens, {:.1}/s · {}, {} threads",
+            "{} tokens, {:.1}/s · prompt {} tokens{cached}, {:.1}/s · {}, {} threads",
             self.tokens.len(),
             self.usage.decode_tokens_per_s(),
             self.usage.prompt_tokens,

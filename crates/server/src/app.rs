@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sterna::engine::{Engine, Sampling};
+use tokio::sync::watch;
 
 use crate::error::ApiError;
+use crate::job::Limits;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::unknown::UnknownFields;
@@ -20,6 +22,8 @@ pub struct App {
     pub unknown: UnknownFields,
     /// Unix time of the start in seconds; clients see it as the time the model was created.
     pub started: u64,
+    /// Whether all answers must end, since the grace period of a shutdown is over.
+    pub ended: watch::Sender<bool>,
     /// A counter that makes ids differ, and the seeds of requests without one.
     counter: AtomicU64,
 }
@@ -40,6 +44,7 @@ impl App {
             metrics: Metrics::new(),
             unknown: UnknownFields::default(),
             started: now.as_secs(),
+            ended: watch::Sender::new(false),
             counter,
         };
         Ok(Arc::new(app))
@@ -48,6 +53,11 @@ impl App {
     /// A number that no other request of this server has.
     pub fn unique(&self) -> u64 {
         self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The limits of a new job.
+    pub fn limits(&self) -> Limits {
+        Limits { timeout: self.settings.timeout, shut_down: self.ended.subscribe() }
     }
 
     /// An id like OpenAI's: `chatcmpl-1a2b…`.

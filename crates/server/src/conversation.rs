@@ -142,7 +142,8 @@ impl Generate {
         // Before anything that takes long, so that a full queue costs nothing.
         let in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?;
         let tools = Arc::new(tools);
-        let prompts = prompts.encode(&model, &tools).await?;
+        let limit = (!request.truncate).then(|| model.engine.context());
+        let prompts = prompts.encode(&model, &tools, limit).await?;
         let (mut scores, mut usages) = (Vec::new(), Vec::new());
         if let Some(alternatives) = dialect.scores() {
             let each = prompts.iter().zip(in_flight.chunks(count));
@@ -175,7 +176,7 @@ async fn score(
     prompt: &[u32],
     alternatives: usize,
 ) -> Result<(Vec<TokenLogprobs>, Usage), ApiError> {
-    let mut job = Job::start(model.clone(), app.settings.timeout, in_flight.clone(), Score::new(prompt))?;
+    let mut job = Job::start(model.clone(), app.limits(), in_flight.clone(), Score::new(prompt))?;
     let mut scores = Vec::new();
     while let Some(event) = job.next().await {
         match event? {

@@ -84,6 +84,21 @@ impl ApiError {
         Self { code: Some("model_not_found"), param: Some("model".into()), ..error }
     }
 
+    /// 400: a prompt of `tokens`, of which the descriptions of `functions` take `share`, does not fit into the context.
+    pub fn tools(tokens: usize, share: usize, functions: usize, context: usize) -> Self {
+        let (tools, takes) = if functions == 1 { ("tool", "takes") } else { ("tools", "take") };
+        let message = format!(
+            "{functions} {tools} {takes} {share} of {tokens} tokens of the prompt, but this server's context holds \
+             {context} and the answer needs at least one; send fewer tools, or shorter descriptions"
+        );
+        Self { code: Some("context_length_exceeded"), ..Self::field("tools", message) }
+    }
+
+    /// 503: the server shut down before the answer was finished.
+    pub fn shut_down() -> Self {
+        Self::unavailable("the server shut down before the answer was finished; send the request again")
+    }
+
     /// 401: the API key is missing or wrong.
     pub fn key() -> Self {
         let message = "a valid API key is needed: send it as \"Authorization: Bearer KEY\"";

@@ -109,6 +109,7 @@ static FIELDS: &[Row] = &[
     row(&[TEXT], "", &["best_of"], Mapped(mapped::best_of), "1 or the value of `n`: nothing"),
     row(&[TEXT], "", &["logprobs"], Counts("[false]", "null"), ""),
     row(SAMPLED, "", &["n_predict", "max_new_tokens"], Means("max_tokens"), ""),
+    row(&[TEXT], "", &["max_tokens"], Counts("[-1, -2]", "2147483647"), ""),
     row(OPENAI, "", &["max_tokens", "max_completion_tokens", "max_output_tokens"], Counts("[-1, -2]", "null"), ""),
     row(SAMPLED, "", &["seed"], Mapped(mapped::seed), "a number of 64 bits without sign: the same bits"),
     row(&[RESPONSES], "", &["background"], Only("[false]"), "answers are never stored"),
@@ -320,7 +321,7 @@ static FIELDS: &[Row] = &[
         Unread,
         "an answer has it, and clients send answers back",
     ),
-    row(&[RESPONSES], "", &["input"], Mapped(history::items), "items of reasoning: nothing"),
+    row(&[RESPONSES], "", &["input"], Mapped(history::items), "items of reasoning: nothing; `input_text`: a message"),
     row(&[RESPONSES], "input[]", &["content"], Mapped(history::content), "parts: their text"),
     row(&[RESPONSES], "input[]", &["output"], Mapped(history::joined), "parts: their text"),
     row(
@@ -330,6 +331,7 @@ static FIELDS: &[Row] = &[
         Unread,
         "an answer has it, and clients send answers back",
     ),
+    row(&[CHAT, OLLAMA_CHAT, RESPONSES], "", &["tools"], Mapped(history::tools), "without `type`: functions"),
     row(
         &[CHAT, OLLAMA_CHAT, RESPONSES],
         "tools[]",
@@ -339,7 +341,7 @@ static FIELDS: &[Row] = &[
     ),
 ];
 
-const THINK: &str = "none, off, disabled, false: off; others: on, with a template that has a switch";
+const THINK: &str = "none, off, disabled, false: off; others: on, or an effort, with a template that has a switch";
 const THINKING: &str = "`effort`, `enabled`, `enable_thinking`, `thinking`, `reasoning_effort`: `think`";
 const LAST_N: &str = "-1 or 64: nothing; 0, or no `repeat_penalty`: no penalty";
 

@@ -82,13 +82,36 @@ fn no_text(kind: &str, path: &str) -> ApiError {
     ApiError { code: Some("unsupported_parameter"), ..ApiError::field(path, message) }
 }
 
-/// The items of a conversation in the API of responses. Reasoning of other servers' models is left out.
+/// The items of a conversation in the API of responses. Reasoning of other servers' models is left out. A part of a message
+/// that stands alone is a message of the user.
+///
+/// # Errors
+/// 400 for parts that are not text.
+pub fn items(object: &mut Object, field: Field, mut value: Value) -> Result<(), ApiError> {
+    for (at, item) in value.as_array_mut().into_iter().flatten().enumerate() {
+        match item["type"].as_str().filter(|kind| kind.starts_with("input_")) {
+            Some("input_text") => *item = json!({ "role": "user", "content": [item.take()] }),
+            Some(kind) => return Err(no_text(kind, &format!("{}[{at}]", field.path))),
+            None => {}
+        }
+    }
+    if let Some(items) = value.as_array_mut() {
+        items.retain(|item| item["type"] != "reasoning");
+    }
+    object.insert(field.name.into(), value);
+    Ok(())
+}
+
+/// Tools: one that does not say its type is a function, the only kind that is called here.
 ///
 /// # Errors
 /// None.
-pub fn items(object: &mut Object, field: Field, mut value: Value) -> Result<(), ApiError> {
-    if let Some(items) = value.as_array_mut() {
-        items.retain(|item| item["type"] != "reasoning");
+pub fn tools(object: &mut Object, field: Field, mut value: Value) -> Result<(), ApiError> {
+    for tool in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        let functional = tool.contains_key("function") || tool.contains_key("name");
+        if functional && tool.get("type").is_none_or(Value::is_null) {
+            tool.insert("type".into(), "function".into());
+        }
     }
     object.insert(field.name.into(), value);
     Ok(())

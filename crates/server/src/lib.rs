@@ -10,6 +10,7 @@
 
 mod access;
 mod app;
+mod base_path;
 mod body;
 mod conversation;
 mod endpoints;
@@ -26,6 +27,7 @@ mod sampling;
 mod settings;
 mod shape;
 mod stream;
+mod think;
 mod tools;
 mod turn;
 mod unknown;

@@ -32,6 +32,8 @@ use crate::{Error, Settings, Tls};
 /// Time limit for a client's TLS handshake, for the headers of a request, for reading from a full socket buffer, and for an
 /// idle connection between requests.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for sending the errors of answers that the end of the grace period cuts.
+const FLUSH: Duration = Duration::from_secs(2);
 /// Limit for the headers of a request in bytes; up to twice as many pass if they arrive quickly.
 const MAX_HEADER_BYTES: usize = 32 << 10;
 
@@ -66,10 +68,12 @@ impl Server {
 
     /// The address as a URL.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address, self.app.settings.base_path)
     }
 
-    /// Serves until `stop`, then finishes the running requests, for [`Settings::grace`] at most.
+    /// Serves until `stop`, then finishes the running requests, for [`Settings::grace`] at most. Answers that are not finished
+    /// then end with an error.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, app, .. } = self;
         if let Some(warning) = app.model.engine.warning() {
@@ -107,8 +111,11 @@ impl Server {
         }
         drop(listener);
         tracing::info!(running = app.metrics.in_flight(), "shutting down");
-        if timeout(app.settings.grace, connections.shutdown()).await.is_err() {
+        let mut closed = std::pin::pin!(connections.shutdown());
+        if timeout(app.settings.grace, &mut closed).await.is_err() {
             tracing::warn!(running = app.metrics.in_flight(), "shut down before all answers were finished");
+            app.ended.send_replace(true);
+            let _ = timeout(FLUSH, closed).await;
         }
     }
 }

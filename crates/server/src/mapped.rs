@@ -151,17 +151,21 @@ pub fn grammar(object: &mut Object, field: Field, value: Value) -> Result<(), Ap
     }
 }
 
-/// Whether the model thinks: false, "none", "off" and the like are off; null is left to the template.
+/// Efforts of thinking, as templates know them. Other texts mean on.
+const EFFORTS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// Whether the model thinks, and how much: false, "none", "off" and the like are off; null is left to the template.
 pub fn think(object: &mut Object, _: Field, value: Value) -> Result<(), ApiError> {
     let off = |text: &str| ["none", "off", "disabled", "false"].iter().any(|off| text.eq_ignore_ascii_case(off));
-    let on = match &value {
+    let effort = |text: &str| EFFORTS.into_iter().find(|effort| effort.eq_ignore_ascii_case(text.trim()));
+    let think: Value = match &value {
         Value::Null => return Ok(()),
         empty if is_empty(empty) => return Ok(()),
-        Value::Bool(on) => *on,
-        Value::String(text) => !off(text),
-        other => !other["type"].as_str().is_some_and(off),
+        Value::Bool(on) => (*on).into(),
+        Value::String(text) => effort(text).map_or_else(|| (!off(text)).into(), Value::from),
+        other => (!other["type"].as_str().is_some_and(off)).into(),
     };
-    object.insert("think".into(), on.into());
+    object.insert("think".into(), think);
     Ok(())
 }
 
@@ -189,10 +193,11 @@ mod tests {
     fn all_ways_to_ask_for_thinking_become_one() {
         for (request, expected) in [
             (json!({ "reasoning_effort": "none" }), json!(false)),
-            (json!({ "reasoning_effort": "high" }), json!(true)),
+            (json!({ "reasoning_effort": "High" }), json!("high")),
             (json!({ "reasoning_effort": null, "think": "" }), json!(null)),
             (json!({ "think": "Off" }), json!(false)),
-            (json!({ "think": "low" }), json!(true)),
+            (json!({ "think": "low" }), json!("low")),
+            (json!({ "think": "<|im_start|>" }), json!(true)),
             (json!({ "enable_thinking": false }), json!(false)),
             (json!({ "thinking": { "type": "disabled" } }), json!(false)),
             (json!({ "thinking": { "type": "enabled", "budget_tokens": 100 } }), json!(true)),

@@ -9,6 +9,7 @@ use sterna::text::ChatTemplate;
 
 use crate::error::ApiError;
 use crate::model::Model;
+use crate::think::Think;
 use crate::tools::{self, Toolbox};
 
 /// A message of a conversation.
@@ -137,7 +138,7 @@ pub enum Prompts {
     Chat {
         messages: Vec<Message>,
         /// Whether the model thinks before it answers; `None` leaves it to the template.
-        think: Option<bool>,
+        think: Option<Think>,
     },
     /// One text in which special tokens are text, for models without a chat template.
     #[serde(skip)]
@@ -162,16 +163,33 @@ impl Prompts {
         }
     }
 
-    /// The token ids of each prompt.
+    /// The token ids of each prompt. `limit` is the number of tokens that a conversation must stay below, if it is not cut.
     ///
     /// # Errors
-    /// 400 for conversations that the chat template cannot render.
-    pub async fn encode(self, model: &Arc<Model>, tools: &Arc<Toolbox>) -> Result<Vec<Vec<u32>>, ApiError> {
+    /// 400 for conversations that the chat template cannot render, and for those whose tools take them to the limit.
+    pub async fn encode(
+        self,
+        model: &Arc<Model>,
+        tools: &Arc<Toolbox>,
+        limit: Option<usize>,
+    ) -> Result<Vec<Vec<u32>>, ApiError> {
         let tools = tools.clone();
         let encode = move |model: &Model| {
             let text = |text: &String| Ok(model.engine.tokenizer()?.encode_prompt(text)?);
             match self {
-                Self::Chat { messages, think } => Ok(vec![render(model, &messages, &tools, think)?]),
+                Self::Chat { messages, think } => {
+                    let prompt = render(model, &messages, &tools, think)?;
+                    if let Some(context) = limit.filter(|limit| prompt.len() >= *limit && !tools.is_empty()) {
+                        let others = render(model, &messages, &Toolbox::default(), think)?.len();
+                        return Err(ApiError::tools(
+                            prompt.len(),
+                            prompt.len().saturating_sub(others),
+                            tools.len(),
+                            context,
+                        ));
+                    }
+                    Ok(vec![prompt])
+                }
                 Self::Plain(one) => Ok(vec![model.engine.tokenizer()?.encode_plain_prompt(&one)?]),
                 Self::Text(one) => Ok(vec![text(&one)?]),
                 Self::Texts(texts) => texts.iter().map(text).collect(),
@@ -184,13 +202,14 @@ impl Prompts {
 }
 
 /// The token ids of a conversation, by the model's chat template.
-fn render(model: &Model, messages: &[Message], tools: &Toolbox, think: Option<bool>) -> Result<Vec<u32>, ApiError> {
+fn render(model: &Model, messages: &[Message], tools: &Toolbox, think: Option<Think>) -> Result<Vec<u32>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "messages is empty; it needs at least one message"));
     }
     let template = model.engine.template()?;
-    let switched = think.filter(|_| template.knows_thinking()).map(|on| template.with_thinking(on));
-    if think == Some(true) && switched.is_none() {
+    let knows = template.knows_thinking();
+    let switched = think.filter(|_| knows).map(|think| template.with_thinking(think.is_on(), think.effort()));
+    if think.is_some_and(Think::is_on) && switched.is_none() {
         return Err(ApiError::unsupported("think", "the model's template has no switch for thinking: leave it out"));
     }
     let template = switched.as_ref().unwrap_or(template);

@@ -150,6 +150,11 @@ impl Toolbox {
         Ok(Self { functions, required, parallel })
     }
 
+    /// The number of functions.
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
     /// Whether no function may be called.
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty()

@@ -63,7 +63,7 @@ impl Turn {
             let prompt = model.engine.tokenizer().and_then(|tokenizer| tokenizer.decode(&request.prompt));
             tracing::info!(prompt = prompt.unwrap_or_default());
         }
-        let job = Job::start(model, app.settings.timeout, in_flight, request)?;
+        let job = Job::start(model, app.limits(), in_flight, request)?;
         Ok(Self { job, calls: CallParser::new(tools), ready: VecDeque::new(), called: false, logged })
     }
 

@@ -82,7 +82,17 @@ fn harmless_values_are_taken_and_others_refused() {
             Some(json!({ "best_of": 3 })),
         ),
         ("/v1/completions", json!({ "n": 2, "best_of": 2, "logprobs": false }), Some(json!({ "suffix": "end" }))),
-        ("/v1/completions", json!({ "n_predict": -1, "max_tokens": null }), Some(json!({ "grammar": "root ::= x" }))),
+        ("/v1/completions", json!({ "n_predict": 2, "max_tokens": null }), Some(json!({ "grammar": "root ::= x" }))),
+        (
+            "/v1/chat/completions",
+            json!({ "tools": [{ "function": { "name": "now" } }, { "type": null, "function": { "name": "then" } }] }),
+            Some(json!({ "tools": [{ "type": "file_search" }] })),
+        ),
+        (
+            "/v1/responses",
+            json!({ "tools": [{ "name": "now" }] }),
+            Some(json!({ "tools": [{ "type": "web_search" }] })),
+        ),
         (
             "/v1/responses",
             json!({ "reasoning": { "effort": null, "summary": "auto" } }),
@@ -324,4 +334,48 @@ fn bodies_may_begin_with_a_mark_but_not_be_compressed() {
         )
     );
     assert_eq!(server.raw(&server.posting(path, &body, "Content-Encoding: identity\r\n")).status, 200);
+}
+
+#[test]
+fn a_completion_without_a_limit_goes_on_to_its_end() {
+    let server = Running::embedded(Settings::default());
+    let tokens = |more: Value| {
+        let mut request = json!({ "prompt": "Once upon a time", "temperature": 0 });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/completions", &request).json()["usage"]["completion_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(tokens(json!({})), 16);
+    assert!(tokens(json!({ "max_tokens": -1 })) > 50);
+    assert_eq!(tokens(json!({ "n_predict": -1 })), tokens(json!({ "max_tokens": -1 })));
+}
+
+#[test]
+fn parts_that_stand_alone_are_messages_or_named() {
+    let server = Running::embedded(Settings::default());
+    let whole = json!({ "input": [{ "role": "user", "content": "Hello!" }], "temperature": 0 });
+    let part = json!({ "input": [{ "type": "input_text", "text": "Hello!" }], "temperature": 0 });
+    let text = |request: &Value| server.post("/v1/responses", request).json()["output"].clone();
+    assert_eq!(text(&part)[0]["content"], text(&whole)[0]["content"]);
+    let image = json!({ "input": [{ "type": "input_image", "image_url": "data:x" }] });
+    let (status, message, param) = server.post("/v1/responses", &image).refusal();
+    assert_eq!((status, param), (400, json!("input[0]")));
+    assert!(message.starts_with("input[0] is an image part (input_image)"), "{message}");
+}
+
+#[test]
+fn tools_that_fill_the_context_are_named_with_their_share() {
+    let server = Running::embedded(Settings::default());
+    let tool = |at: usize| {
+        let description = "Looks up something in a long list of things. ".repeat(20);
+        json!({ "type": "function", "function": { "name": format!("tool_{at}"), "description": description } })
+    };
+    let tools: Vec<Value> = (0..36).map(tool).collect();
+    let (status, message, param) = server.chat(json!({ "tools": tools })).refusal();
+    assert_eq!((status, param), (400, json!("tools")));
+    let numbers: Vec<usize> = message.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [36, share, all, _] = numbers[..] else { panic!("{message}") };
+    assert!(share < all && share > all / 2, "{message}");
+    let long = "word ".repeat(3000);
+    let (_, message, _) = server.chat(json!({ "messages": [{ "role": "user", "content": long }] })).refusal();
+    assert!(message.starts_with("the prompt has "), "{message}");
 }

@@ -66,6 +66,30 @@ fn foreign_hosts_and_pages_are_refused() {
 }
 
 #[test]
+fn all_paths_are_below_the_base_path() {
+    let base_path = "/a/sterna".to_owned();
+    let server = Running::embedded(Settings { base_path, api_keys: vec!["secret".into()], ..Settings::default() });
+    for (path, status) in [
+        ("/a/sterna/", 200),
+        ("/a/sterna/page/main.js", 200),
+        ("/a/sterna/health", 200),
+        ("/a/sterna/v1/models", 401),
+        ("/a/sterna", 308),
+        ("/health", 404),
+        ("/a/sternas/health", 404),
+    ] {
+        let answer = server.get(path, "");
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        let to = (status == 308).then_some("/a/sterna/");
+        assert_eq!(answer.headers.get("location").map(String::as_str), to);
+    }
+    let key = "Authorization: Bearer secret\r\n";
+    assert_eq!(server.get("/a/sterna/v1/models?limit=1", key).json()["data"][0]["id"], "sterna");
+    assert_eq!(server.get("/a/sterna/openapi.json", key).json()["servers"][0]["url"], "/a/sterna");
+    assert!(server.get("/v1/models", key).refusal().1.contains("/a/sterna/"));
+}
+
+#[test]
 fn keys_are_asked_for() {
     let server = Running::embedded(Settings { api_keys: vec!["first".into(), "second".into()], ..Settings::default() });
     for path in ["/health", "/ready", "/", "/page/main.js"] {
@@ -298,6 +322,23 @@ fn a_server_that_stops_finishes_what_runs() {
     server.stop();
     gate.join().unwrap();
     assert!(!Answer::read(running).text().is_empty());
+}
+
+#[test]
+fn answers_that_outlast_the_grace_period_end_with_an_error() {
+    let (engine, open) = gated(&Engine::builder().threads(1));
+    let mut server = Running::start(engine, Settings { grace: Duration::ZERO, ..Settings::default() });
+    let [whole, streamed] = [false, true].map(|stream| {
+        server.send(&server.posting("/v1/chat/completions", &chat(json!({ "stream": stream })).to_string(), ""))
+    });
+    server.comes_to("sterna_waiting 2");
+    server.stop();
+    drop(open);
+    let (whole, streamed) = (Answer::read(whole), Answer::read(streamed));
+    assert!(whole.status == 503 && whole.refusal().1.starts_with("the server shut down"), "{whole:?}");
+    let (error, end) = streamed.body.trim_end().rsplit_once("\n\n").unwrap();
+    assert!(error.contains("\"message\":\"the server shut down before"), "{streamed:?}");
+    assert_eq!(end, "data: [DONE]");
 }
 
 #[test]

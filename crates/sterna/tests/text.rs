@@ -217,9 +217,16 @@ fn thinking_is_switched_where_a_template_has_a_switch() {
     };
     let qwen = compiled("{% if enable_thinking is defined and enable_thinking is false %}off{% else %}on{% endif %}");
     assert!(qwen.knows_thinking());
-    assert_eq!([text(&qwen), text(&qwen.with_thinking(true)), text(&qwen.with_thinking(false))], ["on", "on", "off"]);
+    assert_eq!(
+        [text(&qwen), text(&qwen.with_thinking(true, Some("low"))), text(&qwen.with_thinking(false, None))],
+        ["on", "on", "off"]
+    );
     let granite = compiled("{% if thinking %}on{% else %}off{% endif %}");
-    assert_eq!([text(&granite), text(&granite.with_thinking(true))], ["off", "on"]);
+    assert_eq!([text(&granite), text(&granite.with_thinking(true, None))], ["off", "on"]);
+    let levels = compiled("{{ reasoning_effort | default('medium') }}");
+    assert!(levels.knows_thinking());
+    let low = levels.with_thinking(true, Some("low"));
+    assert_eq!([text(&levels), text(&low), text(&levels.with_thinking(false, None))], ["medium", "low", "medium"]);
     assert!(!compiled("{{ messages[0].content }}").knows_thinking());
 }
 

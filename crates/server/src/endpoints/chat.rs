@@ -22,6 +22,7 @@ use crate::model::Model;
 use crate::prompt::{Message, Prompts};
 use crate::sampling::Stop;
 use crate::stream::Framing;
+use crate::think::Think;
 use crate::tools::{Call, Tool, ToolChoice, Toolbox};
 use crate::turn::{Delta, End, TokenLogprobs};
 use crate::usage::TokenCounts;
@@ -77,8 +78,9 @@ pub struct ChatRequest {
     parallel_tool_calls: Option<bool>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
-    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
-    think: Option<bool>,
+    /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
+    /// with a switch. Default: the template's.
+    think: Option<Think>,
 }
 
 /// Options for streams.

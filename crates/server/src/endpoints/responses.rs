@@ -24,6 +24,7 @@ use crate::error::ApiError;
 use crate::prompt::{CalledFunction, Content, Message, Prompts, Role, ToolCall};
 use crate::sampling::SamplingParams;
 use crate::stream::Framing;
+use crate::think::Think;
 use crate::tools::{Call, Function, FunctionName, NamedToolChoice, Part, Tool, ToolChoice, ToolChoiceMode, Toolbox};
 use crate::turn::{Delta, End};
 use crate::usage::TokenCounts;
@@ -67,8 +68,9 @@ pub struct ResponsesRequest {
     truncation: Option<Truncation>,
     /// Store the answer; only false is supported. Default: false.
     store: Option<bool>,
-    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
-    think: Option<bool>,
+    /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
+    /// with a switch. Default: the template's.
+    think: Option<Think>,
     /// Notes of the client, which the response repeats. Default: none.
     metadata: Option<Map<String, Value>>,
     /// Identifier of the end user, which the response repeats. Default: none.

@@ -86,9 +86,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Prompt tokens per second.
+    /// Computed prompt tokens, those that did not come from the prefix cache, per second.
     pub fn prefill_tokens_per_s(&self) -> f64 {
-        rate(self.prompt_tokens, self.prefill_seconds)
+        rate(self.prompt_tokens.saturating_sub(self.cached_tokens), self.prefill_seconds)
     }
 
     /// Generated tokens per second, without the first; 0 for fewer than two.

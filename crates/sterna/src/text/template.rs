@@ -23,6 +23,8 @@ const OUTPUT: usize = 1 << 20;
 
 /// Variables by which templates of reasoning models turn thinking on and off.
 const THINKING: [&str; 2] = ["enable_thinking", "thinking"];
+/// The variable by which templates say how much the model thinks.
+const EFFORT: &str = "reasoning_effort";
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -77,7 +79,7 @@ impl ChatTemplate {
             .add_test("iterable", |value: &Value| is_sequence(value) || !value.is_none() && value.try_iter().is_ok());
         environment.add_template_owned("chat", without_generation_tags(&with_plain_lines(source))).map_err(explain)?;
         let names = environment.get_template("chat").map_err(explain)?.undeclared_variables(false);
-        let knows_thinking = THINKING.iter().any(|name| names.contains(*name));
+        let knows_thinking = THINKING.iter().chain([&EFFORT]).any(|name| names.contains(*name));
         Ok(Self { environment, special, knows_tools: names.contains("tools"), knows_thinking })
     }
 
@@ -128,15 +130,16 @@ impl ChatTemplate {
         self.knows_tools
     }
 
-    /// Whether the template has a switch for thinking: the variable `enable_thinking` or `thinking`.
+    /// Whether the template has a switch for thinking: the variable `enable_thinking`, `thinking` or `reasoning_effort`.
     pub fn knows_thinking(&self) -> bool {
         self.knows_thinking
     }
 
-    /// The template with thinking switched on or off.
+    /// The template with thinking switched on or off, and with an effort ("low", "high") if one is given.
     #[must_use]
-    pub fn with_thinking(&self, on: bool) -> Self {
+    pub fn with_thinking(&self, on: bool, effort: Option<&'static str>) -> Self {
         let mut environment = self.environment.clone();
+        effort.into_iter().for_each(|effort| environment.add_global(EFFORT, effort));
         THINKING.iter().for_each(|name| environment.add_global(*name, on));
         Self { environment, special: self.special.clone(), ..*self }
     }

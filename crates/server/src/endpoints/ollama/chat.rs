@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::conversation::Generate;
 use crate::error::ApiError;
 use crate::prompt::{CalledFunction, Content, Message, Prompts, Role, ToolCall};
+use crate::think::Think;
 use crate::tools::{Call, Tool, Toolbox};
 
 /// A conversation, and how its next message is generated.
@@ -35,8 +36,9 @@ pub struct ChatRequest {
     /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
-    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
-    think: Option<bool>,
+    /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
+    /// with a switch. Default: the template's.
+    think: Option<Think>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
 }

@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::conversation::Generate;
 use crate::error::ApiError;
 use crate::prompt::{Content, Message, Prompts, Role};
+use crate::think::Think;
 use crate::tools::{Call, Toolbox};
 
 /// A text, and how its answer is generated.
@@ -36,8 +37,9 @@ pub struct GenerateRequest {
     /// Sampling parameters and limits. Default: those of its fields.
     #[serde(default)]
     options: Option<Options>,
-    /// Let the model think before it answers; true needs a template with a switch for it. Default: the template's.
-    think: Option<bool>,
+    /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
+    /// with a switch. Default: the template's.
+    think: Option<Think>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
     /// Images; only an empty list is supported. Default: none.
