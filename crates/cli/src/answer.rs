@@ -46,7 +46,7 @@ impl Answer {
                     answer.logprobs.extend(logprobs.map(|(own, top)| logprob(&own, &top)));
                     text
                 }
-                Event::Finished { reason, text, usage } => {
+                Event::Finished { reason, text, usage, .. } => {
                     (answer.reason, answer.usage) = (Some(reason), usage);
                     text
                 }

@@ -213,7 +213,7 @@ impl Answers {
     /// Answers of no tokens, after prompts of these token counts.
     fn without_tokens(usages: &[Usage], count: usize) -> Self {
         let ends = usages.iter().flat_map(|usage| std::iter::repeat_n(*usage, count)).enumerate();
-        let end = |usage| Delta::End(End { reason: FinishReason::Length, called: false, usage });
+        let end = |usage| Delta::End(End { reason: FinishReason::Length, stop: None, called: false, usage });
         Self::of(ends.map(|(index, usage)| stream::iter([(index, Ok(end(usage)))]).boxed()).collect(), count)
     }
 

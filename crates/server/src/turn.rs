@@ -30,6 +30,8 @@ pub enum Delta {
 #[derive(Clone, Debug)]
 pub struct End {
     pub reason: FinishReason,
+    /// Index of the stop text that ended the answer.
+    pub stop: Option<usize>,
     /// Whether the answer has function calls.
     pub called: bool,
     pub usage: Usage,
@@ -72,7 +74,7 @@ impl Turn {
         if self.ready.is_empty() {
             match self.job.next().await? {
                 Ok(Event::Token { text, logprobs, .. }) => self.text(&text, logprobs),
-                Ok(Event::Finished { text, reason, usage }) => self.end(&text, reason, usage),
+                Ok(Event::Finished { text, reason, stop, usage }) => self.end(&text, reason, stop, usage),
                 // Events of other work than generating.
                 Ok(_) => self.text("", None),
                 Err(error) => return Some(Err(error)),
@@ -90,7 +92,7 @@ impl Turn {
         }
     }
 
-    fn end(&mut self, text: &str, reason: FinishReason, usage: Usage) {
+    fn end(&mut self, text: &str, reason: FinishReason, stop: Option<usize>, usage: Usage) {
         let mut parts = self.parse(text);
         parts.extend(self.calls.finish(reason));
         self.push(parts, &mut None);
@@ -103,7 +105,7 @@ impl Turn {
             tokens_per_s = usage.decode_tokens_per_s(),
             answer = self.logged.take()
         );
-        self.ready.push_back(Delta::End(End { reason, called: self.called, usage }));
+        self.ready.push_back(Delta::End(End { reason, stop, called: self.called, usage }));
     }
 
     fn parse(&mut self, text: &str) -> Vec<Part> {

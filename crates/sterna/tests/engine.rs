@@ -489,6 +489,15 @@ fn stop_strings_end_answers_wherever_tokens_break() {
         assert_eq!((text.as_str(), reason), (free.split(&stop).next().unwrap(), FinishReason::Stop));
         assert!(free_ids.starts_with(&ids) && ids.len() < free_ids.len());
     }
+    let stopped = |stop: &[&str]| {
+        let stop = stop.iter().map(|stop| (*stop).to_owned());
+        let request = request(1, 0, 60).prompt(vec![7, 8, 9]).stop(stop.collect::<Vec<_>>()).ignore_eos(true);
+        let last = engine.generate(request).unwrap().last();
+        let Some(Ok(Event::Finished { stop, .. })) = last else { panic!("not the end of an answer: {last:?}") };
+        stop
+    };
+    let written: String = characters[20..29].iter().collect();
+    assert_eq!([stopped(&["never written", &written]), stopped(&["never written"])], [Some(1), None]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Case {
         for id in ids {
             match stream.push(*id) {
                 Piece::Text(piece) => text += &piece,
-                Piece::Stop(_) => panic!("there are no stop strings"),
+                Piece::Stop { .. } => panic!("there are no stop strings"),
             }
         }
         text + &stream.finish()

@@ -163,7 +163,7 @@ fn prompt_tokens(tokenizer: &Tokenizer, prompt: &[u32], scores: Vec<TokenLogprob
     let logprobs = std::iter::once(None).chain(scores.into_iter().map(Some));
     let token = |(&id, logprobs)| {
         let offset = characters;
-        let (Piece::Text(piece) | Piece::Stop(piece)) = text.push(id);
+        let (Piece::Text(piece) | Piece::Stop { text: piece, .. }) = text.push(id);
         characters += piece.chars().count();
         PromptToken { id, offset, logprobs }
     };

@@ -181,7 +181,7 @@ impl Sequence {
         let Task::Answer(answer) = &mut self.task else { return false };
         let id = answer.sample(candidates, all);
         if answer.stop_tokens.contains(&id) {
-            return self.finish(FinishReason::Stop);
+            return self.finish(FinishReason::Stop, None);
         }
         self.tokens.push(id);
         if let Some(guide) = &mut answer.guide {
@@ -192,26 +192,26 @@ impl Sequence {
             answer.accepted += 1;
         }
         let logprobs = answer.logprobs.map(|alternatives| logprobs(&candidates.logits, id, alternatives));
-        let (text, stopped) = match answer.text.as_mut().map(|text| text.push(id)) {
-            None => (String::new(), false),
-            Some(Piece::Text(text)) => (text, false),
-            Some(Piece::Stop(text)) => (text, true),
+        let (text, stop) = match answer.text.as_mut().map(|text| text.push(id)) {
+            None => (String::new(), None),
+            Some(Piece::Text(text)) => (text, None),
+            Some(Piece::Stop { text, index }) => (text, Some(index)),
         };
-        if stopped {
+        if stop.is_some() {
             answer.text = None;
         }
         self.reply.send(Ok(Event::Token { id, text, logprobs, at: None }));
-        if stopped {
-            return self.finish(FinishReason::Stop);
+        if stop.is_some() {
+            return self.finish(FinishReason::Stop, stop);
         }
-        self.tokens.len() == self.positions() && self.finish(FinishReason::Length)
+        self.tokens.len() == self.positions() && self.finish(FinishReason::Length, None)
     }
 
-    fn finish(&mut self, reason: FinishReason) -> bool {
+    fn finish(&mut self, reason: FinishReason, stop: Option<usize>) -> bool {
         let text = self.answer().and_then(|answer| answer.text.take());
         let text = text.map(TextStream::finish).unwrap_or_default();
         let usage = self.usage();
-        self.reply.send(Ok(Event::Finished { reason, text, usage }));
+        self.reply.send(Ok(Event::Finished { reason, text, stop, usage }));
         true
     }
 }

@@ -40,6 +40,8 @@ pub enum Event {
         reason: FinishReason,
         /// Text that was held back until now; empty unless text is generated.
         text: String,
+        /// Index in [`Request::stop`](super::Request::stop) of the stop string that ended the answer.
+        stop: Option<usize>,
         /// Token counts and times.
         usage: Usage,
     },

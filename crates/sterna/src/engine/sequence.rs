@@ -152,6 +152,7 @@ impl Sequence {
             self.reply.send(Ok(Event::Finished {
                 reason: FinishReason::Stop,
                 text: String::new(),
+                stop: None,
                 usage: self.usage(),
             }));
         }

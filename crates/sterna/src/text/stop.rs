@@ -10,6 +10,8 @@ pub struct StopFilter {
 /// Knuth–Morris–Pratt matching: tracks the longest prefix of the stop string that the text ends with, in amortised
 /// constant time per byte.
 struct Matcher {
+    /// Index of the stop string in the list.
+    index: usize,
     pattern: Vec<u8>,
     /// For every prefix length, the length of the longest proper prefix that is also its suffix.
     shorter: Vec<usize>,
@@ -20,27 +22,28 @@ struct Matcher {
 impl StopFilter {
     /// Creates a filter for these strings. Empty strings are ignored.
     pub fn new(stops: &[String]) -> Self {
-        let stops = stops.iter().filter(|stop| !stop.is_empty()).map(|stop| Matcher::new(stop)).collect();
+        let stops = stops.iter().enumerate().filter(|(_, stop)| !stop.is_empty());
+        let stops = stops.map(|(index, stop)| Matcher::new(index, stop)).collect();
         Self { stops, held: String::new() }
     }
 
-    /// Adds text. Returns the text that may be shown, and whether a stop string is complete. The stop string that is
-    /// completed first ends the text. If several end at the same byte, the longest one counts.
-    pub fn push(&mut self, text: &str) -> (String, bool) {
+    /// Adds text. Returns the text that may be shown, and the index of the stop string that is complete. The stop string
+    /// that is completed first ends the text. If several end at the same byte, the longest one counts.
+    pub fn push(&mut self, text: &str) -> (String, Option<usize>) {
         let before = self.held.len();
         self.held.push_str(text);
         for at in before..self.held.len() {
             let byte = self.held.as_bytes()[at];
             let complete = self.stops.iter_mut().filter_map(|stop| stop.push(byte)).max();
-            if let Some(length) = complete {
+            if let Some((length, index)) = complete {
                 self.held.truncate((at + 1).saturating_sub(length));
-                return (std::mem::take(&mut self.held), true);
+                return (std::mem::take(&mut self.held), Some(index));
             }
         }
         // A matched prefix begins at a character boundary, so the split is valid UTF-8.
         let keep = self.stops.iter().map(|stop| stop.matched).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len().saturating_sub(keep));
-        (std::mem::replace(&mut self.held, rest), false)
+        (std::mem::replace(&mut self.held, rest), None)
     }
 
     /// Returns the text still held back.
@@ -50,8 +53,8 @@ impl StopFilter {
 }
 
 impl Matcher {
-    fn new(pattern: &str) -> Self {
-        let mut this = Self { pattern: pattern.as_bytes().to_vec(), shorter: vec![0, 0], matched: 0 };
+    fn new(index: usize, pattern: &str) -> Self {
+        let mut this = Self { index, pattern: pattern.as_bytes().to_vec(), shorter: vec![0, 0], matched: 0 };
         for at in 1..this.pattern.len() {
             this.advance(this.pattern[at]);
             this.shorter.push(this.matched);
@@ -69,10 +72,10 @@ impl Matcher {
         }
     }
 
-    /// Returns the pattern's length when this byte completes it.
-    fn push(&mut self, byte: u8) -> Option<usize> {
+    /// Returns the pattern's length and index when this byte completes it.
+    fn push(&mut self, byte: u8) -> Option<(usize, usize)> {
         self.advance(byte);
-        (self.matched == self.pattern.len()).then_some(self.matched)
+        (self.matched == self.pattern.len()).then_some((self.matched, self.index))
     }
 }
 
@@ -80,18 +83,18 @@ impl Matcher {
 mod tests {
     use super::*;
 
-    fn run(stops: &[&str], pieces: &[&str]) -> (String, bool, String) {
+    fn run(stops: &[&str], pieces: &[&str]) -> (String, Option<usize>, String) {
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
         let mut filter = StopFilter::new(&stops);
         let mut shown = String::new();
         for piece in pieces {
             let (text, stopped) = filter.push(piece);
             shown += &text;
-            if stopped {
-                return (shown, true, String::new());
+            if stopped.is_some() {
+                return (shown, stopped, String::new());
             }
         }
-        (shown, false, filter.finish())
+        (shown, None, filter.finish())
     }
 
     #[test]
@@ -105,7 +108,7 @@ mod tests {
                 let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
                 assert_eq!(
                     run(&[stop], &pieces),
-                    (before.to_owned(), true, String::new()),
+                    (before.to_owned(), Some(0), String::new()),
                     "{stop} in pieces of {size}"
                 );
             }
@@ -114,14 +117,19 @@ mod tests {
 
     #[test]
     fn the_stop_that_is_complete_first_wins() {
-        assert_eq!(run(&["abcd", "bc"], &["xabcd"]).0, "xa");
-        assert_eq!(run(&["b", "ab"], &["xa", "b"]).0, "x");
-        assert_eq!(run(&["", "never"], &["text"]), ("text".to_owned(), false, String::new()));
+        assert_eq!(run(&["abcd", "bc"], &["xabcd"]), ("xa".to_owned(), Some(1), String::new()));
+        assert_eq!(run(&["b", "ab"], &["xa", "b"]), ("x".to_owned(), Some(1), String::new()));
+        assert_eq!(
+            run(&["", "x"], &["text"]),
+            ("te".to_owned(), Some(1), String::new()),
+            "an index counts empty texts"
+        );
+        assert_eq!(run(&["", "never"], &["text"]), ("text".to_owned(), None, String::new()));
     }
 
     #[test]
     fn a_possible_beginning_is_held_and_released() {
-        assert_eq!(run(&["\n\nUser:"], &["a\n", "\n", "Us"]), ("a".to_owned(), false, "\n\nUs".to_owned()));
-        assert_eq!(run(&["好吗"], &["你好", "的"]), ("你好的".to_owned(), false, String::new()));
+        assert_eq!(run(&["\n\nUser:"], &["a\n", "\n", "Us"]), ("a".to_owned(), None, "\n\nUs".to_owned()));
+        assert_eq!(run(&["好吗"], &["你好", "的"]), ("你好的".to_owned(), None, String::new()));
     }
 }

@@ -34,8 +34,13 @@ pub struct TextStream<T> {
 pub enum Piece {
     /// Text that is final; empty while a character or a possible stop string is incomplete.
     Text(String),
-    /// A stop string is complete. Holds the last text before it; push no further tokens.
-    Stop(String),
+    /// A stop string is complete; push no further tokens.
+    Stop {
+        /// The last text before it.
+        text: String,
+        /// Its index in the list of stop strings.
+        index: usize,
+    },
 }
 
 impl<T: Deref<Target = Tokenizer>> TextStream<T> {
@@ -75,8 +80,8 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
             self.read = CONTEXT - PATIENCE;
         }
         match self.stop.push(&new) {
-            (text, true) => Piece::Stop(text),
-            (text, false) => Piece::Text(text),
+            (text, Some(index)) => Piece::Stop { text, index },
+            (text, None) => Piece::Text(text),
         }
     }
 
@@ -85,8 +90,8 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
         let text = self.decode_after_shown();
         let new = self.show(&text, text.len());
         match self.stop.push(&new) {
-            (text, true) => text,
-            (text, false) => text + &self.stop.finish(),
+            (text, Some(_)) => text,
+            (text, None) => text + &self.stop.finish(),
         }
     }
 
@@ -179,7 +184,7 @@ mod tests {
     fn stream(tokenizer: &Tokenizer, ids: &[u32]) -> (Vec<String>, String) {
         let mut stream = TextStream::new(tokenizer, &[], &[]);
         let pieces = ids.iter().map(|&id| match stream.push(id) {
-            Piece::Text(text) | Piece::Stop(text) => text,
+            Piece::Text(text) | Piece::Stop { text, .. } => text,
         });
         (pieces.collect(), stream.finish())
     }
@@ -258,7 +263,7 @@ mod tests {
                 shown += &text;
                 false
             }
-            Piece::Stop(text) => {
+            Piece::Stop { text, .. } => {
                 shown += &text;
                 true
             }
