@@ -17,6 +17,7 @@ CLIENTS = {
     "openai_client.mjs": NODE,
     "ollama_client.py": PYTHON,
     "ollama_client.mjs": NODE,
+    "anthropic_client.py": PYTHON,
     "llm_client.py": PYTHON,
     "page.mjs": NODE,
 }
