@@ -109,13 +109,15 @@ fn name_and_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether a request has one of the keys, or needs none. The name of the scheme may have any case (RFC 9110, section
-/// 11.1). The comparison of keys takes constant time.
+/// Whether a request has one of the keys, or needs none: in `Authorization`, where the name of the scheme may have any case
+/// (RFC 9110, section 11.1), or in Anthropic's `X-Api-Key`. The comparison of keys takes constant time.
 fn has_key(keys: &[String], headers: &HeaderMap) -> bool {
     let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
     let (scheme, rest) = value.split_at(value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len()));
-    let given = if scheme.eq_ignore_ascii_case(b"bearer") { rest.trim_ascii() } else { b"" };
-    let found = keys.iter().fold(subtle::Choice::from(0), |found, key| found | key.as_bytes().ct_eq(given));
+    let bearer = if scheme.eq_ignore_ascii_case(b"bearer") { rest.trim_ascii() } else { b"" };
+    let given = [bearer, headers.get("x-api-key").map_or(b"", |key| key.as_bytes().trim_ascii())];
+    let pairs = keys.iter().flat_map(|key| given.map(|given| key.as_bytes().ct_eq(given)));
+    let found = pairs.fold(subtle::Choice::from(0), |found, equal| found | equal);
     keys.is_empty() || found.into()
 }
 
@@ -123,7 +125,10 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, *"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, content-type, x-api-key, *"),
+    );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }
 

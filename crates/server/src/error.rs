@@ -101,7 +101,7 @@ impl ApiError {
 
     /// 401: the API key is missing or wrong.
     pub fn key() -> Self {
-        let message = "a valid API key is needed: send it as \"Authorization: Bearer KEY\"";
+        let message = "a valid API key is needed: send it as \"Authorization: Bearer KEY\" or \"X-Api-Key: KEY\"";
         Self { code: Some("invalid_api_key"), ..Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message) }
     }
 
@@ -117,6 +117,13 @@ impl ApiError {
     /// 503: the server or its engine cannot answer now.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+    }
+
+    /// 501: the model cannot compute a result of this kind.
+    pub fn not_implemented(result: &str) -> Self {
+        let message = format!("the models of this server write text only; they give no {result}");
+        let error = Self::new(StatusCode::NOT_IMPLEMENTED, "not_supported_error", message);
+        Self { code: Some("not_implemented"), ..error }
     }
 
     /// 504: the request ran into the time limit.

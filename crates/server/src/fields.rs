@@ -4,7 +4,7 @@
 //! fields that other servers give a meaning to. `docs/serving.md` shows it. A field in neither is unknown.
 //!
 //! Sources: the references of OpenAI's API, Ollama's (`api/types.go`), llama.cpp's server (`tools/server/README.md`) and
-//! vLLM's (`docs/serving/openai_compatible_server.md`).
+//! vLLM's (`docs/serving/openai_compatible_server.md`), and Anthropic's.
 
 use serde_json::{Map, Value};
 
@@ -64,9 +64,11 @@ const TEXT: &str = "/completions";
 const RESPONSES: &str = "/responses";
 const OLLAMA_CHAT: &str = "/api/chat";
 const OLLAMA_GENERATE: &str = "/api/generate";
+/// Anthropic's API.
+const MESSAGES: &[&str] = &["/messages", "/messages/count_tokens"];
 const SHOW: &[&str] = &["/api/show"];
 const TOKENIZE: &[&str] = &["/tokenize"];
-const ALL: &[&str] = &[CHAT, TEXT, RESPONSES, OLLAMA_CHAT, OLLAMA_GENERATE];
+const ALL: &[&str] = &[CHAT, TEXT, RESPONSES, MESSAGES[0], MESSAGES[1], OLLAMA_CHAT, OLLAMA_GENERATE];
 /// Endpoints with OpenAI's sampling parameters, where vLLM and llama.cpp have more.
 const SAMPLED: &[&str] = &[CHAT, TEXT];
 const OPENAI: &[&str] = &[CHAT, TEXT, RESPONSES];
@@ -132,6 +134,43 @@ static FIELDS: &[Row] = &[
         Unread,
         "answers here have no reasoning to sum up",
     ),
+    // Anthropic.
+    row(
+        MESSAGES,
+        "",
+        &["metadata", "user_profile_id", "workspace_id", "betas", "diagnostics"],
+        Unread,
+        "notes of the client",
+    ),
+    row(
+        MESSAGES,
+        "",
+        &["service_tier", "inference_geo", "speed", "cache_control", "context_management"],
+        Unread,
+        "concerns cost and speed; a prompt that is too long is an error",
+    ),
+    row(MESSAGES, "", &["container", "mcp_servers"], Only("[]"), "tools run at the client; use tools"),
+    row(MESSAGES, "", &["max_tokens", "top_p"], Counts("[-1]", "null"), ""),
+    row(MESSAGES, "", &["top_k"], Counts("[-1]", "0"), ""),
+    row(MESSAGES, "", &["output_format"], Mapped(mapped::output_format), "`output_config.format`"),
+    row(MESSAGES, "output_config", &["effort", "task_budget"], Unread, "concerns cost and speed"),
+    row(MESSAGES, "", &["system"], Mapped(history::content), "parts: their text"),
+    row(
+        MESSAGES,
+        "messages[]",
+        &["content"],
+        Mapped(history::blocks),
+        "text, calls and results; blocks of thinking and of a server's own tools: nothing",
+    ),
+    row(MESSAGES, "messages[]", HISTORY, Unread, "an answer has it, and clients send answers back"),
+    row(
+        MESSAGES,
+        "tools[]",
+        &["cache_control", "defer_loading", "eager_input_streaming", "input_examples"],
+        Unread,
+        "concerns speed, or repeats the description",
+    ),
+    row(MESSAGES, "tools[]", &["allowed_callers"], Only("[[\"direct\"]]"), "the model alone calls functions"),
     // Thinking.
     row(ALL, "", &["think", "thinking", "enable_thinking", "reasoning_effort"], Mapped(mapped::think), THINK),
     row(ALL, "", &["chat_template_kwargs", "reasoning"], Mapped(mapped::thinking), THINKING),
@@ -341,7 +380,8 @@ static FIELDS: &[Row] = &[
     ),
 ];
 
-const THINK: &str = "none, off, disabled, false: off; others: on, or an effort, with a template that has a switch";
+const THINK: &str =
+    "none, off, disabled, false: off; adaptive: left out; others: on, or an effort, with a template that has a switch";
 const THINKING: &str = "`effort`, `enabled`, `enable_thinking`, `thinking`, `reasoning_effort`: `think`";
 const LAST_N: &str = "-1 or 64: nothing; 0, or no `repeat_penalty`: no penalty";
 
@@ -350,7 +390,7 @@ const LAST_N: &str = "-1 or 64: nothing; 0, or no `repeat_penalty`: no penalty";
 const HISTORY: &[&str] = &[
     "index", "reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "annotations", "cache_control",
     "thinking", "thinking_blocks", "refusal", "id", "object", "created", "created_at", "timestamp", "model", "usage",
-    "status", "type", "finish_reason", "stop_reason", "logprobs", "timings", "parsed", "phase", "citations", "prefix",
+    "status", "type", "finish_reason", "stop_reason", "stop_sequence", "logprobs", "timings", "parsed", "phase", "citations", "prefix",
     "partial", "provider_specific_fields", "additional_kwargs", "response_metadata", "name", "done", "done_reason",
 ];
 /// Fields of a call that clients send back.

@@ -37,6 +37,45 @@ pub fn joined(object: &mut Object, field: Field, value: Value) -> Result<(), Api
     Ok(())
 }
 
+/// The blocks of a message in Anthropic's API: texts as [`content`], calls, and results with the text of their content.
+/// Reasoning, and what other servers' own tools did, is left out.
+///
+/// # Errors
+/// As [`content`].
+pub fn blocks(object: &mut Object, field: Field, value: Value) -> Result<(), ApiError> {
+    let value = match value {
+        Value::Array(blocks) => {
+            let blocks = blocks.into_iter().enumerate().map(|(at, each)| block(each, &format!("{}[{at}]", field.path)));
+            blocks.filter_map(Result::transpose).collect::<Result<_, _>>()?
+        }
+        one @ Value::Object(_) => block(one, field.path)?.into_iter().collect(),
+        value => value,
+    };
+    object.insert(field.name.into(), value);
+    Ok(())
+}
+
+/// A block; `None` for one that the model does not read.
+fn block(block: Value, path: &str) -> Result<Option<Value>, ApiError> {
+    match (block["type"].as_str(), block.clone()) {
+        (Some("tool_use"), Value::Object(mut fields)) => {
+            for unread in ["cache_control", "caller"] {
+                fields.shift_remove(unread);
+            }
+            Ok(Some(fields.into()))
+        }
+        (Some("tool_result"), Value::Object(mut fields)) => {
+            fields.shift_remove("cache_control");
+            let content = fields.shift_remove("content").unwrap_or_default();
+            joined(&mut fields, Field { name: "content", path: &format!("{path}.content") }, content)?;
+            Ok(Some(fields.into()))
+        }
+        (Some("server_tool_use" | "mcp_tool_use"), _) => Ok(None),
+        (Some(kind), _) if kind.ends_with("_tool_result") => Ok(None),
+        _ => text_part(block, path),
+    }
+}
+
 /// A part as text; `None` for a part that the model does not read.
 fn text_part(part: Value, path: &str) -> Result<Option<Value>, ApiError> {
     let mut fields = match part {
@@ -51,7 +90,10 @@ fn text_part(part: Value, path: &str) -> Result<Option<Value>, ApiError> {
             fields.shift_remove("text")
         }
         "refusal" => fields.shift_remove("refusal"),
-        "thinking" | "redacted_thinking" | "reasoning" | "reasoning_text" => return Ok(None),
+        "thinking" | "redacted_thinking" | "reasoning" | "reasoning_text" | "tool_reference" => return Ok(None),
+        "document" if fields.get("source").is_some_and(|source| source["type"] == "text") => {
+            fields.shift_remove("source").map(|mut source| source["data"].take())
+        }
         "" => return Err(no_text(fields.keys().next().map_or("", String::as_str), path)),
         kind => return Err(no_text(kind, path)),
     };

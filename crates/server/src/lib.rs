@@ -1,4 +1,4 @@
-//! A server of one model: OpenAI's API, Ollama's, and a chat page.
+//! A server of one model: OpenAI's API, Anthropic's, Ollama's, and a chat page.
 //!
 //! ```text
 //! socket ─► listen (TLS, limits) ─► access (Host, Origin, key) ─► endpoint ─► conversation (prompt, grammar)

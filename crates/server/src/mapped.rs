@@ -154,19 +154,38 @@ pub fn grammar(object: &mut Object, field: Field, value: Value) -> Result<(), Ap
 /// Efforts of thinking, as templates know them. Other texts mean on.
 const EFFORTS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// Whether the model thinks, and how much: false, "none", "off" and the like are off; null is left to the template.
+/// Whether the model thinks, and how much: false, "none", "off" and the like are off; null and "adaptive" are left to the
+/// template.
 pub fn think(object: &mut Object, _: Field, value: Value) -> Result<(), ApiError> {
     let off = |text: &str| ["none", "off", "disabled", "false"].iter().any(|off| text.eq_ignore_ascii_case(off));
     let effort = |text: &str| EFFORTS.into_iter().find(|effort| effort.eq_ignore_ascii_case(text.trim()));
     let think: Value = match &value {
         Value::Null => return Ok(()),
-        empty if is_empty(empty) => return Ok(()),
+        empty if is_empty(empty) || empty["type"] == "adaptive" => return Ok(()),
         Value::Bool(on) => (*on).into(),
         Value::String(text) => effort(text).map_or_else(|| (!off(text)).into(), Value::from),
         other => (!other["type"].as_str().is_some_and(off)).into(),
     };
     object.insert("think".into(), think);
     Ok(())
+}
+
+/// `output_format`: Anthropic's older place of `output_config.format`.
+pub fn output_format(object: &mut Object, field: Field, value: Value) -> Result<(), ApiError> {
+    if value.is_null() || is_empty(&value) {
+        return Ok(());
+    }
+    let config = object.entry("output_config").or_insert_with(|| json!({}));
+    if config.is_null() {
+        *config = json!({});
+    }
+    match config.as_object_mut() {
+        Some(config) if config.get("format").is_none_or(|format| format.is_null() || *format == value) => {
+            config.insert("format".into(), value);
+            Ok(())
+        }
+        _ => Err(refused(&field, "the request already has a form for its answer; leave one of them out")),
+    }
 }
 
 /// Whether the model thinks, from an object of settings; there are no other variables for templates.

@@ -139,6 +139,8 @@ pub enum Prompts {
         messages: Vec<Message>,
         /// Whether the model thinks before it answers; `None` leaves it to the template.
         think: Option<Think>,
+        /// The beginning of that message, which the answer goes on with and does not repeat.
+        prefill: String,
     },
     /// One text in which special tokens are text, for models without a chat template.
     #[serde(skip)]
@@ -177,17 +179,18 @@ impl Prompts {
         let encode = move |model: &Model| {
             let text = |text: &String| Ok(model.engine.tokenizer()?.encode_prompt(text)?);
             match self {
-                Self::Chat { messages, think } => {
-                    let prompt = render(model, &messages, &tools, think)?;
-                    if let Some(context) = limit.filter(|limit| prompt.len() >= *limit && !tools.is_empty()) {
+                Self::Chat { messages, think, prefill } => {
+                    let mut prompt = render(model, &messages, &tools, think)?;
+                    let begun = match &*prefill {
+                        "" => Vec::new(),
+                        text => model.engine.tokenizer()?.encode_plain(text)?,
+                    };
+                    let len = prompt.len() + begun.len();
+                    if let Some(context) = limit.filter(|limit| len >= *limit && !tools.is_empty()) {
                         let others = render(model, &messages, &Toolbox::default(), think)?.len();
-                        return Err(ApiError::tools(
-                            prompt.len(),
-                            prompt.len().saturating_sub(others),
-                            tools.len(),
-                            context,
-                        ));
+                        return Err(ApiError::tools(len, prompt.len().saturating_sub(others), tools.len(), context));
                     }
+                    prompt.extend(begun);
                     Ok(vec![prompt])
                 }
                 Self::Plain(one) => Ok(vec![model.engine.tokenizer()?.encode_plain_prompt(&one)?]),

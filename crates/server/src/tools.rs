@@ -39,22 +39,25 @@ pub enum Tool {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
-    /// Name of the function: 1 to 64 letters, digits, `_`, `-` and `.`.
-    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,64}$"))]
+    /// Name of the function: 1 to 128 letters, digits, `_`, `-` and `.`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.-]{1,128}$"))]
     pub name: String,
     /// Description for the model of what the function does. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// JSON schema of the arguments, which are an object. Default: no arguments.
-    #[serde(default = "no_parameters")]
+    #[serde(default = "Function::no_parameters")]
     pub parameters: Map<String, Value>,
     /// Accepted. The arguments of required calls are valid by the schema either way. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
-fn no_parameters() -> Map<String, Value> {
-    Map::from_iter([("type".into(), "object".into()), ("properties".into(), json!({}))])
+impl Function {
+    /// The schema of no arguments.
+    pub fn no_parameters() -> Map<String, Value> {
+        Map::from_iter([("type".into(), "object".into()), ("properties".into(), json!({}))])
+    }
 }
 
 /// Whether the model calls functions, and which.
@@ -123,11 +126,11 @@ impl Toolbox {
         let mut functions: Vec<Function> = tools.into_iter().map(|Tool::Function { function }| function).collect();
         for (at, Function { name, .. }) in functions.iter().enumerate() {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-            if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
+            if !(1..=128).contains(&name.len()) || !name.bytes().all(allowed) {
                 let field = format!("tools[{at}].function.name");
                 return Err(ApiError::field(
                     field,
-                    format!("{name:?} is not a name of a function; use 1 to 64 letters, digits, _, - and ."),
+                    format!("{name:?} is not a name of a function; use 1 to 128 letters, digits, _, - and ."),
                 ));
             }
         }

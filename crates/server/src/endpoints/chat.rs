@@ -168,7 +168,7 @@ async fn chat(
     }
     let generate = Generate {
         model: model.clone(),
-        prompts: Prompts::Chat { messages: request.messages, think: request.think },
+        prompts: Prompts::Chat { messages: request.messages, think: request.think, prefill: String::new() },
         count,
         tools,
         form: ResponseFormat::form(request.response_format),

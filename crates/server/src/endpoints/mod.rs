@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use futures_util::FutureExt;
@@ -21,6 +21,7 @@ use crate::base_path;
 use crate::body::Expected;
 use crate::error::ApiError;
 
+mod absent;
 mod page;
 
 const JSON_OR_EVENTS: &[&str] = &["application/json", "text/event-stream"];
@@ -38,13 +39,17 @@ endpoints! {
     chat,
     completions,
     responses,
+    messages,
     models,
     tokens,
     health,
+    props,
     ollama,
 }
 
 type Route = fn() -> MethodRouter<Arc<App>>;
+/// How an API writes an error.
+type Shape = fn(&ApiError) -> Value;
 
 /// An operation of the server's API.
 pub struct Endpoint {
@@ -58,8 +63,7 @@ pub struct Endpoint {
     body: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// The media types of its responses.
     media: &'static [&'static str],
-    /// How the API writes an error.
-    error: fn(&ApiError) -> Value,
+    error: Shape,
     route: Route,
 }
 
@@ -81,7 +85,7 @@ impl Endpoint {
     }
 
     /// The same, with this shape of its errors.
-    const fn errors(self, error: fn(&ApiError) -> Value) -> Self {
+    const fn errors(self, error: Shape) -> Self {
         Self { error, ..self }
     }
 }
@@ -104,7 +108,7 @@ fn described(app: &Arc<App>, endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
 }
 
 /// A route whose panics are errors, and whose errors have the API's shape.
-fn guarded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, shape: fn(&ApiError) -> Value) -> MethodRouter<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, shape: Shape) -> MethodRouter<S> {
     route.layer(middleware::from_fn(move |request: Request, next: Next| async move {
         let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let mut response = response.unwrap_or_else(|_| ApiError::internal().into_response());
@@ -113,6 +117,21 @@ fn guarded<S: Clone + Send + Sync + 'static>(route: MethodRouter<S>, shape: fn(&
         }
         response
     }))
+}
+
+/// How the APIs write errors, by the beginnings of their paths without `/v1`. Other APIs write them as OpenAI's.
+const SHAPES: [(&str, Shape); 2] = [("/api/", ollama::error), ("/messages", messages::error)];
+
+/// Gives an error the shape of the path's API, also for paths that do not exist, and before an endpoint is reached.
+async fn shape_errors(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let shape = SHAPES.iter().find(|(beginning, _)| path.starts_with(beginning));
+    let mut response = next.run(request).await;
+    if let (Some((_, shape)), Some(error)) = (shape, response.extensions().get::<ApiError>()) {
+        *response.body_mut() = Body::from(shape(error).to_string());
+    }
+    response
 }
 
 fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
@@ -128,10 +147,14 @@ fn routes(app: &Arc<App>) -> Router {
     let base = app.settings.base_path.clone();
     endpoints()
         .fold(Router::new(), |router, endpoint| {
-            router.route(endpoint.path, guarded(described(app, endpoint), endpoint.error))
+            let route = || guarded(described(app, endpoint), endpoint.error);
+            let router = router.route(endpoint.path, route());
+            // Clients whose base address lacks `/v1` find the same.
+            endpoint.path.strip_prefix("/v1").into_iter().fold(router, |router, path| router.route(path, route()))
         })
         .route("/openapi.json", get(async move || Json(document(&base))))
         .merge(page::routes())
+        .merge(absent::routes())
         .fallback(async || ApiError::status(StatusCode::NOT_FOUND, "nothing is here; /openapi.json says what there is"))
         .method_not_allowed_fallback(async || {
             let message = "this path takes another method; /openapi.json says which";
@@ -139,7 +162,7 @@ fn routes(app: &Arc<App>) -> Router {
         })
         .layer(DefaultBodyLimit::max(app.settings.body_bytes))
         .layer(middleware::from_fn_with_state(app.clone(), access::check))
-        .layer(middleware::from_fn(ollama::shape_errors))
+        .layer(middleware::from_fn(shape_errors))
         .with_state(app.clone())
 }
 

@@ -238,7 +238,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
     });
     let generate = Generate {
         model: model.clone(),
-        prompts: Prompts::Chat { messages: messages(&request), think: request.think },
+        prompts: Prompts::Chat { messages: messages(&request), think: request.think, prefill: String::new() },
         count: 1,
         tools: Toolbox::new(tools.collect(), choice, request.parallel_tool_calls.unwrap_or(false))?,
         form,

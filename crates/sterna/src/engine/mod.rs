@@ -98,6 +98,11 @@ impl Engine {
         self.loaded.context
     }
 
+    /// Number of full-length requests that the key/value cache holds at the same time.
+    pub fn sequences(&self) -> usize {
+        self.loaded.sequences
+    }
+
     /// Whether draft tokens from prompt lookup are computed and checked.
     pub fn speculation(&self) -> bool {
         self.loaded.speculation

@@ -125,6 +125,11 @@ impl ChatTemplate {
         String::from_utf8(output.text).map_err(|error| Error::Template(error.to_string()))
     }
 
+    /// The source, without the tags that mark what a model is trained to write.
+    pub fn source(&self) -> String {
+        self.environment.get_template("chat").map(|template| template.source().to_owned()).unwrap_or_default()
+    }
+
     /// Whether the template uses the `tools` variable.
     pub fn knows_tools(&self) -> bool {
         self.knows_tools

@@ -111,7 +111,11 @@ pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>)
     let generate = Generate {
         model,
         tools: Toolbox::new(request.tools, None, true)?,
-        prompts: Prompts::Chat { messages: messages.collect::<Result<_, _>>()?, think: request.think },
+        prompts: Prompts::Chat {
+            messages: messages.collect::<Result<_, _>>()?,
+            think: request.think,
+            prefill: String::new(),
+        },
         count: 1,
         form: form(request.format)?,
         stream: request.stream.unwrap_or(true),

@@ -68,7 +68,7 @@ pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateR
         let system = Some(request.system).filter(|system| !system.is_empty());
         let system = system.map(|system| message(Role::System, system));
         let messages = system.into_iter().chain([message(Role::User, request.prompt)]).collect();
-        Prompts::Chat { messages, think: request.think }
+        Prompts::Chat { messages, think: request.think, prefill: String::new() }
     };
     let generate = Generate {
         model,

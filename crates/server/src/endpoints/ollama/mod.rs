@@ -8,11 +8,9 @@ mod generate;
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::middleware::Next;
+use axum::Json;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, extract};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,18 +46,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
 
 const JSON_OR_LINES: &[&str] = &["application/json", "application/x-ndjson"];
 
-fn error(error: &ApiError) -> Value {
+pub(super) fn error(error: &ApiError) -> Value {
     json!({ "error": error.message })
-}
-
-/// Errors of all paths below `/api/` have Ollama's shape, also of those that do not exist.
-pub(super) async fn shape_errors(request: extract::Request, next: Next) -> Response {
-    let ollama = request.uri().path().starts_with("/api/");
-    let mut response = next.run(request).await;
-    if let (true, Some(error)) = (ollama, response.extensions().get::<ApiError>()) {
-        *response.body_mut() = Body::from(self::error(error).to_string());
-    }
-    response
 }
 
 /// Ollama's sampling parameters and limits.
