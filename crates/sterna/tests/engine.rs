@@ -3,7 +3,7 @@
 mod toy;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use sterna::Error;
 use sterna::checkpoint::Checkpoint;
@@ -427,6 +427,20 @@ fn a_sink_that_panics_at_every_item_ends_its_own_request_only() {
     assert_eq!(answer(&engine, request(2, 20, 30)).ids.len(), 30);
     assert_eq!(engine.health().restarts, 0);
     drop(ticket);
+}
+
+#[test]
+fn a_closed_engine_has_freed_its_memory() {
+    let held = Arc::new(());
+    let watched = Arc::downgrade(&held);
+    let engine = builder().build(Toy::new(move |_| drop(held.clone())), None, None).unwrap();
+    let clone = engine.clone();
+    let generation = engine.generate(request(1, 20, 30)).unwrap();
+    engine.close();
+    assert_eq!(watched.strong_count(), 1, "a clone is left");
+    clone.close();
+    assert_eq!(watched.strong_count(), 0);
+    assert_eq!(collect(generation).0.ids.len(), 30, "submitted work is finished first");
 }
 
 #[test]

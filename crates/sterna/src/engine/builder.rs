@@ -107,7 +107,9 @@ impl EngineBuilder {
             checkpoint = checkpoint.with_adapter(Adapter::open(adapter)?)?;
         }
         let context = self.positions(&checkpoint.config)?;
-        checkpoint.check_memory(context.saturating_mul(self.sequences.max(1)), self.kv)?;
+        let positions = context.saturating_mul(self.sequences.max(1));
+        checkpoint.check_memory(positions, self.kv)?;
+        let memory_needed = checkpoint.memory_needed(positions, self.kv);
         let cpu = Cpu::new(self.threads)?;
         let text = || {
             let tokenizer = Tokenizer::new(&checkpoint.path, &checkpoint.text, &checkpoint.config);
@@ -124,6 +126,7 @@ impl EngineBuilder {
         drop(checkpoint);
         let mut engine = Engine::start(loaded)?;
         engine.format = Some(format);
+        engine.memory_needed = Some(memory_needed);
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
     }

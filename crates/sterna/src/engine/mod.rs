@@ -32,6 +32,7 @@ mod thread;
 mod work;
 
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use sterna_kernels::Rows;
 
@@ -53,7 +54,7 @@ use crate::{Error, Result};
 use job::Job;
 use loaded::Loaded;
 use reply::Reply;
-use thread::Clock;
+use thread::{Clock, Jobs};
 
 /// A loaded model that answers requests. Clones are cheap and share one computing thread.
 ///
@@ -61,9 +62,11 @@ use thread::Clock;
 #[derive(Clone)]
 pub struct Engine {
     loaded: Arc<Loaded>,
-    jobs: mpsc::Sender<(Job, Reply)>,
+    jobs: Jobs,
+    thread: Arc<JoinHandle<()>>,
     load_seconds: f64,
     format: Option<&'static str>,
+    memory_needed: Option<u64>,
 }
 
 impl Engine {
@@ -74,8 +77,8 @@ impl Engine {
 
     fn start(loaded: Loaded) -> Result<Self> {
         let loaded = Arc::new(loaded);
-        let jobs = thread::start(loaded.clone())?;
-        Ok(Self { loaded, jobs, load_seconds: 0.0, format: None })
+        let (jobs, thread) = thread::start(loaded.clone())?;
+        Ok(Self { loaded, jobs, thread: Arc::new(thread), load_seconds: 0.0, format: None, memory_needed: None })
     }
 
     /// The model's dimensions.
@@ -91,6 +94,11 @@ impl Engine {
     /// The format of the model's checkpoint ("gguf", "safetensors", …); `None` for an engine made from parts.
     pub fn format(&self) -> Option<&'static str> {
         self.format
+    }
+
+    /// About how many bytes of memory the model takes, with its key/value cache; `None` for an engine made from parts.
+    pub fn memory_needed(&self) -> Option<u64> {
+        self.memory_needed
     }
 
     /// Context length in use, in positions.
@@ -148,6 +156,16 @@ impl Engine {
     pub fn template(&self) -> Result<&ChatTemplate> {
         let missing = || Error::Template("the model has none; give it a plain prompt instead of a conversation".into());
         self.loaded.template.as_ref().map_err(Error::clone)?.as_ref().ok_or_else(missing)
+    }
+
+    /// Drops this clone. If it is the last one, all submitted work is finished and the memory is free when this returns.
+    pub fn close(self) {
+        let Self { loaded, jobs, thread, .. } = self;
+        drop((loaded, jobs));
+        if let Some(thread) = Arc::into_inner(thread) {
+            // A panic of the thread has been written to stderr.
+            let _ = thread.join();
+        }
     }
 
     /// Starts a generation. Requests wait in a queue, oldest first. Dropping the result cancels the request.

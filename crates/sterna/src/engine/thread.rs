@@ -7,7 +7,7 @@
 
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::Event;
@@ -19,11 +19,14 @@ use super::reply::Reply;
 use super::runner::Runner;
 use crate::{Error, Result};
 
+/// Where jobs are submitted.
+pub(super) type Jobs = Sender<(Job, Reply)>;
+
 /// Starts a thread that runs jobs until all senders are dropped and all jobs are finished.
 ///
 /// # Errors
 /// [`Error::Resources`] if the thread cannot be started.
-pub(super) fn start(loaded: Arc<Loaded>) -> Result<Sender<(Job, Reply)>> {
+pub(super) fn start(loaded: Arc<Loaded>) -> Result<(Jobs, JoinHandle<()>)> {
     let (jobs, queue) = channel();
     loaded.counters.set_up(true);
     let run = move || {
@@ -31,7 +34,7 @@ pub(super) fn start(loaded: Arc<Loaded>) -> Result<Sender<(Job, Reply)>> {
         drive(Runner::new(loaded.clone(), on_a_thread()), &queue);
     };
     match thread::Builder::new().name("sterna-engine".into()).spawn(run) {
-        Ok(_) => Ok(jobs),
+        Ok(thread) => Ok((jobs, thread)),
         Err(error) => {
             let problem = format!("the engine thread could not be started: {error}");
             Err(Error::Resources { problem })
