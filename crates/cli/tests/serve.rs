@@ -7,6 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded/sterna.gguf");
+
 fn sterna(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")) {
@@ -77,6 +79,7 @@ fn a_dry_run_shows_all_that_is_in_effect() {
             "model-name" => "model".into(),
             "api-key" | "name" | "origin" => format!("{}s", option.replace('-', "_")),
             "timeout" | "grace" => format!("{option}_s"),
+            "keep-alive" => "keep_alive_s".into(),
             "tls-cert" | "tls-key" => "tls".into(),
             other => other.replace('-', "_"),
         };
@@ -110,6 +113,9 @@ fn settings_that_cannot_be_are_explained() {
     };
     let (odd, broken) = (file("odd.toml", "prot = 1\n"), file("broken.toml", "port = \n"));
     let many = file("many.toml", "threads = 5000\n");
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let empty = empty.to_str().unwrap();
     let (cert, key) = (file("cert.pem", "no certificate"), file("key.pem", "no key"));
     for (args, code, words) in [
         (&["--host", "0.0.0.0"][..], 2, "--api-key"),
@@ -123,6 +129,11 @@ fn settings_that_cannot_be_are_explained() {
         (&["--config", &broken], 1, "broken.toml"),
         (&["--config", "nowhere.toml"], 1, "nowhere.toml"),
         (&["-m", "nowhere.gguf"], 1, "no such file"),
+        (&["--models", "nowhere"], 1, "--models takes a folder"),
+        (&["--models", empty], 1, "no model is here"),
+        (&["--models", empty, "--memory", "0"], 2, "--memory is \"0\""),
+        (&["--models", empty, "--keep-alive", "soon"], 2, "--keep-alive: \"soon\""),
+        (&["--memory", "8G"], 2, "need --models"),
     ] {
         let Output { status, stdout, stderr } = sterna(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&stderr);
@@ -212,6 +223,36 @@ fn a_file_of_keys_guards_the_server_and_should_not_be_open_to_everybody() {
         assert!(child.wait().unwrap().success());
         assert_eq!(log.contains("WARN") && log.contains("chmod 600"), warned, "{mode:o}: {log}");
     }
+}
+
+#[test]
+fn a_folder_of_models_is_served_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(EMBEDDED, folder.path().join("one.gguf")).unwrap();
+    fs::copy(EMBEDDED, folder.path().join("two.gguf")).unwrap();
+    fs::write(folder.path().join("notes.txt"), "no model").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let mut command = sterna(&["--models", path, "--keep-alive", "-1"]);
+    command.env("STERNA_MEMORY", "1.5G").env("STERNA_CTX", "1000000");
+    let shown = settings(command);
+    assert_eq!((&shown["models"], &shown["model_path"]), (&path.into(), &Value::Null));
+    assert_eq!((&shown["memory"], &shown["keep_alive_s"]), (&(3_u64 << 29).into(), &(-1).into()));
+
+    // The model of -m is not offered twice.
+    let one = folder.path().join("one.gguf");
+    let (mut child, address) = listening(&["--models", path, "-m", one.to_str().unwrap()]);
+    let tags = ask(&address, "/api/tags", "");
+    assert_eq!(tags.matches("\"name\":").count(), 2, "{tags}");
+    let resident = || ask(&address, "/api/ps", "").matches("\"name\":").count();
+    assert_eq!(resident(), 1);
+    let loaded = ask(&address, "/api/generate", r#"{"model": "two"}"#);
+    assert!(loaded.contains("\"done_reason\":\"load\""), "{loaded}");
+    assert_eq!(resident(), 2);
+    end(&child);
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(log.contains("notes.txt: skipped: neither a .gguf file nor a directory"), "{log}");
 }
 
 /// The signal that systemd sends.

@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sterna::engine::{Engine, Sampling};
+use sterna::engine::Sampling;
 use tokio::sync::watch;
 
+use crate::catalog::Models;
 use crate::error::ApiError;
 use crate::job::Limits;
+use crate::keep_alive::KeepAlive;
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::residents::Residents;
 use crate::unknown::UnknownFields;
 use crate::{Error, Settings};
 
-/// The served model, the settings and the metrics.
+/// The models, the settings and the metrics.
 pub struct App {
-    pub model: Arc<Model>,
+    pub models: Arc<Residents>,
     pub settings: Settings,
     pub metrics: Metrics,
     pub unknown: UnknownFields,
@@ -32,14 +35,14 @@ impl App {
     /// The state of a new server.
     ///
     /// # Errors
-    /// For settings that [`Settings::check`] refuses, and for models without a tokenizer.
-    pub fn new(engine: Engine, settings: Settings) -> Result<Arc<Self>, Error> {
+    /// For settings that [`Settings::check`] refuses, and those of [`Residents::new`].
+    pub fn new(models: Models, settings: Settings) -> Result<Arc<Self>, Error> {
         settings.check()?;
-        let model = Arc::new(Model::new(settings.model.clone(), engine)?);
+        let models = Residents::new(models, &settings)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let counter = AtomicU64::new(now.as_nanos() as u64);
         let app = Self {
-            model,
+            models,
             settings,
             metrics: Metrics::new(),
             unknown: UnknownFields::default(),
@@ -65,17 +68,27 @@ impl App {
         format!("{prefix}-{:016x}", self.unique().wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The model that a request names, or the served one if it names none (an empty name is none).
+    /// The model that a request names, loaded if it is not in memory. An empty name is none.
     ///
     /// # Errors
-    /// 404 for another model.
+    /// 404 for a name that no model has, 400 for no name if there are several, 503 if the model must be loaded and the queue
+    /// or the memory is full, 504 if that takes too long.
     pub async fn model(&self, name: Option<&str>) -> Result<Arc<Model>, ApiError> {
-        let served = &self.model.name;
-        match name.filter(|name| !name.is_empty()) {
-            Some(name) if name != served && name.strip_suffix(":latest") != Some(served) => {
-                Err(ApiError::model(name, served))
-            }
-            _ => Ok(self.model.clone()),
+        self.model_for(name, None).await
+    }
+
+    /// The same; after the request the model stays in memory for `keep_alive`, if that is shorter than the server's setting.
+    ///
+    /// # Errors
+    /// Those of [`App::model`].
+    pub async fn model_for(&self, name: Option<&str>, keep_alive: Option<KeepAlive>) -> Result<Arc<Model>, ApiError> {
+        let Settings { timeout, queue, .. } = self.settings;
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            biased;
+            model = self.models.get(name, keep_alive, (&self.metrics, queue)) => model,
+            () = tokio::time::sleep(timeout) => Err(ApiError::timeout(timeout.as_secs())),
+            _ = ended.wait_for(|ended| *ended) => Err(ApiError::shut_down()),
         }
     }
 

@@ -33,6 +33,14 @@ pub enum Error {
         /// What is wrong with it, and what it should hold.
         problem: String,
     },
+    /// The folder of models cannot be read.
+    #[error("{}: {source}; --models takes a folder with models", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// Another error of the operating system.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -77,9 +85,9 @@ impl ApiError {
         Self::new(status, "invalid_request_error", message)
     }
 
-    /// 404: the request names a model that is not served.
-    pub fn model(name: &str, served: &str) -> Self {
-        let message = format!("the model {name:?} does not exist here; this server has {served:?}");
+    /// 404: the request names a model that is not among those `served`.
+    pub fn model(name: &str, served: &[&str]) -> Self {
+        let message = format!("the model {name:?} does not exist here; this server has {}", listed(served));
         let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
         Self { code: Some("model_not_found"), param: Some("model".into()), ..error }
     }
@@ -97,6 +105,30 @@ impl ApiError {
     /// 503: the server shut down before the answer was finished.
     pub fn shut_down() -> Self {
         Self::unavailable("the server shut down before the answer was finished; send the request again")
+    }
+
+    /// 400: the request names none of the models `served`, and there is no default.
+    pub fn no_model(served: &[&str]) -> Self {
+        Self::field("model", format!("model is missing; this server has {}", listed(served)))
+    }
+
+    /// 503: a model needs `need` bytes of memory, and models with running requests (`busy`) leave it `free`.
+    pub fn no_memory(name: &str, (need, free): (u64, u64), busy: &[&str]) -> Self {
+        let (need, free) = (need.div_ceil(1 << 20), free >> 20);
+        let needed = format!("the model {name:?} needs about {need} MiB of memory, but {free} MiB are free");
+        Self::unavailable(match busy {
+            [] => format!("{needed}; free some memory of the machine, or start the server with a larger --memory"),
+            _ => format!("{needed} beside the models that answer requests ({}); try again later", listed(busy)),
+        })
+    }
+
+    /// A model could not be loaded: 503 if the machine lacks something, otherwise 500. The log has the cause with its path.
+    pub fn load(name: &str, error: &sterna::Error) -> Self {
+        let message = format!("the model {name:?} could not be loaded; the server's log says why");
+        match error {
+            sterna::Error::Resources { .. } | sterna::Error::OutOfMemory { .. } => Self::unavailable(message),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message),
+        }
     }
 
     /// 401: the API key is missing or wrong.
@@ -154,6 +186,13 @@ impl ApiError {
         let Self { kind, code, param, message, .. } = self;
         json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
     }
+}
+
+/// Names for a message, at most 20.
+fn listed(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let shown = names.iter().take(MOST).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
 }
 
 /// 400 for what is wrong in the request, 503 while the engine or the machine cannot serve it, 500 for the rest.

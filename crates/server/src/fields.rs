@@ -308,13 +308,7 @@ static FIELDS: &[Row] = &[
         "concerns the server's work, not the answer",
     ),
     // Ollama.
-    row(
-        OLLAMA,
-        "",
-        &["keep_alive", "truncate", "shift"],
-        Unread,
-        "the model stays in memory; a prompt that is too long is an error",
-    ),
+    row(OLLAMA, "", &["truncate", "shift"], Unread, "a prompt that is too long is an error"),
     row(OLLAMA, "", &["template"], Only("[]"), "the template is the model's"),
     row(OLLAMA, "", &["logprobs"], Only("[false]"), "use /v1/chat/completions"),
     row(OLLAMA, "", &["top_logprobs"], Only("[0]"), "use /v1/chat/completions"),

@@ -1,4 +1,4 @@
-//! A server of one model: OpenAI's API, Anthropic's, Ollama's, and a chat page.
+//! A server of models: OpenAI's API, Anthropic's, Ollama's, and a chat page.
 //!
 //! ```text
 //! socket ─► listen (TLS, limits) ─► access (Host, Origin, key) ─► endpoint ─► conversation (prompt, grammar)
@@ -12,17 +12,21 @@ mod access;
 mod app;
 mod base_path;
 mod body;
+mod catalog;
 mod conversation;
+mod description;
 mod endpoints;
 mod error;
 mod fields;
 mod history;
 mod job;
+mod keep_alive;
 mod listen;
 mod mapped;
 mod metrics;
 mod model;
 mod prompt;
+mod residents;
 mod sampling;
 mod settings;
 mod shape;
@@ -34,16 +38,16 @@ mod unknown;
 mod usage;
 
 use axum::Router;
-use sterna::engine::Engine;
-
+pub use catalog::Models;
 pub use error::Error;
+pub use keep_alive::KeepAlive;
 pub use listen::Server;
 pub use settings::{Settings, Tls};
 
 /// All endpoints, for programs that run a server of their own. The settings about sockets and TLS have no effect here.
 ///
 /// # Errors
-/// For settings that [`Settings::check`] refuses, and models without a tokenizer.
-pub fn router(engine: Engine, settings: Settings) -> Result<Router, Error> {
-    Ok(endpoints::router(&app::App::new(engine, settings)?))
+/// For settings that [`Settings::check`] refuses, models without a tokenizer, and two models of one name.
+pub fn router(models: impl Into<Models>, settings: Settings) -> Result<Router, Error> {
+    Ok(endpoints::router(&app::App::new(models.into(), settings)?))
 }

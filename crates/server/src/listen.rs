@@ -14,7 +14,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use sterna::engine::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,7 +26,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::app::App;
 use crate::endpoints;
-use crate::{Error, Settings, Tls};
+use crate::{Error, Models, Settings, Tls};
 
 /// Time limit for a client's TLS handshake, for the headers of a request, for reading from a full socket buffer, and for an
 /// idle connection between requests.
@@ -49,12 +48,12 @@ impl Server {
     /// Listens on the address of the settings. Connections wait until [`run`](Self::run).
     ///
     /// # Errors
-    /// For settings that [`Settings::check`] refuses, an address that is in use, certificates that cannot be used, and models
-    /// without a tokenizer.
-    pub async fn bind(engine: Engine, settings: Settings) -> Result<Self, Error> {
+    /// For settings that [`Settings::check`] refuses, an address that is in use, certificates that cannot be used, models
+    /// without a tokenizer, and two models of one name.
+    pub async fn bind(models: impl Into<Models>, settings: Settings) -> Result<Self, Error> {
         let tls = settings.tls.as_ref().map(acceptor).transpose()?;
         let address = SocketAddr::new(settings.host, settings.port);
-        let app = App::new(engine, settings)?;
+        let app = App::new(models.into(), settings)?;
         let taken = |source| Error::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(address).await.map_err(taken)?;
         let address = listener.local_addr()?;
@@ -76,9 +75,6 @@ impl Server {
     /// then end with an error.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, app, .. } = self;
-        if let Some(warning) = app.model.engine.warning() {
-            tracing::warn!("{warning}");
-        }
         let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);

@@ -18,14 +18,20 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use sterna::engine::{Event, Health};
+use sterna::engine::Event;
 
 use crate::error::ApiError;
+use crate::residents::Residents;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     /// "finished", "failed", "late", "cancelled" or "refused".
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Name {
+    model: String,
 }
 
 /// The metrics of a server, shared by all its requests.
@@ -46,6 +52,7 @@ struct Counts {
     answer_time: Histogram,
     engine_up: Gauge,
     engine_restarts: Counter,
+    loaded: Family<Name, Gauge>,
 }
 
 impl Metrics {
@@ -63,6 +70,7 @@ impl Metrics {
             answer_time: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             engine_up: Gauge::default(),
             engine_restarts: Counter::default(),
+            loaded: Family::default(),
         };
         let mut registry = Registry::with_prefix("sterna");
         registry.register("answers", "Answers that ended, by outcome", counts.answers.clone());
@@ -75,8 +83,13 @@ impl Metrics {
             counts.cached_tokens.clone(),
         );
         registry.register("generated_tokens", "Generated tokens", counts.tokens.clone());
-        registry.register("engine_up", "1 while the engine serves requests, otherwise 0", counts.engine_up.clone());
+        registry.register(
+            "engine_up",
+            "1 while the engines of all loaded models serve requests, otherwise 0",
+            counts.engine_up.clone(),
+        );
         registry.register("engine_restarts", "Restarts of the engine after a panic", counts.engine_restarts.clone());
+        registry.register("model_loaded", "1 for each model in memory", counts.loaded.clone());
         let mut time = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
@@ -101,6 +114,19 @@ impl Metrics {
         if waiting >= i64::try_from(queue).unwrap_or(i64::MAX) { Err(ApiError::full()) } else { Ok(entered) }
     }
 
+    /// Counts a request that waits for its model among those that wait for their first token.
+    ///
+    /// # Errors
+    /// 503 if the queue is full.
+    pub fn wait(&self, queue: usize) -> Result<Waiting, ApiError> {
+        let before = self.counts.waiting.inc();
+        let waiting = Waiting { counts: self.counts.clone() };
+        if before >= i64::try_from(queue).unwrap_or(i64::MAX) {
+            return Err(ApiError::unavailable("too many requests are waiting; the model can be loaded later"));
+        }
+        Ok(waiting)
+    }
+
     /// Answers that are waiting or being generated.
     pub fn in_flight(&self) -> i64 {
         self.counts.waiting.get() + self.counts.writing.get()
@@ -111,15 +137,31 @@ impl Metrics {
         self.counts.waiting.get()
     }
 
-    /// All metrics in OpenMetrics' text format, with the state of the engine.
-    pub fn text(&self, engine: Health) -> String {
-        self.counts.engine_up.set(engine.up.into());
-        self.counts.engine_restarts.inner().store(engine.restarts, Relaxed);
+    /// All metrics in OpenMetrics' text format, with the state of the models in memory.
+    pub fn text(&self, models: &Residents) -> String {
+        let (up, restarts) = models.health();
+        self.counts.engine_up.set(up.into());
+        self.counts.engine_restarts.inner().store(restarts, Relaxed);
+        self.counts.loaded.clear();
+        for listed in models.listed() {
+            self.counts.loaded.get_or_create(&Name { model: listed.description.name.clone() }).set(1);
+        }
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(error) => format!("# {error}\n"),
         }
+    }
+}
+
+/// A request that waits for its model.
+pub struct Waiting {
+    counts: Arc<Counts>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.counts.waiting.dec();
     }
 }
 

@@ -5,24 +5,29 @@ use std::sync::Arc;
 use sterna::engine::{Engine, Grammar};
 use sterna_grammar::{Form, Grammars};
 
+use crate::description::Description;
 use crate::error::ApiError;
+use crate::residents::Lease;
 use crate::tools::Toolbox;
 
-/// A loaded model with its name in the API.
+/// A loaded model in use by a request.
 pub struct Model {
-    pub name: String,
+    pub description: Arc<Description>,
     pub engine: Engine,
-    pub grammars: Grammars,
+    grammars: Arc<Grammars>,
+    /// Ends after the engine was dropped: the model may then be unloaded.
+    _lease: Lease,
 }
 
 impl Model {
-    /// The model of an engine.
-    ///
-    /// # Errors
-    /// For models without a tokenizer.
-    pub fn new(name: String, engine: Engine) -> sterna::Result<Self> {
-        let grammars = Grammars::new(&engine)?;
-        Ok(Self { name, engine, grammars })
+    /// A model in use.
+    pub fn new(description: Arc<Description>, engine: Engine, grammars: Arc<Grammars>, lease: Lease) -> Self {
+        Self { description, engine, grammars, _lease: lease }
+    }
+
+    /// The name in the API.
+    pub fn name(&self) -> &str {
+        &self.description.name
     }
 
     /// Runs work that may take long, such as encoding a long text, on a thread that serves no connections.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Error;
 use crate::base_path::is_base;
+use crate::{Error, KeepAlive};
 
 /// Settings of a server. API keys are left out when they are serialized.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +43,11 @@ pub struct Settings {
     /// Grace period for running requests at shutdown.
     #[serde(rename = "grace_s", serialize_with = "seconds")]
     pub grace: Duration,
+    /// Bytes of memory that all models together may take; `None` for what the machine has.
+    pub memory: Option<u64>,
+    /// How long a model that was loaded on demand stays in memory after its last request. Requests may ask for less.
+    #[serde(rename = "keep_alive_s")]
+    pub keep_alive: KeepAlive,
     /// Refuses requests with unknown fields, instead of ignoring and naming these.
     pub strict: bool,
     /// Logs prompts and answers too.
@@ -75,6 +80,8 @@ impl Default for Settings {
             body_bytes: 2 << 20,
             timeout: Duration::from_secs(600),
             grace: Duration::from_secs(30),
+            memory: None,
+            keep_alive: KeepAlive::For(Duration::from_secs(300)),
             strict: false,
             log_text: false,
         }

@@ -18,6 +18,7 @@ const HELP: &str = "\
 Examples:
   sterna serve                                    serve the built-in model at http://127.0.0.1:8080
   sterna serve -m model.gguf --port 9000
+  sterna serve --models DIR                       load the models in a folder when requests name them
   sterna serve --host 0.0.0.0 --api-key SECRET    let other machines use it with the key
   sterna serve --config serve.toml --dry-run      show the settings, and exit
 
@@ -72,11 +73,15 @@ impl Serve {
         if let Some(warning) = options.api_key_file.as_deref().and_then(keys::warning) {
             tracing::warn!("{warning}");
         }
-        let engine = options.source().load(&options.engine()?)?;
+        let found = options.found()?;
+        let models = match options.source() {
+            Some(source) => found.with_loaded(source.load(&options.engine()?)?),
+            None => found,
+        };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
         runtime.map_err(limits::explained).context("the server's threads could not be started")?.block_on(async {
-            let server = Server::bind(engine, settings).await?;
+            let server = Server::bind(models, settings).await?;
             output::line(&format!("listening on {}", server.url()))?;
             tokio::select! {
                 () = server.run(shutdown_signal()) => {}

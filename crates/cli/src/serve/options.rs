@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::pool::default_threads;
 use sterna::model;
-use sterna_server::{Settings, Tls};
+use sterna_server::{KeepAlive, Models, Settings, Tls};
 
 use super::keys;
 use super::log::Format;
@@ -32,6 +32,16 @@ pub struct Options {
     /// Model: a .gguf file or a Hugging Face directory [default: the built-in model]
     #[arg(short, long, value_name = "MODEL", env = "STERNA_MODEL")]
     pub model: Option<PathBuf>,
+    /// Folder of models that are loaded when a request names them: .gguf files and Hugging Face directories
+    #[arg(long, value_name = "DIR", env = "STERNA_MODELS")]
+    pub models: Option<PathBuf>,
+    /// Memory that all models together may take, as in 8G or 500M [default: what the machine has available]
+    #[arg(long, value_name = "SIZE", env = "STERNA_MEMORY")]
+    pub memory: Option<String>,
+    /// How long a model of --models stays in memory after its last request, as in 300, 5m or 1h; -1: until another needs
+    /// its memory; requests may ask for less [default: 5m]
+    #[arg(long, value_name = "TIME", env = "STERNA_KEEP_ALIVE", allow_hyphen_values = true)]
+    pub keep_alive: Option<String>,
     /// Address to listen on [default: 127.0.0.1, reachable from this machine only]
     #[arg(long, value_name = "ADDRESS", env = "STERNA_HOST")]
     pub host: Option<IpAddr>,
@@ -130,6 +140,9 @@ impl Options {
         let list = |ours: Vec<String>, others: Vec<String>| if ours.is_empty() { others } else { ours };
         Self {
             model: self.model.or(other.model),
+            models: self.models.or(other.models),
+            memory: self.memory.or(other.memory),
+            keep_alive: self.keep_alive.or(other.keep_alive),
             host: self.host.or(other.host),
             port: self.port.or(other.port),
             model_name: self.model_name.or(other.model_name),
@@ -159,9 +172,25 @@ impl Options {
         }
     }
 
-    /// Where the model comes from.
-    pub fn source(&self) -> Source {
-        Source { model: self.model.clone() }
+    /// The model that is loaded at the start: that of `--model`, or the built-in one without `--models`.
+    pub fn source(&self) -> Option<Source> {
+        (self.model.is_some() || self.models.is_none()).then(|| Source { model: self.model.clone() })
+    }
+
+    /// The models that the server offers, without the one that is loaded at the start.
+    ///
+    /// # Errors
+    /// Those of [`Options::engine`] and [`Models::in_folder`], and a folder without models.
+    pub fn found(&self) -> anyhow::Result<Models> {
+        let Some(folder) = &self.models else { return Ok(Models::default()) };
+        let models = Models::in_folder(folder, self.model.as_deref(), &self.engine()?)?;
+        if models.is_empty() && self.model.is_none() {
+            bail!(
+                "{}: no model is here; --models takes a folder with .gguf files or Hugging Face directories",
+                folder.display()
+            );
+        }
+        Ok(models)
     }
 
     /// How the engine loads and runs the model.
@@ -189,11 +218,17 @@ impl Options {
     /// Those of [`Options::engine`], and a model that cannot be opened.
     pub fn effective(&self) -> anyhow::Result<Value> {
         let builder = self.engine()?;
-        let context = builder.positions(self.source().checkpoint()?.config())?;
-        let path = self.model.as_ref().map_or("built-in model".into(), |path| path.display().to_string());
+        let source = self.source();
+        let context = match &source {
+            Some(source) => Some(builder.positions(source.checkpoint()?.config())?),
+            None => builder.context,
+        };
+        let path = source.map(|source| source.model.map_or("built-in model".into(), |path| path.display().to_string()));
+        self.found()?;
         Ok(json!({
             "model_path": path,
             "api_key_file": self.api_key_file,
+            "models": self.models,
             "no_mmap": self.no_mmap,
             "threads": builder.threads,
             "ctx": context,
@@ -208,7 +243,8 @@ impl Options {
     /// The server's settings.
     ///
     /// # Errors
-    /// For a certificate without a key, a key without a certificate, and a file of API keys that cannot be used.
+    /// For a certificate without a key, a key without a certificate, a file of API keys that cannot be used, a size or time
+    /// that cannot be read, and one without a folder of models.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let default = Settings::default();
         let tls = match (&self.tls_cert, &self.tls_key) {
@@ -216,6 +252,9 @@ impl Options {
             (None, None) => None,
             _ => return Err(Misuse("HTTPS needs both --tls-cert and --tls-key".into()).into()),
         };
+        if self.models.is_none() && (self.memory.is_some() || self.keep_alive.is_some()) {
+            return Err(Misuse("--memory and --keep-alive need --models: they concern models loaded on demand".into()).into());
+        }
         let from_file =
             || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
         let mut api_keys = self.api_key.clone();
@@ -238,6 +277,8 @@ impl Options {
             body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
             timeout: seconds(self.timeout, default.timeout),
             grace: seconds(self.grace, default.grace),
+            memory: self.memory.as_deref().map(bytes).transpose()?,
+            keep_alive: self.keep_alive.as_deref().map_or(Ok(default.keep_alive), time)?,
             strict: self.strict,
             log_text: self.log_text,
         })
@@ -249,5 +290,43 @@ fn base_path(given: &str) -> String {
     match given.trim_matches('/') {
         "" => String::new(),
         path => format!("/{path}"),
+    }
+}
+
+/// A number of bytes, or of KiB, MiB, GiB or TiB by the letters K, M, G or T.
+fn bytes(size: &str) -> Result<u64, Misuse> {
+    let wrong = || Misuse(format!("--memory is {size:?}; it must be a size above 0, as in 8G or 500M"));
+    let upper = size.trim().to_ascii_uppercase();
+    let number = upper.trim_end_matches("IB").trim_end_matches('B');
+    let (number, shift) = match number.char_indices().next_back() {
+        Some((at, 'K')) => (&number[..at], 10),
+        Some((at, 'M')) => (&number[..at], 20),
+        Some((at, 'G')) => (&number[..at], 30),
+        Some((at, 'T')) => (&number[..at], 40),
+        _ => (number, 0),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    let bytes = number * (1_u64 << shift) as f64;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+fn time(text: &str) -> Result<KeepAlive, Misuse> {
+    text.parse().map_err(|problem| Misuse(format!("--keep-alive: {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (size, expected) in
+            [("1", 1), ("2k", 2 << 10), ("500M", 500 << 20), ("1.5G", 3 << 29), ("8GiB", 8 << 30), ("1 TB", 1 << 40)]
+        {
+            assert_eq!(bytes(size).ok(), Some(expected), "{size}");
+        }
+        for size in ["", "G", "0", "-1G", "8X", "8 G B", "nan", "inf", "1e30", "é"] {
+            assert!(bytes(size).is_err(), "{size}");
+        }
     }
 }

@@ -45,7 +45,7 @@ const MAX_LOGPROBS: usize = 20;
 pub struct ChatRequest {
     /// The messages so far, oldest first; at least one.
     messages: Vec<Message>,
-    /// Name of the model, which must be the served one. Default: the served model.
+    /// Name of the model. Default: the default model.
     model: Option<String>,
     /// Send the answer as server-sent events while it is generated. Default: false.
     stream: Option<bool>,
@@ -273,7 +273,7 @@ impl Chat {
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.model.name,
+            "model": self.model.name(),
             "system_fingerprint": format!("sterna-{}", env!("CARGO_PKG_VERSION")),
             "choices": choices,
         })

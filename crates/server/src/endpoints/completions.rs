@@ -45,7 +45,7 @@ const MAX_LOGPROBS: usize = 5;
 pub struct CompletionRequest {
     /// The prompts: one or a list, each as text or as token ids.
     prompt: Prompts,
-    /// Name of the model, which must be the served one. Default: the served model.
+    /// Name of the model. Default: the default model.
     model: Option<String>,
     /// Maximum number of generated tokens for each answer; 0 scores the prompts alone. Default: 16.
     max_tokens: Option<usize>,
@@ -240,7 +240,7 @@ impl Completions {
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
-            "model": self.model.name,
+            "model": self.model.name(),
             "choices": choices,
         })
     }

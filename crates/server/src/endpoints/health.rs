@@ -15,21 +15,17 @@ use crate::app::App;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub static ENDPOINTS: &[Endpoint] = &[
-    Endpoint::get("/health", "Whether the server and its engine run", || get(health)),
+    Endpoint::get("/health", "Whether the server and its engines run", || get(health)),
     Endpoint::get("/ready", "Whether a request would be accepted now", || get(ready)),
     Endpoint::get("/metrics", "Metrics for Prometheus", || get(metrics)).media(&[OPEN_METRICS]),
 ];
 
 async fn health(State(app): State<Arc<App>>) -> Response {
-    if app.model.engine.health().up {
-        status(StatusCode::OK, "ok")
-    } else {
-        status(StatusCode::SERVICE_UNAVAILABLE, "down")
-    }
+    if app.models.health().0 { status(StatusCode::OK, "ok") } else { status(StatusCode::SERVICE_UNAVAILABLE, "down") }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    match (app.model.engine.health().up, app.metrics.waiting() < app.settings.queue as i64) {
+    match (app.models.health().0, app.metrics.waiting() < app.settings.queue as i64) {
         (true, true) => status(StatusCode::OK, "ready"),
         (true, false) => status(StatusCode::SERVICE_UNAVAILABLE, "full"),
         (false, _) => status(StatusCode::SERVICE_UNAVAILABLE, "down"),
@@ -41,5 +37,5 @@ fn status(code: StatusCode, status: &str) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(app.model.engine.health())).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(&app.models)).into_response()
 }

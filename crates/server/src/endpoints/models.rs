@@ -1,4 +1,4 @@
-//! `/v1/models`: the served model.
+//! `/v1/models`: the served models, in memory or not.
 
 use std::sync::Arc;
 
@@ -9,22 +9,24 @@ use serde_json::{Value, json};
 
 use super::Endpoint;
 use crate::app::App;
+use crate::description::Description;
 use crate::error::ApiError;
 
 pub static ENDPOINTS: &[Endpoint] = &[
-    Endpoint::get("/v1/models", "Lists the served model", || get(list)),
+    Endpoint::get("/v1/models", "Lists the served models", || get(list)),
     Endpoint::get("/v1/models/{*model}", "Describes a model", || get(one)),
 ];
 
 async fn list(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({ "object": "list", "data": [model(&app)] }))
+    let data: Vec<Value> = app.models.all().map(|description| model(&app, description)).collect();
+    Json(json!({ "object": "list", "data": data }))
 }
 
 async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    app.model(Some(&name)).await?;
-    Ok(Json(model(&app)))
+    let description = app.models.description(Some(&name))?;
+    Ok(Json(model(&app, &description)))
 }
 
-fn model(app: &App) -> Value {
-    json!({ "id": app.model.name, "object": "model", "created": app.started, "owned_by": "sterna" })
+fn model(app: &App, description: &Description) -> Value {
+    json!({ "id": description.name, "object": "model", "created": app.started, "owned_by": "sterna" })
 }

@@ -42,9 +42,9 @@ async fn props(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({
         "default_generation_settings": { "n_ctx": model.engine.context(), "params": params },
         "total_slots": model.engine.sequences(),
-        "model_alias": model.name,
+        "model_alias": model.name(),
         // Paths of this machine are nobody's business.
-        "model_path": model.name,
+        "model_path": model.name(),
         "modalities": { "vision": false, "audio": false },
         "endpoint_slots": true,
         "endpoint_props": false,

@@ -42,7 +42,7 @@ pub static ENDPOINTS: &[Endpoint] = &[Endpoint::post::<ResponsesRequest>(
 pub struct ResponsesRequest {
     /// The conversation so far: a text of the user, or a list of messages, calls and their results.
     input: Input,
-    /// Name of the model, which must be the served one. Default: the served model.
+    /// Name of the model. Default: the default model.
     model: Option<String>,
     /// A system message that goes before the conversation. Default: none.
     instructions: Option<String>,
@@ -248,7 +248,7 @@ async fn respond(State(app): State<Arc<App>>, Body(request): Body<ResponsesReque
             .sampling(sampling.sampling(&app)?)
             .truncate(request.truncation == Some(Truncation::Auto)),
     };
-    generate.respond(&app, Responses::new(&app, &model.name, &request)).await
+    generate.respond(&app, Responses::new(&app, model.name(), &request)).await
 }
 
 /// The conversation as the chat endpoint takes it.

@@ -32,6 +32,8 @@ pub struct Tokenize {
     add_special: Option<bool>,
     /// Read special tokens that the text spells as such; otherwise they are text. Default: true.
     parse_special: Option<bool>,
+    /// Name of the model. Default: the default model.
+    model: Option<String>,
 }
 
 /// Token ids to convert to text.
@@ -40,10 +42,13 @@ pub struct Tokenize {
 pub struct Detokenize {
     /// The token ids, each less than the size of the vocabulary.
     tokens: Vec<u32>,
+    /// Name of the model. Default: the default model.
+    model: Option<String>,
 }
 
 async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) -> Result<Json<Value>, ApiError> {
-    let Tokenize { content, add_special, parse_special } = request;
+    let Tokenize { content, add_special, parse_special, model } = request;
+    let model = app.model(model.as_deref()).await?;
     let encode = move |model: &Model| {
         let tokenizer = model.engine.tokenizer()?;
         Ok(match (add_special.unwrap_or(false), parse_special.unwrap_or(true)) {
@@ -53,22 +58,24 @@ async fn tokenize(State(app): State<Arc<App>>, Body(request): Body<Tokenize>) ->
             (true, false) => tokenizer.encode_plain_prompt(&content)?,
         })
     };
-    Ok(Json(json!({ "tokens": app.model.run_blocking(encode).await? })))
+    Ok(Json(json!({ "tokens": model.run_blocking(encode).await? })))
 }
 
 async fn detokenize(State(app): State<Arc<App>>, Body(request): Body<Detokenize>) -> Result<Json<Value>, ApiError> {
-    let vocab = app.model.engine.config().vocab;
+    let model = app.model(request.model.as_deref()).await?;
+    let vocab = model.engine.config().vocab;
     if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab) {
         let message =
             format!("tokens[{at}] is {}, but the model's vocabulary ends at {}", request.tokens[at], vocab - 1);
         return Err(ApiError::field(format!("tokens[{at}]"), message));
     }
-    let text = app.model.engine.tokenizer()?.decode(&request.tokens)?;
+    let text = model.engine.tokenizer()?.decode(&request.tokens)?;
     Ok(Json(json!({ "content": text, "prompt": text })))
 }
 
 async fn info(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    let tokenizer = app.model.engine.tokenizer()?;
+    let model = app.model(None).await?;
+    let tokenizer = model.engine.tokenizer()?;
     let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
     Ok(Json(json!({ "bos_token": name(tokenizer.bos()), "eos_token": name(tokenizer.eos()) })))
 }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use serde_json::{Value, json};
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::model::Batch;
-use sterna_server::{Server, Settings};
+use sterna_server::{Models, Server, Settings};
 use tokio::sync::oneshot;
 
 pub const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
@@ -27,13 +27,14 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(engine: Engine, settings: Settings) -> Self {
+    pub fn start(models: impl Into<Models>, settings: Settings) -> Self {
+        let models = models.into();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let server = Server::bind(engine, Settings { port: 0, ..settings }).await.unwrap();
+                let server = Server::bind(models, Settings { port: 0, ..settings }).await.unwrap();
                 tell.send(server.address()).unwrap();
                 server.run(async { drop(stopped.await) }).await;
             });

@@ -48,7 +48,7 @@ async fn answer(State(app): State<Arc<App>>, Body(request): Body<MessagesRequest
     let generate = request.generate(&app, model.clone()).map_err(|error| error.renamed(Messages::FIELDS))?;
     let dialect = Messages {
         app: app.clone(),
-        model: model.name.clone(),
+        model: model.name().to_owned(),
         id: id(&app, "msg"),
         stops: generate.request.stop.clone(),
         single_call,

@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Ollama, Options, form, refuse_images};
+use super::{Ollama, Options, form, load_or_unload, refuse_images};
 use crate::app::App;
 use crate::body::Body;
 use crate::conversation::Generate;
 use crate::error::ApiError;
+use crate::keep_alive::KeepAlive;
 use crate::prompt::{CalledFunction, Content, Message, Prompts, Role, ToolCall};
 use crate::think::Think;
 use crate::tools::{Call, Tool, Toolbox};
@@ -22,9 +23,9 @@ use crate::tools::{Call, Tool, Toolbox};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "OllamaChatRequest")]
 pub struct ChatRequest {
-    /// Name of the model, which must be the served one.
+    /// Name of the model.
     model: String,
-    /// The messages so far, oldest first. Without any the answer only says that the model is loaded. Default: none.
+    /// The messages so far, oldest first. Without any the model is loaded, or unloaded with a `keep_alive` of 0. Default: none.
     #[serde(default)]
     messages: Vec<OllamaMessage>,
     /// Functions that the model may call, at most 128. Default: none.
@@ -39,6 +40,9 @@ pub struct ChatRequest {
     /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
     /// with a switch. Default: the template's.
     think: Option<Think>,
+    /// How long the model stays in memory after the answer: seconds, or a text like "5m"; negative: without end. At most the
+    /// server's own time. Default: the server's own time.
+    keep_alive: Option<Value>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
 }
@@ -102,11 +106,12 @@ fn content(object: &mut Value, text: &str, calls: &[&Call]) {
 }
 
 pub async fn chat(State(app): State<Arc<App>>, Body(request): Body<ChatRequest>) -> Result<Response, ApiError> {
-    let model = app.model(Some(&request.model)).await?;
-    let dialect = Ollama { model: model.clone(), content };
+    let keep_alive = KeepAlive::of_field(request.keep_alive.as_ref())?;
     if request.messages.is_empty() {
-        return Ok(dialect.loaded());
+        return load_or_unload(&app, &request.model, keep_alive, content).await;
     }
+    let model = app.model_for(Some(&request.model), keep_alive).await?;
+    let dialect = Ollama { model: model.clone(), content };
     let messages = request.messages.into_iter().enumerate().map(|(at, message)| message.message(at));
     let generate = Generate {
         model,

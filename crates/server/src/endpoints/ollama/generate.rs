@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Ollama, Options, form, refuse_images};
+use super::{Ollama, Options, form, load_or_unload, refuse_images};
 use crate::app::App;
 use crate::body::Body;
 use crate::conversation::Generate;
 use crate::error::ApiError;
+use crate::keep_alive::KeepAlive;
 use crate::prompt::{Content, Message, Prompts, Role};
 use crate::think::Think;
 use crate::tools::{Call, Toolbox};
@@ -21,9 +22,9 @@ use crate::tools::{Call, Toolbox};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenerateRequest {
-    /// Name of the model, which must be the served one.
+    /// Name of the model.
     model: String,
-    /// The text. Without one the answer only says that the model is loaded. Default: empty.
+    /// The text. Without one the model is loaded, or unloaded with a `keep_alive` of 0. Default: empty.
     #[serde(default)]
     prompt: String,
     /// A system message that goes before the text; not used with `raw`. Default: none.
@@ -40,6 +41,9 @@ pub struct GenerateRequest {
     /// Let the model think before it answers, with an effort if the template tells efforts apart; both need a template
     /// with a switch. Default: the template's.
     think: Option<Think>,
+    /// How long the model stays in memory after the answer: seconds, or a text like "5m"; negative: without end. At most the
+    /// server's own time. Default: the server's own time.
+    keep_alive: Option<Value>,
     /// Send the answer as lines of JSON while it is generated. Default: true.
     stream: Option<bool>,
     /// Images; only an empty list is supported. Default: none.
@@ -53,12 +57,13 @@ fn content(object: &mut Value, text: &str, _: &[&Call]) {
 }
 
 pub async fn generate(State(app): State<Arc<App>>, Body(request): Body<GenerateRequest>) -> Result<Response, ApiError> {
-    let model = app.model(Some(&request.model)).await?;
     refuse_images("images", &request.images)?;
-    let dialect = Ollama { model: model.clone(), content };
+    let keep_alive = KeepAlive::of_field(request.keep_alive.as_ref())?;
     if request.prompt.is_empty() {
-        return Ok(dialect.loaded());
+        return load_or_unload(&app, &request.model, keep_alive, content).await;
     }
+    let model = app.model_for(Some(&request.model), keep_alive).await?;
+    let dialect = Ollama { model: model.clone(), content };
     let prompts = if request.raw == Some(true) {
         Prompts::Text(request.prompt)
     } else if model.engine.template().is_err() {

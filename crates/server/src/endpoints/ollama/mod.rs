@@ -22,6 +22,7 @@ use super::Endpoint;
 use crate::app::App;
 use crate::conversation::{Answer, Dialect};
 use crate::error::ApiError;
+use crate::keep_alive::KeepAlive;
 use crate::model::Model;
 use crate::sampling::Stop;
 use crate::stream::Framing;
@@ -38,8 +39,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post::<generate::GenerateRequest>("/api/generate", "Answers a text", || post(generate::generate))
         .media(JSON_OR_LINES)
         .errors(error),
-    Endpoint::get("/api/tags", "Lists the served model", || get(about::tags)).errors(error),
-    Endpoint::post::<about::ShowRequest>("/api/show", "Describes the model", || post(about::show)).errors(error),
+    Endpoint::get("/api/tags", "Lists the served models", || get(about::tags)).errors(error),
+    Endpoint::post::<about::ShowRequest>("/api/show", "Describes a model", || post(about::show)).errors(error),
     Endpoint::get("/api/ps", "Lists the models in memory", || get(about::ps)).errors(error),
     Endpoint::get("/api/version", "The server's version", || get(about::version)).errors(error),
 ];
@@ -123,18 +124,42 @@ fn refuse_images(field: &str, images: &[String]) -> Result<(), ApiError> {
 /// Ollama's API of answers.
 struct Ollama {
     model: Arc<Model>,
-    /// Puts text and calls into an object as the endpoint does.
-    content: fn(&mut Value, &str, &[&Call]),
+    content: SetContent,
+}
+
+/// Puts text and calls into an object as the endpoint does.
+type SetContent = fn(&mut Value, &str, &[&Call]);
+
+/// The object of a part of an answer.
+fn object(model: &str, content: SetContent, (text, calls): (&str, &[&Call]), done: bool) -> Value {
+    let now = calendar::now("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default();
+    let mut object = json!({ "model": model, "created_at": now });
+    content(&mut object, text, calls);
+    object["done"] = done.into();
+    object
+}
+
+/// The response to a request without a prompt, by which programs load a model, or unload it with a `keep_alive` of 0.
+async fn load_or_unload(
+    app: &App,
+    name: &str,
+    keep_alive: Option<KeepAlive>,
+    content: SetContent,
+) -> Result<Response, ApiError> {
+    let model = app.models.description(Some(name))?;
+    let unloaded = keep_alive == Some(KeepAlive::NONE) && app.models.unload(Some(name)).await?;
+    if !unloaded {
+        app.model_for(Some(name), keep_alive).await?;
+    }
+    let mut object = object(&model.name, content, ("", &[]), true);
+    object["done_reason"] = if unloaded { "unload" } else { "load" }.into();
+    Ok(Json(object).into_response())
 }
 
 impl Ollama {
     /// The object of a part of an answer.
     fn object(&self, text: &str, calls: &[&Call], done: bool) -> Value {
-        let now = calendar::now("%Y-%m-%dT%H:%M:%SZ").unwrap_or_default();
-        let mut object = json!({ "model": self.model.name, "created_at": now });
-        (self.content)(&mut object, text, calls);
-        object["done"] = done.into();
-        object
+        object(self.model.name(), self.content, (text, calls), done)
     }
 
     /// The object that ends an answer.
@@ -149,13 +174,6 @@ impl Ollama {
         object["eval_count"] = usage.tokens.into();
         object["eval_duration"] = nanoseconds(usage.decode_seconds).into();
         object
-    }
-
-    /// The response to a request without a prompt, by which programs load the model: it is loaded.
-    fn loaded(&self) -> Response {
-        let mut object = self.object("", &[], true);
-        object["done_reason"] = "load".into();
-        Json(object).into_response()
     }
 }
 
