@@ -86,7 +86,10 @@ fn models_are_listed_without_and_loaded_on_demand() {
     let tags = list(&server, "/api/tags");
     assert!(tags.len() == 2 && tags[0]["digest"] != tags[1]["digest"], "{tags:?}");
     let show = server.post("/api/show", &json!({ "model": "b" })).json();
-    assert_eq!((&show["model_info"]["bitnet.context_length"], &show["details"]["format"]), (&512.into(), &"gguf".into()));
+    assert_eq!(
+        (&show["model_info"]["bitnet.context_length"], &show["details"]["format"]),
+        (&512.into(), &"gguf".into())
+    );
     assert_eq!(show["capabilities"][0], "completion");
     assert!(resident(&server).is_empty());
     assert_eq!((server.get("/health", "").status, server.get("/ready", "").status), (200, 200));
@@ -175,7 +178,10 @@ fn a_model_that_never_fits_is_refused_with_the_figure() {
     let server = Running::start(models, room_for(0.5));
     let (status, message, _) = server.chat(json!({})).refusal();
     assert_eq!(status, 503);
-    assert!(message.contains(&format!("{} MiB", memory().div_ceil(1 << 20))) && message.contains("--memory"), "{message}");
+    assert!(
+        message.contains(&format!("{} MiB", memory().div_ceil(1 << 20))) && message.contains("--memory"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -223,7 +229,10 @@ fn keep_alive_shortens_the_servers_time_and_never_lengthens_it() {
     let keep_alive = KeepAlive::For(Duration::from_secs(60));
     let server = Running::start(models, Settings { keep_alive, ..Settings::default() });
     let loaded = generate(&server, json!({ "model": "a" })).json();
-    assert_eq!((&loaded["done_reason"], &loaded["response"], &loaded["done"]), (&"load".into(), &"".into(), &true.into()));
+    assert_eq!(
+        (&loaded["done_reason"], &loaded["response"], &loaded["done"]),
+        (&"load".into(), &"".into(), &true.into())
+    );
     for longer in [json!(-1), json!("24h"), json!(null), json!("1e9")] {
         assert_eq!(generate(&server, json!({ "model": "a", "keep_alive": longer })).status, 200);
         let expires = list(&server, "/api/ps")[0]["expires_at"].as_str().unwrap().to_owned();
@@ -250,7 +259,8 @@ async fn an_idle_model_leaves_memory_when_its_time_is_over() {
     let models = with(with(Models::default(), "a", once(engine)), "b", embedded);
     let router = router(models, Settings::default()).unwrap();
     let ask = async |path: &str, body: &str| -> Value {
-        let request = Request::builder().uri(path).header("Host", "localhost").header("Content-Type", "application/json");
+        let request =
+            Request::builder().uri(path).header("Host", "localhost").header("Content-Type", "application/json");
         let request = request.method(if body.is_empty() { "GET" } else { "POST" }).body(Body::from(body.to_owned()));
         let response = router.clone().oneshot(request.unwrap()).await.unwrap();
         serde_json::from_slice(&to_bytes(response.into_body(), usize::MAX).await.unwrap()).unwrap()

@@ -80,7 +80,8 @@ impl Serve {
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build();
-        runtime.map_err(limits::explained).context("the server's threads could not be started")?.block_on(async {
+        let runtime = runtime.map_err(limits::explained).context("the server's threads could not be started")?;
+        let served = runtime.block_on(async {
             let server = Server::bind(models, settings).await?;
             output::line(&format!("listening on {}", server.url()))?;
             tokio::select! {
@@ -89,7 +90,10 @@ impl Serve {
                 () = async { shutdown_signal().await; shutdown_signal().await } => {}
             }
             Ok(())
-        })
+        });
+        // A model that is being loaded delays the end no further.
+        runtime.shutdown_background();
+        served
     }
 }
 

@@ -253,7 +253,9 @@ impl Options {
             _ => return Err(Misuse("HTTPS needs both --tls-cert and --tls-key".into()).into()),
         };
         if self.models.is_none() && (self.memory.is_some() || self.keep_alive.is_some()) {
-            return Err(Misuse("--memory and --keep-alive need --models: they concern models loaded on demand".into()).into());
+            return Err(
+                Misuse("--memory and --keep-alive need --models: they concern models loaded on demand".into()).into()
+            );
         }
         let from_file =
             || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
