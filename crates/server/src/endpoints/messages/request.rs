@@ -23,7 +23,7 @@ use crate::tools::{Function, FunctionName, NamedToolChoice, Tool, ToolChoice, To
 pub struct MessagesRequest {
     /// The messages so far, oldest first; at least one.
     messages: Vec<InputMessage>,
-    /// Name of the model, which must be the served one. Default: the served model.
+    /// Name of the model. Default: the default model.
     pub model: Option<String>,
     /// A system message that goes before the conversation: a text, or blocks of text. Default: none.
     system: Option<Content>,
