@@ -1,7 +1,8 @@
 """A proxy that records the requests of a client, and the kinds of values that the client needs of the answers.
 
 Each line of a recording is a JSON object: `method`, `path` and `body` of a request, the `status` of its answer, and
-`needs`, which maps places in the answer to the kinds of their values with their numbers:
+`needs`, which maps places in the answer, or in the last object of a stream, to the kinds of their values with their
+numbers:
 
     {"choices.*.index": {"number": 1}, "choices.*.logprobs.token_logprobs.*": {"null": 1, "number": 6}}"""
 import collections
@@ -58,6 +59,15 @@ def kinds(answer, place):
     return dict(collections.Counter(KINDS[type(value)] for value in values(answer, place)))
 
 
+def last_object(text):
+    """The answer, or the last object of a stream: of server-sent events or of lines of JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        lines = [line.removeprefix("data: ") for line in text.splitlines()]
+        return json.loads([line for line in lines if line.startswith("{")][-1])
+
+
 class Recorder:
     """A proxy in front of the server at `url`, which writes what passes to `file`."""
 
@@ -107,7 +117,7 @@ class Recorder:
         handler.wfile.write(data)
 
     def note(self, method, path, body, status, data):
-        answer = json.loads(data)
+        answer = last_object(data.decode())
         needs = {place: found for place in self.places if (found := kinds(answer, place))}
         line = {"method": method, "path": path, "body": json.loads(body) if body else None, "status": status, "needs": needs}
         self.lines[json.dumps(line, ensure_ascii=False)] = True

@@ -2,6 +2,7 @@
 
 With --record, the requests of the named clients, and the kinds of values that they need of the answers, are written to
 recorded/NAME.jsonl; `cargo test --test recorded` sends them again."""
+import os
 import pathlib
 import subprocess
 import sys
@@ -49,7 +50,8 @@ class Server:
 
 
 def run(name, url, program):
-    done = subprocess.run([(CLIENTS | SLOW)[name], HERE / name, url, program], timeout=300)
+    environment = {**os.environ, "STERNA": str(program)}
+    done = subprocess.run([(CLIENTS | SLOW)[name], HERE / name, url], env=environment, timeout=300)
     print("test", name, "... ok" if done.returncode == 0 else "... FAILED", flush=True)
     return done.returncode == 0
 
@@ -59,7 +61,6 @@ def main():
     recording = "--record" in sys.argv[1:]
     program, chosen = pathlib.Path(arguments[0]).resolve(), arguments[1:] or CLIENTS
     failed = []
-    # A name that no machine's path shows through.
     with Server(program, "--model-name", "sterna") as server:
         for name in chosen:
             if recording:

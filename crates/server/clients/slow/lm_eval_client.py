@@ -1,7 +1,7 @@
-"""lm-evaluation-harness (`local-completions`) against a running server: python lm_eval_client.py URL STERNA
+"""lm-evaluation-harness (`local-completions`) against a running server: STERNA=… python lm_eval_client.py URL
 
-Every log-likelihood that it gets over HTTP must be that of the program's own scoring: `sterna logits` for the choices,
-`sterna eval` for whole texts."""
+STERNA is the program: every log-likelihood that comes over HTTP must be that of its own scoring, `sterna logits` for the
+choices and `sterna eval` for whole texts."""
 import json
 import math
 import os
@@ -19,17 +19,19 @@ os.chdir(TASKS)
 import lm_eval
 import numpy
 
-url, program = sys.argv[1], sys.argv[2]
+url, program = sys.argv[1], os.environ["STERNA"]
 BATCH = 3
 
 
-def post(path, body):
-    request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request))
+def own(*arguments):
+    """The JSON that the program prints."""
+    return json.loads(subprocess.run([program, *arguments], check=True, stdout=subprocess.PIPE).stdout)
 
 
-def tokens(text, bos=False):
-    return post("/tokenize", {"content": text, "add_special": bos})["tokens"]
+def tokens(text):
+    """The token ids of a text. The built-in model puts BOS before them."""
+    bos, *ids = own("tokenize", text)["tokens"]
+    return bos, ids
 
 
 def logits(ids):
@@ -44,11 +46,11 @@ def logits(ids):
 
 def likelihood(context, continuation):
     """Log-likelihood of the continuation, and whether greedy decoding writes it, in the order of lm_eval's tokens."""
-    ids, before = tokens(context + continuation), len(tokens(context))
+    (_, ids), before = tokens(context + continuation), len(tokens(context)[1])
     rows = logits(ids)[before - 1 : -1]
     logprobs = rows - numpy.log(numpy.exp(rows - rows.max(1, keepdims=True)).sum(1, keepdims=True)) - rows.max(1, keepdims=True)
-    own = logprobs[range(len(rows)), ids[before:]]
-    return own.sum(), bool((own == logprobs.max(1)).all())
+    of_tokens = logprobs[range(len(rows)), ids[before:]]
+    return of_tokens.sum(), bool((of_tokens == logprobs.max(1)).all())
 
 
 def check_choices(samples):
@@ -74,19 +76,19 @@ def check_texts(samples):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write(text)
             file.flush()
-            answer = subprocess.run([program, "eval", "--text", file.name, "--json"], check=True, stdout=subprocess.PIPE)
-        own = json.loads(answer.stdout)
-        assert own["tokens"] == len(tokens(text)), (own, text)
+            scored = own("eval", "--text", file.name, "--json")
+        assert scored["tokens"] == len(tokens(text)[1]), (scored, text)
         served = float(sample["filtered_resps"][0])
-        assert math.isclose(served, -own["nll"] * own["tokens"], abs_tol=1e-4), (text, served, own)
+        assert math.isclose(served, -scored["nll"] * scored["tokens"], abs_tol=1e-4), (text, served, scored)
 
 
 def main():
-    # The server's tokenizer is found by /tokenizer_info.
+    # The server's tokenizer is found by /tokenizer_info. The harness takes a BOS token with the id 0 for none.
     name = json.load(urllib.request.urlopen(f"{url}/v1/models"))["data"][0]["id"]
+    model = {"model": name, "custom_prefix_token_id": tokens("")[0]}
     found = lm_eval.simple_evaluate(
         model="local-completions",
-        model_args={"model": name, "base_url": f"{url}/v1/completions", "max_length": 512},
+        model_args={**model, "base_url": f"{url}/v1/completions", "max_length": 512},
         tasks=["sterna_choices", "sterna_texts"],
         task_manager=lm_eval.tasks.TaskManager(include_path=str(TASKS), include_defaults=False),
         batch_size=BATCH,
