@@ -119,7 +119,7 @@ $(CLIENTS)/slow/installed: crates/server/clients/slow/requirements.txt crates/se
 	touch $@
 
 load: build
-	python3 crates/server/clients/load.py $(BUILT)/debug/sterna
+	python3 -B crates/server/clients/load.py $(BUILT)/debug/sterna
 
 # Needs cargo install cargo-fuzz. The seeds are replayed by make test; this looks for new inputs.
 fuzz:

@@ -164,3 +164,26 @@ fn the_name_of_a_model_may_have_slashes() {
     assert_eq!(server.get("/v1/models/org%2Fmodel:1b", "").json()["id"], "org/model:1b");
     assert_eq!(server.get("/v1/models/other/model", "").status, 404);
 }
+
+/// VS Code sends the header of a key that the user left empty, marks messages, and asks for the usage of a stream.
+#[test]
+fn an_editor_without_a_key_gets_a_stream_with_its_usage() {
+    let server = Running::embedded(Settings::default());
+    let body = json!({
+        "model": "sterna",
+        "messages": [
+            { "role": "system", "content": "Be brief." },
+            { "role": "user", "content": "Hi", "copilot_cache_control": { "type": "ephemeral" } },
+        ],
+        "temperature": 0, "top_p": 1, "n": 1, "stream": true, "stream_options": { "include_usage": true },
+        "tools": [{ "type": "function", "function": {
+            "name": "read_file", "parameters": { "type": "object", "properties": {} } } }],
+    });
+    let answer = send(&server, "/v1/chat/completions", &format!("{JSON}Authorization: Bearer \r\n"), &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.headers["x-sterna-ignored-fields"], "messages[].copilot_cache_control");
+    let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let [.., usage, "[DONE]"] = data[..] else { panic!("{}", answer.body) };
+    let usage: Value = serde_json::from_str(usage).expect("an object");
+    assert!(usage["usage"]["completion_tokens"].is_u64() && usage["choices"] == json!([]), "{usage}");
+}
