@@ -24,8 +24,8 @@ weight: f32 4, f16 2, q8_0 1.06, q6_k 0.82. f32 loses nothing, f16 next to nothi
 
 Examples:
   sterna convert -m bitnet-2b4t-bf16/ --out bitnet-2b4t.gguf
-  sterna convert -m trained/model/ --out small.gguf --head q8_0
-  sterna convert -m model.gguf --out model-tq2_0.gguf --encoding tq2_0 --head q6_k --force";
+  sterna convert -m trained/model/ --out small.gguf --stored-head q8_0
+  sterna convert -m model.gguf --out model-tq2_0.gguf --encoding tq2_0 --stored-head q6_k --force";
 
 /// Write a model to one GGUF file
 #[derive(clap::Args)]
@@ -34,14 +34,14 @@ pub struct Convert {
     #[command(flatten)]
     model: Source,
     /// The file to write; its name ends with .gguf
-    #[arg(long, value_name = "FILE.gguf")]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// How the ternary layers are stored
     #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
     encoding: &'static Format,
     /// How the head and the embedding are stored
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = head())]
-    head: &'static Format,
+    #[arg(long, alias = "head", value_name = "TYPE", default_value = "f16", value_parser = head())]
+    stored_head: &'static Format,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
@@ -71,10 +71,10 @@ impl Convert {
             output::note("the model has no tokenizer, and the file will have none");
         }
         let arch = checkpoint.config().architecture;
-        let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.head), vocabulary.as_ref())?;
+        let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.stored_head), vocabulary.as_ref())?;
         let out = self.out.display().to_string();
         if self.json {
-            let (encoding, head) = (self.encoding.name, self.head.name);
+            let (encoding, head) = (self.encoding.name, self.stored_head.name);
             return output::json(&json!({ "out": out, "bytes": bytes, "encoding": encoding, "head": head }));
         }
         output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use sterna::engine::{Engine, Grammar};
 use sterna_grammar::{Form, Grammars, listed_only};
 
-use crate::input;
 use crate::output::Misuse;
+use crate::{headings, input};
 
 /// The form of an answer; at most one of the options.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::FORM)]
 #[group(multiple = false)]
 pub struct FormArgs {
     /// Answer with JSON that is valid by the JSON schema in this file

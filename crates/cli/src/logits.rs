@@ -8,9 +8,9 @@ use sterna::checkpoint::safetensors::Writer;
 use sterna::checkpoint::whole;
 use sterna::kernels::Rows;
 
-use crate::interrupt;
 use crate::model::{Loading, Source};
 use crate::output;
+use crate::{headings, interrupt};
 
 const EXAMPLES: &str = "\
 The ids are taken as given: no BOS is added. The file holds one tensor, `logits`, f32 of shape
@@ -35,7 +35,7 @@ pub struct Logits {
     #[command(flatten)]
     loading: Loading,
     /// Tokens that one forward pass takes
-    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = headings::COMPUTING, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
     chunk: u32,
     /// Print a JSON object about the file
     #[arg(long)]

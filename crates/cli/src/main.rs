@@ -4,16 +4,19 @@
 mod answer;
 mod bench;
 mod chat;
+mod completions;
 mod conversation;
 mod convert;
 mod density;
 mod environment;
 mod eval;
 mod form;
+mod headings;
 mod info;
 mod input;
 mod interrupt;
 mod logits;
+mod man;
 mod model;
 mod output;
 mod repl;
@@ -42,6 +45,10 @@ const HELP: &str = "\
 MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of
 this program runs.
 
+Environment:
+  STERNA_ISA   instruction set to use: portable, avx2, avxvnni, avx512 or amx; unset or empty: the best one.
+               Results are the same bytes with all of them.
+
 Examples:
   sterna chat                                     talk with the built-in model
   sterna run 'Once upon a time'                   continue a text
@@ -50,11 +57,7 @@ Examples:
   sterna serve                                    an endpoint for other programs, and a chat page
   sterna info -m model.gguf                       what is in a file
   sterna bench --shape bitnet-b1.58-2b-4t         how fast this machine runs a released model; no download
-  sterna run --help                               options and examples of one command
-
-Environment:
-  STERNA_ISA   instruction set to use: portable, avx2, avxvnni, avx512 or amx; unset or empty: the best one.
-               Results are the same bytes with all of them.";
+  sterna run --help                               options and examples of one command";
 
 #[derive(Parser)]
 #[command(name = "sterna", about = ABOUT, version = version::SHOWN.as_str(), after_help = HELP)]
@@ -75,6 +78,8 @@ enum Verb {
     Convert(convert::Convert),
     Bench(bench::Bench),
     Train(train::Train),
+    Completions(completions::Completions),
+    Man(man::ManPages),
 }
 
 impl Verb {
@@ -90,6 +95,8 @@ impl Verb {
             Self::Convert(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
+            Self::Completions(verb) => verb.run(),
+            Self::Man(verb) => verb.run(),
         }
     }
 }

@@ -11,13 +11,14 @@ use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::Bytes;
 use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
 
-use crate::output;
+use crate::{headings, output};
 
 /// The model that is part of the program; docs/model.md describes it.
 const EMBEDDED: &[u8] = include_bytes!("../embedded/sterna.gguf");
 
 /// The `-m` option.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::MODEL)]
 pub struct Source {
     /// A .gguf file or a Hugging Face directory [default: the built-in model]
     #[arg(short, long, value_name = "MODEL")]
@@ -26,14 +27,15 @@ pub struct Source {
 
 /// How a model is loaded.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::COMPUTING)]
 pub struct Loading {
     /// A directory with a low-rank adapter (LoRA) for the model, as PEFT saves them
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = headings::MODEL)]
     pub adapter: Option<PathBuf>,
     /// Read the model's files into memory instead of mapping them, so that they may change while the model is in use
-    #[arg(long)]
+    #[arg(long, help_heading = headings::MODEL)]
     pub no_mmap: bool,
-    /// Number of threads [default: all that this process may use]
+    /// Threads for computing [default: all that this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// Activations of ternary layers: int8 (as BitNet models are trained), f32, or auto (as this model was trained)
@@ -57,6 +59,7 @@ pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
 
 /// The `--kv` option.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::COMPUTING)]
 pub struct KvArg {
     /// Type of the key/value cache: f16, or int8 (half the memory, faster in long contexts, slightly less exact)
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
@@ -83,6 +86,7 @@ impl From<Kv> for KvType {
 
 /// The `--ffn` option.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::COMPUTING)]
 pub struct FfnArg {
     /// Feed-forward weights that a zero activation multiplies: auto skips them if the gate is ReLU², sparse insists on
     /// skipping, dense reads all weights; the results are the same bytes
@@ -112,6 +116,7 @@ impl From<Ffn> for FfnMode {
 
 /// The `--ctx` option.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::COMPUTING)]
 pub struct ContextArg {
     /// Length of the context in tokens [default: the model's own, at most 4096]
     #[arg(long, value_name = "N")]
@@ -128,6 +133,7 @@ pub enum Activations {
 
 /// How a model that generates is loaded.
 #[derive(clap::Args)]
+#[command(next_help_heading = headings::COMPUTING)]
 pub struct Generating {
     #[command(flatten)]
     loading: Loading,

@@ -4,11 +4,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sterna::engine::{Request, Sampling};
 
+use crate::headings;
 use crate::output::Misuse;
 
 /// Options of the sampler, and of where an answer ends.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Sampling")]
+#[command(next_help_heading = headings::SAMPLING)]
 pub struct SamplingArgs {
     /// Tokens at most [default: 256 for run, until the context is full for chat]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -44,13 +45,13 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     /// Drop the oldest tokens of a prompt that does not fit into the context
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     truncate: bool,
     /// Report the log-probability of every token, and of the N likeliest ones
-    #[arg(long, value_name = "N", requires = "json")]
+    #[arg(long, help_heading = None::<&str>, value_name = "N", requires = "json")]
     logprobs: Option<usize>,
     /// Print one JSON object instead of text
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     pub json: bool,
 }
 

@@ -504,17 +504,10 @@ fn a_variable_without_effect_is_reported() {
 }
 
 #[test]
-fn help_teaches_with_examples() {
-    let verbs = ["run", "chat", "info", "tokenize", "logits", "eval", "convert", "bench"];
-    let help = stdout(&["--help"]);
-    assert!(help.contains("Examples:") && help.contains("STERNA_ISA"));
-    for verb in verbs {
-        assert!(help.contains(&format!("\n  {verb} ")), "{verb} is listed");
-        let help = stdout(&[verb, "--help"]);
-        assert!(help.contains(&format!("Examples:\n  sterna {verb}")), "{help}");
-        // The output is JSON without the option.
-        assert_eq!(help.contains("--json"), verb != "tokenize", "{help}");
-    }
+fn help_has_the_options_that_do_something() {
+    assert!(stdout(&["--help"]).contains("STERNA_ISA"));
+    // The output of `tokenize` is JSON without the option.
+    assert!(stdout(&["run", "--help"]).contains("--json") && !stdout(&["tokenize", "--help"]).contains("--json"));
     let (code, message) = failure(sterna(&["tokenize", "--json", "x"]).output().unwrap());
     assert!(code == 2 && message.contains("--json"), "an option that would do nothing is refused: {message}");
 }

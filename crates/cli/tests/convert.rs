@@ -52,7 +52,7 @@ fn nothing_is_lost() {
         "qwen3-causal/gguf/i2_s-q8_0.gguf",
     ];
     for model in models.map(|name| format!("{GOLDEN}/{name}")) {
-        let args = ["convert", "-m", &model, "--out", file, "--head", "f32", "--force", "--json"];
+        let args = ["convert", "-m", &model, "--out", file, "--stored-head", "f32", "--force", "--json"];
         let report = parse(&args);
         let bytes = fs::metadata(&out).unwrap().len();
         assert_eq!(report, json!({ "out": file, "bytes": bytes, "encoding": "i2_s", "head": "f32" }));
@@ -71,7 +71,7 @@ fn a_smaller_file_gives_the_same_answer_with_every_head() {
     let prompt = ["Once upon a time", "--temperature", "0", "-n", "24"];
     let answer = |model: &str, mode| stdout(&[&["run", "-m", model, "--head", mode], &prompt[..]].concat());
     for (encoding, head, most) in [("i2_s", "q8_0", 2_900_000), ("tq2_0", "q6_k", 2_700_000)] {
-        assert_eq!(stdout(&["convert", "--out", file, "--encoding", encoding, "--head", head, "--force"]), "");
+        assert_eq!(stdout(&["convert", "--out", file, "--encoding", encoding, "--stored-head", head, "--force"]), "");
         assert!(fs::metadata(&out).unwrap().len() < most);
         let stored = parse(&["info", file, "--json"])["encodings"].clone();
         assert_eq!((&stored[encoding]["tensors"], &stored[head]["tensors"]), (&56.into(), &1.into()));
@@ -117,7 +117,7 @@ fn files_are_replaced_only_when_asked_and_only_by_whole_ones() {
     stdout(&["convert", "--out", file, "--force"]);
     assert_eq!(fs::read(&out).unwrap()[..4], *b"GGUF");
     // A model can replace its own file.
-    stdout(&["convert", "-m", file, "--out", file, "--force", "--head", "q8_0"]);
+    stdout(&["convert", "-m", file, "--out", file, "--force", "--stored-head", "q8_0"]);
     assert_eq!(parse(&["info", file, "--json"])["encodings"]["q8_0"]["tensors"], 1);
 }
 

@@ -20,7 +20,7 @@ use sterna::model::{self, HeadMode, KvCache, Network, Settings};
 
 use crate::model::{FfnArg, KvArg, Source, head_mode};
 use crate::output::Misuse;
-use crate::{convert, density, interrupt, output, shapes};
+use crate::{convert, density, headings, interrupt, output, shapes};
 use report::Figures;
 use work::Work;
 
@@ -33,62 +33,62 @@ Examples:
   sterna bench --shape bitnet-b1.58-2b-4t    a released model's shape, random weights: no download
   sterna bench -m model.gguf -p 128 -n 64 -t 1,2,4
   sterna bench -t 2 --streams 1,4,8,16       answers side by side, as a server computes them
-  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --type i2_s --stored-head f16
+  sterna bench --shape bitnet-b1.58-2b-4t --save race.gguf --encoding i2_s --stored-head f16
                                              the same model as a file for other engines";
 
 /// Measure speed, memory and bandwidth
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Bench {
-    #[command(flatten)]
-    model: Source,
-    /// A released model's shape, filled with random trits (42 % zeros)
-    #[arg(long, conflicts_with = "model", value_parser = shapes::names())]
-    shape: Option<String>,
     /// Length of the prompt in tokens [default: 512, or fewer if the context is shorter]
     #[arg(short = 'p', long, value_name = "N")]
     prompt: Option<usize>,
     /// Tokens to generate [default: 128, or fewer if the context is shorter]
     #[arg(short = 'n', long, value_name = "N")]
     tokens: Option<usize>,
-    /// Thread counts to measure, with commas [default: one thread, and all]
-    #[arg(short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Vec<u32>,
     /// Repetitions for each number of threads; the median is reported
     #[arg(short = 'r', long, value_name = "N", default_value_t = 3)]
     repeat: usize,
-    /// How logits are computed
-    #[arg(long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
-    head: HeadMode,
-    #[command(flatten)]
-    kv: KvArg,
-    /// How the head (and the embedding) of a shape is stored [default: bf16, or f16 in a file]
-    #[arg(long, value_name = "TYPE", value_parser = convert::head(), requires = "shape")]
-    stored_head: Option<&'static Format>,
-    #[command(flatten)]
-    ffn: FfnArg,
-    /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    gate_zeros: Option<f64>,
-    /// Write the shape's random model as a GGUF file and stop
-    #[arg(long, value_name = "FILE", requires = "shape")]
-    save: Option<PathBuf>,
-    /// Ternary encoding of the file
-    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = convert::encoding(), requires = "save")]
-    r#type: &'static Format,
-    /// Architecture name of the file, such as llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
-    /// [default: the shape's own]
-    #[arg(long, value_name = "NAME", value_parser = arch, requires = "save")]
-    arch: Option<&'static Arch>,
     /// Numbers of streams that decode side by side, with commas; measured for each thread count besides one stream
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     streams: Vec<u32>,
     /// Decode with speculation (prompt lookup), as `run` does by default
     #[arg(long)]
     speculation: bool,
+    /// Simulate a gate with this share of zeros, chosen at random for every token and layer (models with ReLU²)
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    gate_zeros: Option<f64>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    model: Source,
+    /// A released model's shape, filled with random trits (42 % zeros)
+    #[arg(help_heading = headings::MODEL, long, value_name = "SHAPE", conflicts_with = "model", value_parser = shapes::names())]
+    shape: Option<String>,
+    /// How the head (and the embedding) of a shape is stored [default: bf16, or f16 in a file]
+    #[arg(help_heading = headings::MODEL, long, value_name = "TYPE", value_parser = convert::head(), requires = "shape")]
+    stored_head: Option<&'static Format>,
+    /// Thread counts to measure, with commas [default: one thread, and all]
+    #[arg(help_heading = headings::COMPUTING, short = 't', long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Vec<u32>,
+    /// How logits are computed
+    #[arg(help_heading = headings::COMPUTING, long, value_name = "MODE", default_value = "exact", value_parser = head_mode())]
+    head: HeadMode,
+    #[command(flatten)]
+    kv: KvArg,
+    #[command(flatten)]
+    ffn: FfnArg,
+    /// Write the shape's random model as a GGUF file and stop
+    #[arg(help_heading = headings::FILE, long, value_name = "FILE", requires = "shape")]
+    save: Option<PathBuf>,
+    /// How the ternary layers are stored
+    #[arg(help_heading = headings::FILE, long, alias = "type", value_name = "TYPE", default_value = "i2_s", value_parser = convert::encoding(), requires = "save")]
+    encoding: &'static Format,
+    /// Architecture name of the file, such as llama.cpp's `bitnet` (SiLU) or bitnet.cpp's `bitnet-b1.58` (ReLU²)
+    /// [default: the shape's own]
+    #[arg(help_heading = headings::FILE, long, value_name = "NAME", value_parser = arch, requires = "save")]
+    arch: Option<&'static Arch>,
 }
 
 fn arch(name: &str) -> Result<&'static Arch, String> {
@@ -110,7 +110,7 @@ impl Bench {
                 let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
                     let arch = self.arch.unwrap_or(config.architecture);
-                    let stored = (self.r#type, arch, self.stored_head.unwrap_or(&F16));
+                    let stored = (self.encoding, arch, self.stored_head.unwrap_or(&F16));
                     return save::save(&config, file, stored, self.json);
                 }
                 Checkpoint::synthetic(config, self.stored_head.unwrap_or(&BF16), 1)?

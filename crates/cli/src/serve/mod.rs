@@ -15,18 +15,18 @@ use crate::{output, version};
 use options::Options;
 
 const HELP: &str = "\
+Options on the command line override environment variables (STERNA_PORT for --port, …), which override
+the --config file (TOML, `port = 8080`), which overrides the defaults.
+
 Examples:
   sterna serve                                    serve the built-in model at http://127.0.0.1:8080
   sterna serve -m model.gguf --port 9000
   sterna serve --models DIR                       load the models in a folder when requests name them
-  sterna serve --host 0.0.0.0 --api-key SECRET    let other machines use it with the key
+  sterna serve --host 0.0.0.0 --api-key-file keys let other machines use it with the keys of a file
   sterna serve --config serve.toml --dry-run      show the settings, and exit
 
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
-
-Options on the command line override environment variables (STERNA_PORT for --port, …), which override
-the --config file (TOML, `port = 8080`), which overrides the defaults.";
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'";
 
 /// Open files without which a server cannot start: its own, and some connections.
 const LEAST_FILES: u64 = 32;
@@ -35,14 +35,14 @@ const LEAST_FILES: u64 = 32;
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Serve {
-    #[command(flatten)]
-    options: Options,
     /// TOML file with any of these options
     #[arg(long, value_name = "FILE", env = "STERNA_CONFIG")]
     config: Option<PathBuf>,
     /// Print the effective settings as JSON, and exit
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Serve {

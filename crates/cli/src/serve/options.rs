@@ -16,6 +16,7 @@ use sterna_server::{KeepAlive, Models, Settings, Tls};
 
 use super::keys;
 use super::log::Format;
+use crate::headings;
 use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
 
@@ -29,99 +30,99 @@ const DEFAULT_SEQUENCES: usize = 8;
 #[derive(clap::Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
-    /// Model: a .gguf file or a Hugging Face directory [default: the built-in model]
-    #[arg(short, long, value_name = "MODEL", env = "STERNA_MODEL")]
+    /// Format of the log on stderr [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "STERNA_LOG")]
+    pub log: Option<Format>,
+    /// Also log prompts and answers
+    #[arg(long, env = "STERNA_LOG_TEXT", value_parser = BoolishValueParser::new())]
+    pub log_text: bool,
+    /// A .gguf file or a Hugging Face directory [default: the built-in model]
+    #[arg(short, long, value_name = "MODEL", env = "STERNA_MODEL", help_heading = headings::MODEL)]
     pub model: Option<PathBuf>,
     /// Folder of models that are loaded when a request names them: .gguf files and Hugging Face directories
-    #[arg(long, value_name = "DIR", env = "STERNA_MODELS")]
+    #[arg(long, value_name = "DIR", env = "STERNA_MODELS", help_heading = headings::MODEL)]
     pub models: Option<PathBuf>,
     /// Memory that all models together may take, as in 8G or 500M [default: what the machine has available]
-    #[arg(long, value_name = "SIZE", env = "STERNA_MEMORY")]
+    #[arg(long, value_name = "SIZE", env = "STERNA_MEMORY", help_heading = headings::MODEL)]
     pub memory: Option<String>,
     /// How long a model of --models stays in memory after its last request, as in 300, 5m or 1h; -1: until another needs
     /// its memory; requests may ask for less [default: 5m]
-    #[arg(long, value_name = "TIME", env = "STERNA_KEEP_ALIVE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", env = "STERNA_KEEP_ALIVE", help_heading = headings::MODEL, allow_hyphen_values = true)]
     pub keep_alive: Option<String>,
+    /// Read the model's files into memory instead of mapping them, so that they may change while the server runs
+    #[arg(long, env = "STERNA_NO_MMAP", help_heading = headings::MODEL, value_parser = BoolishValueParser::new())]
+    pub no_mmap: bool,
+    /// Name of the model in the API [default: the name of its file]
+    #[arg(long, value_name = "NAME", env = "STERNA_MODEL_NAME", help_heading = headings::MODEL)]
+    pub model_name: Option<String>,
     /// Address to listen on [default: 127.0.0.1, reachable from this machine only]
-    #[arg(long, value_name = "ADDRESS", env = "STERNA_HOST")]
+    #[arg(long, value_name = "ADDRESS", env = "STERNA_HOST", help_heading = headings::NETWORK)]
     pub host: Option<IpAddr>,
     /// Port to listen on; 0 takes any that is free [default: 8080]
-    #[arg(long, value_name = "N", env = "STERNA_PORT")]
+    #[arg(long, value_name = "N", env = "STERNA_PORT", help_heading = headings::NETWORK)]
     pub port: Option<u16>,
-    /// Name of the model in the API [default: the name of its file]
-    #[arg(long, value_name = "NAME", env = "STERNA_MODEL_NAME")]
-    pub model_name: Option<String>,
-    /// API key that clients must send; may be given several times
-    #[arg(long, value_name = "KEY", env = "STERNA_API_KEY", hide_env_values = true)]
-    pub api_key: Vec<String>,
-    /// File with API keys, one a line; blank lines and lines that begin with # are skipped
-    #[arg(long, value_name = "FILE", env = "STERNA_API_KEY_FILE")]
-    pub api_key_file: Option<PathBuf>,
-    /// Let other machines use the server without an API key
-    #[arg(long, env = "STERNA_OPEN", value_parser = BoolishValueParser::new())]
-    pub open: bool,
     /// Host name of this machine in URLs, as in http://NAME/; may be given several times
-    #[arg(long, value_name = "NAME", env = "STERNA_NAME")]
+    #[arg(long, value_name = "NAME", env = "STERNA_NAME", help_heading = headings::NETWORK)]
     pub name: Vec<String>,
-    /// Origin of web pages that may use the server, or "*" for all (CORS); may be given several times
-    #[arg(long, value_name = "ORIGIN", env = "STERNA_ORIGIN")]
-    pub origin: Vec<String>,
     /// Path below which all paths are, as in http://NAME/PATH/, for proxies that pass paths on as they are [default: none]
-    #[arg(long, value_name = "PATH", env = "STERNA_BASE_PATH")]
+    #[arg(long, value_name = "PATH", env = "STERNA_BASE_PATH", help_heading = headings::NETWORK)]
     pub base_path: Option<String>,
     /// Certificate for HTTPS, a PEM file
-    #[arg(long, value_name = "FILE", env = "STERNA_TLS_CERT")]
+    #[arg(long, value_name = "FILE", env = "STERNA_TLS_CERT", help_heading = headings::NETWORK)]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, a PEM file
-    #[arg(long, value_name = "FILE", env = "STERNA_TLS_KEY")]
+    #[arg(long, value_name = "FILE", env = "STERNA_TLS_KEY", help_heading = headings::NETWORK)]
     pub tls_key: Option<PathBuf>,
+    /// API key that clients must send; may be given several times
+    #[arg(long, value_name = "KEY", env = "STERNA_API_KEY", help_heading = headings::ACCESS, hide_env_values = true)]
+    pub api_key: Vec<String>,
+    /// File with API keys, one a line; blank lines and lines that begin with # are skipped
+    #[arg(long, value_name = "FILE", env = "STERNA_API_KEY_FILE", help_heading = headings::ACCESS)]
+    pub api_key_file: Option<PathBuf>,
+    /// Let other machines use the server without an API key
+    #[arg(long, env = "STERNA_OPEN", help_heading = headings::ACCESS, value_parser = BoolishValueParser::new())]
+    pub open: bool,
+    /// Origin of web pages that may use the server, or "*" for all (CORS); may be given several times
+    #[arg(long, value_name = "ORIGIN", env = "STERNA_ORIGIN", help_heading = headings::ACCESS)]
+    pub origin: Vec<String>,
     /// Answers that may wait for their first token; further requests get HTTP 429 [default: 256]
-    #[arg(long, value_name = "N", env = "STERNA_QUEUE")]
+    #[arg(long, value_name = "N", env = "STERNA_QUEUE", help_heading = headings::LIMITS)]
     pub queue: Option<usize>,
     /// Limit for open connections [default: 512]
-    #[arg(long, value_name = "N", env = "STERNA_CONNECTIONS")]
+    #[arg(long, value_name = "N", env = "STERNA_CONNECTIONS", help_heading = headings::LIMITS)]
     pub connections: Option<usize>,
     /// Limit for the body of a request, in bytes [default: 2097152]
-    #[arg(long, value_name = "N", env = "STERNA_BODY_BYTES")]
+    #[arg(long, value_name = "N", env = "STERNA_BODY_BYTES", help_heading = headings::LIMITS)]
     pub body_bytes: Option<usize>,
     /// Time limit of a request, in seconds [default: 600]
-    #[arg(long, value_name = "S", env = "STERNA_TIMEOUT")]
+    #[arg(long, value_name = "SECONDS", env = "STERNA_TIMEOUT", help_heading = headings::LIMITS)]
     pub timeout: Option<u64>,
     /// Grace period for running requests at shutdown, in seconds [default: 30]
-    #[arg(long, value_name = "S", env = "STERNA_GRACE")]
+    #[arg(long, value_name = "SECONDS", env = "STERNA_GRACE", help_heading = headings::LIMITS)]
     pub grace: Option<u64>,
-    /// Read the model's files into memory instead of mapping them, so that they may change while the server runs
-    #[arg(long, env = "STERNA_NO_MMAP", value_parser = BoolishValueParser::new())]
-    pub no_mmap: bool,
+    /// Refuse requests with unknown fields, instead of ignoring and naming these
+    #[arg(long, env = "STERNA_STRICT", help_heading = headings::LIMITS, value_parser = BoolishValueParser::new())]
+    pub strict: bool,
     /// Threads for computing [default: all that this process may use]
-    #[arg(short, long, value_name = "N", env = "STERNA_THREADS")]
+    #[arg(short, long, value_name = "N", env = "STERNA_THREADS", help_heading = headings::COMPUTING)]
     pub threads: Option<usize>,
     /// Length of the context in tokens [default: the model's own, at most 4096]
-    #[arg(long, value_name = "N", env = "STERNA_CTX")]
+    #[arg(long, value_name = "N", env = "STERNA_CTX", help_heading = headings::COMPUTING)]
     pub ctx: Option<usize>,
     /// Full contexts that the key/value cache has room for; shorter requests share it [default: 8]
-    #[arg(long, value_name = "N", env = "STERNA_SEQUENCES")]
+    #[arg(long, value_name = "N", env = "STERNA_SEQUENCES", help_heading = headings::COMPUTING)]
     pub sequences: Option<usize>,
     /// Prompt tokens of a forward pass at the start of a prompt; fewer deep in a long prompt [default: 40]
-    #[arg(long, value_name = "N", env = "STERNA_CHUNK")]
+    #[arg(long, value_name = "N", env = "STERNA_CHUNK", help_heading = headings::COMPUTING)]
     pub chunk: Option<usize>,
     /// Type of the key/value cache: f16, or int8, which takes half the memory and is slightly less exact [default: f16]
-    #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_KV")]
+    #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_KV", help_heading = headings::COMPUTING)]
     pub kv: Option<Kv>,
     /// Feed-forward layers: sparse skips weights whose activation is zero, dense reads all, auto skips after ReLU²
     /// gates
     /// [default: auto]
-    #[arg(long, value_enum, value_name = "MODE", env = "STERNA_FFN")]
+    #[arg(long, value_enum, value_name = "MODE", env = "STERNA_FFN", help_heading = headings::COMPUTING)]
     pub ffn: Option<Ffn>,
-    /// Format of the log on stderr [default: text]
-    #[arg(long, value_enum, value_name = "FORMAT", env = "STERNA_LOG")]
-    pub log: Option<Format>,
-    /// Refuse requests with unknown fields, instead of ignoring and naming these
-    #[arg(long, env = "STERNA_STRICT", value_parser = BoolishValueParser::new())]
-    pub strict: bool,
-    /// Also log prompts and answers
-    #[arg(long, env = "STERNA_LOG_TEXT", value_parser = BoolishValueParser::new())]
-    pub log_text: bool,
 }
 
 impl Options {

@@ -14,7 +14,7 @@ use sterna_train::recipe::{Adapter, Recipe, Schedule, Shape};
 use sterna_train::session::{Session, read_recipe};
 
 use crate::output::Misuse;
-use crate::{interrupt, output};
+use crate::{headings, interrupt, output};
 use given::Given;
 use progress::Progress;
 
@@ -70,17 +70,17 @@ pub struct Train {
     /// The adapter's output is multiplied by ALPHA / RANK [default: twice the rank]
     #[arg(long, value_name = "ALPHA", requires = "adapter", allow_negative_numbers = true)]
     alpha: Option<f64>,
-    /// Number of threads [default: all that this process may use]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
     /// Print one JSON object at the end
     #[arg(long)]
     json: bool,
-    #[command(flatten, next_help_heading = "Size of a new model (7.3 million weights by default)")]
+    /// Threads for computing [default: all that this process may use]
+    #[arg(help_heading = headings::COMPUTING, short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    #[command(flatten, next_help_heading = headings::SIZE)]
     size: Size,
-    #[command(flatten, next_help_heading = "Length of the run")]
+    #[command(flatten, next_help_heading = headings::LENGTH)]
     length: Length,
-    #[command(flatten, next_help_heading = "Recipe (defaults are for new models of some millions of weights)")]
+    #[command(flatten, next_help_heading = headings::RECIPE)]
     schedule: Steps,
 }
 
@@ -117,13 +117,13 @@ struct Length {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     steps: usize,
     /// Most tokens per step
-    #[arg(long, value_name = "TOKENS", default_value_t = 16384)]
+    #[arg(long, value_name = "N", default_value_t = 16384)]
     batch: usize,
     /// Longest sequence, in tokens [default: 512, or the model's own up to 2048]
     #[arg(long, value_name = "N")]
     context: Option<usize>,
     /// Steps between checkpoints
-    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100)]
     save_every: usize,
 }
 
@@ -140,7 +140,7 @@ struct Steps {
     #[arg(long, value_enum, value_name = "NAME", default_value = "wsd")]
     schedule: ScheduleName,
     /// Steps over which learning rates rise from 0
-    #[arg(long, value_name = "STEPS", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50)]
     warm_up: usize,
     /// Share of the steps over which wsd lowers the learning rates to 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, allow_negative_numbers = true)]
@@ -157,7 +157,7 @@ struct Steps {
     z_loss: f32,
     /// Steps at the beginning without rounding to trits; all of them train a twin to compare with, which Sterna cannot
     /// run
-    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     full_precision: usize,
     /// Seed of the initial weights and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -26,7 +26,7 @@ pub struct Plot {
     #[arg(value_name = "DIR", required = true, num_args = 1..=COLOURS.len())]
     runs: Vec<PathBuf>,
     /// The picture [default: curves.svg in the first DIR]
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
