@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -21,8 +21,10 @@ const PUBLIC: [&str; 3] = ["/health", "/ready", "/"];
 /// Checks a request before it reaches an endpoint, and adds the headers of CORS and security to the response. Logs method,
 /// path, status and time, but neither prompts nor answers.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, path, begin) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let response = checked(&app, request, next).await;
+    app.metrics.response(route.as_ref().map(MatchedPath::as_str), response.status());
     let (status, ms) = (response.status().as_u16(), begin.elapsed().as_millis() as u64);
     tracing::info!(%method, path = path.escape_default().to_string(), status, ms);
     response

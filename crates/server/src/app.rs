@@ -43,8 +43,8 @@ impl App {
         let counter = AtomicU64::new(now.as_nanos() as u64);
         let app = Self {
             models,
+            metrics: Metrics::new(&settings),
             settings,
-            metrics: Metrics::new(),
             unknown: UnknownFields::default(),
             started: now.as_secs(),
             ended: watch::Sender::new(false),

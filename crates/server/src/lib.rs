@@ -25,6 +25,7 @@ mod listen;
 mod mapped;
 mod metrics;
 mod model;
+mod process;
 mod prompt;
 mod residents;
 mod sampling;

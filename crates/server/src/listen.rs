@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use sterna::kernels::limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -54,7 +55,7 @@ impl Server {
         let tls = settings.tls.as_ref().map(acceptor).transpose()?;
         let address = SocketAddr::new(settings.host, settings.port);
         let app = App::new(models.into(), settings)?;
-        let taken = |source| Error::Listen { address: address.to_string(), source };
+        let taken = |source| Error::Listen { address: address.to_string(), source: limits::explained(source) };
         let listener = TcpListener::bind(address).await.map_err(taken)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address, tls, app })
@@ -78,16 +79,23 @@ impl Server {
         let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
                 accepted = accept(&listener, &permits) => accepted,
             };
             let (stream, permit) = match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    failing = false;
+                    accepted
+                }
                 Err(error) => {
-                    // Mostly because file descriptors are used up until other connections end.
-                    tracing::warn!(%error, "accepting a connection failed");
+                    // Mostly because file descriptors are used up until other connections end. One line says so.
+                    if !std::mem::replace(&mut failing, true) {
+                        let error = limits::explained(error);
+                        tracing::warn!(%error, "connections wait, because none can be accepted");
+                    }
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }

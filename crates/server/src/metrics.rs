@@ -17,10 +17,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use sterna::engine::Event;
 
+use crate::Settings;
 use crate::error::ApiError;
+use crate::process::Process;
 use crate::residents::Residents;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,10 +37,20 @@ struct Name {
     model: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpResponse {
+    /// The path of the route, never that of the request; "other" if there is no route.
+    endpoint: String,
+    /// The first digit of the status: "2xx".
+    class: &'static str,
+}
+
 /// The metrics of a server, shared by all its requests.
 pub struct Metrics {
     registry: Registry,
     counts: Arc<Counts>,
+    responses: Family<HttpResponse, Counter>,
+    process: Process,
 }
 
 struct Counts {
@@ -56,8 +69,8 @@ struct Counts {
 }
 
 impl Metrics {
-    /// Metrics that are all zero.
-    pub fn new() -> Self {
+    /// The metrics of a server that starts now.
+    pub fn new(settings: &Settings) -> Self {
         let counts = Counts {
             answers: Family::default(),
             waiting: Gauge::default(),
@@ -72,7 +85,16 @@ impl Metrics {
             engine_restarts: Counter::default(),
             loaded: Family::default(),
         };
-        let mut registry = Registry::with_prefix("sterna");
+        let mut all = Registry::default();
+        let process = Process::register(&mut all);
+        let registry = all.sub_registry_with_prefix("sterna");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", settings.commit)].to_vec());
+        registry.register("build", "Version and commit of the program", build);
+        let responses = Family::default();
+        registry.register("http_responses", "Responses, by route and class of status", responses.clone());
+        let limit: Gauge = Gauge::default();
+        limit.set(i64::try_from(settings.queue).unwrap_or(i64::MAX));
+        registry.register("queue_limit", "Answers that may wait for their first token", limit);
         registry.register("answers", "Answers that ended, by outcome", counts.answers.clone());
         registry.register("waiting", "Answers that wait for their first token", counts.waiting.clone());
         registry.register("writing", "Answers that are being generated", counts.writing.clone());
@@ -96,7 +118,19 @@ impl Metrics {
         time("time_to_first_token", "Time from the request to the first token", &counts.time_to_first_token);
         time("time_to_next_token", "Time from one token to the next", &counts.time_to_next_token);
         time("answer_time", "Time from the request to the end of its answer", &counts.answer_time);
-        Self { registry, counts: Arc::new(counts) }
+        Self { registry: all, counts: Arc::new(counts), responses, process }
+    }
+
+    /// Counts the response to a request for a route, or for no route.
+    pub fn response(&self, endpoint: Option<&str>, status: StatusCode) {
+        let class = match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.responses.get_or_create(&HttpResponse { endpoint: endpoint.unwrap_or("other").to_owned(), class }).inc();
     }
 
     /// Admits a request of `answers` answers, unless `queue` others wait.
@@ -139,6 +173,7 @@ impl Metrics {
 
     /// All metrics in OpenMetrics' text format, with the state of the models in memory.
     pub fn text(&self, models: &Residents) -> String {
+        self.process.update();
         let (up, restarts) = models.health();
         self.counts.engine_up.set(up.into());
         self.counts.engine_restarts.inner().store(restarts, Relaxed);

@@ -52,6 +52,9 @@ pub struct Settings {
     pub strict: bool,
     /// Logs prompts and answers too.
     pub log_text: bool,
+    /// Commit that the program was built from, for the metrics; empty if it is not known.
+    #[serde(skip)]
+    pub commit: &'static str,
 }
 
 /// Certificate and key of a server, as PEM files.
@@ -84,6 +87,7 @@ impl Default for Settings {
             keep_alive: KeepAlive::For(Duration::from_secs(300)),
             strict: false,
             log_text: false,
+            commit: "",
         }
     }
 }

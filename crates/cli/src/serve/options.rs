@@ -19,6 +19,7 @@ use super::log::Format;
 use crate::headings;
 use crate::model::{Ffn, Kv, Source};
 use crate::output::Misuse;
+use crate::version;
 
 /// Prompt tokens of a forward pass: few, so that a new prompt delays the answers that are being generated only a
 /// little.
@@ -284,6 +285,7 @@ impl Options {
             keep_alive: self.keep_alive.as_deref().map_or(Ok(default.keep_alive), time)?,
             strict: self.strict,
             log_text: self.log_text,
+            commit: version::COMMIT,
         })
     }
 }
