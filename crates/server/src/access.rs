@@ -13,20 +13,23 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
+use crate::client::{self, Peer};
 use crate::error::ApiError;
 
 /// Paths that need no API key: those of monitoring, and the chat page.
 const PUBLIC: [&str; 3] = ["/health", "/ready", "/"];
 
 /// Checks a request before it reaches an endpoint, and adds the headers of CORS and security to the response. Logs method,
-/// path, status and time, but neither prompts nor answers.
+/// path, status, time and the client's address, but neither prompts nor answers.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let client = client::address(peer, request.headers(), app.settings.trust_proxy).map(|address| address.to_string());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, path, begin) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
     let response = checked(&app, request, next).await;
     app.metrics.response(route.as_ref().map(MatchedPath::as_str), response.status());
     let (status, ms) = (response.status().as_u16(), begin.elapsed().as_millis() as u64);
-    tracing::info!(%method, path = path.escape_default().to_string(), status, ms);
+    tracing::info!(%method, path = path.escape_default().to_string(), status, ms, client);
     response
 }
 

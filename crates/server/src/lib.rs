@@ -13,6 +13,7 @@ mod app;
 mod base_path;
 mod body;
 mod catalog;
+mod client;
 mod conversation;
 mod description;
 mod endpoints;

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +29,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::app::App;
+use crate::client::Peer;
 use crate::endpoints;
 use crate::{Error, Models, Settings, Tls};
 
@@ -85,7 +89,7 @@ impl Server {
                 () = &mut stop => break,
                 accepted = accept(&listener, &permits) => accepted,
             };
-            let (stream, permit) = match accepted {
+            let (stream, peer, permit) = match accepted {
                 Ok(accepted) => {
                     failing = false;
                     accepted
@@ -103,9 +107,9 @@ impl Server {
             let (tls, router, watcher) = (tls.clone(), router.clone(), connections.watcher());
             tokio::spawn(async move {
                 match tls {
-                    None => serve(stream, router, watcher).await,
+                    None => serve(stream, peer, router, watcher).await,
                     Some(tls) => match timeout(TIMEOUT, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => serve(stream, router, watcher).await,
+                        Ok(Ok(stream)) => serve(stream, peer, router, watcher).await,
                         Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
                         Err(_) => tracing::debug!("the TLS handshake took too long"),
                     },
@@ -128,12 +132,12 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> std::io::Result<(Pin<Box<TimeoutStream<TcpStream>>>, OwnedSemaphorePermit)> {
+) -> std::io::Result<(Pin<Box<TimeoutStream<TcpStream>>>, Peer, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // Each token is sent at once, without waiting for a full packet (Nagle's algorithm).
     stream.set_nodelay(true)?;
-    Ok((with_timeout(stream), permit))
+    Ok((with_timeout(stream), Peer(peer.ip()), permit))
 }
 
 /// The stream with a time limit for writes, which a client exceeds that reads nothing.
@@ -143,10 +147,20 @@ fn with_timeout<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S
     Box::pin(stream)
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, watcher: Watcher) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    watcher: Watcher,
+) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection failed");
     }
@@ -184,7 +198,7 @@ mod tests {
         let (mut client, server) = duplex(64);
         let router = Router::new().route("/", get(async || "x".repeat(500)));
         let connections = GracefulShutdown::new();
-        tokio::spawn(serve(with_timeout(server), router, connections.watcher()));
+        tokio::spawn(serve(with_timeout(server), Peer([127, 0, 0, 1].into()), router, connections.watcher()));
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let (mut all, mut bytes) = (Vec::new(), [0; 10]);
         loop {

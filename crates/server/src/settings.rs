@@ -48,6 +48,8 @@ pub struct Settings {
     /// How long a model that was loaded on demand stays in memory after its last request. Requests may ask for less.
     #[serde(rename = "keep_alive_s")]
     pub keep_alive: KeepAlive,
+    /// Takes the client's address in the log from `X-Forwarded-For`, which only a proxy in front makes true.
+    pub trust_proxy: bool,
     /// Refuses requests with unknown fields, instead of ignoring and naming these.
     pub strict: bool,
     /// Logs prompts and answers too.
@@ -85,6 +87,7 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             memory: None,
             keep_alive: KeepAlive::For(Duration::from_secs(300)),
+            trust_proxy: false,
             strict: false,
             log_text: false,
             commit: "",

@@ -68,6 +68,9 @@ pub struct Options {
     /// Path below which all paths are, as in http://NAME/PATH/, for proxies that pass paths on as they are [default: none]
     #[arg(long, value_name = "PATH", env = "STERNA_BASE_PATH", help_heading = headings::NETWORK)]
     pub base_path: Option<String>,
+    /// Believe the `X-Forwarded-For` of a proxy in front: the log then has the address of the proxy's client
+    #[arg(long, env = "STERNA_TRUST_PROXY", help_heading = headings::NETWORK, value_parser = BoolishValueParser::new())]
+    pub trust_proxy: bool,
     /// Certificate for HTTPS, a PEM file
     #[arg(long, value_name = "FILE", env = "STERNA_TLS_CERT", help_heading = headings::NETWORK)]
     pub tls_cert: Option<PathBuf>,
@@ -154,6 +157,7 @@ impl Options {
             name: list(self.name, other.name),
             origin: list(self.origin, other.origin),
             base_path: self.base_path.or(other.base_path),
+            trust_proxy: self.trust_proxy || other.trust_proxy,
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             queue: self.queue.or(other.queue),
@@ -276,6 +280,7 @@ impl Options {
             origins: self.origin.clone(),
             base_path: base_path(self.base_path.as_deref().unwrap_or_default()),
             tls,
+            trust_proxy: self.trust_proxy,
             queue: self.queue.unwrap_or(default.queue),
             connections: self.connections.unwrap_or(default.connections),
             body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
