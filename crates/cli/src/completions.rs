@@ -1,9 +1,9 @@
 //! `sterna completions`: the script with which a shell completes the program's verbs and options.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::{Cli, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
 The script goes to stdout. Packages install it where the shell looks for it.
@@ -23,9 +23,9 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, mut program: Command) -> anyhow::Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "sterna", &mut script);
+        clap_complete::generate(self.shell, &mut program, "sterna", &mut script);
         output::text(&String::from_utf8(script)?)
     }
 }

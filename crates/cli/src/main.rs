@@ -95,8 +95,8 @@ impl Verb {
             Self::Convert(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
-            Self::Completions(verb) => verb.run(),
-            Self::Man(verb) => verb.run(),
+            Self::Completions(verb) => verb.run(Cli::command()),
+            Self::Man(verb) => verb.run(Cli::command()),
         }
     }
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use sterna::kernels::limits;
 
-use crate::{Cli, output, version};
+use crate::{output, version};
 
 const EXAMPLES: &str = "\
 Writes sterna.1 and a page for each verb, such as sterna-run.1. DIR is made if it does not exist.
@@ -28,10 +28,10 @@ pub struct ManPages {
 }
 
 impl ManPages {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self, program: Command) -> anyhow::Result<()> {
         fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
         // Without the instruction set: the pages are the same on every machine.
-        let mut program = Cli::command().version(version::RELEASE).disable_help_subcommand(true);
+        let mut program = program.version(version::RELEASE).disable_help_subcommand(true);
         program.build();
         let pages = write(&program, &self.dir)?;
         output::note(&format!("{}: {}", self.dir.display(), output::count(pages, "man page")));
