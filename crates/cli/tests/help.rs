@@ -38,6 +38,7 @@ const VALUES: [&str; 28] = [
     "NAME",
     "NORM",
     "ORIGIN",
+    "PATH",
     "PATTERN",
     "PROMPT",
     "RANK",

@@ -161,6 +161,7 @@ fn a_server_answers_and_says_nothing_of_what_was_said() {
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!log.contains("secret") && log.contains("/v1/chat/completions"), "{log}");
+    assert!(log.contains("\"client\":\"127.0.0.1\""), "{log}");
     assert!(log.contains("STERNA_PROT has no effect; the nearest name that has is STERNA_PORT"), "{log}");
     assert!(log.contains(concat!("\"version\":\"", env!("CARGO_PKG_VERSION"))), "{log}");
     for line in log.lines() {
