@@ -79,9 +79,9 @@ fn help(verb: &[String]) -> String {
     sterna(&args)
 }
 
-/// The names of the options in a text of help: lines that begin with one.
+/// The names of the options that a text of help defines. Names in their descriptions stand further to the right.
 fn options(help: &str) -> BTreeSet<String> {
-    let defined = help.lines().filter(|line| line.starts_with("  ") && line.trim_start().starts_with('-'));
+    let defined = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
     defined.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--"))).map(str::to_owned).collect()
 }
 
@@ -113,11 +113,12 @@ fn help_has_one_layout() {
 fn an_option_has_one_value_name_everywhere() {
     let mut seen = std::collections::BTreeMap::new();
     for verb in verbs() {
-        for line in help(&verb).lines().filter(|line| line.trim_start().starts_with('-')) {
+        for line in help(&verb).lines().filter(|line| line.starts_with("  -") || line.starts_with("      --")) {
             let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("--"));
             let (Some(option), Some(value)) = (words.next(), words.next()) else { continue };
-            // Thread counts to measure are a list.
-            if !value.starts_with('<') || (verb[0] == "bench" && option == "--threads") {
+            // `bench` measures a list of thread counts, and generates a number of tokens.
+            let other = verb[0] == "bench" && ["--threads", "--tokens"].contains(&option);
+            if !value.starts_with('<') || other {
                 continue;
             }
             let before = seen.entry(option.to_owned()).or_insert_with(|| value.to_owned()).clone();

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::Request;
@@ -40,6 +40,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const FLUSH: Duration = Duration::from_secs(2);
 /// Limit for the headers of a request in bytes; up to twice as many pass if they arrive quickly.
 const MAX_HEADER_BYTES: usize = 32 << 10;
+/// Time between two warnings that no connection can be accepted.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 /// A server that listens on its address.
 pub struct Server {
@@ -83,20 +85,18 @@ impl Server {
         let (router, permits) = (endpoints::router(&app), Arc::new(Semaphore::new(app.settings.connections)));
         let connections = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
-        let mut failing = false;
+        let mut warned = None;
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
                 accepted = accept(&listener, &permits) => accepted,
             };
             let (stream, peer, permit) = match accepted {
-                Ok(accepted) => {
-                    failing = false;
-                    accepted
-                }
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    // Mostly because file descriptors are used up until other connections end. One line says so.
-                    if !std::mem::replace(&mut failing, true) {
+                    // Mostly because file descriptors are used up until other connections end.
+                    if warned.is_none_or(|at: Instant| at.elapsed() > BETWEEN_WARNINGS) {
+                        warned = Some(Instant::now());
                         let error = limits::explained(error);
                         tracing::warn!(%error, "connections wait, because none can be accepted");
                     }
