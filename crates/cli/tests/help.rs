@@ -21,9 +21,10 @@ const HEADINGS: [&str; 13] = [
     "Examples",
 ];
 /// Placeholders of values, each with one meaning.
-const VALUES: [&str; 28] = [
+const VALUES: [&str; 30] = [
     "ADDRESS",
     "ALPHA",
+    "COMMAND",
     "DIR",
     "FILE",
     "FILE[=WEIGHT]",
@@ -49,6 +50,7 @@ const VALUES: [&str; 28] = [
     "SHELL",
     "TEXT",
     "TYPE",
+    "WEIGHT",
     "X",
 ];
 
