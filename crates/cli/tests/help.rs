@@ -21,7 +21,7 @@ const HEADINGS: [&str; 13] = [
     "Examples",
 ];
 /// Placeholders of values, each with one meaning.
-const VALUES: [&str; 30] = [
+const VALUES: [&str; 32] = [
     "ADDRESS",
     "ALPHA",
     "COMMAND",
@@ -48,7 +48,9 @@ const VALUES: [&str; 30] = [
     "SHAPE",
     "SHARE",
     "SHELL",
+    "SIZE",
     "TEXT",
+    "TIME",
     "TYPE",
     "WEIGHT",
     "X",
