@@ -149,12 +149,12 @@ fn zeros_are_simulated_only_in_gates_that_have_some() {
 #[test]
 fn misuse_is_explained() {
     for (arguments, expected) in [
-        (&["-p", "500", "-n", "100"][..], "exceed the model's context of 512"),
+        (&["-p", "2000", "-n", "100"][..], "exceed the model's context of 2048"),
         (&["--shape", "gpt-5"], "bitnet-b1.58-2b-4t"),
         (&["--save", "x.gguf"], "--shape"),
         (&["-t", "0"], "0"),
         (&["-n", "0"], "at least 1"),
-        (&["-p", "18446744073709551615", "-n", "1"], "exceed the model's context of 512"),
+        (&["-p", "18446744073709551615", "-n", "1"], "exceed the model's context of 2048"),
         (&["--streams", "0"], "0 is not in 1..=1000000"),
         (&["--streams", "4,x"], "x"),
         (&["--kv", "q4"], "int8"),

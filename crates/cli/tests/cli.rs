@@ -386,7 +386,7 @@ fn errors_say_what_to_do() {
         (&["chat", "-m", text, "x"], 1, "notes.gguf"),
         (&["run", "-m", &format!("{GOLDEN}/bitnet-bf16-online/config.json"), "x"], 1, "pass the directory: -m "),
         (&["run", "--file", "nowhere.txt"], 1, "nowhere.txt: "),
-        (&["run", "x", "--ctx", "100000"], 1, "this model supports 2 to 512"),
+        (&["run", "x", "--ctx", "100000"], 1, "this model supports 2 to 2048"),
         (&["logits", "--tokens", "1,5000", "--out", &format!("{empty}/x")], 1, "the id 5000"),
         (&["logits", "--tokens", "1", "--out", &format!("{empty}/no/x")], 1, "no/x"),
         (&["eval", "--text", "/dev/null"], 1, "fewer than two tokens"),

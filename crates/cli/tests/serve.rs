@@ -86,7 +86,7 @@ fn a_dry_run_shows_all_that_is_in_effect() {
         assert!(shown.contains_key(&name), "--{option} is not shown");
     }
     assert_eq!((&shown["threads"], &shown["ffn"], &shown["kv"]), (&3.into(), &"dense".into(), &"f16".into()));
-    assert_eq!((&shown["ctx"], &shown["log"]), (&512.into(), &"text".into()));
+    assert_eq!((&shown["ctx"], &shown["log"]), (&2048.into(), &"text".into()));
 
     let mut from_environment = sterna(&["--kv", "int8"]);
     from_environment.env("STERNA_KV", "f16").env("STERNA_FFN", "sparse").env("STERNA_MODEL", "nowhere.gguf");

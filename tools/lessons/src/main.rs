@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 use sterna::engine::Engine;
-use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
+use sterna_lessons::exam::{Mark, ask_late_questions, ask_questions, ask_stories};
 use sterna_lessons::score::pairs;
 use sterna_lessons::{Conversation, conversations, words};
 
@@ -20,6 +20,8 @@ const USAGE: &str = "usage:
 
 /// How often a word must occur in the corpus; once is enough for the nouns of the exam.
 const OFTEN: usize = 20;
+/// Least context in which questions are also asked at the end of a long conversation.
+const CONTEXT: usize = 2048;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -93,7 +95,10 @@ fn list_words() -> Result {
 
 fn exam(model: &str, json: bool) -> Result {
     let engine = Engine::builder().open(model)?;
-    let parts = [("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine)?)];
+    let mut parts = vec![("questions", ask_questions(&engine)?), ("stories", ask_stories(&engine)?)];
+    if engine.context() >= CONTEXT {
+        parts.push(("questions after a long conversation", ask_late_questions(&engine)?));
+    }
     let right = |marks: &[Mark]| marks.iter().filter(|mark| mark.fault.is_none()).count();
     if json {
         let result: BTreeMap<_, _> = parts.iter().map(|(name, marks)| (*name, marks)).collect();

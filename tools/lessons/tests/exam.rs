@@ -1,7 +1,7 @@
 //! The exam of the built-in model. It gives the same answers on every machine, so its score is known exactly.
 
 use sterna::engine::Engine;
-use sterna_lessons::exam::{Mark, ask_questions, ask_stories};
+use sterna_lessons::exam::{Mark, ask_late_questions, ask_questions, ask_stories};
 
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/cli/embedded/sterna.gguf");
 
@@ -21,6 +21,11 @@ fn questions() {
 }
 
 #[test]
+fn questions_after_a_long_conversation() {
+    assert_eq!(right(ask_late_questions), (69, 100));
+}
+
+#[test]
 fn stories() {
-    assert_eq!(right(ask_stories), (44, 50));
+    assert_eq!(right(ask_stories), (45, 50));
 }
