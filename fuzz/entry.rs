@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
+use sterna::checkpoint::{Checkpoint, Config, Data, RopeScaling, TextFiles, safetensors};
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Bytes, Cpu, sets};
 use sterna::model::BITNET;
@@ -46,6 +46,7 @@ pub fn tokenizer_json(bytes: &[u8]) {
         context: 64,
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: Vec::new(),
     };

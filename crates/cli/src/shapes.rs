@@ -1,6 +1,6 @@
 //! Shapes of released models: `bench` measures them without a download.
 
-use sterna::checkpoint::{Arch, Config};
+use sterna::checkpoint::{Arch, Config, RopeScaling};
 use sterna::model;
 
 /// A released model's dimensions, as its `config.json` gives them.
@@ -133,6 +133,7 @@ pub fn find(name: &str) -> Option<Config> {
         context: shape.context,
         rms_eps: shape.rms_eps,
         rope_theta: shape.rope_theta,
+        rope_scaling: RopeScaling::None,
         tied: shape.tied,
         eos: Vec::new(),
     })

@@ -12,7 +12,7 @@ use random::Random;
 use serde_json::{Value, json};
 use sterna::checkpoint::adapter::{self, Adapter, LowRank};
 use sterna::checkpoint::safetensors::{self, Entry, Header};
-use sterna::checkpoint::{Arch, Checkpoint, Config};
+use sterna::checkpoint::{Arch, Checkpoint, Config, RopeScaling};
 use sterna::engine::Engine;
 use sterna::kernels::Bytes;
 use sterna::kernels::format::F32;
@@ -40,6 +40,7 @@ fn tiny(architecture: &'static Arch) -> Checkpoint {
         context: 64,
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: Vec::new(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sterna::arch::{Arch, Config, Kind};
+use sterna::arch::{Arch, Config, Kind, RopeScaling};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::format::F16;
@@ -23,6 +23,7 @@ fn config(architecture: &'static Arch) -> Config {
         context: 64,
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
         tied: false,
         eos: Vec::new(),
     }

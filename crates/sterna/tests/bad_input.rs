@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles, gguf};
+use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, RopeScaling, TextFiles, gguf};
 use sterna::kernels::format::F16;
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Bytes, Cpu, sets};
@@ -28,6 +28,7 @@ const TINY: Config = Config {
     context: 64,
     rms_eps: 1e-5,
     rope_theta: 10_000.0,
+    rope_scaling: RopeScaling::None,
     tied: true,
     eos: Vec::new(),
 };
@@ -242,14 +243,11 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
         (39, Some(32 * 17), ["MXFP4", "re-convert the model"]),
         (36, Some(32 * 18), ["IQ4_NL_4_4", "re-convert the model"]),
         (42, Some(4096), ["TL2", "I2_S or TQ2_0"]),
-        (42, Some(16 * 18), ["Q2_0 (groups of 64)", "no decoder for this format"]),
-        (42, Some(8 * 34), ["Q2_0 (groups of 128", "no decoder for this format"]),
-        (41, None, ["Q1_0", "no decoder for this format"]),
-        (142, None, ["PQ2_0", "I2_S, TQ1_0 or TQ2_0"]),
-        (143, None, ["PTQ1_0", "I2_S, TQ1_0 or TQ2_0"]),
-        (135, None, ["IQ2_BN", "I2_S or TQ2_0"]),
+        (142, None, ["IQ2_TN", "I2_S or TQ2_0"]),
+        (143, None, ["G8_0", "I2_S or TQ2_0"]),
         (8, None, ["linear weights stored as Q8_0", "ternary model"]),
-        (10, None, ["Q2_K", "re-convert"]),
+        (6, None, ["linear weights stored as Q5_0", "ternary model"]),
+        (3, None, ["Q4_1", "re-convert"]),
         (999, None, ["unknown tensor type 999", "re-convert"]),
     ] {
         let tensor = after(&good, "blk.0.attn_q.weight");
@@ -323,7 +321,11 @@ fn gguf_tensors_that_change_the_graph() {
         open_gguf(with_tensor(&good, "blk.0.attn_q_norm_in.weight", &[1.0])),
         &["embedding model", "_norm_in"],
     );
-    assert_refused(open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.5])), &["rope_freqs.weight", "plain"]);
+    assert_refused(
+        open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.5])),
+        &["keys `bitnet-b1.58.*`", "does not fit a head size of 16"],
+    );
+    assert_refused(open_gguf(with_tensor(&good, "rope_freqs.weight", &[-1.5])), &["rope_freqs.weight", "divisors"]);
     assert!(open_gguf(with_tensor(&good, "something.else", &[1.0])).is_ok());
 }
 
@@ -515,11 +517,11 @@ fn configurations_that_do_not_run_are_refused_by_name() {
         ("hidden_act", json!("gelu"), ["hidden_act `gelu`", "Sterna runs"]),
         (
             "rope_scaling",
-            json!({"rope_type": "yarn", "factor": 2.0}),
-            ["rope_scaling of the type `yarn`", "plain rotary"],
+            json!({"rope_type": "longrope", "factor": 2.0}),
+            ["rope_scaling of the type `longrope`", "without biases"],
         ),
         ("rope_scaling", json!({"type": "linear"}), ["`linear`", "config.json"]),
-        ("rope_parameters", json!({"rope_type": "llama3"}), ["rope_parameters of the type `llama3`", "plain rotary"]),
+        ("rope_parameters", json!({"rope_type": "llama3"}), ["rope_parameters of the type `llama3`", "without biases"]),
         ("attention_bias", json!(true), ["attention_bias = true", "without biases"]),
         ("mlp_bias", json!(true), ["mlp_bias = true", "without biases"]),
         ("quantization_config", json!({"quant_method": "gptq"}), ["quantization method `gptq`", "config.json"]),

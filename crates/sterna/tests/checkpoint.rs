@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::{Checkpoint, Config, Data, TextFiles, safetensors};
-use sterna::kernels::format::{self, BF16, F16, F32, FORMATS, I2_S, Problem, Q6_K, Q8_0, TQ1_0, TQ2_0, Trits};
+use sterna::checkpoint::{Checkpoint, Config, Data, RopeScaling, TextFiles, safetensors};
+use sterna::kernels::format::{
+    self, BF16, F16, F32, FORMATS, I2_S, Problem, Q1_0, Q6_K, Q8_0, STQ1_0, TQ1_0, TQ2_0, Trits,
+};
 use sterna::kernels::layout::T16;
-use sterna::kernels::{Bytes, Cpu, Matrix, Scales, sets};
+use sterna::kernels::math::f32_to_f16;
+use sterna::kernels::{Bytes, Cpu, DenseMatrix, Matrix, Scales, sets};
 use sterna::model::{self, LLAMA, ONEBITLLM, QWEN3};
 
 fn golden(name: &str) -> PathBuf {
@@ -65,6 +68,7 @@ const BITNET: Config = Config {
     context: 512,
     rms_eps: 1e-5,
     rope_theta: 500_000.0,
+    rope_scaling: RopeScaling::None,
     tied: true,
     eos: Vec::new(),
 };
@@ -224,6 +228,116 @@ fn stored_blocks_decode_to_the_golden_trits() {
     }
 }
 
+/// The same matrix as the C code of llama.cpp's and ik_llama.cpp's quantisers writes it, and in PrismML's formats.
+#[test]
+fn blocks_of_other_quantisers_decode_to_the_golden_trits() {
+    let path = golden("blocks-group-scaled.safetensors");
+    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+    let cpu = cpu();
+    let matrix: Vec<i8> = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
+    let scale = header.tensors["scale"].bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)).expect("scale");
+    for (name, tolerance) in [
+        ("iq1_bn", 1.0 / 2048.0),
+        ("iq2_bn", 0.0),
+        ("iq2_bn_r4", 0.0),
+        ("tq1_0", 1.0 / 2048.0),
+        ("q2_0", 1.0 / 2048.0),
+        ("pq2_0", 1.0 / 2048.0),
+        ("ptq1_0", 1.0 / 2048.0),
+    ] {
+        let format = format::by_name(name).expect("in the table");
+        let trits = Trits::new(format, 8, 512, header.tensors[name].bytes.clone()).expect("its size");
+        let decoder = trits.decoder(cpu.pool()).expect("a scale");
+        let found = one(decoder.scales());
+        assert!((found - scale).abs() <= tolerance * scale, "{name}: {found} is not {scale}");
+        for (r, expected) in matrix.chunks_exact(512).enumerate() {
+            let mut row = vec![9; 512];
+            decoder.row(r, &mut row).expect("valid codes");
+            assert_eq!(row, expected, "{name}, row {r}");
+        }
+        let Some(writer) = format.writer() else { continue };
+        let mut written = Vec::new();
+        (writer.blocks)(&matrix, (writer.rounded)(found), &mut written);
+        written.extend((writer.tail)(found));
+        // An all-zero block has the scale zero in our files, whatever its codes.
+        let again = Trits::new(format, 8, 512, written.into()).expect("its size");
+        let again = again.decoder(cpu.pool()).expect("a scale");
+        for (r, expected) in matrix.chunks_exact(512).enumerate() {
+            let mut row = vec![9; 512];
+            again.row(r, &mut row).expect("valid codes");
+            assert_eq!((one(again.scales()), &row[..]), (found, expected), "{name} written anew, row {r}");
+        }
+    }
+}
+
+/// Binary weights: groups of 128 with scales of their own.
+#[test]
+fn binary_blocks_decode_to_the_golden_weights() {
+    let path = golden("blocks-group-scaled.safetensors");
+    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+    let cpu = cpu();
+    let weights = numbers(&header.tensors["q1_0_w"].bytes);
+    let trits = Trits::new(&Q1_0, 4, 256, header.tensors["q1_0"].bytes.clone()).expect("its size");
+    let decoder = trits.decoder(cpu.pool()).expect("scales");
+    for (r, expected) in weights.chunks_exact(256).enumerate() {
+        let mut row = vec![9; 256];
+        decoder.row(r, &mut row).expect("valid codes");
+        for (column, (trit, weight)) in row.iter().zip(expected).enumerate() {
+            let scale = match decoder.scales() {
+                Scales::One(scale) => *scale,
+                Scales::Groups { columns: 128, values } => values[2 * r + column / 128],
+                other => panic!("{other:?}"),
+            };
+            let value = f32::from(*trit) * scale;
+            assert!((value - weight).abs() <= weight.abs() / 1024.0, "{r}, {column}: {value} is not {weight}");
+        }
+    }
+}
+
+/// Blocks of embeddings and heads as llama.cpp's own code decodes them.
+#[test]
+fn blocks_of_k_quants_decode_to_the_golden_values() {
+    for (file, names) in [
+        ("blocks.safetensors", ["Q8_0", "Q6_K", "Q4_K", "Q4_0"]),
+        ("blocks-group-scaled.safetensors", ["Q5_K", "Q5_0", "Q3_K", "Q2_K"]),
+    ] {
+        let path = golden(file);
+        let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+        for name in names {
+            let raw = &header.tensors[&format!("dec_{name}_raw")];
+            let expected = numbers(&header.tensors[&format!("dec_{name}_f32")].bytes);
+            let format = format::by_name(&name.to_lowercase()).expect("in the table");
+            let (rows, cols) = (raw.shape[0], expected.len() / raw.shape[0]);
+            let matrix = DenseMatrix::new(format, rows, cols, raw.bytes.clone()).expect("its size");
+            let ids: Vec<u32> = (0..rows as u32).collect();
+            assert_eq!(matrix.lookup(&cpu(), &ids).data(), expected, "{name}");
+        }
+    }
+}
+
+/// Of four weights that are 16 apart one is zero, and a bit negates the others.
+#[test]
+fn sparse_blocks_have_one_zero_in_four() {
+    let mut block = vec![0; 42];
+    // Group 0: the second is zero, of the others the last is negative. Group 1: negated.
+    block[0] = 0b0110 | 0b1101 << 4;
+    block[32] = 0b10;
+    block[40..].copy_from_slice(&f32_to_f16(0.5).to_le_bytes());
+    let trits = Trits::new(&STQ1_0, 1, 256, block.into()).expect("its size");
+    let cpu = cpu();
+    let decoder = trits.decoder(cpu.pool()).expect("a scale");
+    let mut row = vec![9; 256];
+    decoder.row(0, &mut row).expect("valid codes");
+    assert_eq!(one(decoder.scales()), 0.5);
+    assert_eq!([row[0], row[16], row[32], row[48]], [1, 0, 1, -1]);
+    assert_eq!([row[1], row[17], row[33], row[49]], [-1, 1, -1, 0]);
+    assert_eq!([row[2], row[18], row[34], row[50]], [0, 1, 1, 1]);
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
 /// Rows of 96 start inside the blocks of 128.
 #[test]
 fn i2_s_rows_may_straddle_blocks() {
@@ -291,7 +405,7 @@ fn blocks_with_scales_of_their_own_are_groups() {
         let mut row = vec![9; 512];
         decoder.row(1, &mut row).expect("valid codes");
         assert!(row[..256].iter().all(|trit| *trit == 0) && row[256..].iter().all(|trit| *trit == 1), "{format:?}");
-        let matrix = sterna::kernels::DenseMatrix::new(format, 2, 512, bytes.into()).expect("whole blocks");
+        let matrix = DenseMatrix::new(format, 2, 512, bytes.into()).expect("whole blocks");
         let values = matrix.lookup(&cpu, &[0, 1]);
         let expected = [0.5, 0.25, 0.0, 2.0].map(|scale| vec![scale; 256]).concat();
         assert_eq!(values.data(), expected, "{format:?}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sterna::checkpoint::safetensors::{self, Entry, Header};
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
-use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, TextFiles};
+use sterna::checkpoint::{Checkpoint, Config, Data, GgufVocabulary, RopeScaling, TextFiles};
 use sterna::kernels::format::{F16, F32, Format, I2_S, Q4_K, Q6_K, Q8_0, TQ2_0};
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Bytes, Cpu, sets};
@@ -142,6 +142,7 @@ fn synthetic_models_can_be_written() {
         context: 128,
         rms_eps: 1e-5,
         rope_theta: 500_000.0,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: vec![],
     };

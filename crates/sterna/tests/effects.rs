@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
-use sterna::checkpoint::{Checkpoint, Config, GgufVocabulary, TextFiles};
+use sterna::checkpoint::{Checkpoint, Config, GgufVocabulary, RopeScaling, TextFiles};
 use sterna::kernels::format::F16;
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, LLAMA};
@@ -21,6 +21,7 @@ const TINY: Config = Config {
     context: 64,
     rms_eps: 1e-5,
     rope_theta: 10_000.0,
+    rope_scaling: RopeScaling::None,
     tied: true,
     eos: Vec::new(),
 };
@@ -153,21 +154,39 @@ fn rotary_scaling_by_one_is_no_scaling() {
     let by = |kind: &'static str, factor: f32| {
         [("llama.rope.scaling.type", Text(kind)), ("llama.rope.scaling.factor", Float(factor))]
     };
-    refused(&by("linear", 2.0), &[], "scaling of the type `linear` by 2");
-    refused(&by("yarn", 4.0), &[], "scaling of the type `yarn` by 4");
     refused(&by("longrope", 1.0), &[], "`longrope`");
-    refused(&by("linear", 2.0)[1..], &[], "scaling of the type `linear` by 2");
-    refused(&[("llama.rope.scale_linear", Float(0.5))], &[], "by 0.5");
-    let [kind, factor] = by("yarn", 1.0);
-    refused(&[kind, factor, ("llama.rope.scaling.attn_factor", Float(1.2))], &[], "`yarn`");
+    refused(&by("linear", -2.0), &[], "scaling of the type `linear` by -2 with impossible parameters");
+    let [kind, factor] = by("linear", 2.0);
+    refused(&[kind, factor, ("llama.rope.scaling.attn_factor", Float(1.2))], &[], "with a factor of attention");
+    let [kind, factor] = by("yarn", 4.0);
+    refused(&[kind, factor, ("llama.rope.scaling.yarn_ext_factor", Float(0.5))], &[], "yarn_ext_factor");
+}
+
+#[test]
+fn scalings_are_read() {
+    use Item::{Float, Text};
+    let scaling = |keys: &[(&str, Item)], tensors: &[(&str, &[f32])]| {
+        open(with("llama", keys, tensors)).expect("opens").config().rope_scaling.clone()
+    };
+    let linear = scaling(&[("llama.rope.scaling.factor", Float(2.0))], &[]);
+    assert_eq!(linear, RopeScaling::Linear(2.0));
+    let divisors = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 8.0];
+    assert_eq!(scaling(&[], &[("rope_freqs.weight", &divisors)]), RopeScaling::Divisors(divisors.to_vec()));
+    let keys = [
+        ("llama.rope.scaling.type", Text("yarn")),
+        ("llama.rope.scaling.factor", Float(4.0)),
+        ("llama.rope.scaling.attn_factor", Float(0.5)),
+    ];
+    let RopeScaling::Yarn(yarn) = scaling(&keys, &[]) else { panic!("YaRN") };
+    assert_eq!((yarn.factor, yarn.original, yarn.fast, yarn.slow), (4.0, TINY.context as f64, 32.0, 1.0));
+    assert!((yarn.attention - 0.5 * 1.138_629_4).abs() < 1e-6, "{}", yarn.attention);
 }
 
 #[test]
 fn frequencies_times_one_and_biases_of_zero_change_nothing() {
     opens("llama", &[], &[("rope_freqs.weight", &[1.0; 8])]);
     opens("llama", &[], &[("blk.0.attn_q.bias", &[0.0, -0.0, 0.0])]);
-    let one_off = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 8.0];
-    refused(&[], &[("rope_freqs.weight", &one_off)], "scaled rotary embedding (tensor `rope_freqs.weight`)");
+    refused(&[], &[("rope_freqs.weight", &[0.0; 8])], "scaled rotary embedding (tensor `rope_freqs.weight`)");
     refused(&[], &[("blk.0.attn_q.bias", &[0.0, 0.1])], "a bias (tensor `blk.0.attn_q.bias`)");
 }
 
@@ -231,9 +250,11 @@ fn config_json_counts_by_its_effect() {
         directory(fields.clone()).unwrap_or_else(|error| panic!("{fields}: {error}"));
     }
     for (fields, words) in [
-        (rope("linear", json!({ "factor": 2.0 })), "rope_scaling of the type `linear` by 2"),
+        (rope("linear", json!({ "factor": 0.0 })), "rope_scaling of the type `linear` by 0 with impossible parameters"),
         (rope("linear", json!({})), "`linear`"),
-        (rope("yarn", json!({ "factor": 1.0, "attention_factor": 1.1 })), "`yarn`"),
+        (rope("yarn", json!({ "factor": 2.0, "attention_factor": -1.1 })), "`yarn` by 2 with impossible parameters"),
+        (rope("llama3", json!({ "factor": 8.0 })), "`llama3` by 8 without its parameters"),
+        (rope("longrope", json!({ "factor": 2.0 })), "`longrope` by 2"),
         (json!({ "rope_scaling": { "factor": 4.0 } }), "by 4"),
         (json!({ "rope_parameters": { "partial_rotary_factor": 0.5 } }), "partial_rotary_factor = 0.5"),
         (json!({ "use_sliding_window": true, "sliding_window": 8, "max_window_layers": 0 }), "use_sliding_window"),

@@ -129,6 +129,79 @@ fn logits_and_greedy_tokens_equal_the_reference() {
     assert_eq!(seen.len(), 19, "checkpoints and GGUF files: {seen:?}");
 }
 
+/// Weights with a scale for each group of columns, embedding and head too, activations in f32: Ternary Bonsai's formats,
+/// with YaRN in the first one. The key/value cache rounds to f16.
+#[test]
+fn group_scaled_files_equal_the_reference() {
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    // The same blocks under the id of Q2_0, as in the first files that were published.
+    let legacy = folder.path().join("legacy.gguf");
+    std::fs::write(&legacy, with_ids(&Path::new(GOLDEN).join("bonsai-g128/gguf/pq2_0.gguf"), 142, 42))
+        .expect("written");
+    let mut seen = Vec::new();
+    for name in ["bonsai-g128", "bonsai-g64", "bonsai-1bit"] {
+        let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
+        let (ids, best, margin) = (reference.ids("input_ids"), reference.ids("argmax"), reference.floats("margin"));
+        let (positions, expected) = (reference.ids("positions"), reference.floats("logits"));
+        let std = reference.floats("std")[0];
+        let mut files: Vec<PathBuf> = files(name).into_iter().filter(|path| path.is_file()).collect();
+        files.extend((name == "bonsai-g128").then(|| legacy.clone()));
+        for path in files {
+            let what = path.display();
+            let model = load(&path, &cpu);
+            let vocab = model.config().vocab;
+            let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
+            let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
+                let got = &got[*position as usize * vocab..][..vocab];
+                got.iter().zip(expected).map(|(a, b)| (a - b).abs())
+            });
+            let max = differences.fold(0.0, f32::max);
+            println!("{what}: max {:.2e} of the logits' deviation", max / std);
+            assert!(max < 2e-3 * std, "{what}: {max} of {std}");
+            for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > 0.1) {
+                assert_eq!(argmax(got), best[t], "{what}: position {t}");
+            }
+            let mut next = argmax(&got[got.len() - vocab..]);
+            for (i, &token) in reference.ids("greedy").iter().enumerate() {
+                assert_eq!(next, token, "{what}: greedy token {i}");
+                let mut batch = Batch::default();
+                batch.push(0, &PAGES, ids.len() + i, &[token]);
+                batch.want_last();
+                next = argmax(step(&*model, &cpu, &batch, &mut state).row(0));
+            }
+            seen.push(path);
+        }
+    }
+    assert_eq!(seen.len(), 5, "{seen:?}");
+}
+
+/// A GGUF file whose tensors of type `from` have the type `to`.
+fn with_ids(path: &Path, from: u32, to: u32) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).expect("a golden");
+    let mut changed = 0;
+    for layer in 0..2 {
+        for part in ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
+            changed += usize::from(with_id(&mut bytes, &format!("blk.{layer}.{part}.weight"), from, to));
+        }
+    }
+    for name in ["token_embd.weight", "output.weight"] {
+        changed += usize::from(with_id(&mut bytes, name, from, to));
+    }
+    assert_eq!(changed, 16);
+    bytes
+}
+
+/// Changes the type of a matrix: its name is followed by the number of dimensions, two dimensions, and the type.
+fn with_id(bytes: &mut [u8], name: &str, from: u32, to: u32) -> bool {
+    let length = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes()].concat();
+    let at = bytes.windows(length.len()).position(|window| window == length).expect("the tensor");
+    let kind = &mut bytes[at + length.len() + 4 + 16..][..4];
+    let found = *kind == from.to_le_bytes();
+    kind.copy_from_slice(&to.to_le_bytes());
+    found
+}
+
 /// Errors in the scales of v, gate and up hide behind sub-norms: layer 0 is compared linear by linear.
 #[test]
 fn linears_of_layer_0_equal_the_reference() {

@@ -8,7 +8,7 @@ use std::fs;
 use naive::{Naive, layers};
 use sterna::checkpoint::adapter::Adapter;
 use sterna::checkpoint::write::{WriteOptions, synthetic_vocabulary, write_gguf};
-use sterna::checkpoint::{Checkpoint, Config, Data};
+use sterna::checkpoint::{Checkpoint, Config, Data, RopeScaling};
 use sterna::kernels::format::{F16, TQ2_0};
 use sterna::kernels::math::f32_to_f16;
 use sterna::kernels::{Cpu, sets};
@@ -50,6 +50,7 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
         context: 64,
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: Vec::new(),
     };

@@ -62,7 +62,7 @@ impl Pass {
         let positions: Vec<usize> = (0..config.context).collect();
         let &Config { kv_heads, head_dim, .. } = config;
         let cache = KvCache::new(Layout::new(KvType::F16, [KvHeads { count: kv_heads, dim: head_dim }]));
-        Self { config: config.clone(), rotation: Rope::new(config.head_dim, config.rope_theta).at(&positions), cache }
+        Self { config: config.clone(), rotation: Rope::new(config).at(&positions), cache }
     }
 
     /// Logits of the rows `picked`: `(row, vocab)`.

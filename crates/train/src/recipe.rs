@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sterna::checkpoint::Config;
+use sterna::checkpoint::{Config, RopeScaling};
 use sterna::model::BITNET;
 
 use crate::optimizer::Rates;
@@ -149,6 +149,7 @@ impl Shape {
             context: self.context,
             rms_eps: 1e-5,
             rope_theta: self.rope_theta,
+            rope_scaling: RopeScaling::None,
             tied: true,
             eos,
         })
@@ -159,7 +160,8 @@ impl Shape {
     /// # Errors
     /// [`Error::Recipe`] if the checkpoint is not of the architecture that can be trained.
     pub fn of(config: &Config, path: &Path) -> Result<Self> {
-        let usual = config.tied && config.head_dim * config.heads == config.hidden;
+        let plain = config.rope_scaling == RopeScaling::None;
+        let usual = config.tied && config.head_dim * config.heads == config.hidden && plain;
         if *config.architecture != BITNET || !usual {
             let remedy = "only models like BitNet b1.58 2B4T (ReLU², sub-norms, tied embedding) can be trained";
             return Err(Error::Recipe(format!("{}: {remedy}", path.display())));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna::checkpoint::{Config, TextFiles};
+use sterna::checkpoint::{Config, RopeScaling, TextFiles};
 use sterna::kernels::Pool;
 use sterna::model::BITNET;
 use sterna::text::{ChatTemplate, Message, Tokenizer, to_gguf};
@@ -49,6 +49,7 @@ fn config() -> Config {
         context: 256,
         rms_eps: 1e-5,
         rope_theta: 10000.0,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: vec![EOS, EOT],
     }

@@ -7,7 +7,7 @@ use crate::op::math::{bf16_to_f32, f32_to_bf16};
 use crate::op::vector::Vector;
 
 /// The format described in the module documentation.
-pub static BF16: Format = number::format::<Blocks>("bf16", 30, "BF16");
+pub static BF16: Format = number::format::<Blocks>("bf16", &[30], "BF16");
 
 pub(super) struct Blocks;
 

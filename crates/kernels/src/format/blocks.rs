@@ -63,3 +63,15 @@ impl ScaledBlock {
         Ok(Scales::Groups { columns: self.weights, values })
     }
 }
+
+/// The scales of rows: one if all rows with a nonzero weight have the same scale. A row with the scale 0 must have zeros
+/// only.
+pub(super) fn row_scales(values: Vec<f32>) -> Scales {
+    let mut nonzero = values.iter().copied().filter(|value| *value != 0.0);
+    match nonzero.next() {
+        // In an all-zero matrix any scale is right.
+        None => Scales::One(1.0),
+        Some(first) if first > 0.0 && nonzero.all(|value| value == first) => Scales::One(first),
+        Some(_) => Scales::Rows(values),
+    }
+}

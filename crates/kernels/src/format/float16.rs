@@ -7,7 +7,7 @@ use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::op::vector::Vector;
 
 /// The format described in the module documentation.
-pub static F16: Format = number::format::<Blocks>("f16", 1, "F16");
+pub static F16: Format = number::format::<Blocks>("f16", &[1], "F16");
 
 pub(super) struct Blocks;
 

@@ -6,7 +6,7 @@ use crate::op::dense::Plain;
 use crate::op::vector::Vector;
 
 /// The format described in the module documentation.
-pub static F32: Format = number::format::<Blocks>("f32", 0, "F32");
+pub static F32: Format = number::format::<Blocks>("f32", &[0], "F32");
 
 pub(super) struct Blocks;
 

@@ -16,7 +16,7 @@ use crate::scales::Scales;
 
 /// The format described in the module documentation.
 pub static I2_S: Format =
-    Format { ggml: Some(36), ..Format::of_tensors("i2_s", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
+    Format { ggml: &[36], ..Format::of_tensors("i2_s", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
 
 /// Weights in a block.
 const BLOCK: usize = 128;

@@ -9,8 +9,10 @@
 //! decoded like one in `q8_0`. The code that decodes and multiplies rows (`dot`, `decode`) is compiled for each
 //! instruction set, so it is selected by a `match` over an index, not by a function pointer.
 
+mod base3;
 mod blocks;
 mod number;
+mod pairs;
 mod planes;
 mod stored;
 mod synthetic;
@@ -87,11 +89,23 @@ formats! {
         q6_k::Q6_K,
         q4_k::Q4_K,
         q4_0::Q4_0,
+        q5_k::Q5_K,
+        q5_0::Q5_0,
+        q3_k::Q3_K,
+        q2_k::Q2_K,
         tq2_0::TQ2_0,
         tq1_0::TQ1_0,
+        q2_0::Q2_0,
+        pq2_0::PQ2_0,
+        ptq1_0::PTQ1_0,
+        q1_0::Q1_0,
+        stq1_0::STQ1_0,
     ]
     tensors [
         i2_s::I2_S,
+        iq2_bn::IQ2_BN,
+        iq2_bn_r4::IQ2_BN_R4,
+        iq1_bn::IQ1_BN,
         hf_packed::HF_PACKED,
     ]
 }
@@ -119,9 +133,9 @@ pub fn by_name(name: &str) -> Option<&'static Format> {
     FORMATS.iter().copied().find(|format| format.name == name)
 }
 
-/// The formats with the type id `id` in GGUF files; forks use some ids for two types.
+/// The formats with the type id `id` in GGUF files; forks use some ids for several types.
 pub fn by_ggml(id: u32) -> impl Iterator<Item = &'static Format> {
-    FORMATS.iter().copied().filter(move |format| format.ggml == Some(id))
+    FORMATS.iter().copied().filter(move |format| format.ggml.contains(&id))
 }
 
 /// The number format with this name in safetensors files.

@@ -22,10 +22,10 @@ pub(super) trait Number: Plain {
 }
 
 /// The table row of a number format.
-pub(super) const fn format<N: Number>(name: &'static str, ggml: u32, safetensors: &'static str) -> Format {
+pub(super) const fn format<N: Number>(name: &'static str, ggml: &'static [u32], safetensors: &'static str) -> Format {
     Format {
         name,
-        ggml: Some(ggml),
+        ggml,
         safetensors: Some(safetensors),
         layout: Layout::Rows(1, N::BYTES),
         numbers: Some(numbers::<N>),

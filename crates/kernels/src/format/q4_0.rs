@@ -9,7 +9,7 @@ use super::stored::Format;
 use crate::op::dense::Stored;
 
 /// The format described in the module documentation.
-pub static Q4_0: Format = Format::of_rows("q4_0", 2, Blocks::BLOCK);
+pub static Q4_0: Format = Format::of_rows("q4_0", &[2], Blocks::BLOCK);
 
 pub(super) struct Blocks;
 

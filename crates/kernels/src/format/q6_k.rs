@@ -13,7 +13,7 @@ use crate::op::dense::Stored;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 
 /// The format described in the module documentation.
-pub static Q6_K: Format = Format { encode: Some(encode), ..Format::of_rows("q6_k", 14, Blocks::BLOCK) };
+pub static Q6_K: Format = Format { encode: Some(encode), ..Format::of_rows("q6_k", &[14], Blocks::BLOCK) };
 
 pub(super) struct Blocks;
 

@@ -12,7 +12,7 @@ use crate::op::dense::Stored;
 use crate::op::math::{f16_to_f32, f32_to_f16};
 
 /// The format described in the module documentation.
-pub static Q8_0: Format = Format { encode: Some(encode), ..Format::of_rows("q8_0", 8, Blocks::BLOCK) };
+pub static Q8_0: Format = Format { encode: Some(encode), ..Format::of_rows("q8_0", &[8], Blocks::BLOCK) };
 
 pub(super) struct Blocks;
 

@@ -16,8 +16,8 @@ type ReadScales = fn(&Trits, &Pool) -> Result<(Scales, f32), Problem>;
 pub struct Format {
     /// Lower-case name for options, reports and messages.
     pub name: &'static str,
-    /// Type id in GGUF files, if the format occurs there.
-    pub ggml: Option<u32>,
+    /// Type ids in GGUF files; the first one is written. Forks use some ids for two types.
+    pub ggml: &'static [u32],
     /// Name in safetensors files, if the format occurs there.
     pub safetensors: Option<&'static str>,
     pub(super) layout: Layout,
@@ -40,9 +40,9 @@ pub(super) enum Layout {
 
 impl Format {
     /// A row-wise format that can only be decoded.
-    pub(super) const fn of_rows(name: &'static str, ggml: u32, (weights, bytes): (usize, usize)) -> Self {
+    pub(super) const fn of_rows(name: &'static str, ggml: &'static [u32], (weights, bytes): (usize, usize)) -> Self {
         let layout = Layout::Rows(weights, bytes);
-        Self { name, ggml: Some(ggml), safetensors: None, layout, numbers: None, encode: None, ternary: None }
+        Self { name, ggml, safetensors: None, layout, numbers: None, encode: None, ternary: None }
     }
 
     /// A ternary format that stores the matrix as a whole.
@@ -52,7 +52,7 @@ impl Format {
         ternary: Ternary,
     ) -> Self {
         let layout = Layout::Tensor(bytes);
-        Self { name, ggml: None, safetensors: None, layout, numbers: None, encode: None, ternary: Some(ternary) }
+        Self { name, ggml: &[], safetensors: None, layout, numbers: None, encode: None, ternary: Some(ternary) }
     }
 
     /// Bytes of a `(rows, cols)` matrix; `None` if the format does not allow the shape.

@@ -6,20 +6,35 @@
 //!   weight    32n + m              160 + 16n + m           240 + 4n + j
 //! ```
 //!
-//! A byte is a base-3 fraction, rounded up. Multiplying it by 3ⁿ (wrapping) moves trit n to the front; the carry of one
-//! more multiplication by 3 is the code, trit + 1. Source: llama.cpp, `ggml-quants.c`.
+//! Bytes are those of [`super::base3`]. Source: llama.cpp, `ggml-quants.c`.
 
+use super::base3;
 use super::blocks::{ScaledBlock, half};
-use super::stored::{Decoder, Format, Problem, Ternary};
+use super::stored::{Decoder, Format, Problem, Ternary, Writer};
 use crate::op::dense::Stored;
+use crate::op::math::{f16_to_f32, f32_to_f16};
 
 /// The format described in the module documentation.
 pub static TQ1_0: Format = Format {
-    ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: None }),
-    ..Format::of_rows("tq1_0", 34, Blocks::BLOCK)
+    ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: Some(WRITER) }),
+    ..Format::of_rows("tq1_0", &[34], Blocks::BLOCK)
 };
 
 const BLOCK: ScaledBlock = ScaledBlock { weights: 256, bytes: 54, scale_at: 52 };
+
+const WRITER: Writer = Writer {
+    rounded: |scale| f16_to_f32(f32_to_f16(scale)),
+    blocks: |trits, scale, out| {
+        for block in trits.chunks_exact(BLOCK.weights) {
+            base3::pack(&block[..160], 32, out);
+            base3::pack(&block[160..240], 16, out);
+            base3::pack(&block[240..], 4, out);
+            let zero = block.iter().all(|trit| *trit == 0);
+            out.extend(f32_to_f16(if zero { 0.0 } else { scale }).to_le_bytes());
+        }
+    },
+    tail: |_| Vec::new(),
+};
 
 pub(super) struct Blocks;
 
@@ -49,20 +64,7 @@ fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
 fn unpack(block: &[u8], out: &mut [i8]) {
     let (first, rest) = out.split_at_mut(160);
     let (second, third) = rest.split_at_mut(80);
-    digits(&block[..32], first);
-    digits(&block[32..48], second);
-    digits(&block[48..52], third);
-}
-
-/// Decodes trit n of every byte, then trit n + 1 of every byte, until `out` is full.
-#[inline(always)]
-fn digits(bytes: &[u8], out: &mut [i8]) {
-    let mut power = 1u8;
-    for out in out.chunks_exact_mut(bytes.len()) {
-        for (out, byte) in out.iter_mut().zip(bytes) {
-            let code = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
-            *out = code as i8 - 1;
-        }
-        power = power.wrapping_mul(3);
-    }
+    base3::unpack(&block[..32], first);
+    base3::unpack(&block[32..48], second);
+    base3::unpack(&block[48..52], third);
 }

@@ -17,7 +17,7 @@ use crate::op::math::{f16_to_f32, f32_to_f16};
 /// The format described in the module documentation.
 pub static TQ2_0: Format = Format {
     ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: Some(WRITER) }),
-    ..Format::of_rows("tq2_0", 35, Blocks::BLOCK)
+    ..Format::of_rows("tq2_0", &[35], Blocks::BLOCK)
 };
 
 const BLOCK: ScaledBlock = ScaledBlock { weights: 256, bytes: 66, scale_at: 64 };

@@ -1,6 +1,6 @@
 //! The dimensions and options of a model, independent of the file format.
 
-use super::Arch;
+use super::{Arch, RopeScaling};
 
 /// The configuration of a causal language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub rms_eps: f32,
     /// Base of the rotary embedding.
     pub rope_theta: f64,
+    /// Scaling of the rotary embedding.
+    pub rope_scaling: RopeScaling,
     /// Whether the head uses the embedding's weights.
     pub tied: bool,
     /// Tokens that end a generation, collected from the configuration, the generation configuration and the tokenizer.
@@ -76,6 +78,9 @@ impl Config {
         if !(self.rope_theta >= 1.0 && self.rope_theta < 1e15) {
             let theta = self.rope_theta;
             return Err(format!("the base of the rotary embedding is {theta}, not a number from 1 to 1e15"));
+        }
+        if !self.rope_scaling.fits(self.head_dim) {
+            return Err(format!("the scaling of the rotary embedding does not fit a head size of {}", self.head_dim));
         }
         Ok(())
     }

@@ -13,12 +13,14 @@ pub mod decoder;
 pub mod facts;
 mod precision;
 pub mod refuse;
+pub mod rope_scaling;
 mod slot;
 
 pub use config::Config;
 pub(crate) use config::MAX_VOCAB;
 pub use facts::{Container, Facts, Refusal};
 pub use precision::Precision;
+pub use rope_scaling::RopeScaling;
 pub use slot::{Kind, Slot};
 
 /// An architecture. A new one is a file in `model/` that ends with a static of this type, and a line in
@@ -124,5 +126,5 @@ pub(crate) fn what_runs(known: &[&Arch], container: Container) -> String {
         [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
         _ => names.concat(),
     };
-    format!("Sterna runs {list} with ternary weights, without biases and with plain rotary embedding")
+    format!("Sterna runs {list} with ternary weights and without biases")
 }

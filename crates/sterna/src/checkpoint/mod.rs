@@ -28,7 +28,7 @@ use sterna_kernels::{Bytes, Cpu, DenseMatrix, Matrix, Pool, Scales};
 pub use adapter::Adapter;
 pub use summary::{Group, Summary};
 
-pub use crate::arch::{Arch, Config};
+pub use crate::arch::{Arch, Config, RopeScaling};
 use crate::arch::{Container, Precision, Refusal, what_runs};
 use crate::{Error, Result};
 pub use source::OpenOptions;

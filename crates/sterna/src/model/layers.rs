@@ -61,7 +61,7 @@ impl Loader<'_> {
         let embedding = table(decoder::embedding(config))?;
         let head = if config.tied { embedding.clone() } else { table(decoder::head(config))? };
         let norm = self.norm(decoder::final_norm(config))?;
-        let rope = Rope::new(config.head_dim, config.rope_theta);
+        let rope = Rope::new(config);
         Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(self.cpu, head, self.settings.head) })
     }
 }
@@ -150,6 +150,7 @@ mod tests {
     use sterna_kernels::sets;
 
     use super::*;
+    use crate::arch::RopeScaling;
     use crate::checkpoint::Data;
     use crate::model::LLAMA;
 
@@ -165,6 +166,7 @@ mod tests {
         context: 16,
         rms_eps: 1e-5,
         rope_theta: 1e4,
+        rope_scaling: RopeScaling::None,
         tied: true,
         eos: Vec::new(),
     };

@@ -1,10 +1,15 @@
-//! Rotary position embedding, rotate-half: pairs (i, i + dim/2) turn by position · theta^(−2i/dim).
+//! Rotary position embedding, rotate-half: pairs (i, i + dim/2) turn by position · theta^(−2i/dim), or by a scaled
+//! frequency.
 
 use sterna_kernels::{Cpu, Rows, math};
+
+use crate::arch::Config;
 
 /// The rotation of each pair of a head from one position to the next.
 pub struct Rope {
     inverse_frequencies: Vec<f32>,
+    /// The factor of cosines and sines.
+    attention: f32,
 }
 
 /// Cosines and sines for some positions, `(position, head_dim / 2)`.
@@ -14,10 +19,14 @@ pub struct Rotation {
 }
 
 impl Rope {
-    /// The rotary embedding for heads of `head_dim` values.
-    pub fn new(head_dim: usize, theta: f64) -> Self {
-        let frequency = |i: usize| math::pow64(theta, -2.0 * i as f64 / head_dim as f64) as f32;
-        Self { inverse_frequencies: (0..head_dim / 2).map(frequency).collect() }
+    /// The rotary embedding of a model's heads.
+    pub fn new(config: &Config) -> Self {
+        let (dim, theta, scaling) = (config.head_dim, config.rope_theta, &config.rope_scaling);
+        let frequency = |i: usize| {
+            let plain = math::pow64(theta, -2.0 * i as f64 / dim as f64);
+            scaling.inverse_frequency(plain, i, dim, theta) as f32
+        };
+        Self { inverse_frequencies: (0..dim / 2).map(frequency).collect(), attention: scaling.attention() as f32 }
     }
 
     /// The rotation of each position; all layers share it.
@@ -27,7 +36,8 @@ impl Rope {
         for (row, &position) in positions.iter().enumerate() {
             for (i, frequency) in self.inverse_frequencies.iter().enumerate() {
                 // The angle in f32, as the reference computes it.
-                (sin.row_mut(row)[i], cos.row_mut(row)[i]) = math::sin_cos(position as f32 * frequency);
+                let (sine, cosine) = math::sin_cos(position as f32 * frequency);
+                (sin.row_mut(row)[i], cos.row_mut(row)[i]) = (sine * self.attention, cosine * self.attention);
             }
         }
         Rotation { cos, sin }

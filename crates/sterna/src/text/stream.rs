@@ -133,6 +133,7 @@ impl<T: Deref<Target = Tokenizer>> TextStream<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::RopeScaling;
     use crate::checkpoint::{Config, GgufVocabulary, TextFiles};
     use crate::model::LLAMA;
 
@@ -175,6 +176,7 @@ mod tests {
             context: 64,
             rms_eps: 1e-5,
             rope_theta: 1e4,
+            rope_scaling: RopeScaling::None,
             tied: true,
             eos: vec![],
         };

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
-use sterna::checkpoint::{Checkpoint, Config};
+use sterna::checkpoint::{Checkpoint, Config, RopeScaling};
 use sterna::engine::{Engine, EngineBuilder, Event, FinishReason, Generation, Logprob, Request, Sampling, Usage};
 use sterna::kernels::format::F32;
 use sterna::kernels::{Cpu, DenseMatrix, Rows};
@@ -56,6 +56,7 @@ impl Toy {
             context: CONTEXT,
             rms_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
             tied: true,
             eos: vec![],
         };

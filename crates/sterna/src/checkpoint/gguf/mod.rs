@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
-use crate::arch::{Arch, Config, Container, Kind, Slot, what_runs};
+use crate::arch::{Arch, Config, Container, Kind, RopeScaling, Slot, what_runs};
 use types::{RECONVERT, Type};
 
 /// Keys of tokens that end an answer.
@@ -35,9 +35,12 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let tensors: Vec<&str> = header.tensors.keys().map(String::as_str).collect();
     let keys = ArchKeys { header: &header, prefix: name };
     let values = |name: &str| values(path, &header, name);
-    (arch.refuse)(&Facts { container: Container::Gguf, keys: &keys, tensors: &tensors, values: &values })
-        .map_err(|refusal| refused(path, refusal, known, Container::Gguf))?;
-    let config = config(path, &header, name, (arch, known))?;
+    let facts = Facts { container: Container::Gguf, keys: &keys, tensors: &tensors, values: &values };
+    let refuse = |refusal| refused(path, refusal, known, Container::Gguf);
+    (arch.refuse)(&facts).map_err(refuse)?;
+    let rope_scaling = RopeScaling::read(&facts).map_err(refuse)?;
+    let config = Config { rope_scaling, ..config(path, &header, name, (arch, known))? };
+    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
     let file = File { path, header: &header, arch, spans: spans(path, &header)? };
     let tensors = collect(path, &config, |slot| file.find(slot))?;
     let text = vocabulary::read(&header, arch.template)?;
@@ -150,11 +153,11 @@ fn config(
         context: size("context_length")?,
         rms_eps: header.float(&eps)?.ok_or_else(|| header.bad(&eps, "is missing"))? as f32,
         rope_theta: header.float(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0),
+        rope_scaling: RopeScaling::None,
         tied: architecture.head && !header.tensors.contains_key("output.weight"),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
-    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
     Ok(config)
 }
 

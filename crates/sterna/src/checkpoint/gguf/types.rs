@@ -12,9 +12,7 @@ pub(super) enum Type {
 }
 
 pub(super) const RECONVERT: &str = "re-convert the model to I2_S or TQ2_0";
-const NO_DECODER: &str = "Sterna has no decoder for this format: use a model in I2_S, TQ1_0 or TQ2_0";
-const PLAIN: &str =
-    "re-convert the model: linear weights as I2_S or TQ2_0, embeddings as F16, BF16, Q8_0, Q6_K, Q4_K or Q4_0";
+const PLAIN: &str = "re-convert the model: linear weights as I2_S or TQ2_0, embeddings as F16, BF16, Q8_0 or Q6_K";
 
 /// The type with id `id` of a tensor of this shape, which has `room` bytes before the next tensor.
 pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Type {
@@ -33,17 +31,11 @@ pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Typ
         // Until 2024 this id meant IQ4_NL_4_4.
         36 if blocks(32, 18) => refused("IQ4_NL_4_4", PLAIN),
         39 if blocks(32, 17) => refused("MXFP4", PLAIN),
-        42 if blocks(64, 18) => refused("Q2_0 (groups of 64)", NO_DECODER),
-        42 if blocks(128, 34) => refused("Q2_0 (groups of 128, Prism before v7)", NO_DECODER),
         39 | 42 => refused("TL2", RECONVERT),
         38 => refused("TL1", RECONVERT),
         37 => refused("I8_S", RECONVERT),
-        41 => refused("Q1_0", NO_DECODER),
-        142 => refused("PQ2_0", NO_DECODER),
-        143 => refused("PTQ1_0", NO_DECODER),
-        134 => refused("IQ1_BN", RECONVERT),
-        135 => refused("IQ2_BN", RECONVERT),
-        335 => refused("IQ2_BN_R4", RECONVERT),
+        142 => refused("IQ2_TN, or another type with the id of PQ2_0", RECONVERT),
+        143 => refused("IQ1_TN or G8_0, types with the id of PTQ1_0", RECONVERT),
         // A known format whose size does not fit; a later check reports the size.
         _ => match (formats.next(), OTHERS.iter().find(|(other, _)| *other == id)) {
             (Some(format), _) => Type::Known(format),
@@ -56,12 +48,8 @@ pub(super) fn of(id: u32, shape: &[usize], room: usize, alignment: usize) -> Typ
 /// Types of llama.cpp that are not supported.
 const OTHERS: &[(u32, &str)] = &[
     (3, "Q4_1"),
-    (6, "Q5_0"),
     (7, "Q5_1"),
     (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (13, "Q5_K"),
     (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),

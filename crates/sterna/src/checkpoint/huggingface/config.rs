@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::arch::facts::{self, Facts, Keys};
-use crate::arch::{Arch, Config, Container, Refusal};
+use crate::arch::{Arch, Config, Container, Refusal, RopeScaling};
 use crate::checkpoint::{DAMAGED, malformed, over_limit, refused};
 use crate::{Error, Result};
 
@@ -69,6 +69,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
         context: json.optional_size("max_position_embeddings")?.unwrap_or(2048),
         rms_eps: json.number("rms_norm_eps")?.unwrap_or(architecture.defaults.rms_eps) as f32,
         rope_theta: rope_theta(&json)?.unwrap_or(architecture.defaults.rope_theta),
+        rope_scaling: RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse)?,
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
@@ -111,7 +112,11 @@ pub(super) fn refuse_graph(
     tensors: &[&str],
     values: &dyn Fn(&str) -> Option<Vec<f32>>,
 ) -> Result<(), Refusal> {
-    (arch.refuse)(&Facts { container: Container::HuggingFace, keys: json, tensors, values })
+    (arch.refuse)(&facts(json, tensors, values))
+}
+
+fn facts<'a>(json: &'a Json<'_>, tensors: &'a [&'a str], values: &'a dyn Fn(&str) -> Option<Vec<f32>>) -> Facts<'a> {
+    Facts { container: Container::HuggingFace, keys: json, tensors, values }
 }
 
 impl Keys for Json<'_> {

@@ -3,8 +3,18 @@
 use sterna_kernels::format::I2_S;
 
 use super::{Plan, WriteOptions};
+use crate::arch::rope_scaling::{RopeScaling, attention};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
+
+/// Whether a scaling of the rotary embedding has keys in GGUF files.
+pub(super) fn can_be_written(scaling: &RopeScaling) -> bool {
+    match scaling {
+        RopeScaling::None | RopeScaling::Linear(_) => true,
+        RopeScaling::Yarn(yarn) => yarn.truncate,
+        RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => false,
+    }
+}
 
 /// The whole header, padded to the start of the data.
 pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
@@ -33,6 +43,7 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
     }
     keys.float(&format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
     keys.float(&format!("{arch}.rope.freq_base"), config.rope_theta as f32);
+    keys.rope_scaling(&format!("{arch}.rope.scaling"), &config.rope_scaling);
     if let Some(vocabulary) = options.vocabulary {
         keys.vocabulary(vocabulary);
     }
@@ -81,6 +92,30 @@ impl Keys {
     fn float(&mut self, key: &str, value: f32) {
         self.key(key, 6);
         self.bytes.extend(value.to_le_bytes());
+    }
+
+    /// The keys below `prefix` for a scaling that [`can_be_written`].
+    fn rope_scaling(&mut self, prefix: &str, scaling: &RopeScaling) {
+        match scaling {
+            RopeScaling::Linear(factor) => {
+                self.text(&format!("{prefix}.type"), "linear");
+                self.float(&format!("{prefix}.factor"), *factor as f32);
+            }
+            RopeScaling::Yarn(yarn) => {
+                self.text(&format!("{prefix}.type"), "yarn");
+                self.uint(&format!("{prefix}.original_context_length"), yarn.original as u32);
+                for (key, value) in [
+                    ("factor", yarn.factor),
+                    // Readers multiply it with the factor of attention that belongs to the factor.
+                    ("attn_factor", yarn.attention / attention(yarn.factor, 1.0)),
+                    ("yarn_beta_fast", yarn.fast),
+                    ("yarn_beta_slow", yarn.slow),
+                ] {
+                    self.float(&format!("{prefix}.{key}"), value as f32);
+                }
+            }
+            RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => {}
+        }
     }
 
     fn flag(&mut self, key: &str, value: bool) {

@@ -146,15 +146,20 @@ impl Plan {
     fn new(checkpoint: &Checkpoint, options: &WriteOptions<'_>) -> Result<Self> {
         let refuse = |option, problem: String| Err(Error::option(option, problem));
         let encoding = options.encoding;
-        let Some((writer, ternary)) = encoding.writer().zip(encoding.ggml) else {
+        let Some((writer, ternary)) = encoding.writer().zip(encoding.ggml.first().copied()) else {
             let names: Vec<&str> = encodings().map(|format| format.name).collect();
             let problem = format!("GGUF files are written with {} weights, not {}", names.join(" or "), encoding.name);
             return refuse("encoding", problem);
         };
-        let Some(head_type) = options.head.ggml.filter(|_| options.head.encodes()) else {
+        let Some(head_type) = options.head.ggml.first().filter(|_| options.head.encodes()).copied() else {
             let names: Vec<&str> = heads().map(|format| format.name).collect();
             return refuse("head", format!("the head is written as {}, not {}", names.join(", "), options.head.name));
         };
+        if !keys::can_be_written(&checkpoint.config.rope_scaling) {
+            let problem =
+                "the model's scaling of the rotary embedding is not written to GGUF files yet; use the model as it is";
+            return refuse("arch", problem.into());
+        }
         let mut ends: Vec<u32> = options.vocabulary.and_then(|vocabulary| vocabulary.eos).into_iter().collect();
         ends.extend(checkpoint.config.eos.iter().filter(|id| ends.first() != Some(*id)).copied().collect::<Vec<_>>());
         if ends.len() > ENDS.len() {
