@@ -56,6 +56,11 @@ const VALUES: [&str; 32] = [
     "X",
 ];
 
+/// Options that mean something else in one verb: `bench` measures a list of thread counts and generates a number of tokens,
+/// `train` writes a folder and makes an adapter.
+const OTHERS: [(&str, &str); 4] =
+    [("bench", "--threads"), ("bench", "--tokens"), ("train", "--out"), ("train", "--adapter")];
+
 fn sterna(args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STERNA_")) {
@@ -120,8 +125,7 @@ fn an_option_has_one_value_name_everywhere() {
         for line in help(&verb).lines().filter(|line| line.starts_with("  -") || line.starts_with("      --")) {
             let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("--"));
             let (Some(option), Some(value)) = (words.next(), words.next()) else { continue };
-            // `bench` measures a list of thread counts, and generates a number of tokens.
-            let other = verb[0] == "bench" && ["--threads", "--tokens"].contains(&option);
+            let other = OTHERS.contains(&(verb[0].as_str(), option));
             if !value.starts_with('<') || other {
                 continue;
             }
