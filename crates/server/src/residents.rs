@@ -72,6 +72,12 @@ pub struct Listed {
     pub description: Arc<Description>,
     /// When it leaves memory; `None` if it stays.
     pub expires: Option<Instant>,
+    /// Requests that use it.
+    pub running: usize,
+    /// Full-length requests that its cache holds at the same time.
+    pub sequences: usize,
+    /// Whether it computes and checks draft tokens.
+    pub speculation: bool,
 }
 
 /// The use of a model by a request, which keeps it in memory.
@@ -187,6 +193,15 @@ impl Residents {
         Ok(self.slots[self.slot(name)?].description.clone())
     }
 
+    /// Reads from the engine of the model that a request names, if it is in memory. This does not count as a use of it.
+    ///
+    /// # Errors
+    /// Those of a name that no model has, or that is missing.
+    pub fn read<T>(&self, name: Option<&str>, read: impl FnOnce(&Engine) -> T) -> Result<Option<T>, ApiError> {
+        let slot = self.slot(name)?;
+        Ok(self.state().residents[slot].as_ref().map(|resident| read(&resident.engine)))
+    }
+
     /// The descriptions of all models.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Description>> {
         self.slots.iter().map(|slot| &slot.description)
@@ -201,6 +216,9 @@ impl Residents {
         let listed = |(slot, resident): (&Slot, &Resident)| Listed {
             description: slot.description.clone(),
             expires: resident.expires(),
+            running: resident.running,
+            sequences: resident.engine.sequences(),
+            speculation: resident.engine.speculation(),
         };
         residents.map(listed).collect()
     }

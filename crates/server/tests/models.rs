@@ -120,7 +120,15 @@ fn models_are_listed_without_and_loaded_on_demand() {
 fn the_default_is_the_loaded_model_or_an_only_one() {
     let (_one, models) = folder(&["only"]);
     let server = Running::start(models, Settings::default());
+    let props = |server: &Running| {
+        let props = server.get("/props", "").json();
+        (props["model_alias"].clone(), props["is_sleeping"].clone(), props["total_slots"].as_u64().unwrap() > 0)
+    };
+    assert_eq!(props(&server), ("only".into(), true.into(), false));
+    assert_eq!((server.get("/slots", "").json(), resident(&server).len()), (json!([]), 0), "watching loads nothing");
     assert_eq!(server.chat(json!({ "max_tokens": 1 })).json()["model"], "only");
+    assert_eq!(props(&server), ("only".into(), false.into(), true));
+    assert_eq!(server.get("/slots", "").json()[0]["is_processing"], false);
 
     let (_two, models) = folder(&["a", "b"]);
     let server = Running::start(models.with_loaded(embedded().unwrap()), Settings::default());

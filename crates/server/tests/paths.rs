@@ -56,6 +56,23 @@ fn paths_without_v1_behave_as_their_twins() {
 }
 
 #[test]
+fn lists_of_models_have_the_fields_of_openai_and_anthropic() {
+    let server = Running::embedded(Settings { model: "org/name".into(), ..Settings::default() });
+    let list = server.get("/v1/models", "").json();
+    let created = list["data"][0]["created"].as_u64().unwrap();
+    let model = json!({
+        "id": "org/name", "object": "model", "created": created, "owned_by": "sterna",
+        "type": "model", "display_name": "org/name",
+        "created_at": sterna::text::calendar::at(created, "%Y-%m-%dT%H:%M:%SZ").unwrap(),
+    });
+    let expected = json!({
+        "object": "list", "data": [model], "has_more": false, "first_id": "org/name", "last_id": "org/name",
+    });
+    assert_eq!(list, expected);
+    assert_eq!(server.get("/v1/models/org/name", "").json(), model);
+}
+
+#[test]
 fn what_needs_another_kind_of_model_is_501() {
     let server = Running::embedded(Settings::default());
     for path in [
@@ -112,6 +129,7 @@ fn properties_have_llama_cpps_shape_and_no_path() {
             "chat_template": template,
             "bos_token": props["bos_token"],
             "eos_token": eos,
+            "is_sleeping": false,
             "build_info": concat!("sterna-", env!("CARGO_PKG_VERSION")),
         })
     );

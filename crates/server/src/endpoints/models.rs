@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use serde_json::{Value, json};
+use sterna::text::calendar;
 
 use super::Endpoint;
 use crate::app::App;
@@ -19,7 +20,9 @@ pub static ENDPOINTS: &[Endpoint] = &[
 
 async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     let data: Vec<Value> = app.models.all().map(|description| model(&app, description)).collect();
-    Json(json!({ "object": "list", "data": data }))
+    let id = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+    let (first, last) = (id(data.first()), id(data.last()));
+    Json(json!({ "object": "list", "data": data, "has_more": false, "first_id": first, "last_id": last }))
 }
 
 async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
@@ -27,6 +30,15 @@ async fn one(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Js
     Ok(Json(model(&app, &description)))
 }
 
+/// The fields of OpenAI's API, then those of Anthropic's.
 fn model(app: &App, description: &Description) -> Value {
-    json!({ "id": description.name, "object": "model", "created": app.started, "owned_by": "sterna" })
+    json!({
+        "id": description.name,
+        "object": "model",
+        "created": app.started,
+        "owned_by": "sterna",
+        "type": "model",
+        "display_name": description.name,
+        "created_at": calendar::at(app.started, "%Y-%m-%dT%H:%M:%SZ").unwrap_or_default(),
+    })
 }

@@ -85,7 +85,7 @@ pub async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
-    let resident = |Listed { description, expires }: Listed| {
+    let resident = |Listed { description, expires, .. }: Listed| {
         let mut entry = entry(&app, &description);
         entry["size"] = description.memory.into();
         entry["expires_at"] = match expires {
