@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna::checkpoint::{Checkpoint, OpenOptions};
+use sterna::checkpoint::{Checkpoint, OpenOptions, gguf};
 use sterna::engine::{Engine, EngineBuilder};
 
 use crate::Error;
@@ -56,7 +56,7 @@ impl Models {
         paths.sort();
         let except = except.and_then(|path| path.canonicalize().ok());
         let mut models = Self::default();
-        for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        for path in paths.into_iter().filter(|path| !is_hidden(path) && !is_later_part(path)) {
             if except.is_some() && except == path.canonicalize().ok() {
                 continue;
             }
@@ -143,20 +143,38 @@ fn open(root: &Path, path: &Path, builder: &EngineBuilder) -> Result<(String, Pa
         path.to_owned()
     } else {
         let entries = path.read_dir().map_err(|error| error.to_string())?.flatten().map(|entry| entry.path());
-        let mut files: Vec<PathBuf> = entries.filter(|path| is_gguf(path)).collect();
+        let mut files: Vec<PathBuf> = entries.filter(|path| is_gguf(path) && !is_later_part(path)).collect();
         match (files.pop(), files.len()) {
             (Some(file), 0) => file,
             (None, _) => return Err("a directory with neither config.json nor a .gguf file".into()),
             (Some(_), others) => return Err(format!("a directory with {} .gguf files: keep one", others + 1)),
         }
     };
+    for part in parts_beside(&file) {
+        check_inside(root, &part)?;
+    }
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-    let name = name.and_then(OsStr::to_str).filter(|name| !name.contains(char::is_control));
+    let name = name.and_then(OsStr::to_str).map(|name| gguf::part_of(name).map_or(name, |(name, _)| name));
+    let name = name.filter(|name| !name.contains(char::is_control));
     let name = name.ok_or("its name is not printable text, so that no request can name it")?;
     let checkpoint = Checkpoint::open_with(&file, &OpenOptions::default().mmap(true));
     let checkpoint = checkpoint.map_err(|error| error.to_string())?;
     Description::of_checkpoint(name.into(), &checkpoint, &fitting(builder, &checkpoint)).map_err(|e| e.to_string())?;
     Ok((name.into(), file, checkpoint))
+}
+
+/// The parts of the model that a file is a part of; none for a whole file.
+fn parts_beside(file: &Path) -> Vec<PathBuf> {
+    let name = |path: &Path| Some(gguf::part_of(path.file_stem()?.to_str()?)?.0.to_owned());
+    let (Some(own), Some(folder)) = (name(file), file.parent()) else { return Vec::new() };
+    let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| name(path).as_ref() == Some(&own)).collect()
+}
+
+/// Whether a file is a part of a model that is split, other than the first, which opens all.
+fn is_later_part(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(OsStr::to_str);
+    !path.is_dir() && stem.and_then(gguf::part_of).is_some_and(|(_, number)| number > 1)
 }
 
 /// Checks that a file, or a directory and all that is directly in it, lies in `root` once links are followed.

@@ -3,6 +3,7 @@
 #[path = "../../kernels/tests/random/mod.rs"]
 mod random;
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -228,7 +229,12 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
     for (name, kind, value, what) in [
         ("prism.hadamard.version", 4u32, &2u32.to_le_bytes()[..], "Hadamard"),
         ("bitnet-b1.58.expert_count", 4, &8u32.to_le_bytes(), "expert_count = 8"),
-        ("split.count", 4, &2u32.to_le_bytes(), "several parts"),
+        (
+            "split.count",
+            4,
+            &2u32.to_le_bytes(),
+            "it is part 1 of 2, but its name does not end with -00001-of-00002.gguf",
+        ),
         ("bitnet-b1.58.rope.scaling.type", 8, b"\x04\0\0\0\0\0\0\0what", "scaling of the type `what`"),
     ] {
         assert_refused(open_gguf(with_key(&good, name, kind, value)), &[what]);
@@ -751,4 +757,33 @@ fn mutated_directories_never_panic() {
         }
         survives("directory", seed, || open_hf(&config, weights.clone()));
     }
+}
+
+#[test]
+fn parts_of_a_model_must_be_whole_and_belong_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |number: usize| format!("ptq1_0-0000{number}-of-00003.gguf");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden/bonsai-g128/gguf");
+    let part = |number: usize| fs::read(source.join(name(number))).expect("a golden");
+    let put = |number: usize, bytes: &[u8]| fs::write(folder.path().join(name(number)), bytes).expect("written");
+    let open = |number: usize| Checkpoint::open(&folder.path().join(name(number)));
+    (1..=3).for_each(|number| put(number, &part(number)));
+    for number in 1..=3 {
+        assert_eq!(open(number).expect("opens").config().layers, 2);
+    }
+    // The second part twice, with the number of the third.
+    let at = after(&part(2), "split.no");
+    put(3, &patch(&part(2), at + 4, &2u16.to_le_bytes()));
+    assert_refused(open(1), &[&name(3), "an earlier part has it too"]);
+    put(3, &part(2));
+    assert_refused(open(1), &[&name(3), "key `split.no`", "is not 2"]);
+    fs::remove_file(folder.path().join(name(3))).expect("removed");
+    assert_refused(open(2), &[&name(2), "part 3 of 3, ptq1_0-00003-of-00003.gguf, is missing", "keep all parts"]);
+    fs::rename(folder.path().join(name(2)), folder.path().join("b.gguf")).expect("renamed");
+    let renamed = Checkpoint::open(&folder.path().join("b.gguf"));
+    assert_refused(renamed, &["it is part 2 of 3, but its name does not end with -00002-of-00003.gguf"]);
+    let count = after(&part(1), "split.tensors.count");
+    (2..=3).for_each(|number| put(number, &part(number)));
+    put(1, &patch(&part(1), count + 4, &9u32.to_le_bytes()));
+    assert_refused(open(3), &["key `split.tensors.count`", "is 9, but the parts have"]);
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sterna::checkpoint::gguf;
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::pool::default_threads;
 use sterna::model;
@@ -263,8 +264,10 @@ impl Options {
                 Misuse("--memory and --keep-alive need --models: they concern models loaded on demand".into()).into()
             );
         }
-        let from_file =
-            || self.model.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
+        let from_file = || {
+            let name = self.model.as_deref().and_then(Path::file_stem)?.to_string_lossy();
+            Some(gguf::part_of(&name).map_or(&*name, |(name, _)| name).to_owned())
+        };
         let mut api_keys = self.api_key.clone();
         if let Some(file) = &self.api_key_file {
             api_keys.extend(keys::read(file)?);

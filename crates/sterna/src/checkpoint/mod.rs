@@ -34,7 +34,7 @@ use crate::{Error, Result};
 pub use source::OpenOptions;
 pub(crate) use source::Source;
 pub use stored::Files;
-use stored::StoredFile;
+use stored::{StoredFile, WatchedFile};
 
 /// A kind of checkpoint files. A new one is a folder and a line in [`CONTAINERS`].
 struct ContainerFormat {

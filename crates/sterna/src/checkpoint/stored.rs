@@ -49,6 +49,17 @@ impl StoredFile {
         &self.path
     }
 
+    /// Opens the file `name` beside this one, mapped if this one is; `None` if there is none, or if this one is in memory.
+    pub fn sibling(&self, name: &str) -> Result<Option<Self>> {
+        let Content::Disk { map, .. } = &self.content else { return Ok(None) };
+        let path = self.path.with_file_name(name);
+        match Self::open(&path, &OpenOptions::default().mmap(map.is_some())) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::io(&path, source)),
+        }
+    }
+
     /// Length in bytes when the file was opened.
     pub fn len(&self) -> usize {
         match &self.content {

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use sterna_kernels::Bytes;
 
-use crate::checkpoint::{DAMAGED, StoredFile, malformed, over_limit, unsupported};
+use crate::checkpoint::{DAMAGED, StoredFile, WatchedFile, malformed, over_limit, unsupported};
 use crate::{Error, Result};
 
 /// The first bytes of every GGUF file.
@@ -149,6 +149,16 @@ impl Header {
             Some(range) => self.file.data(range),
             None => Ok(None),
         }
+    }
+
+    /// Path of the file, for error messages.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file's identity, to detect changes later; `None` if it is in memory.
+    pub(super) fn watched(&self) -> Option<WatchedFile> {
+        self.file.watched()
     }
 
     /// Number of data bytes in the file.

@@ -1,6 +1,7 @@
 //! GGUF files of llama.cpp, bitnet.cpp and their relatives.
 
 mod header;
+mod split;
 mod types;
 mod vocabulary;
 
@@ -12,6 +13,7 @@ use sterna_kernels::format::{Format, Trits};
 
 pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
+pub use split::part_of;
 
 use super::collect::collect;
 use super::{
@@ -28,24 +30,28 @@ pub(super) const ENDS: [&str; 3] =
 
 /// Opens the file if its network has one of the architectures `known`.
 pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpoint> {
-    let (path, files) = (file.path(), Files::new(file.watched()));
-    let header = Header::read(file)?;
-    let (name, arch) = architecture(path, &header, known)?;
-    refuse_containers(path, &header)?;
-    let tensors: Vec<&str> = header.tensors.keys().map(String::as_str).collect();
-    let keys = ArchKeys { header: &header, prefix: name };
-    let values = |name: &str| values(path, &header, name);
+    let parts = split::parts(file)?;
+    // The first part has the keys.
+    let (path, header) = (parts[0].path(), &parts[0]);
+    let (name, arch) = architecture(path, header, known)?;
+    refuse_containers(path, header)?;
+    let tensors: Vec<&str> = parts.iter().flat_map(|part| part.tensors.keys()).map(String::as_str).collect();
+    let keys = ArchKeys { header, prefix: name };
+    let values = |name: &str| parts.iter().find_map(|part| values(part, name));
     let facts = Facts { container: Container::Gguf, keys: &keys, tensors: &tensors, values: &values };
     let refuse = |refusal| refused(path, refusal, known, Container::Gguf);
     (arch.refuse)(&facts).map_err(refuse)?;
     let rope_scaling = RopeScaling::read(&facts).map_err(refuse)?;
-    let config = Config { rope_scaling, ..config(path, &header, name, (arch, known))? };
+    let config = Config { rope_scaling, ..config(&parts, name, (arch, known))? };
     config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
-    let file = File { path, header: &header, arch, spans: spans(path, &header)? };
-    let tensors = collect(path, &config, |slot| file.find(slot))?;
-    let text = vocabulary::read(&header, arch.template)?;
+    let stored = parts.iter().map(|part| Ok(Part { header: part, arch, spans: spans(part)? }));
+    let stored = stored.collect::<Result<Vec<_>>>()?;
+    let find = |slot: &Slot| stored.iter().find(|part| part.header.tensors.contains_key(&slot.gguf));
+    let tensors = collect(path, &config, |slot| find(slot).map_or(Ok(None), |part| part.find(slot)))?;
+    let text = vocabulary::read(header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
-    Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, files })
+    let files = Files::new(parts.iter().filter_map(Header::watched));
+    Ok(Checkpoint { path: file.path().into(), format, config, text, tensors, adapter: None, files })
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {
@@ -62,9 +68,6 @@ fn refuse_containers(path: &Path, header: &Header) -> Result<()> {
     if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
         let what = format!("a Hadamard-rotated model (key `{key}`)");
         return Err(unsupported(path, what, "Sterna does not rotate activations: use the model without this rotation"));
-    }
-    if header.uint("split.count")?.is_some_and(|count| count > 1) {
-        return Err(unsupported(path, "a GGUF file in several parts", "merge it with `llama-gguf-split --merge`"));
     }
     Ok(())
 }
@@ -97,20 +100,17 @@ impl Keys for ArchKeys<'_> {
 }
 
 /// The values of a small tensor, if it can be read as plain numbers.
-fn values(path: &Path, header: &Header, name: &str) -> Option<Vec<f32>> {
+fn values(header: &Header, name: &str) -> Option<Vec<f32>> {
     let info = header.tensors.get(name).filter(|info| info.weights <= facts::MAX_VALUES)?;
-    let span = spans(path, header).ok()?.get(&info.offset).copied()?;
+    let span = spans(header).ok()?.get(&info.offset).copied()?;
     let Type::Known(format) = types::of(info.kind, &info.shape, span, header.alignment) else { return None };
     let size = format.bytes(1, info.weights).filter(|size| *size <= span)?;
     format.numbers(&header.data(info.offset, size).ok()??)
 }
 
-fn config(
-    path: &Path,
-    header: &Header,
-    name: &str,
-    (architecture, known): (&'static Arch, &[&'static Arch]),
-) -> Result<Config> {
+fn config(parts: &[Header], name: &str, (architecture, known): (&'static Arch, &[&'static Arch])) -> Result<Config> {
+    let (path, header) = (parts[0].path(), &parts[0]);
+    let tensor = |name: &str| parts.iter().find_map(|part| part.tensors.get(name));
     let optional = |key: &str| -> Result<Option<usize>> {
         let key = format!("{name}.{key}");
         // A value too large for the address space also fails every later check.
@@ -129,7 +129,7 @@ fn config(
             return Err(unsupported(path, what, what_runs(known, Container::Gguf)));
         }
     }
-    let embedding = header.tensors.get("token_embd.weight").and_then(|info| info.shape.first().copied());
+    let embedding = tensor("token_embd.weight").and_then(|info| info.shape.first().copied());
     let vocab = match optional("vocab_size")?.or(embedding) {
         Some(vocab) => vocab,
         None => return Err(malformed(path, "tensors", "missing: `token_embd.weight`", DAMAGED)),
@@ -154,7 +154,7 @@ fn config(
         rms_eps: header.float(&eps)?.ok_or_else(|| header.bad(&eps, "is missing"))? as f32,
         rope_theta: header.float(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0),
         rope_scaling: RopeScaling::None,
-        tied: architecture.head && !header.tensors.contains_key("output.weight"),
+        tied: architecture.head && tensor("output.weight").is_none(),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
@@ -162,25 +162,25 @@ fn config(
 }
 
 /// The room of each tensor up to the next one, by offset.
-fn spans(path: &Path, header: &Header) -> Result<BTreeMap<u64, usize>> {
+fn spans(header: &Header) -> Result<BTreeMap<u64, usize>> {
     let mut offsets: Vec<_> = header.tensors.iter().map(|(name, info)| (info.offset, name)).collect();
     offsets.sort_unstable();
     if let Some(pair) = offsets.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         let problem = format!("the tensors `{}` and `{}` overlap", pair[0].1, pair[1].1);
-        return Err(malformed(path, format!("offset {}", pair[0].0), problem, DAMAGED));
+        return Err(malformed(header.path(), format!("offset {}", pair[0].0), problem, DAMAGED));
     }
     let ends = offsets.iter().skip(1).map(|(offset, _)| *offset).chain([header.data_len() as u64]);
     Ok(offsets.iter().zip(ends).map(|((start, _), end)| (*start, end.saturating_sub(*start) as usize)).collect())
 }
 
-struct File<'a> {
-    path: &'a Path,
+/// A part of the model, or all of it.
+struct Part<'a> {
     header: &'a Header,
     arch: &'static Arch,
     spans: BTreeMap<u64, usize>,
 }
 
-impl File<'_> {
+impl Part<'_> {
     fn find(&self, slot: &Slot) -> Result<Option<Tensor>> {
         let name = slot.gguf.clone();
         let Some(info) = self.header.tensors.get(&name) else { return Ok(None) };
@@ -208,7 +208,8 @@ impl File<'_> {
         let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(name, "is not a matrix")) };
         // An impossible shape has no size; `Trits::new` reports it.
         let bytes = self.bytes(name, info, format.bytes(rows, cols).unwrap_or(0))?;
-        let trits = Trits::new(format, rows, cols, bytes).map_err(|problem| problem_at(self.path, name, problem))?;
+        let trits =
+            Trits::new(format, rows, cols, bytes).map_err(|problem| problem_at(self.header.path(), name, problem))?;
         let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
         Ok(trits.scaled(self.extra_scale(name)?))
     }
@@ -250,10 +251,10 @@ impl File<'_> {
     }
 
     fn refused(&self, name: &str, what: &str, remedy: &str) -> crate::Error {
-        unsupported(self.path, format!("tensor `{name}`: {what}"), remedy)
+        unsupported(self.header.path(), format!("tensor `{name}`: {what}"), remedy)
     }
 
     fn damaged(&self, name: &str, problem: &str) -> crate::Error {
-        malformed(self.path, format!("tensor `{name}`"), problem, DAMAGED)
+        malformed(self.header.path(), format!("tensor `{name}`"), problem, DAMAGED)
     }
 }
