@@ -14,7 +14,7 @@ use crate::sampling::SamplingArgs;
 use crate::{input, interrupt};
 
 const EXAMPLES: &str = "\
-With a message, or text on stdin, one answer is printed. Otherwise a conversation begins. In it,
+With a message, or text on stdin, one answer is printed. Otherwise a conversation begins. In it, \
 Ctrl-C stops an answer, Ctrl-D leaves, and /help lists what else there is.
 
 Examples:

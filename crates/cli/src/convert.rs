@@ -18,8 +18,8 @@ use crate::model::{Source, has_end};
 use crate::{interrupt, output};
 
 const EXAMPLES: &str = "\
-The file holds everything: weights, tokenizer and chat template. Ternary layers as i2_s give the same
-logits bytes as the source; tq2_0 rounds their scales to halves. The head (and the embedding) in bytes a
+The file holds everything: weights, tokenizer and chat template. Ternary layers as i2_s give the same \
+logits bytes as the source; tq2_0 rounds their scales to halves. The head (and the embedding) in bytes a \
 weight: f32 4, f16 2, q8_0 1.06, q6_k 0.82. f32 loses nothing, f16 next to nothing of bf16.
 
 Examples:

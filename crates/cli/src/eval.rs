@@ -10,10 +10,10 @@ use crate::model::{ContextArg, Loading, Source};
 use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
-Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only
-comparable between models with the same tokenizer. Windows of --ctx tokens begin every --stride
-tokens; each token is scored once, in the first window that holds it. BOS stands at the start of
-the text if the model uses one, and is not scored. The first line is about the mode that --head names; a
+Perplexity is e to the mean negative log-likelihood of a token: lower is better, and only \
+comparable between models with the same tokenizer. Windows of --ctx tokens begin every --stride \
+tokens; each token is scored once, in the first window that holds it. BOS stands at the start of \
+the text if the model uses one, and is not scored. The first line is about the mode that --head names; a \
 table compares all modes, and counts the positions whose likeliest token is not that of the exact head.
 
 Examples:

@@ -13,7 +13,7 @@ use crate::output;
 use crate::{headings, interrupt};
 
 const EXAMPLES: &str = "\
-The ids are taken as given: no BOS is added. The file holds one tensor, `logits`, f32 of shape
+The ids are taken as given: no BOS is added. The file holds one tensor, `logits`, f32 of shape \
 [tokens, vocabulary]; its bytes do not depend on --threads, --chunk or the instruction set.
 
 Examples:

@@ -42,7 +42,7 @@ static ALLOCATOR: limits::Allocator = limits::Allocator;
 const ABOUT: &str = "Run 1-bit and ternary language models (BitNet b1.58 and its kind) on ordinary CPUs.";
 
 const HELP: &str = "\
-MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of
+MODEL is a .gguf file or a Hugging Face directory. Without -m, a small model that is part of \
 this program runs.
 
 Environment:

@@ -8,7 +8,7 @@ use crate::model::{Generating, Source};
 use crate::sampling::SamplingArgs;
 
 const EXAMPLES: &str = "\
-The text goes to the model as it is, without a chat template; the model's continuation streams
+The text goes to the model as it is, without a chat template; the model's continuation streams \
 to stdout.
 
 Examples:

@@ -8,7 +8,7 @@ use crate::model::Source;
 use crate::output;
 
 const EXAMPLES: &str = "\
-Prints one JSON object: {\"tokens\": [...]}. The ids begin with BOS if the model puts it before a prompt.
+Prints one JSON object: {\"tokens\": [...]}. The ids begin with BOS if the model puts it before a prompt. \
 Every byte counts, also the line break at the end of a file or a pipe.
 
 Examples:

@@ -88,7 +88,7 @@ fn models_are_listed_without_and_loaded_on_demand() {
     let show = server.post("/api/show", &json!({ "model": "b" })).json();
     assert_eq!(
         (&show["model_info"]["bitnet.context_length"], &show["details"]["format"]),
-        (&512.into(), &"gguf".into())
+        (&2048.into(), &"gguf".into())
     );
     assert_eq!(show["capabilities"][0], "completion");
     assert!(resident(&server).is_empty());
@@ -98,7 +98,7 @@ fn models_are_listed_without_and_loaded_on_demand() {
     assert_eq!((answer.status, &answer.json()["model"]), (200, &"b".into()));
     let listed = &list(&server, "/api/ps")[0];
     assert_eq!((&listed["name"], &listed["size"]), (&"b".into(), &memory().into()));
-    assert_eq!((&listed["digest"], &listed["context_length"]), (&tags[1]["digest"], &512.into()));
+    assert_eq!((&listed["digest"], &listed["context_length"]), (&tags[1]["digest"], &2048.into()));
     assert!(server.get("/metrics", "").body.contains("sterna_model_loaded{model=\"b\"} 1\n"));
     let tokens = server.post("/tokenize", &json!({ "content": "fox", "model": "a" })).json();
     assert!(!tokens["tokens"].as_array().unwrap().is_empty());
@@ -158,7 +158,7 @@ fn a_model_with_running_requests_stays_and_nothing_is_unloaded_in_vain() {
     let (engine, open) = gated(&builder());
     let models = with(with(Models::default(), "busy", once(engine)), "idle", embedded);
     let large = builder().sequences(20);
-    let need = checkpoint().memory_needed(20 * 512, large.kv);
+    let need = checkpoint().memory_needed(20 * 2048, large.kv);
     let models = models.with("large", &checkpoint(), &large, embedded).unwrap();
     let bound = need + memory() / 2;
     let server = Running::start(models, Settings { memory: Some(bound), ..Settings::default() });

@@ -80,7 +80,7 @@ fn ollamas_clients_find_what_they_read() {
     let info = |key: &str| show["model_info"][format!("{architecture}.{key}")].as_u64();
     assert_eq!(
         (info("context_length"), info("block_count"), info("embedding_length")),
-        (Some(512), Some(8), Some(256))
+        (Some(2048), Some(8), Some(256))
     );
     assert_eq!(show["capabilities"][0], "completion");
     let version = server.get("/api/version", "").json()["version"].as_str().expect("a version").to_owned();

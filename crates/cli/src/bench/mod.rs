@@ -25,7 +25,7 @@ use report::Figures;
 use work::Work;
 
 const EXAMPLES: &str = "\
-The last columns compare what a decoded token must read (weights, head, keys and values, from
+The last columns compare what a decoded token must read (weights, head, keys and values, from \
 their layout) with the read bandwidth that this machine reached in the same run.
 
 Examples:

@@ -15,7 +15,7 @@ use crate::{output, version};
 use options::Options;
 
 const HELP: &str = "\
-Options on the command line override environment variables (STERNA_PORT for --port, …), which override
+Options on the command line override environment variables (STERNA_PORT for --port, …), which override \
 the --config file (TOML, `port = 8080`), which overrides the defaults.
 
 Examples:

@@ -19,16 +19,16 @@ use given::Given;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
-Data is .txt (one document) or .jsonl, one object per line: {\"text\": ...}, or a conversation
-{\"messages\": [{\"role\": \"user\", \"content\": ...}, {\"role\": \"assistant\", \"content\": ...}]}, of
+Data is .txt (one document) or .jsonl, one object per line: {\"text\": ...}, or a conversation \
+{\"messages\": [{\"role\": \"user\", \"content\": ...}, {\"role\": \"assistant\", \"content\": ...}]}, of \
 which only the assistant's answers are learned. =WEIGHT is a file's share of the tokens.
 
-DIR/model is a model for `sterna chat -m`, written again at every checkpoint. A run that was stopped,
-by Ctrl-C or anything else, is resumed by `sterna train --out DIR`, with the same result as without the
-stop; only --steps, --save-every and --threads can be changed then. The first Ctrl-C finishes the step
+DIR/model is a model for `sterna chat -m`, written again at every checkpoint. A run that was stopped, \
+by Ctrl-C or anything else, is resumed by `sterna train --out DIR`, with the same result as without the \
+stop; only --steps, --save-every and --threads can be changed then. The first Ctrl-C finishes the step \
 and saves; a second one ends the program at once. DIR/log.jsonl has a line for every step.
 
-If the loss rises or becomes NaN, lower --rate and --other-rate; fine-tuning needs about a tenth of
+If the loss rises or becomes NaN, lower --rate and --other-rate; fine-tuning needs about a tenth of \
 the defaults. With less memory or for quicker steps, lower --batch. docs/training.md is a guide.
 
 Examples:

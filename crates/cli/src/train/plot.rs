@@ -10,8 +10,8 @@ use super::curves::{Curves, Line, smooth, thin};
 use crate::output;
 
 const EXAMPLES: &str = "\
-Loss and gradient norm (bright: smoothed over a fiftieth of the steps), validation and rate over tokens
-read. The highest twentieth of loss and gradient norm may lie above the frame. A dashed line shows
+Loss and gradient norm (bright: smoothed over a fiftieth of the steps), validation and rate over tokens \
+read. The highest twentieth of loss and gradient norm may lie above the frame. A dashed line shows \
 where rounding to trits began. It reads log.jsonl only, so it can be used while the run goes on.
 
 Examples:

@@ -148,7 +148,7 @@ impl Plan {
         let encoding = options.encoding;
         let Some((writer, ternary)) = encoding.writer().zip(encoding.ggml.first().copied()) else {
             let names: Vec<&str> = encodings().map(|format| format.name).collect();
-            let problem = format!("GGUF files are written with {} weights, not {}", names.join(" or "), encoding.name);
+            let problem = format!("GGUF files are written with {} weights, not {}", names.join(", "), encoding.name);
             return refuse("encoding", problem);
         };
         let Some(head_type) = options.head.ggml.first().filter(|_| options.head.encodes()).copied() else {
