@@ -98,9 +98,12 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(if error.is::<Misuse>() { 2 } else { 1 })
 }
 
-/// The text of an error. The library's errors are complete by themselves; others are printed with their causes.
+/// The text of an error. Those of the library and the server are complete by themselves; others are printed with their
+/// causes.
 pub fn message(error: &anyhow::Error) -> String {
-    error.downcast_ref::<sterna::Error>().map_or_else(|| format!("{error:#}"), ToString::to_string)
+    let library = error.downcast_ref::<sterna::Error>().map(ToString::to_string);
+    let server = error.downcast_ref::<sterna_server::Error>().map(ToString::to_string);
+    library.or(server).unwrap_or_else(|| format!("{error:#}"))
 }
 
 /// Escapes control characters, which must not reach the terminal: messages quote names from files.
