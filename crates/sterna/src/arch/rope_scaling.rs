@@ -12,8 +12,6 @@ pub enum RopeScaling {
     /// Not at all.
     #[default]
     None,
-    /// All are divided by a factor.
-    Linear(f64),
     /// YaRN (arXiv:2309.00071).
     Yarn(Yarn),
     /// Llama 3's: low frequencies are divided by a factor, high ones stay.
@@ -53,7 +51,6 @@ impl RopeScaling {
     pub fn inverse_frequency(&self, plain: f64, i: usize, dim: usize, theta: f64) -> f64 {
         match self {
             Self::None => plain,
-            Self::Linear(factor) => plain / factor,
             Self::Divisors(divisors) => plain / f64::from(divisors[i]),
             Self::Llama3 { factor, low, high, original } => {
                 let turns = original * plain / (2.0 * PI);
@@ -139,9 +136,7 @@ fn hugging_face(facts: &Facts<'_>, object: &str) -> Result<RopeScaling, Refusal>
     let trained = number("original_max_position_embeddings")?;
     let scaling = match (kind, factor) {
         (Some("default"), _) | (None, None) => RopeScaling::None,
-        // Length-dependent scaling by 1 is none.
-        (None | Some("dynamic"), Some(1.0)) => RopeScaling::None,
-        (Some("linear"), Some(factor)) => RopeScaling::Linear(factor),
+        (None | Some("linear" | "dynamic"), Some(1.0)) => RopeScaling::None,
         (Some("llama3"), Some(factor)) => {
             if factor == 1.0 {
                 return Ok(RopeScaling::None);
@@ -190,8 +185,7 @@ fn gguf(facts: &Facts<'_>) -> Result<RopeScaling, Refusal> {
     let given = number("attn_factor")?.filter(|factor| *factor != 0.0).unwrap_or(1.0);
     let scaling = match kind {
         "none" => RopeScaling::None,
-        "linear" if given == 1.0 => RopeScaling::Linear(factor),
-        "linear" => return refuse(" with a factor of attention"),
+        "linear" if factor == 1.0 && given == 1.0 => RopeScaling::None,
         "yarn" => {
             let original = match number("original_context_length")? {
                 None => facts.number("context_length")?,
@@ -229,8 +223,7 @@ fn divisors(facts: &Facts<'_>) -> Result<RopeScaling, Refusal> {
 /// The scaling, with scaling by 1 as none; `None` if its parameters are impossible.
 fn checked(scaling: RopeScaling) -> Option<RopeScaling> {
     match scaling {
-        RopeScaling::Linear(1.0) => Some(RopeScaling::None),
-        RopeScaling::Linear(factor) | RopeScaling::Llama3 { factor, .. } => possible(factor).then_some(scaling),
+        RopeScaling::Llama3 { factor, .. } => possible(factor).then_some(scaling),
         RopeScaling::Yarn(yarn) if yarn.factor == 1.0 && yarn.attention == 1.0 => Some(RopeScaling::None),
         RopeScaling::Yarn(Yarn { factor, original, fast, slow, attention, .. }) => {
             [factor, original, fast, slow, attention].into_iter().all(possible).then_some(scaling)

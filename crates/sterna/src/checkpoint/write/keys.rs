@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, GgufVocabulary};
 /// Whether a scaling of the rotary embedding has keys in GGUF files.
 pub(super) fn can_be_written(scaling: &RopeScaling) -> bool {
     match scaling {
-        RopeScaling::None | RopeScaling::Linear(_) => true,
+        RopeScaling::None => true,
         RopeScaling::Yarn(yarn) => yarn.truncate,
         RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => false,
     }
@@ -97,10 +97,6 @@ impl Keys {
     /// The keys below `prefix` for a scaling that [`can_be_written`].
     fn rope_scaling(&mut self, prefix: &str, scaling: &RopeScaling) {
         match scaling {
-            RopeScaling::Linear(factor) => {
-                self.text(&format!("{prefix}.type"), "linear");
-                self.float(&format!("{prefix}.factor"), *factor as f32);
-            }
             RopeScaling::Yarn(yarn) => {
                 self.text(&format!("{prefix}.type"), "yarn");
                 self.uint(&format!("{prefix}.original_context_length"), yarn.original as u32);
