@@ -10,11 +10,16 @@ pub(super) fn unpack(bytes: &[u8], out: &mut [i8]) {
     let mut power = 1u8;
     for out in out.chunks_exact_mut(bytes.len()) {
         for (out, byte) in out.iter_mut().zip(bytes) {
-            let code = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
-            *out = code as i8 - 1;
+            *out = trit(*byte, power);
         }
         power = power.wrapping_mul(3);
     }
+}
+
+/// The trit that `power`, a power of 3, moves to the front of a byte.
+#[inline(always)]
+pub(super) fn trit(byte: u8, power: u8) -> i8 {
+    ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as i8 - 1
 }
 
 /// Appends `len` bytes of the trits, whose order is that of [`unpack`].

@@ -9,6 +9,7 @@
 //! A byte is the fraction 0.edcba (base 3) times 256, rounded up; digit 0, a, is the last. Source: ik_llama.cpp,
 //! `iqk_quantize.cpp`.
 
+use super::base3;
 use super::blocks::{half, row_scales};
 use super::stored::{Decoder, Format, Problem, Ternary, Trits};
 use crate::pool::Pool;
@@ -29,8 +30,7 @@ fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
 /// Digit `n` of a byte, as a trit.
 fn digit(byte: u8, n: usize) -> i8 {
     const POWERS: [u8; 5] = [81, 27, 9, 3, 1];
-    let front = u16::from(byte.wrapping_mul(POWERS[n]));
-    ((front * 3) >> 8) as i8 - 1
+    base3::trit(byte, POWERS[n])
 }
 
 fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {

@@ -14,6 +14,7 @@ mod blocks;
 mod number;
 mod pairs;
 mod planes;
+mod scaled;
 mod stored;
 mod synthetic;
 

@@ -2,10 +2,11 @@
 //!
 //! Ternary Bonsai's first files have it under the type id of Q2_0. Source: PrismML's fork of llama.cpp.
 
-use super::pairs;
+use super::pairs::Pairs;
+use super::scaled;
 use super::stored::Format;
 
 /// The format described in the module documentation.
-pub static PQ2_0: Format = pairs::format::<128>("pq2_0", &[142, 42]);
+pub static PQ2_0: Format = scaled::written::<Blocks>("pq2_0", &[142, 42]);
 
-pub(super) type Blocks = pairs::Pairs<128>;
+pub(super) type Blocks = Pairs<128>;

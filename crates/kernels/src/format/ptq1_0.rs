@@ -9,62 +9,42 @@
 //! Bytes are those of [`super::base3`]. Source: PrismML's fork of llama.cpp.
 
 use super::base3;
-use super::blocks::{ScaledBlock, half};
-use super::stored::{Decoder, Format, Problem, Ternary, Writer};
+use super::scaled::{self, ScaledBlock, TritBlock, WrittenBlock};
+use super::stored::Format;
 use crate::op::dense::Stored;
-use crate::op::math::{f16_to_f32, f32_to_f16};
 
 /// The format described in the module documentation.
-pub static PTQ1_0: Format = Format {
-    ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: Some(WRITER) }),
-    ..Format::of_rows("ptq1_0", &[143], Blocks::BLOCK)
-};
-
-const BLOCK: ScaledBlock = ScaledBlock { weights: 128, bytes: 28, scale_at: 26 };
-
-const WRITER: Writer = Writer {
-    rounded: |scale| f16_to_f32(f32_to_f16(scale)),
-    blocks: |trits, scale, out| {
-        for block in trits.chunks_exact(BLOCK.weights) {
-            base3::pack(&block[..80], 16, out);
-            base3::pack(&block[80..120], 8, out);
-            base3::pack(&block[120..], 2, out);
-            let zero = block.iter().all(|trit| *trit == 0);
-            out.extend(f32_to_f16(if zero { 0.0 } else { scale }).to_le_bytes());
-        }
-    },
-    tail: |_| Vec::new(),
-};
+pub static PTQ1_0: Format = scaled::written::<Blocks>("ptq1_0", &[143]);
 
 pub(super) struct Blocks;
 
 impl Stored for Blocks {
-    const BLOCK: (usize, usize) = (BLOCK.weights, BLOCK.bytes);
+    const BLOCK: (usize, usize) = Self::SHAPE.size();
 
     #[inline(always)]
     fn decode_block(block: &[u8], out: &mut [f32]) {
-        let mut trits = [0; BLOCK.weights];
-        unpack(block, &mut trits);
-        let d = half(&block[BLOCK.scale_at..]);
-        for (out, trit) in out.iter_mut().zip(trits) {
-            *out = d * f32::from(trit);
-        }
+        scaled::decode::<Self>(block, out);
     }
 }
 
-fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
-    for (block, out) in decoder.stored_row(r).chunks_exact(BLOCK.bytes).zip(out.chunks_exact_mut(BLOCK.weights)) {
-        if BLOCK.is_zero(block) { out.fill(0) } else { unpack(block, out) }
+impl TritBlock for Blocks {
+    const SHAPE: ScaledBlock = ScaledBlock { weights: 128, bytes: 28, scale_at: 26 };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], out: &mut [i8]) -> bool {
+        let (first, rest) = out.split_at_mut(80);
+        let (second, third) = rest.split_at_mut(40);
+        base3::unpack(&block[..16], first);
+        base3::unpack(&block[16..24], second);
+        base3::unpack(&block[24..26], third);
+        false
     }
-    Ok(())
 }
 
-/// Decodes the trits of a block.
-#[inline(always)]
-fn unpack(block: &[u8], out: &mut [i8]) {
-    let (first, rest) = out.split_at_mut(80);
-    let (second, third) = rest.split_at_mut(40);
-    base3::unpack(&block[..16], first);
-    base3::unpack(&block[16..24], second);
-    base3::unpack(&block[24..26], third);
+impl WrittenBlock for Blocks {
+    fn pack(trits: &[i8], out: &mut Vec<u8>) {
+        base3::pack(&trits[..80], 16, out);
+        base3::pack(&trits[80..120], 8, out);
+        base3::pack(&trits[120..], 2, out);
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! Source: llama.cpp, `ggml-quants.c`; Ternary Bonsai's files whose names end in `g64`.
 
-use super::pairs;
+use super::pairs::Pairs;
+use super::scaled;
 use super::stored::Format;
 
 /// The format described in the module documentation.
-pub static Q2_0: Format = pairs::format::<64>("q2_0", &[42]);
+pub static Q2_0: Format = scaled::written::<Blocks>("q2_0", &[42]);
 
-pub(super) type Blocks = pairs::Pairs<64>;
+pub(super) type Blocks = Pairs<64>;

@@ -9,39 +9,38 @@
 //!
 //! A set negation bit negates all three. Source: AngelSlim's fork of llama.cpp.
 
-use super::blocks::{ScaledBlock, half};
-use super::stored::{Decoder, Format, Problem, Ternary};
+use super::scaled::{self, ScaledBlock, TritBlock};
+use super::stored::Format;
 use crate::op::dense::Stored;
 
 /// The format described in the module documentation.
-pub static STQ1_0: Format = Format {
-    ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: None }),
-    ..Format::of_rows("stq1_0", &[43, 42], Blocks::BLOCK)
-};
-
-const BLOCK: ScaledBlock = ScaledBlock { weights: 256, bytes: 42, scale_at: 40 };
+pub static STQ1_0: Format = scaled::read::<Blocks>("stq1_0", &[43, 42]);
 
 pub(super) struct Blocks;
 
 impl Stored for Blocks {
-    const BLOCK: (usize, usize) = (BLOCK.weights, BLOCK.bytes);
+    const BLOCK: (usize, usize) = Self::SHAPE.size();
 
     #[inline(always)]
     fn decode_block(block: &[u8], out: &mut [f32]) {
-        let mut trits = [0; BLOCK.weights];
-        unpack(block, &mut trits);
-        let d = half(&block[BLOCK.scale_at..]);
-        for (out, trit) in out.iter_mut().zip(trits) {
-            *out = d * f32::from(trit);
-        }
+        scaled::decode::<Self>(block, out);
     }
 }
 
-fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
-    for (block, out) in decoder.stored_row(r).chunks_exact(BLOCK.bytes).zip(out.chunks_exact_mut(BLOCK.weights)) {
-        if BLOCK.is_zero(block) { out.fill(0) } else { unpack(block, out) }
+impl TritBlock for Blocks {
+    const SHAPE: ScaledBlock = ScaledBlock { weights: 256, bytes: 42, scale_at: 40 };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], out: &mut [i8]) -> bool {
+        for g in 0..64 {
+            let slot = block[g / 2] >> (4 * (g % 2)) & 15;
+            let sign = 1 - 2 * (block[32 + g / 8] >> (g % 8) & 1) as i8;
+            for (lane, trit) in TRITS[usize::from(slot)].into_iter().enumerate() {
+                out[64 * (g / 16) + g % 16 + 16 * lane] = sign * trit;
+            }
+        }
+        false
     }
-    Ok(())
 }
 
 /// The four trits of each of the 16 slots.
@@ -62,15 +61,3 @@ const TRITS: [[i8; 4]; 16] = {
     }
     all
 };
-
-/// Decodes the trits of a block.
-#[inline(always)]
-fn unpack(block: &[u8], out: &mut [i8]) {
-    for g in 0..64 {
-        let slot = block[g / 2] >> (4 * (g % 2)) & 15;
-        let sign = 1 - 2 * (block[32 + g / 8] >> (g % 8) & 1) as i8;
-        for (lane, trit) in TRITS[usize::from(slot)].into_iter().enumerate() {
-            out[64 * (g / 16) + g % 16 + 16 * lane] = sign * trit;
-        }
-    }
-}

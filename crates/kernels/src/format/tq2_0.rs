@@ -8,42 +8,23 @@
 //!
 //! Source: llama.cpp, `ggml-quants.c`.
 
-use super::blocks::{ScaledBlock, array, half};
+use super::blocks::{array, half};
 use super::planes;
-use super::stored::{Decoder, Format, Problem, Ternary, Writer, unused_code};
+use super::scaled::{self, ScaledBlock, TritBlock, WrittenBlock};
+use super::stored::Format;
 use crate::op::dense::Stored;
-use crate::op::math::{f16_to_f32, f32_to_f16};
 
 /// The format described in the module documentation.
-pub static TQ2_0: Format = Format {
-    ternary: Some(Ternary { scales: |trits, pool| Ok((BLOCK.scales(trits, pool)?, 1.0)), row, writer: Some(WRITER) }),
-    ..Format::of_rows("tq2_0", &[35], Blocks::BLOCK)
-};
-
-const BLOCK: ScaledBlock = ScaledBlock { weights: 256, bytes: 66, scale_at: 64 };
-
-const WRITER: Writer = Writer {
-    rounded: |scale| f16_to_f32(f32_to_f16(scale)),
-    blocks: |trits, scale, out| {
-        for block in trits.chunks_exact(BLOCK.weights) {
-            for half in block.chunks_exact(BLOCK.weights / 2) {
-                planes::pack(32, |byte, plane| half[32 * plane + byte], out);
-            }
-            let zero = block.iter().all(|trit| *trit == 0);
-            out.extend(f32_to_f16(if zero { 0.0 } else { scale }).to_le_bytes());
-        }
-    },
-    tail: |_| Vec::new(),
-};
+pub static TQ2_0: Format = scaled::written::<Blocks>("tq2_0", &[35]);
 
 pub(super) struct Blocks;
 
 impl Stored for Blocks {
-    const BLOCK: (usize, usize) = (BLOCK.weights, BLOCK.bytes);
+    const BLOCK: (usize, usize) = Self::SHAPE.size();
 
     #[inline(always)]
     fn decode_block(block: &[u8], out: &mut [f32]) {
-        let d = half(&block[BLOCK.scale_at..]);
+        let d = half(&block[Self::SHAPE.scale_at..]);
         for a in 0..2 {
             let codes: [u8; 32] = array(&block[32 * a..]);
             for plane in 0..4 {
@@ -57,16 +38,20 @@ impl Stored for Blocks {
     }
 }
 
-fn row(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<(), Problem> {
-    let mut unused = false;
-    for (block, out) in decoder.stored_row(r).chunks_exact(BLOCK.bytes).zip(out.chunks_exact_mut(BLOCK.weights)) {
-        if BLOCK.is_zero(block) {
-            out.fill(0);
-            continue;
-        }
-        for (half, out) in block.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<128>().0) {
-            unused |= planes::unpack_block::<true>(half, out);
+impl TritBlock for Blocks {
+    const SHAPE: ScaledBlock = ScaledBlock { weights: 256, bytes: 66, scale_at: 64 };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], out: &mut [i8]) -> bool {
+        let halves = block.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<128>().0);
+        halves.fold(false, |unused, (half, out)| unused | planes::unpack_block::<true>(half, out))
+    }
+}
+
+impl WrittenBlock for Blocks {
+    fn pack(trits: &[i8], out: &mut Vec<u8>) {
+        for half in trits.chunks_exact(128) {
+            planes::pack(32, |byte, plane| half[32 * plane + byte], out);
         }
     }
-    if unused { Err(unused_code(r)) } else { Ok(()) }
 }
