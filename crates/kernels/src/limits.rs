@@ -4,6 +4,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 
+use crate::memory;
+
 /// The error number of "too many open files", on Linux and macOS.
 const TOO_MANY_FILES: i32 = 24;
 
@@ -45,11 +47,7 @@ pub fn file_size() -> Option<u64> {
 
 /// Bytes of address space that are left within the limit; `None` if there is no limit, or if its use cannot be read.
 pub fn address_space_left() -> Option<u64> {
-    let limit = address_space()?;
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let used = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
-    let kib: u64 = used.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(limit.saturating_sub(kib * 1024))
+    Some(address_space()?.saturating_sub(memory::of_process("VmSize:")?))
 }
 
 /// The error with the limit that caused it, if it is one of those that limits cause.

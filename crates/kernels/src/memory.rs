@@ -104,10 +104,6 @@ impl std::fmt::Debug for Bytes {
 /// Memory that is available without swapping, in bytes, within the cgroup's limit. `None` where it cannot be read.
 pub fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let field = |text: &str, name: &str| -> Option<u64> {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-    };
     let machine = field(&read("/proc/meminfo")?, "MemAvailable:")?;
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current")).map(|(max, used)| {
@@ -121,7 +117,21 @@ pub fn available() -> Option<u64> {
 
 /// Peak resident memory of this process in bytes, including file pages. `None` where it cannot be read.
 pub fn peak_resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    of_process("VmHWM:")
+}
+
+/// Resident memory of this process in bytes, including file pages. `None` where it cannot be read.
+pub fn resident() -> Option<u64> {
+    of_process("VmRSS:")
+}
+
+/// A figure in bytes that Linux keeps of this process.
+pub(crate) fn of_process(name: &str) -> Option<u64> {
+    field(&std::fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
+/// A figure in bytes of a text that has one a line, as "MemAvailable: 1024 kB".
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }

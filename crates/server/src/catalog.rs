@@ -61,7 +61,7 @@ impl Models {
                 continue;
             }
             match open(&root, &path, builder) {
-                Ok((name, file, checkpoint)) => models = models.with_file(name, &root, file, &checkpoint, builder)?,
+                Ok((description, file, builder)) => models = models.with_file(description, &root, file, builder)?,
                 Err(problem) => tracing::warn!("{}: skipped: {problem}", path.display()),
             }
         }
@@ -73,17 +73,23 @@ impl Models {
     /// # Errors
     /// For a name that another model has, and a checkpoint that `builder` cannot load.
     pub fn with(
-        mut self,
+        self,
         name: &str,
         checkpoint: &Checkpoint,
         builder: &EngineBuilder,
         load: impl Fn() -> sterna::Result<Engine> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let description = Description::of_checkpoint(name.into(), checkpoint, builder)?;
-        if self.found.iter().any(|other| other.description.name == name) {
-            return Err(Error::Settings(format!("two models have the name {name:?}: rename one of them")));
+        self.add(description, Box::new(load)).map_err(Error::Settings)
+    }
+
+    /// Adds a model; the error says that another one has its name.
+    fn add(mut self, description: Description, load: Load) -> Result<Self, String> {
+        let name = &description.name;
+        if self.found.iter().any(|other| other.description.name == *name) {
+            return Err(format!("two models have the name {name:?}: rename one of them"));
         }
-        self.found.push(Found { description: Arc::new(description), load: Box::new(load) });
+        self.found.push(Found { description: Arc::new(description), load });
         Ok(self)
     }
 
@@ -99,23 +105,19 @@ impl Models {
 
     fn with_file(
         self,
-        name: String,
+        description: Description,
         root: &Path,
         file: PathBuf,
-        checkpoint: &Checkpoint,
-        builder: &EngineBuilder,
+        builder: EngineBuilder,
     ) -> Result<Self, Error> {
-        let builder = fitting(builder, checkpoint);
-        let (root, options) = (root.to_owned(), builder.clone());
+        let (root, path) = (root.to_owned(), file.clone());
         let load = move || {
             // The folder may have changed since the start.
             check_inside(&root, &file).map_err(|problem| unsupported(&file, &problem))?;
-            options.open(&file)
+            builder.open(&file)
         };
-        self.with(&name, checkpoint, &builder, load).map_err(|error| match error {
-            Error::Settings(problem) => Error::Settings(format!("{}: {problem}", checkpoint.path().display())),
-            other => other,
-        })
+        let added = self.add(description, Box::new(load));
+        added.map_err(|problem| Error::Settings(format!("{}: {problem}", path.display())))
     }
 }
 
@@ -133,8 +135,9 @@ fn unsupported(path: &Path, problem: &str) -> sterna::Error {
     sterna::Error::Unsupported { path: path.into(), what: problem.into(), remedy: "put the file itself there".into() }
 }
 
-/// Opens the model at `path`, an entry of `root`: its name, its file or directory, and its headers.
-fn open(root: &Path, path: &Path, builder: &EngineBuilder) -> Result<(String, PathBuf, Checkpoint), String> {
+/// Reads the headers of the model at `path`, an entry of `root`: what it is, its file or directory, and options that it
+/// supports.
+fn open(root: &Path, path: &Path, builder: &EngineBuilder) -> Result<(Description, PathBuf, EngineBuilder), String> {
     check_inside(root, path)?;
     let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
     let file = if !path.is_dir() && !is_gguf(path) {
@@ -154,13 +157,14 @@ fn open(root: &Path, path: &Path, builder: &EngineBuilder) -> Result<(String, Pa
         check_inside(root, &part)?;
     }
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
-    let name = name.and_then(OsStr::to_str).map(|name| gguf::part_of(name).map_or(name, |(name, _)| name));
+    let name = name.and_then(OsStr::to_str).map(gguf::model_name);
     let name = name.filter(|name| !name.contains(char::is_control));
     let name = name.ok_or("its name is not printable text, so that no request can name it")?;
     let checkpoint = Checkpoint::open_with(&file, &OpenOptions::default().mmap(true));
     let checkpoint = checkpoint.map_err(|error| error.to_string())?;
-    Description::of_checkpoint(name.into(), &checkpoint, &fitting(builder, &checkpoint)).map_err(|e| e.to_string())?;
-    Ok((name.into(), file, checkpoint))
+    let builder = fitting(builder, &checkpoint);
+    let description = Description::of_checkpoint(name.into(), &checkpoint, &builder).map_err(|e| e.to_string())?;
+    Ok((description, file, builder))
 }
 
 /// The parts of the model that a file is a part of; none for a whole file.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::fields::{Field, Object};
 use crate::shape::is_empty;
+use crate::think::Effort;
 
 /// Parts of answers that `include` may ask for, and that answers here never have.
 const ABSENT: [&str; 7] = [
@@ -151,19 +152,16 @@ pub fn grammar(object: &mut Object, field: Field, value: Value) -> Result<(), Ap
     }
 }
 
-/// Efforts of thinking, as templates know them. Other texts mean on.
-const EFFORTS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
-
 /// Whether the model thinks, and how much: false, "none", "off" and the like are off; null and "adaptive" are left to the
 /// template.
 pub fn think(object: &mut Object, _: Field, value: Value) -> Result<(), ApiError> {
     let off = |text: &str| ["none", "off", "disabled", "false"].iter().any(|off| text.eq_ignore_ascii_case(off));
-    let effort = |text: &str| EFFORTS.into_iter().find(|effort| effort.eq_ignore_ascii_case(text.trim()));
+    let effort = |text: &str| Effort::named(&text.trim().to_ascii_lowercase());
     let think: Value = match &value {
         Value::Null => return Ok(()),
         empty if is_empty(empty) || empty["type"] == "adaptive" => return Ok(()),
         Value::Bool(on) => (*on).into(),
-        Value::String(text) => effort(text).map_or_else(|| (!off(text)).into(), Value::from),
+        Value::String(text) => effort(text).map_or_else(|| (!off(text)).into(), |effort| effort.name().into()),
         other => (!other["type"].as_str().is_some_and(off)).into(),
     };
     object.insert("think".into(), think);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use sterna::kernels::limits;
+use sterna::kernels::{limits, memory};
 
 use crate::app::now;
 
@@ -68,9 +68,7 @@ impl Process {
 
 /// Resident memory in bytes.
 fn resident() -> Option<i64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.split_ascii_whitespace().next()?.parse::<i64>().ok()? * 1024)
+    i64::try_from(memory::resident()?).ok()
 }
 
 /// Seconds of all CPUs in this process and in the system on its behalf.

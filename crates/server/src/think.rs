@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 
 /// Whether the model thinks before it answers, and how much.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -34,14 +36,26 @@ impl Think {
 
     /// The effort, as templates name it.
     pub fn effort(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Switch(_) => return None,
-            Self::Effort(Effort::Minimal) => "minimal",
-            Self::Effort(Effort::Low) => "low",
-            Self::Effort(Effort::Medium) => "medium",
-            Self::Effort(Effort::High) => "high",
-            Self::Effort(Effort::XHigh) => "xhigh",
-            Self::Effort(Effort::Max) => "max",
-        })
+        if let Self::Effort(effort) = self { Some(effort.name()) } else { None }
+    }
+}
+
+impl Effort {
+    /// The effort of this name; `None` for other texts.
+    pub fn named(text: &str) -> Option<Self> {
+        let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+        Self::deserialize(text).ok()
+    }
+
+    /// Its name in requests and templates.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::XHigh => "xhigh",
+            Self::Max => "max",
+        }
     }
 }

@@ -198,14 +198,36 @@ fn one(scales: &Scales) -> f32 {
     }
 }
 
+/// The tensors of a golden file.
+fn tensors(name: &str) -> safetensors::Header {
+    let path = golden(name);
+    safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header")
+}
+
+/// The matrix that a golden file has in every format, and its scale.
+fn stored_matrix(header: &safetensors::Header) -> (Vec<i8>, f32) {
+    let matrix = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
+    (matrix, header.tensors["scale"].bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)).expect("scale"))
+}
+
+/// Checks the trits of a matrix with rows of 512, and that it has one scale, which it returns.
+#[track_caller]
+fn assert_matrix(trits: &Trits, expected: &[i8], what: &str) -> f32 {
+    let cpu = cpu();
+    let decoder = trits.decoder(cpu.pool()).expect("a scale");
+    for (r, expected) in expected.chunks_exact(512).enumerate() {
+        let mut row = vec![9; 512];
+        decoder.row(r, &mut row).expect("valid codes");
+        assert_eq!(row, expected, "{what}, row {r}");
+    }
+    one(decoder.scales())
+}
+
 /// One matrix in every format; row 7 and a block of row 5 are all zero.
 #[test]
 fn stored_blocks_decode_to_the_golden_trits() {
-    let path = golden("blocks.safetensors");
-    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
-    let cpu = cpu();
-    let wanted: Vec<i8> = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
-    let scale = header.tensors["scale"].bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)).expect("scale");
+    let header = tensors("blocks.safetensors");
+    let (matrix, scale) = stored_matrix(&header);
     let cases = [
         ("hf_packed_u8", "hf-packed", scale, 0.0),
         ("i2_s_x86", "i2_s", 1.0, 0.0),
@@ -217,25 +239,16 @@ fn stored_blocks_decode_to_the_golden_trits() {
         let format = format::by_name(name).expect("in the table");
         let bytes = header.tensors[tensor].bytes.clone();
         let trits = Trits::new(format, 8, 512, bytes).expect("its size").scaled(factor);
-        let decoder = trits.decoder(cpu.pool()).expect("a scale");
-        let found = one(decoder.scales());
+        let found = assert_matrix(&trits, &matrix, name);
         assert!((found - scale).abs() <= tolerance * scale, "{name}: {found} is not {scale}");
-        for (r, wanted) in wanted.chunks_exact(512).enumerate() {
-            let mut row = vec![9; 512];
-            decoder.row(r, &mut row).expect("valid codes");
-            assert_eq!(row, wanted, "{name}, row {r}");
-        }
     }
 }
 
 /// The same matrix as the C code of llama.cpp's and ik_llama.cpp's quantisers writes it, and in PrismML's formats.
 #[test]
 fn blocks_of_other_quantisers_decode_to_the_golden_trits() {
-    let path = golden("blocks-group-scaled.safetensors");
-    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
-    let cpu = cpu();
-    let matrix: Vec<i8> = header.tensors["q"].bytes.iter().map(|byte| *byte as i8).collect();
-    let scale = header.tensors["scale"].bytes.first_chunk().map(|bytes| f32::from_le_bytes(*bytes)).expect("scale");
+    let header = tensors("blocks-group-scaled.safetensors");
+    let (matrix, scale) = stored_matrix(&header);
     for (name, tolerance) in [
         ("iq1_bn", 1.0 / 2048.0),
         ("iq2_bn", 0.0),
@@ -247,34 +260,22 @@ fn blocks_of_other_quantisers_decode_to_the_golden_trits() {
     ] {
         let format = format::by_name(name).expect("in the table");
         let trits = Trits::new(format, 8, 512, header.tensors[name].bytes.clone()).expect("its size");
-        let decoder = trits.decoder(cpu.pool()).expect("a scale");
-        let found = one(decoder.scales());
+        let found = assert_matrix(&trits, &matrix, name);
         assert!((found - scale).abs() <= tolerance * scale, "{name}: {found} is not {scale}");
-        for (r, expected) in matrix.chunks_exact(512).enumerate() {
-            let mut row = vec![9; 512];
-            decoder.row(r, &mut row).expect("valid codes");
-            assert_eq!(row, expected, "{name}, row {r}");
-        }
         let Some(writer) = format.writer() else { continue };
         let mut written = Vec::new();
         (writer.blocks)(&matrix, (writer.rounded)(found), &mut written);
         written.extend((writer.tail)(found));
         // An all-zero block has the scale zero in our files, whatever its codes.
         let again = Trits::new(format, 8, 512, written.into()).expect("its size");
-        let again = again.decoder(cpu.pool()).expect("a scale");
-        for (r, expected) in matrix.chunks_exact(512).enumerate() {
-            let mut row = vec![9; 512];
-            again.row(r, &mut row).expect("valid codes");
-            assert_eq!((one(again.scales()), &row[..]), (found, expected), "{name} written anew, row {r}");
-        }
+        assert_eq!(assert_matrix(&again, &matrix, &format!("{name} written anew")), found);
     }
 }
 
 /// Binary weights: groups of 128 with scales of their own.
 #[test]
 fn binary_blocks_decode_to_the_golden_weights() {
-    let path = golden("blocks-group-scaled.safetensors");
-    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+    let header = tensors("blocks-group-scaled.safetensors");
     let cpu = cpu();
     let weights = numbers(&header.tensors["q1_0_w"].bytes);
     let trits = Trits::new(&Q1_0, 4, 256, header.tensors["q1_0"].bytes.clone()).expect("its size");
@@ -301,8 +302,7 @@ fn blocks_of_k_quants_decode_to_the_golden_values() {
         ("blocks.safetensors", ["Q8_0", "Q6_K", "Q4_K", "Q4_0"]),
         ("blocks-group-scaled.safetensors", ["Q5_K", "Q5_0", "Q3_K", "Q2_K"]),
     ] {
-        let path = golden(file);
-        let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+        let header = tensors(file);
         for name in names {
             let raw = &header.tensors[&format!("dec_{name}_raw")];
             let expected = numbers(&header.tensors[&format!("dec_{name}_f32")].bytes);
@@ -341,8 +341,7 @@ fn numbers(bytes: &[u8]) -> Vec<f32> {
 /// Rows of 96 start inside the blocks of 128.
 #[test]
 fn i2_s_rows_may_straddle_blocks() {
-    let path = golden("blocks.safetensors");
-    let header = safetensors::Header::parse(&path, &std::fs::read(&path).expect("golden").into()).expect("header");
+    let header = tensors("blocks.safetensors");
     let wanted: Vec<i8> = header.tensors["q"].bytes.iter().take(4032).map(|byte| *byte as i8).collect();
     // 42 rows of 96 are 4032 weights, not a whole number of blocks; 40 rows are 3840.
     assert!(Trits::new(&I2_S, 42, 96, vec![0; 1040].into()).is_err());

@@ -93,6 +93,26 @@ fn argmax(row: &[f32]) -> u32 {
     (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a row is not empty") as u32
 }
 
+/// Checks greedy decoding after `len` positions, the last of which gave the logits `last`.
+#[track_caller]
+fn assert_greedy(
+    model: &dyn Network,
+    cpu: &Cpu,
+    state: &mut State,
+    (len, last): (usize, &[f32]),
+    expected: &[u32],
+    what: &str,
+) {
+    let mut next = argmax(last);
+    for (i, &token) in expected.iter().enumerate() {
+        assert_eq!(next, token, "{what}: greedy token {i}");
+        let mut batch = Batch::default();
+        batch.push(0, &PAGES, len + i, &[token]);
+        batch.want_last();
+        next = argmax(step(model, cpu, &batch, state).row(0));
+    }
+}
+
 #[test]
 fn logits_and_greedy_tokens_equal_the_reference() {
     let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
@@ -115,14 +135,8 @@ fn logits_and_greedy_tokens_equal_the_reference() {
             println!("{what}: max {max:.2e}, mean {mean:.2e}");
             assert!(max < 0.25 && mean < 0.03, "{what}: max {max}, mean {mean}");
 
-            let mut next = argmax(&got[47 * vocab..]);
-            for (i, &token) in reference.ids("greedy").iter().enumerate() {
-                assert_eq!(next, token, "{what}: greedy token {i}");
-                let mut batch = Batch::default();
-                batch.push(0, &PAGES, 48 + i, &[token]);
-                batch.want_last();
-                next = argmax(step(&*model, &cpu, &batch, &mut state).row(0));
-            }
+            let last = &got[got.len() - vocab..];
+            assert_greedy(&*model, &cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what);
             seen.insert(what);
         }
     }
@@ -163,14 +177,8 @@ fn group_scaled_files_equal_the_reference() {
             for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > 0.1) {
                 assert_eq!(argmax(got), best[t], "{what}: position {t}");
             }
-            let mut next = argmax(&got[got.len() - vocab..]);
-            for (i, &token) in reference.ids("greedy").iter().enumerate() {
-                assert_eq!(next, token, "{what}: greedy token {i}");
-                let mut batch = Batch::default();
-                batch.push(0, &PAGES, ids.len() + i, &[token]);
-                batch.want_last();
-                next = argmax(step(&*model, &cpu, &batch, &mut state).row(0));
-            }
+            let last = &got[got.len() - vocab..];
+            assert_greedy(&*model, &cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what.to_string());
             seen.push(path);
         }
     }

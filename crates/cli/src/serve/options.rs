@@ -266,7 +266,7 @@ impl Options {
         }
         let from_file = || {
             let name = self.model.as_deref().and_then(Path::file_stem)?.to_string_lossy();
-            Some(gguf::part_of(&name).map_or(&*name, |(name, _)| name).to_owned())
+            Some(gguf::model_name(&name).to_owned())
         };
         let mut api_keys = self.api_key.clone();
         if let Some(file) = &self.api_key_file {

@@ -4,17 +4,15 @@
 //! nothing and are accepted.
 
 use super::facts::{Facts, Refusal};
-use super::rope_scaling::RopeScaling;
 
-/// Refuses biases, norms in projections, experts, windows, and rotary embeddings that are partial or scaled in an unknown
-/// way.
+/// Refuses biases, norms in projections, experts, windows, and partial rotary embeddings. Their scalings are refused where
+/// they are read, in [`RopeScaling::read`](super::RopeScaling::read).
 ///
 /// # Errors
 ///
 /// The first [`Refusal`] found.
 pub fn decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
     switches(facts)?;
-    RopeScaling::read(facts)?;
     facts.tensors.iter().try_for_each(|tensor| graph(facts, tensor))
 }
 

@@ -13,7 +13,7 @@ use sterna_kernels::format::{Format, Trits};
 
 pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
-pub use split::part_of;
+pub use split::{model_name, part_of};
 
 use super::collect::collect;
 use super::{
@@ -42,8 +42,7 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let refuse = |refusal| refused(path, refusal, known, Container::Gguf);
     (arch.refuse)(&facts).map_err(refuse)?;
     let rope_scaling = RopeScaling::read(&facts).map_err(refuse)?;
-    let config = Config { rope_scaling, ..config(&parts, name, (arch, known))? };
-    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
+    let config = config(&parts, name, rope_scaling, (arch, known))?;
     let stored = parts.iter().map(|part| Ok(Part { header: part, arch, spans: spans(part)? }));
     let stored = stored.collect::<Result<Vec<_>>>()?;
     let find = |slot: &Slot| stored.iter().find(|part| part.header.tensors.contains_key(&slot.gguf));
@@ -108,7 +107,12 @@ fn values(header: &Header, name: &str) -> Option<Vec<f32>> {
     format.numbers(&header.data(info.offset, size).ok()??)
 }
 
-fn config(parts: &[Header], name: &str, (architecture, known): (&'static Arch, &[&'static Arch])) -> Result<Config> {
+fn config(
+    parts: &[Header],
+    name: &str,
+    rope_scaling: RopeScaling,
+    (architecture, known): (&'static Arch, &[&'static Arch]),
+) -> Result<Config> {
     let (path, header) = (parts[0].path(), &parts[0]);
     let tensor = |name: &str| parts.iter().find_map(|part| part.tensors.get(name));
     let optional = |key: &str| -> Result<Option<usize>> {
@@ -153,11 +157,12 @@ fn config(parts: &[Header], name: &str, (architecture, known): (&'static Arch, &
         context: size("context_length")?,
         rms_eps: header.float(&eps)?.ok_or_else(|| header.bad(&eps, "is missing"))? as f32,
         rope_theta: header.float(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0),
-        rope_scaling: RopeScaling::None,
+        rope_scaling,
         tied: architecture.head && tensor("output.weight").is_none(),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
+    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
     Ok(config)
 }
 

@@ -56,6 +56,11 @@ pub fn part_of(stem: &str) -> Option<(&str, u64)> {
     (!name.is_empty() && (1..=count).contains(&number)).then_some((name, number))
 }
 
+/// The name of a model in the name of a file without its extension: without the number of a part.
+pub fn model_name(stem: &str) -> &str {
+    part_of(stem).map_or(stem, |(name, _)| name)
+}
+
 /// Checks that no tensor is in two parts, and that none is missing.
 fn check_tensors(parts: &[Header]) -> Result<()> {
     let mut names = BTreeSet::new();

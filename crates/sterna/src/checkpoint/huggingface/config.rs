@@ -43,6 +43,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     let refuse = |refusal| refused(path, refusal, known, Container::HuggingFace);
     let architecture = architecture(&json, known)?;
     refuse_graph(&json, architecture, &[], &|_| None).map_err(refuse)?;
+    let rope_scaling = RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse)?;
     let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
     let head_dim = match json.optional_size("head_dim")?.or(architecture.defaults.head_dim) {
         Some(head_dim) => head_dim,
@@ -69,7 +70,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
         context: json.optional_size("max_position_embeddings")?.unwrap_or(2048),
         rms_eps: json.number("rms_norm_eps")?.unwrap_or(architecture.defaults.rms_eps) as f32,
         rope_theta: rope_theta(&json)?.unwrap_or(architecture.defaults.rope_theta),
-        rope_scaling: RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse)?,
+        rope_scaling,
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
