@@ -128,6 +128,7 @@ pub struct ContextArg {
 pub enum Activations {
     Auto,
     Int8,
+    Int14,
     F32,
 }
 
@@ -158,6 +159,7 @@ impl Loading {
         let precision = match self.activations {
             Activations::Auto => None,
             Activations::Int8 => Some(Precision::Int8),
+            Activations::Int14 => Some(Precision::Int14),
             Activations::F32 => Some(Precision::Float32),
         };
         let settings = Settings { precision, head: self.head, ffn: self.ffn.ffn.into() };

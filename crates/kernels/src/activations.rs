@@ -88,19 +88,6 @@ impl Activations {
         })
     }
 
-    /// Some columns of every row, with the same scales.
-    pub fn columns(&self, columns: Range<usize>) -> Self {
-        let stride = columns.len().next_multiple_of(16);
-        let mut codes = vec![0; self.rows() * stride];
-        let mut sums = vec![0; self.rows()];
-        for (i, (out, sum)) in codes.chunks_exact_mut(stride.max(1)).zip(&mut sums).enumerate() {
-            let codes = &self.row(i)[columns.clone()];
-            out[..codes.len()].copy_from_slice(codes);
-            *sum = codes.iter().map(|code| i32::from(*code)).sum();
-        }
-        Self { cols: columns.len(), codes, scales: self.scales.clone(), sums }
-    }
-
     /// The codes of the rows' norm, which is not kept: `quantize(rms_norm(x))`.
     ///
     /// # Panics

@@ -11,6 +11,7 @@ use crate::op::attention::int8::{Dots, Terms};
 use crate::op::attention::{PAGE, Page, SEGMENT, Segment};
 use crate::op::bf16::{Operands, PANEL};
 use crate::op::codes::Bits;
+use crate::op::grouped::{Bits as GroupBits, Codes, Division, TOKENS, TileScales, Tiles};
 use crate::op::loss::LossTerms;
 use crate::op::operand::{Operand, arrange};
 use crate::op::sparse::Columns;
@@ -120,6 +121,80 @@ mod cases {
         let mut out = [0.0; 2 * TILE];
         isa.ternary_dot_f32(&trits(1, 3 * LINE), 3, &floats(2, 2 * 41), 41, &mut out);
         bits(&out)
+    }
+
+    /// Tokens of a whole and of a partial block, with a zero among them.
+    fn grouped_inputs(tokens: usize, cols: usize) -> Vec<f32> {
+        floats(17, tokens * cols).into_iter().enumerate().map(|(i, x)| if i % 50 == 3 { 0.0 } else { x }).collect()
+    }
+
+    /// Codes of one block of tokens, in one part and in two: codes, inverses and offsets.
+    fn group_codes(isa: Isa, x: &[f32], division: Division, parts: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+        let tokens = x.len() / division.cols;
+        let mut codes = vec![0; tokens * division.depth() * parts];
+        let (mut inverses, mut offsets) = (vec![0.0; tokens * division.groups()], vec![0; tokens * division.groups()]);
+        isa.grouped_codes(x, division, parts, &mut codes, &mut inverses, &mut offsets);
+        (codes, inverses, offsets)
+    }
+
+    pub(super) fn grouped_codes(isa: Isa) -> Vec<u32> {
+        let division = Division::new(GroupBits::Two, 300, 64, 1);
+        let of = |parts| {
+            let (codes, inverses, offsets) = group_codes(isa, &grouped_inputs(3, 300), division, parts);
+            [codes.into_iter().map(|code| code as u32).collect(), bits(&inverses), words(&offsets)].concat()
+        };
+        [1, 2].map(of).concat()
+    }
+
+    /// Divisions with several parts and a partial last group.
+    fn divisions() -> [Division; 3] {
+        [
+            Division::new(GroupBits::Two, 300, 128, 1),
+            Division::new(GroupBits::One, 300, 32, 1),
+            Division::new(GroupBits::Two, 800, 256, 1),
+        ]
+    }
+
+    /// Two tiles with these scales, passed to `product`.
+    fn grouped_tiles(division: Division, halves: bool, product: impl Fn(&Tiles<'_>) -> Vec<u32>) -> Vec<u32> {
+        let (lines, values) = (2 * division.lines() * LINE, 2 * division.groups() * TILE);
+        let codes = if division.bits == GroupBits::Two { trits(5, lines) } else { bytes(5, lines) };
+        let half: Vec<u16> = integers(7, values, 0x3fff).map(|x| x.unsigned_abs() as u16).collect();
+        let float = floats(8, values);
+        let scales = if halves { TileScales::Halves(&half) } else { TileScales::Floats(&float) };
+        product(&Tiles { division, codes: &codes, scales })
+    }
+
+    pub(super) fn grouped_dot(isa: Isa) -> Vec<u32> {
+        let of = |division: Division, parts, tokens: usize| {
+            let x = grouped_inputs(tokens, division.cols);
+            let blocks = x.chunks(TOKENS * division.cols).map(|x| group_codes(isa, x, division, parts));
+            let (mut codes, mut inverses, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+            for block in blocks {
+                codes.extend(block.0);
+                inverses.extend(block.1);
+                offsets.extend(block.2);
+            }
+            let x = Codes { codes: &codes, parts, tokens, inverses: &inverses, offsets: &offsets };
+            grouped_tiles(division, parts == 2, |tiles| {
+                let mut out = vec![0.0; tokens * 2 * TILE];
+                isa.grouped_dot(tiles, &x, &mut out);
+                bits(&out)
+            })
+        };
+        let cases = [(1, 1), (1, 2), (2, 2), (3, 1), (6, 2)];
+        divisions().map(|division| cases.map(|(tokens, parts)| of(division, parts, tokens)).concat()).concat()
+    }
+
+    pub(super) fn grouped_dot_f32(isa: Isa) -> Vec<u32> {
+        let of = |division: Division| {
+            grouped_tiles(division, true, |tiles| {
+                let mut out = vec![0.0; 2 * 2 * TILE];
+                isa.grouped_dot_f32(tiles, &grouped_inputs(2, division.cols), &mut out);
+                bits(&out)
+            })
+        };
+        divisions().map(of).concat()
     }
 
     pub(super) fn coded_dot(isa: Isa) -> Vec<u32> {

@@ -27,7 +27,7 @@ impl Matrix {
     ///
     /// # Panics
     ///
-    /// If the matrix has more columns than the layout supports, or the scales do not match the shape.
+    /// If the matrix has more columns than the layout supports, or there is not one scale or one for each row.
     pub fn pack<E: Send>(
         pool: &Pool,
         layout: &LayoutKind,
@@ -36,7 +36,7 @@ impl Matrix {
         fill: impl Fn(usize, &mut [i8]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
         assert!(cols <= layout.max_cols, "a matrix packed as {} has at most {} columns", layout.name, layout.max_cols);
-        let finish = Finish::new(scales, rows, cols);
+        let finish = Finish::new(scales, rows);
         let first = Mutex::new(None::<(usize, E)>);
         let fill = |piece: usize, row: usize, trits: &mut [i8]| {
             let Err(error) = fill(row, trits) else { return true };

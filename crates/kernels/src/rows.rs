@@ -118,12 +118,6 @@ impl Rows {
         Self::from_vec(dim, std::mem::take(&mut self.data))
     }
 
-    /// A copy of some columns of every row.
-    pub(crate) fn columns(&self, columns: std::ops::Range<usize>) -> Self {
-        let data = (0..self.len()).flat_map(|i| &self.row(i)[columns.clone()]).copied().collect();
-        Self { dim: columns.len(), data }
-    }
-
     /// A copy of the rows with the indices `picked`, in that order.
     ///
     /// # Panics

@@ -149,6 +149,15 @@ macro_rules! kernels {
             ternary_dot_f32 = op::ternary::dot_f32(
                 codes: &[u8], groups: usize, x: &[f32], depth: usize, out: &mut [f32]
             ), requires op::ternary::fits_f32(codes, groups, x, depth, out);
+            grouped_codes = op::grouped::quantize(
+                x: &[f32], division: op::grouped::Division, parts: usize, codes: &mut [i8], inverses: &mut [f32],
+                offsets: &mut [i32]
+            ), requires op::grouped::codes_fit(x, division, parts, codes, inverses, offsets);
+            grouped_dot = op::grouped::dot(
+                tiles: &op::grouped::Tiles<'_>, x: &op::grouped::Codes<'_>, out: &mut [f32]
+            ), requires tiles.fit(x.tokens, out) && x.fit(tiles.division);
+            grouped_dot_f32 = op::grouped::dot_f32(tiles: &op::grouped::Tiles<'_>, x: &[f32], out: &mut [f32]),
+                requires x.len().is_multiple_of(tiles.division.cols) && tiles.fit(x.len() / tiles.division.cols, out);
             coded_dot = op::codes::dot(
                 bits: op::codes::Bits, codes: &[u8], depth: usize, x: &[i8], sums: &mut [i32]
             ), requires op::codes::fits(bits, codes, depth, x, sums);

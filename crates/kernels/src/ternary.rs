@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::activations::{Activations, Arranged};
+use crate::activations::Activations;
 use crate::cpu::Cpu;
-use crate::lines::{self, LINE, Line};
+use crate::lines::Line;
 use crate::matrix::Matrix;
 pub use crate::op::ternary::{MAX_COLS, TILE};
 use crate::pool::SendPtr;
@@ -56,43 +56,27 @@ fn chunks(threads: usize, matrices: &[&Matrix], m: usize, blocking: &Blocking) -
     chunks
 }
 
-/// Buffers that a thread keeps between chunks.
-#[derive(Default)]
-struct Scratch {
-    /// Tiles converted from another layout.
-    tiles: Vec<Line>,
-    /// The lines of one group of columns.
-    group: Vec<Line>,
-}
-
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// Tiles converted from another layout, a buffer that a thread keeps between chunks.
+    static CONVERTED: RefCell<Vec<Line>> = RefCell::default();
 }
 
 /// The destination of the sums of some rows and one token.
 struct Target {
     matrix: usize,
     token: usize,
-    /// The group of columns; 0 for sums over all columns.
-    group: usize,
-    /// Whether this is the last group.
-    last: bool,
     /// The first of the rows.
     row: usize,
 }
 
-/// A group of columns: columns in a group, and the group's index.
-type Group = (usize, usize);
-
-/// Runs `dot(codes, lines, group, tokens, sums)` over all chunks, where `sums` is `(tokens, rows of the chunk)`, and
-/// passes the sums of each token to `store`. Without a group, a dot product covers all columns. The groups of a chunk
-/// come in order.
+/// Runs `dot(codes, lines, tokens, sums)` over all chunks, where `sums` is `(tokens, rows of the chunk)`, and passes the
+/// sums of each token to `store`.
 fn run<T: Copy + Default>(
     cpu: &Cpu,
     matrices: &[&Matrix],
     m: usize,
     blocking: &Blocking,
-    dot: impl Fn(&[u8], usize, Option<Group>, Range<usize>, &mut [T]) + Sync,
+    dot: impl Fn(&[u8], usize, Range<usize>, &mut [T]) + Sync,
     store: impl Fn(&Target, &[T]) + Sync,
 ) {
     let chunks = chunks(cpu.pool.threads(), matrices, m, blocking);
@@ -102,79 +86,28 @@ fn run<T: Copy + Default>(
         let ((rows, cols), row, width) = (w.shape(), tiles.start * TILE, tiles.len() * TILE);
         let (lines, kept) = (cols.div_ceil(16), width.min(rows - row));
         let mut sums = vec![T::default(); tokens.len() * width];
-        let store_all = |sums: &[T], group: usize, last: bool| {
-            for (token, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
-                store(&Target { matrix: *matrix, token, group, last, row }, &sums[..kept]);
-            }
-        };
-        SCRATCH.with_borrow_mut(|Scratch { tiles: scratch, group: of_group }| {
-            let codes = w.layout().tiles(cpu, tiles.clone(), scratch);
-            let Some(columns) = w.finish().columns() else {
-                dot(codes, lines, None, tokens.clone(), &mut sums);
-                return store_all(&sums, 0, true);
-            };
-            let groups = cols.div_ceil(columns);
-            for group in 0..groups {
-                let these = group * columns / 16..lines.min((group + 1) * columns / 16);
-                let codes = select(codes, lines, &these, of_group);
-                sums.fill(T::default());
-                dot(codes, these.len(), Some((columns, group)), tokens.clone(), &mut sums);
-                store_all(&sums, group, group + 1 == groups);
-            }
+        CONVERTED.with_borrow_mut(|converted| {
+            let codes = w.layout().tiles(cpu, tiles.clone(), converted);
+            dot(codes, lines, tokens.clone(), &mut sums);
         });
+        for (token, sums) in tokens.clone().zip(sums.chunks_exact(width)) {
+            store(&Target { matrix: *matrix, token, row }, &sums[..kept]);
+        }
     });
-}
-
-/// Selects the lines `these` of each tile of `lines` lines.
-fn select<'a>(codes: &[u8], lines: usize, these: &Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [u8] {
-    let tiles = codes.len() / (lines * LINE);
-    let out = lines::written(scratch, tiles * these.len());
-    for (tile, out) in codes.chunks_exact(lines * LINE).zip(out.chunks_exact_mut(these.len() * LINE)) {
-        out.copy_from_slice(&tile[these.start * LINE..these.end * LINE]);
-    }
-    out
-}
-
-/// The parts of an input of `cols` columns for each group, by group size; empty if no matrix has groups.
-fn by_group<T>(matrices: &[&Matrix], cols: usize, part: impl Fn(Range<usize>) -> T) -> Vec<(usize, Vec<T>)> {
-    let mut sizes: Vec<usize> = matrices.iter().filter_map(|w| w.finish().columns()).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let parts = |size: usize| (0..cols).step_by(size).map(|first| part(first..cols.min(first + size))).collect();
-    sizes.into_iter().map(|size| (size, parts(size))).collect()
-}
-
-/// The part for a group.
-fn part<T>(parts: &[(usize, Vec<T>)], (columns, group): Group) -> &T {
-    let (_, parts) = parts.iter().find(|(size, _)| *size == columns).expect("parts for every size of groups");
-    &parts[group]
 }
 
 /// Passes the sums of codes (trit + 1) times activations to `store`, together with the sum of the activations, which
 /// must be subtracted.
 fn integers(cpu: &Cpu, matrices: &[&Matrix], x: &Activations, store: impl Fn(&Target, &[i32], i32) + Sync) {
     assert!(matrices.iter().all(|w| w.shape().1 == x.cols()), "matrices and activations have the same input width");
-    let parts = by_group(matrices, x.cols(), |columns| x.columns(columns));
-    let arranged = parts.iter().map(|(size, parts)| (*size, parts.iter().map(|part| part.arranged(cpu)).collect()));
-    let arranged: Vec<(usize, Vec<Arranged<'_>>)> = arranged.collect();
-    let whole = matrices.iter().any(|w| w.finish().columns().is_none()).then(|| x.arranged(cpu));
+    let arranged = x.arranged(cpu);
     run(
         cpu,
         matrices,
         x.rows(),
         &cpu.isa.blocking(x.rows(), x.cols()),
-        |codes, _, group, tokens, sums: &mut [i32]| {
-            let x = match group {
-                None => whole.as_ref().expect("a matrix without groups"),
-                Some(group) => part(&arranged, group),
-            };
-            cpu.isa.ternary_dot(codes, &x.tokens(tokens), sums);
-        },
-        |target, dots| {
-            let columns = matrices[target.matrix].finish().columns();
-            let x = columns.map_or(x, |columns| part(&parts, (columns, target.group)));
-            store(target, dots, x.sums()[target.token]);
-        },
+        |codes, _, tokens, sums: &mut [i32]| cpu.isa.ternary_dot(codes, &arranged.tokens(tokens), sums),
+        |target, dots| store(target, dots, x.sums()[target.token]),
     );
 }
 
@@ -198,17 +131,11 @@ pub fn matmul(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Rows> {
 ///
 /// If a matrix and the activations differ in their input width.
 pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
-    let empty = |w: &&Matrix| {
-        let columns = w.finish().columns();
-        Sums::zeros(x.rows(), w.shape().0, columns.map_or(1, |columns| x.cols().div_ceil(columns)), columns)
-    };
-    let mut outs: Vec<Sums> = matrices.iter().map(empty).collect();
-    let shapes: Vec<_> = outs.iter().map(|sums| (sums.groups(), sums.rows())).collect();
+    let mut outs: Vec<Sums> = matrices.iter().map(|w| Sums::zeros(x.rows(), w.shape().0)).collect();
     let pointers: Vec<_> = outs.iter_mut().map(|sums| SendPtr(sums.values_mut().as_mut_ptr())).collect();
     integers(cpu, matrices, x, |target, dots, offset| {
-        let (groups, rows) = shapes[target.matrix];
-        let at = (target.token * groups + target.group) * rows + target.row;
-        // SAFETY: the output has a place for each token, group and row, and `run` passes each of them once.
+        let at = target.token * matrices[target.matrix].shape().0 + target.row;
+        // SAFETY: the output has a place for each token and row, and `run` passes each of them once.
         let out = unsafe { std::slice::from_raw_parts_mut(pointers[target.matrix].get().add(at), dots.len()) };
         for (out, dot) in out.iter_mut().zip(dots) {
             *out = dot - offset;
@@ -217,7 +144,7 @@ pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
     outs
 }
 
-/// The product with `f32` activations (weight-only models): each sum adds its products in the order of columns. Then
+/// The product with `f32` activations: each sum adds its products in the order of columns. Then
 /// scales are applied as in [`matmul`].
 ///
 /// # Panics
@@ -225,17 +152,13 @@ pub fn sums(cpu: &Cpu, matrices: &[&Matrix], x: &Activations) -> Vec<Sums> {
 /// If a matrix and the activations differ in their input width.
 pub fn matmul_f32(cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
     assert!(matrices.iter().all(|w| w.shape().1 == x.dim()), "matrices and activations have the same input width");
-    let parts = by_group(matrices, x.dim(), |columns| x.columns(columns));
     let outs = Outputs::new(matrices, x.len());
     run(
         cpu,
         matrices,
         x.len(),
         &Blocking::SMALL,
-        |codes, lines, group, _, sums: &mut [f32]| {
-            let x = group.map_or(x, |group| part(&parts, group));
-            cpu.isa.ternary_dot_f32(codes, lines, x.data(), x.dim(), sums);
-        },
+        |codes, lines, _, sums: &mut [f32]| cpu.isa.ternary_dot_f32(codes, lines, x.data(), x.dim(), sums),
         |target, dots| outs.finish(matrices, target, dots, |dot| dot, 1.0),
     );
     outs.rows
@@ -279,9 +202,8 @@ impl Outputs {
         let w = matrices[target.matrix];
         let at = target.token * w.shape().0 + target.row;
         // SAFETY: `at .. at + dots.len()` are some rows of one token in this matrix's output, which is valid as long as
-        // `self.rows` lives. The chunks of a matrix differ in their tokens or rows, and the groups of a chunk come one
-        // after another.
+        // `self.rows` lives. The chunks of a matrix differ in their tokens or rows.
         let out = unsafe { std::slice::from_raw_parts_mut(self.pointers[target.matrix].get().add(at), dots.len()) };
-        w.finish().group(target.group, target.last, target.row, dots, value, activation, out);
+        w.finish().outputs(target.row, dots, value, activation, out);
     }
 }

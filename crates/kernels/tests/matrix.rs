@@ -20,11 +20,10 @@ struct Source {
 impl Source {
     fn new(random: &mut Random, rows: usize, cols: usize, kind: Kind) -> Self {
         let trits = (0..rows * cols).map(|_| (random.next() % 3) as i8 - 1).collect();
-        let mut scales = |n: usize| (0..n).map(|_| kind.scale(random)).collect::<Vec<f32>>();
+        let mut scales = |n: usize| (0..n).map(|_| (random.next() % 2048) as f32 / 8192.0 + 1e-5).collect::<Vec<f32>>();
         let scales = match kind {
             Kind::One => Scales::One(scales(1)[0]),
             Kind::Rows => Scales::Rows(scales(rows)),
-            Kind::Groups(columns, _) => Scales::Groups { columns, values: scales(rows * cols.div_ceil(columns)) },
         };
         Self { rows, cols, trits, scales }
     }
@@ -40,15 +39,7 @@ impl Source {
     /// The columns `from .. to`.
     fn columns(&self, from: usize, to: usize) -> Self {
         let trits = self.trits.chunks(self.cols).flat_map(|row| &row[from..to]).copied().collect();
-        let scales = match &self.scales {
-            Scales::Groups { columns, values } => {
-                let of_row = values.chunks(self.cols.div_ceil(*columns));
-                let values = of_row.flat_map(|row| &row[from / columns..to.div_ceil(*columns)]).copied().collect();
-                Scales::Groups { columns: *columns, values }
-            }
-            same => same.clone(),
-        };
-        Self { rows: self.rows, cols: to - from, trits, scales }
+        Self { rows: self.rows, cols: to - from, trits, scales: self.scales.clone() }
     }
 
     /// The rows `from .. to`.
@@ -56,10 +47,7 @@ impl Source {
         let scales = match &self.scales {
             Scales::One(scale) => Scales::One(*scale),
             Scales::Rows(scales) => Scales::Rows(scales[from..to].to_vec()),
-            Scales::Groups { columns, values } => {
-                let groups = self.cols.div_ceil(*columns);
-                Scales::Groups { columns: *columns, values: values[from * groups..to * groups].to_vec() }
-            }
+            Scales::Groups { .. } => unreachable!("one scale, or one for each row"),
         };
         let trits = self.trits[from * self.cols..to * self.cols].to_vec();
         Self { rows: to - from, cols: self.cols, trits, scales }
@@ -71,43 +59,19 @@ impl Source {
         match &self.scales {
             Scales::One(scale) => dot(row, x) * (scale / activation),
             Scales::Rows(scales) => dot(row, x) * (scales[r] / activation),
-            Scales::Groups { columns, values } => {
-                let scales = &values[r * self.cols.div_ceil(*columns)..];
-                let groups = row.chunks(*columns).zip(x.chunks(*columns)).zip(scales);
-                groups.fold(0.0, |sum, ((row, x), scale)| sum + dot(row, x) * scale) * (1.0 / activation)
-            }
+            Scales::Groups { .. } => unreachable!("one scale, or one for each row"),
         }
     }
 }
 
-/// A kind of scales; those of groups are halves, or are not.
+/// A kind of scales.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     One,
     Rows,
-    Groups(usize, bool),
 }
 
-impl Kind {
-    fn scale(self, random: &mut Random) -> f32 {
-        let eleven_bits = (random.next() % 2048) as f32 / 8192.0;
-        match self {
-            Self::Groups(_, true) => eleven_bits,
-            _ => eleven_bits + 1e-5,
-        }
-    }
-}
-
-const KINDS: [Kind; 8] = [
-    Kind::One,
-    Kind::Rows,
-    Kind::Groups(32, true),
-    Kind::Groups(64, true),
-    Kind::Groups(128, true),
-    Kind::Groups(256, true),
-    Kind::Groups(32, false),
-    Kind::Groups(128, false),
-];
+const KINDS: [Kind; 2] = [Kind::One, Kind::Rows];
 
 const SHAPES: [(usize, usize); 7] = [(1, 1), (16, 32), (17, 64), (33, 100), (130, 272), (300, 512), (70, 1027)];
 
@@ -247,7 +211,7 @@ fn shards_of_columns_have_the_bytes_of_the_whole() {
                         left
                     });
                     let scales: Vec<f32> = largest.iter().map(|largest| 127.0 / largest).collect();
-                    let y = Finish::new(&source.scales, rows, cols).apply(cpu, &sums.expect("a shard"), &scales);
+                    let y = Finish::new(&source.scales, rows).apply(cpu, &sums.expect("a shard"), &scales);
                     assert!(bits(&y) == bits(&expected), "{kind:?}, {tokens} tokens, {} shards, {on}", cut.len());
                 });
             }
@@ -342,34 +306,12 @@ fn every_byte_becomes_a_trit() {
     }
 }
 
-/// Scales of groups that are halves take two bytes each, others four; none loses a bit.
-#[test]
-fn scales_of_groups_are_kept_exactly() {
-    let cpu = portable();
-    let bytes = |scale: f32| {
-        let scales = Scales::Groups { columns: 32, values: vec![scale; 32] };
-        let fill = |_: usize, trits: &mut [i8]| {
-            trits.fill(1);
-            Ok::<(), ()>(())
-        };
-        let matrix = Matrix::pack(cpu.pool(), &T16, (16, 64), &scales, fill).expect("filling cannot fail");
-        let y = ternary::matmul_f32(&cpu, &[&matrix], &Rows::from_vec(64, [1.0].repeat(64))).remove(0);
-        assert_eq!(y.row(0)[3], 32.0 * scale + 32.0 * scale);
-        matrix.bytes() - 16 * 64 / 4
-    };
-    assert_eq!((bytes(0.25), bytes(0.1)), (64, 128));
-}
-
 /// Scales that do not fit the shape are a mistake of the caller.
 #[test]
 fn scales_must_fit_the_shape() {
-    let wrong = [
-        Scales::Rows(vec![1.0; 3]),
-        Scales::Groups { columns: 32, values: vec![1.0; 7] },
-        Scales::Groups { columns: 48, values: vec![1.0; 8] },
-    ];
+    let wrong = [Scales::Rows(vec![1.0; 3]), Scales::Groups { columns: 32, values: vec![1.0; 8] }];
     for scales in wrong {
-        let made = std::panic::catch_unwind(|| Finish::new(&scales, 4, 64));
+        let made = std::panic::catch_unwind(|| Finish::new(&scales, 4));
         assert!(made.is_err(), "{scales:?}");
     }
 }

@@ -163,22 +163,33 @@ fn group_scaled_files_equal_the_reference() {
         let mut files: Vec<PathBuf> = files(name).into_iter().filter(|path| path.is_file()).collect();
         files.extend((name == "bonsai-g128").then(|| legacy.clone()));
         for path in files {
-            let what = path.display();
-            let model = load(&path, &cpu);
-            let vocab = model.config().vocab;
-            let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
-            let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
-                let got = &got[*position as usize * vocab..][..vocab];
-                got.iter().zip(expected).map(|(a, b)| (a - b).abs())
-            });
-            let max = differences.fold(0.0, f32::max);
-            println!("{what}: max {:.2e} of the logits' deviation", max / std);
-            assert!(max < 2e-3 * std, "{what}: {max} of {std}");
-            for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > 0.1) {
-                assert_eq!(argmax(got), best[t], "{what}: position {t}");
+            // In parts of the logits' deviation: the largest and the mean difference. The definition, f32, differs from
+            // the reference by the cache's rounding; int14 is compared with it.
+            let bounds =
+                [(Precision::Float32, 2e-3, 2e-4), (Precision::Int14, 3e-3, 4e-4), (Precision::Int8, 0.14, 0.014)];
+            for (precision, max, mean) in bounds {
+                let what = format!("{} with {}", path.display(), precision.name());
+                let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
+                let settings = Settings { precision: Some(precision), ..Settings::default() };
+                let model = model::load(&checkpoint, &cpu, settings).unwrap_or_else(|error| panic!("{error}"));
+                let vocab = model.config().vocab;
+                let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
+                let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
+                    let got = &got[*position as usize * vocab..][..vocab];
+                    got.iter().zip(expected).map(|(a, b)| (a - b).abs() / std)
+                });
+                let differences: Vec<f32> = differences.collect();
+                let largest = differences.iter().copied().fold(0.0, f32::max);
+                let average = differences.iter().sum::<f32>() / differences.len() as f32;
+                println!("{what}: max {largest:.2e}, mean {average:.2e} of the logits' deviation");
+                assert!(largest < max && average < mean, "{what}: {largest}, {average}");
+                let least = if precision == Precision::Int8 { 0.3 } else { 0.1 };
+                for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > least) {
+                    assert_eq!(argmax(got), best[t], "{what}: position {t}");
+                }
+                let last = &got[got.len() - vocab..];
+                assert_greedy(&*model, &cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what);
             }
-            let last = &got[got.len() - vocab..];
-            assert_greedy(&*model, &cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what.to_string());
             seen.push(path);
         }
     }

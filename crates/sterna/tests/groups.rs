@@ -27,8 +27,9 @@ fn weight(row: &[u8], column: usize, scale: f32) -> f64 {
     (f64::from(code) - 1.0) * f64::from(scale)
 }
 
-fn logits(checkpoint: &Checkpoint, cpu: &Cpu, tokens: &[u32]) -> Vec<f32> {
-    let model = model::load(checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"));
+fn logits(checkpoint: &Checkpoint, cpu: &Cpu, tokens: &[u32], precision: Option<Precision>) -> Vec<f32> {
+    let settings = Settings { precision, ..Settings::default() };
+    let model = model::load(checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"));
     let mut batch = Batch::default();
     batch.push(0, &[0], 0, tokens);
     batch.outputs = (0..tokens.len()).collect();
@@ -92,10 +93,14 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
     let mut naive = Naive::new(&even, &cpu, &adapter, Precision::Float32);
     naive.matrices = weights;
     let tokens = [3, 17, 4, 299, 8];
-    let (expected, got) = (naive.logits(&tokens), logits(&groups, &cpu, &tokens));
+    let expected = naive.logits(&tokens);
+    let got = |precision| logits(&groups, &cpu, &tokens, precision);
     let largest = expected.iter().fold(0f64, |max, x| max.max(x.abs()));
     let error = |got: &[f32]| got.iter().zip(&expected).fold(0f64, |max, (a, b)| max.max((f64::from(*a) - b).abs()));
-    assert_eq!(got.len(), expected.len());
-    assert!(error(&got) < 1e-4 * largest, "{} of {largest}", error(&got));
-    assert!(error(&logits(&even, &cpu, &tokens)) > 0.1 * largest, "the scales change the logits");
+    for (precision, most) in [(Some(Precision::Float32), 1e-4), (None, 1e-2), (Some(Precision::Int8), 0.5)] {
+        let got = got(precision);
+        assert_eq!(got.len(), expected.len());
+        assert!(error(&got) < most * largest, "{precision:?}: {} of {largest}", error(&got));
+    }
+    assert!(error(&logits(&even, &cpu, &tokens, None)) > 0.1 * largest, "the scales change the logits");
 }

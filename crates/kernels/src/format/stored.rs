@@ -87,6 +87,11 @@ impl Format {
         self.ternary.is_some()
     }
 
+    /// Whether the format stores trits. (Linears in a number format are rounded to trits.)
+    pub fn stores_trits(&self) -> bool {
+        self.is_ternary() && self.numbers.is_none()
+    }
+
     /// All numbers as `f32`; values that are not finite stay not finite. `None` for formats of blocks.
     pub fn numbers(&self, bytes: &[u8]) -> Option<Vec<f32>> {
         self.numbers.map(|numbers| numbers(bytes))

@@ -86,7 +86,7 @@ impl ByColumn {
                 }
             }
             let offset = x.sums()[t];
-            finish.group(0, true, 0, first, |sum| (sum - offset) as f32, x.scales()[t], out);
+            finish.outputs(0, first, |sum| (sum - offset) as f32, x.scales()[t], out);
         });
         out
     }
@@ -143,7 +143,7 @@ impl Layout for ByColumn {
 
     fn product(&self, cpu: &Cpu, x: &Activations, part: Part<'_>, finish: &Finish) -> Option<Rows> {
         let Part::Columns(needed) = part else { return None };
-        let alone = finish.columns().is_none() && needed.one_by_one(cpu, self.cols);
+        let alone = needed.one_by_one(cpu, self.cols);
         alone.then(|| self.some(cpu, x, needed, finish))
     }
 }

@@ -101,7 +101,7 @@ impl Layout for ByRow {
 
     fn product(&self, cpu: &Cpu, x: &Activations, part: Part<'_>, finish: &Finish) -> Option<Rows> {
         let Part::Rows(needed) = part else { return None };
-        let alone = finish.columns().is_none() && needed.one_by_one(cpu, self.rows);
+        let alone = needed.one_by_one(cpu, self.rows);
         alone.then(|| self.some(cpu, x, needed, finish))
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod bf16;
 pub(crate) mod codes;
 pub(crate) mod dense;
 pub(crate) mod elementwise;
+pub(crate) mod grouped;
 pub(crate) mod loss;
 pub(crate) mod low_rank;
 pub mod math;

@@ -1,12 +1,11 @@
 //! Converts the sums of a ternary product to its outputs.
 //!
 //! ```text
-//! d    = Σ trit · code over all columns, or over those of one group: an exact integer, then the nearest f32
+//! d    = Σ trit · code over all columns: an exact integer, then the nearest f32
 //! a    = the activations' scale of the token (1 for f32 activations, whose d is a sum of f32)
 //!
 //! one scale s:             y    = d · (s / a)
 //! a scale s_r a row:       y_r  = d_r · (s_r / a)
-//! a scale s_rg a group:    y_r  = (((d_r0 · s_r0) + d_r1 · s_r1) + …) · (1 / a)         groups in order
 //! ```
 //!
 //! So a matrix whose rows all have the scale s gives the same bytes as one with the single scale s.
@@ -34,24 +33,4 @@ pub(crate) fn rows<T: Copy>(
     for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
         *out = value(*dot) * (scale / activation);
     }
-}
-
-/// Adds the sums of one group; `out` starts as zeros.
-#[inline(always)]
-pub(crate) fn add_group<T: Copy>(
-    dots: &[T],
-    value: impl Fn(T) -> f32,
-    scales: impl IntoIterator<Item = f32>,
-    out: &mut [f32],
-) {
-    for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
-        *out += value(*dot) * scale;
-    }
-}
-
-/// The operation after the last group.
-#[inline(always)]
-pub(crate) fn end_groups(activation: f32, out: &mut [f32]) {
-    let inverse = 1.0 / activation;
-    out.iter_mut().for_each(|out| *out *= inverse);
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx2_vector::F32x16;
 use super::prefetch::{prefetch, prefetch_scattered};
-use super::{STREAMS, avx2_sparse, avx512, sums};
+use super::{STREAMS, avx2_sparse, avx512, grouped256, sums};
 use crate::lines::LINE;
 use crate::op::attention::int8::Dots;
 use crate::op::codes::{BLOCK, Bits, LOW_BITS};
@@ -22,6 +22,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     bias: 128,
     blocking: |tokens, _| sums::blocking(tokens, SUMS_FROM),
     ternary_dot,
+    grouped_dot: grouped256::maddubs::dot,
     coded_dot,
     int8_dot,
     rows_dot: avx2_sparse::rows_dot,

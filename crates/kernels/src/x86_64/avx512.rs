@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx512_vector::F32x16;
 use super::prefetch::{prefetch, prefetch_scattered};
-use super::{STREAMS, avx512_bf16, avx512_sparse};
+use super::{STREAMS, avx512_bf16, avx512_sparse, grouped512};
 use crate::lines::LINE;
 use crate::op::attention::int8::Dots;
 use crate::op::bf16::Operands;
@@ -28,6 +28,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     order: |_| ORDER,
     bias: 128,
     ternary_dot,
+    grouped_dot: grouped512::dot,
     coded_dot,
     int8_dot,
     rows_dot: avx512_sparse::rows_dot,

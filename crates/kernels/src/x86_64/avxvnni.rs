@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::prefetch::prefetch;
-use super::{STREAMS, avx2};
+use super::{STREAMS, avx2, grouped256};
 use crate::lines::LINE;
 use crate::op::operand::{Operand, Order};
 use crate::op::ternary::TILE;
@@ -16,6 +16,7 @@ pub(crate) static SET: KernelSet = KernelSet {
     order: |_| ORDER,
     blocking: |_, _| Blocking::SMALL,
     ternary_dot: vex::ternary_dot,
+    grouped_dot: grouped256::vnni::dot,
     ..avx2::SET
 };
 

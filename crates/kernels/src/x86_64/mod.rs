@@ -13,6 +13,8 @@ mod avx512_bf16;
 mod avx512_sparse;
 mod avx512_vector;
 pub(crate) mod avxvnni;
+mod grouped256;
+mod grouped512;
 mod prefetch;
 mod singles;
 mod sums;

@@ -3,10 +3,13 @@
 /// The number type of the input of ternary layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// int8 with one scale per token, as BitNet models are trained.
+    /// int8 as BitNet models are trained, with one scale per token; for weight-only models one scale per group of
+    /// columns.
     #[default]
     Int8,
-    /// `f32`, for models with weight-only quantisation.
+    /// 14-bit integers with one scale per group of columns, for weight-only models.
+    Int14,
+    /// `f32`, which defines the result of weight-only models.
     Float32,
 }
 
@@ -15,6 +18,7 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",
+            Self::Int14 => "int14",
             Self::Float32 => "f32",
         }
     }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use sterna_kernels::format;
 use sterna_kernels::format::{Format, Problem, Trits};
 use sterna_kernels::layout::LayoutKind;
-use sterna_kernels::{Bytes, Cpu, DenseMatrix, Matrix, Pool, Scales};
+use sterna_kernels::{Bytes, Cpu, DenseMatrix, GroupedMatrix, Matrix, Pool, Scales};
 
 pub use adapter::Adapter;
 pub use summary::{Group, Summary};
@@ -268,14 +268,13 @@ impl Checkpoint {
     ///
     /// If the matrix has more columns than the layout supports.
     pub fn ternary(&self, cpu: &Cpu, name: &str, (rows, cols): (usize, usize), layout: &LayoutKind) -> Result<Matrix> {
-        let tensor = self.tensor(name)?;
-        self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
-        let trits = match &tensor.data {
-            Data::Ternary(trits) => trits,
-            Data::Dense { format, .. } => return Err(self.wrong_kind(tensor, format.name, "ternary")),
-        };
+        let (tensor, trits) = self.trits(name, (rows, cols))?;
         let problem = |problem| self.problem(tensor, problem);
         let decoder = trits.decoder(cpu.pool()).map_err(problem)?;
+        if let Scales::Groups { .. } = decoder.scales() {
+            let what = format!("tensor `{}` has several scales, unlike the model's first layer,", tensor.stored_name);
+            return Err(unsupported(&self.path, what, "choose int14 or f32 activations"));
+        }
         let scales = decoder.scales().reordered(rows, |row| tensor.stored_row(row));
         let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &scales, |row, out| {
             decoder.row(tensor.stored_row(row), out)
@@ -284,28 +283,68 @@ impl Checkpoint {
         packed.map_err(problem)
     }
 
+    /// Decodes a ternary matrix and packs it with a scale for each group of columns. `unit` is that of
+    /// [`GroupedMatrix::pack`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::ternary`].
+    pub fn grouped(&self, cpu: &Cpu, name: &str, shape: (usize, usize), unit: usize) -> Result<GroupedMatrix> {
+        let (tensor, trits) = self.trits(name, shape)?;
+        let packed = pack_groups(cpu, tensor, trits, shape, unit);
+        trits.bytes().release();
+        packed.map_err(|problem| self.problem(tensor, problem))
+    }
+
+    /// Packs a head that is stored as trits; `None` if it is not, or has a code that is no trit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if the tensor is missing, damaged or of another shape.
+    pub fn packed_head(
+        &self,
+        cpu: &Cpu,
+        name: &str,
+        (rows, cols): (usize, usize),
+        unit: usize,
+    ) -> Result<Option<GroupedMatrix>> {
+        let tensor = self.tensor(name)?;
+        let Data::Dense { format, bytes } = &tensor.data else { return Ok(None) };
+        if !format.stores_trits() {
+            return Ok(None);
+        }
+        let size = format.bytes(rows, cols).and_then(|size| bytes.slice(0..size));
+        let bytes = size.ok_or_else(|| self.damaged(tensor, "has too few bytes for its rows".into()))?;
+        let problem = |problem| self.problem(tensor, problem);
+        let trits = Trits::new(format, rows, cols, bytes).map_err(problem)?;
+        Ok(pack_groups(cpu, tensor, &trits, (rows, cols), unit).ok())
+    }
+
     /// The checkpoint's adapter, if it has one.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
 
-    /// The number type of activations that the ternary layers were trained with, derived from the scales of the first
-    /// ternary tensor: int8 for one scale per matrix (BitNet), `f32` for several (weight-only quantisation).
+    /// The number type of activations that suits the ternary layers, derived from the scales of the first layer's
+    /// tensors: int8 for one scale per matrix (BitNet), int14 for several (weight-only quantisation).
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`] if a scale is damaged.
     pub fn precision(&self, pool: &Pool) -> Result<Precision> {
-        let found = self.tensors.values().find_map(|tensor| match &tensor.data {
-            Data::Ternary(trits) => Some((tensor, trits)),
-            Data::Dense { .. } => None,
+        /// Ternary tensors of a layer.
+        const LAYER: usize = 7;
+        let ternary = self.tensors.values().filter_map(|tensor| match &tensor.data {
+            Data::Ternary(trits) if trits.format().stores_trits() => Some((tensor, trits)),
+            _ => None,
         });
-        let Some((tensor, trits)) = found else { return Ok(Precision::Int8) };
-        let decoder = trits.decoder(pool).map_err(|problem| self.problem(tensor, problem))?;
-        Ok(match decoder.scales() {
-            Scales::One(_) => Precision::Int8,
-            Scales::Rows(_) | Scales::Groups { .. } => Precision::Float32,
-        })
+        for (tensor, trits) in ternary.take(LAYER) {
+            let decoder = trits.decoder(pool).map_err(|problem| self.problem(tensor, problem))?;
+            if !matches!(decoder.scales(), Scales::One(_)) {
+                return Ok(Precision::Int14);
+            }
+        }
+        Ok(Precision::Int8)
     }
 
     /// The error for a problem with the values of `tensor`.
@@ -346,6 +385,16 @@ impl Checkpoint {
         }
     }
 
+    /// A ternary tensor of this shape.
+    fn trits(&self, name: &str, (rows, cols): (usize, usize)) -> Result<(&Tensor, &Trits)> {
+        let tensor = self.tensor(name)?;
+        self.expect_shape(tensor, &[rows, cols], tensor.shape == [rows, cols])?;
+        match &tensor.data {
+            Data::Ternary(trits) => Ok((tensor, trits)),
+            Data::Dense { format, .. } => Err(self.wrong_kind(tensor, format.name, "ternary")),
+        }
+    }
+
     fn tensor(&self, name: &str) -> Result<&Tensor> {
         self.tensors.get(name).ok_or_else(|| malformed(&self.path, format!("tensor `{name}`"), "is missing", DAMAGED))
     }
@@ -368,6 +417,18 @@ impl Checkpoint {
     fn expect_shape(&self, tensor: &Tensor, expected: &[usize], ok: bool) -> Result<()> {
         if ok { Ok(()) } else { Err(self.damaged(tensor, format!("shape {:?} instead of {expected:?}", tensor.shape))) }
     }
+}
+
+fn pack_groups(
+    cpu: &Cpu,
+    tensor: &Tensor,
+    trits: &Trits,
+    (rows, cols): (usize, usize),
+    unit: usize,
+) -> Result<GroupedMatrix, Problem> {
+    let decoder = trits.decoder(cpu.pool())?;
+    let scales = decoder.scales().reordered(rows, |row| tensor.stored_row(row));
+    GroupedMatrix::pack(cpu.pool(), (rows, cols), unit, &scales, |row, out| decoder.row(tensor.stored_row(row), out))
 }
 
 impl Tensor {

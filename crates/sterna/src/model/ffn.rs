@@ -12,8 +12,8 @@ use sterna_kernels::{Activations, Cpu, Matrix, Rows, ternary};
 
 use super::layers::{Linears, Loader, Norm};
 use super::update::Update;
-use super::{Density, FfnMode, GateHook, Precision, Settings};
-use crate::arch::{Config, decoder};
+use super::{Density, FfnMode, GateHook, Precision};
+use crate::arch::decoder;
 use crate::{Error, Result};
 
 /// Activation function of the gate.
@@ -48,7 +48,9 @@ struct Counts {
 }
 
 /// Rejects settings that the architecture does not support.
-pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -> Result<()> {
+pub(super) fn check(loader: &Loader<'_>) -> Result<()> {
+    let Loader { settings, precision, .. } = *loader;
+    let config = &loader.checkpoint.config;
     let bad = |what: &str| Err(Error::option("ffn", what));
     let relu2 = config.architecture.hidden_act == "relu2";
     if settings.ffn != FfnMode::Sparse {
@@ -59,6 +61,9 @@ pub(super) fn check(config: &Config, settings: Settings, precision: Precision) -
     }
     if precision != Precision::Int8 {
         return bad("zeros are skipped only with int8 activations: use these, or the dense feed-forward block");
+    }
+    if loader.grouped {
+        return bad("zeros are skipped only if a matrix has one scale: use the dense feed-forward block");
     }
     if config.intermediate > COLUMNS.max_cols {
         return bad("this model's feed-forward block is too wide to skip zeros: use the dense one");
@@ -72,6 +77,7 @@ impl Ffn {
         let skips = activation == Activation::Relu2
             && settings.ffn != FfnMode::Dense
             && loader.precision == Precision::Int8
+            && !loader.grouped
             && c.intermediate <= COLUMNS.max_cols;
         let weights = if skips {
             let (gate, up, down) = (slots.gate(), slots.up(), slots.down());

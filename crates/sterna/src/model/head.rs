@@ -14,6 +14,8 @@ use std::borrow::Cow;
 use sterna_kernels::screen::{Bits, Estimates, Margin};
 use sterna_kernels::{Cpu, DenseMatrix, Rows, Screen};
 
+use super::packed_head::PackedHead;
+
 /// How logits are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeadMode {
@@ -118,16 +120,105 @@ impl Candidates {
 }
 
 /// The output projection of a network.
-pub struct Head {
+pub struct Head(Kind);
+
+enum Kind {
+    Screened(ScreenedHead),
+    Packed(PackedHead),
+}
+
+impl Head {
+    /// A head with the rows of a checkpoint, `(vocab, hidden)`.
+    pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
+        Self(Kind::Screened(ScreenedHead::new(cpu, stored, mode)))
+    }
+
+    /// A head with packed rows.
+    pub(super) fn packed(head: PackedHead) -> Self {
+        Self(Kind::Packed(head))
+    }
+
+    /// A head with the same rows in another mode. A packed head has one mode only.
+    pub fn with_mode(&self, cpu: &Cpu, mode: HeadMode) -> Self {
+        match &self.0 {
+            Kind::Screened(head) => Self::new(cpu, head.stored.clone(), mode),
+            Kind::Packed(head) => Self::packed(head.clone()),
+        }
+    }
+
+    /// The mode of the head.
+    pub fn mode(&self) -> HeadMode {
+        match &self.0 {
+            Kind::Screened(head) => head.mode,
+            Kind::Packed(_) => HeadMode::Exact,
+        }
+    }
+
+    /// The logits of the whole vocabulary: `(hidden state, vocab)`.
+    ///
+    /// In mode `two-plane` they are estimates, except for the tokens that can be the greatest.
+    pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
+        match &self.0 {
+            Kind::Screened(head) => head.logits(cpu, hidden),
+            Kind::Packed(head) => head.logits(cpu, hidden),
+        }
+    }
+
+    /// For each hidden state, the tokens that its query needs, with their logits.
+    pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, queries: &[LogitQuery]) -> Vec<Candidates> {
+        match &self.0 {
+            Kind::Screened(head) => head.candidates(cpu, hidden, queries),
+            Kind::Packed(head) => head.candidates(cpu, hidden, queries),
+        }
+    }
+
+    /// All tokens for every hidden state. The rows are read as stored, except in mode `int8`.
+    pub fn all(&self, cpu: &Cpu, hidden: &Rows) -> Vec<Candidates> {
+        if hidden.is_empty() {
+            return Vec::new();
+        }
+        let logits = match &self.0 {
+            Kind::Screened(head) => head.exact(cpu, hidden),
+            Kind::Packed(head) => head.logits(cpu, hidden),
+        };
+        (0..logits.len()).map(|i| Candidates::all(logits.row(i))).collect()
+    }
+
+    /// Bytes of the stored rows.
+    pub fn stored_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Screened(head) => head.stored.bytes(),
+            Kind::Packed(head) => head.bytes(),
+        }
+    }
+
+    /// Bytes that the product of one hidden state reads, not counting the few rows left by a screen.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Screened(head) => head.screen.as_ref().map_or(head.stored.bytes(), Screen::bytes),
+            Kind::Packed(head) => head.bytes(),
+        }
+    }
+
+    /// The number type of the rows ("bf16", "q6_k", …).
+    pub fn stored_type(&self) -> &'static str {
+        match &self.0 {
+            Kind::Screened(head) => head.stored.format().name,
+            Kind::Packed(head) => head.stored_type(),
+        }
+    }
+}
+
+/// A head whose rows are numbers.
+struct ScreenedHead {
     stored: DenseMatrix,
     mode: HeadMode,
     /// `None` in mode `f16`, and for rows longer than a screen supports: then all rows are read as stored.
     screen: Option<Screen>,
 }
 
-impl Head {
-    /// A head with the rows of a checkpoint, `(vocab, hidden)`.
-    pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
+impl ScreenedHead {
+    fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
         let bits = match mode {
             HeadMode::Exact => Some(Bits::Six),
             HeadMode::Int8 => Some(Bits::Eight),
@@ -138,20 +229,8 @@ impl Head {
         Self { stored, mode, screen }
     }
 
-    /// A head with the same rows in another mode.
-    pub fn with_mode(&self, cpu: &Cpu, mode: HeadMode) -> Self {
-        Self::new(cpu, self.stored.clone(), mode)
-    }
-
-    /// The mode of the head.
-    pub fn mode(&self) -> HeadMode {
-        self.mode
-    }
-
-    /// The logits of the whole vocabulary: `(hidden state, vocab)`.
-    ///
-    /// In mode `two-plane` they are estimates, except for the tokens that can be the greatest.
-    pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
+    /// [`Head::logits`].
+    fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
         match (self.mode, &self.screen) {
             (HeadMode::Int8, Some(screen)) => screen.estimate(cpu, hidden, Margin::Proven).values,
             (HeadMode::TwoPlane, Some(screen)) => {
@@ -170,8 +249,8 @@ impl Head {
         }
     }
 
-    /// For each hidden state, the tokens that its query needs, with their logits.
-    pub fn candidates(&self, cpu: &Cpu, hidden: &Rows, queries: &[LogitQuery]) -> Vec<Candidates> {
+    /// [`Head::candidates`].
+    fn candidates(&self, cpu: &Cpu, hidden: &Rows, queries: &[LogitQuery]) -> Vec<Candidates> {
         let mut found: Vec<Option<Candidates>> = queries.iter().map(|_| None).collect();
         let (whole, mut left): (Vec<usize>, Vec<usize>) =
             (0..queries.len()).partition(|&i| queries[i].need == Need::All);
@@ -196,22 +275,21 @@ impl Head {
             }
             left.retain(|&i| found[i].is_none());
         }
-        for (row, &i) in self.all(cpu, &select(hidden, &left)).into_iter().zip(&left) {
-            found[i] = Some(row);
+        if !left.is_empty() {
+            let logits = self.exact(cpu, &select(hidden, &left));
+            for (row, &i) in left.iter().enumerate() {
+                found[i] = Some(Candidates::all(logits.row(row)));
+            }
         }
         found.into_iter().flatten().collect()
     }
 
-    /// All tokens for every hidden state. The rows are read as stored, except in mode `int8`.
-    pub fn all(&self, cpu: &Cpu, hidden: &Rows) -> Vec<Candidates> {
-        if hidden.is_empty() {
-            return Vec::new();
-        }
-        let logits = match (self.mode, &self.screen) {
+    /// The logits of the whole vocabulary, from the rows as stored, except in mode `int8`.
+    fn exact(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
+        match (self.mode, &self.screen) {
             (HeadMode::Int8, Some(_)) => self.logits(cpu, hidden),
             _ => self.stored.matmul(cpu, hidden),
-        };
-        (0..logits.len()).map(|i| Candidates::all(logits.row(i))).collect()
+        }
     }
 
     /// Selects the rows of the vocabulary that each row of estimates leaves. The rows are divided among the threads.
@@ -246,21 +324,6 @@ impl Head {
     fn margin(&self) -> Margin {
         if self.mode == HeadMode::TwoPlane { Margin::Sigmas(SIGMAS) } else { Margin::Proven }
     }
-
-    /// Bytes of the stored rows.
-    pub fn stored_bytes(&self) -> usize {
-        self.stored.bytes()
-    }
-
-    /// Bytes that the product of one hidden state reads, not counting the few rows left by a screen.
-    pub fn bytes(&self) -> usize {
-        self.screen.as_ref().map_or(self.stored.bytes(), Screen::bytes)
-    }
-
-    /// The number type of the rows ("bf16", "q6_k", …).
-    pub fn stored_type(&self) -> &'static str {
-        self.stored.format().name
-    }
 }
 
 /// These rows of `hidden`, in ascending order. Nothing is copied if they are all.
@@ -269,14 +332,14 @@ fn select<'a>(hidden: &'a Rows, rows: &[usize]) -> Cow<'a, Rows> {
 }
 
 /// The rows left by a screen, the floor of their logits, and the mass of the others.
-type Picked = (Vec<u32>, f32, f64);
+pub(super) type Picked = (Vec<u32>, f32, f64);
 
 /// The ids whose logits may be needed, if each logit lies within its margin. `scouts` are the exact logits of the
 /// tokens from [`scouts`], in any order.
 ///
 /// The logits of the scouts alone reach the threshold of [`Need::Best`] as often as required. So each of the greatest
 /// logits reaches it, and so does its upper bound, equal logits included.
-fn survivors(values: &[f32], margins: &[f32], need: Need, scouts: &[f32]) -> Picked {
+pub(super) fn survivors(values: &[f32], margins: &[f32], need: Need, scouts: &[f32]) -> Picked {
     // NaN counts as −∞.
     let least = scouts.iter().map(|x| x.max(f32::NEG_INFINITY)).fold(f32::INFINITY, f32::min);
     let greatest = scouts.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -312,7 +375,7 @@ fn places(values: &[f32], margins: &[f32], keep: impl Fn(f32, f32) -> bool) -> V
 
 /// The tokens with the greatest estimates, as many as `need` requires. Their exact logits tell what is near the
 /// greatest logits; margins are wider than the differences between estimates.
-fn scouts(values: &[f32], margins: &[f32], need: Need) -> Vec<u32> {
+pub(super) fn scouts(values: &[f32], margins: &[f32], need: Need) -> Vec<u32> {
     /// Number of groups that tokens are dealt into. The greatest of each group are nearly the greatest of all, without
     /// sorting.
     const GROUPS: usize = 1024;

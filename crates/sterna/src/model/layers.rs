@@ -1,10 +1,14 @@
 //! Building blocks shared by all architectures.
 
-use sterna_kernels::layout::{LayoutKind, T16};
-use sterna_kernels::{Activations, Cpu, DenseMatrix, Matrix, Rows, ternary};
+use std::sync::Arc;
 
+use sterna_kernels::layout::{LayoutKind, T16};
+use sterna_kernels::{Cpu, DenseMatrix, Matrix, Rows};
+
+use super::packed_head::PackedHead;
 use super::rotation::Rope;
 use super::update::Update;
+use super::weight::{Weight, products};
 use super::{Batch, GateHook, Head, Precision, Settings, Weights};
 use crate::Result;
 use crate::arch::{Config, Slot, decoder};
@@ -17,6 +21,8 @@ pub(super) struct Loader<'a> {
     pub settings: Settings,
     /// The number type of the ternary layers' input.
     pub precision: Precision,
+    /// Whether the scales of ternary layers belong to groups of columns.
+    pub grouped: bool,
     pub gate_hook: Option<GateHook>,
 }
 
@@ -25,6 +31,20 @@ impl Loader<'_> {
     pub fn matrix(&self, slot: &Slot, layout: &LayoutKind) -> Result<Matrix> {
         let (rows, cols) = slot.kind.shape();
         self.checkpoint.ternary(self.cpu, &slot.name, (rows, cols), layout)
+    }
+
+    /// Loads a ternary matrix in the form that its products read.
+    pub fn weight(&self, slot: &Slot) -> Result<Weight> {
+        if self.grouped {
+            let grouped = self.checkpoint.grouped(self.cpu, &slot.name, slot.kind.shape(), self.unit());
+            return grouped.map(Weight::Grouped);
+        }
+        self.matrix(slot, &T16).map(Weight::Ternary)
+    }
+
+    /// Adjacent columns of an input that belong together, a power of two.
+    fn unit(&self) -> usize {
+        1
     }
 
     /// Loads the adapter's update of a ternary layer, if there is one.
@@ -39,10 +59,10 @@ impl Loader<'_> {
 
     /// Loads ternary layers that share their input. With `norms`, each layer applies its own norm to it.
     pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
-        let matrices = slots.iter().map(|slot| self.matrix(slot, &T16)).collect::<Result<_>>()?;
+        let weights = slots.iter().map(|slot| self.weight(slot)).collect::<Result<_>>()?;
         let updates = slots.map(|slot| self.update(&slot));
         let norms = norms.into_iter().flatten().map(|slot| self.norm(slot)).collect::<Result<_>>()?;
-        Ok(Linears { matrices, updates, norms, precision: self.precision })
+        Ok(Linears { weights, updates, norms, precision: self.precision })
     }
 
     /// Loads the weights of an RMS norm.
@@ -59,16 +79,26 @@ impl Loader<'_> {
             self.checkpoint.dense(&slot.name, rows, cols)
         };
         let embedding = table(decoder::embedding(config))?;
-        let head = if config.tied { embedding.clone() } else { table(decoder::head(config))? };
+        let head = self.head(if config.tied { embedding.clone() } else { table(decoder::head(config))? })?;
         let norm = self.norm(decoder::final_norm(config))?;
         let rope = Rope::new(config);
-        Ok(Frame { config: config.clone(), embedding, rope, norm, head: Head::new(self.cpu, head, self.settings.head) })
+        Ok(Frame { config: config.clone(), embedding, rope, norm, head })
+    }
+
+    /// The head with these rows: packed if they are stored as trits.
+    fn head(&self, stored: DenseMatrix) -> Result<Head> {
+        let slot = decoder::head(&self.checkpoint.config);
+        let precision = if self.grouped { self.precision } else { Precision::Int14 };
+        Ok(match self.checkpoint.packed_head(self.cpu, &slot.name, slot.kind.shape(), self.unit())? {
+            Some(matrix) => Head::packed(PackedHead { matrix: Arc::new(matrix), format: stored.format(), precision }),
+            None => Head::new(self.cpu, stored, self.settings.head),
+        })
     }
 }
 
 /// `N` ternary layers with the same input. The input is quantised once, or once per layer if each has its own norm.
 pub(super) struct Linears<const N: usize> {
-    matrices: Vec<Matrix>,
+    weights: Vec<Weight>,
     updates: [Update; N],
     /// One per layer, or empty.
     norms: Vec<Norm>,
@@ -81,10 +111,10 @@ impl<const N: usize> Linears<N> {
     /// An adapter gets `x` before the layer's norm, as in PEFT.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
         let mut outs = if self.norms.is_empty() {
-            self.products(cpu, &self.matrices.iter().collect::<Vec<_>>(), x)
+            products(cpu, &self.weights.iter().collect::<Vec<_>>(), x, self.precision)
         } else {
-            let layers = self.matrices.iter().zip(&self.norms);
-            layers.flat_map(|(matrix, norm)| self.products(cpu, &[matrix], &norm.forward(cpu, x))).collect()
+            let layers = self.weights.iter().zip(&self.norms);
+            layers.flat_map(|(w, norm)| products(cpu, &[w], &norm.forward(cpu, x), self.precision)).collect()
         };
         for (update, out) in self.updates.iter().zip(&mut outs) {
             update.add(cpu, x, out);
@@ -92,16 +122,9 @@ impl<const N: usize> Linears<N> {
         outs.try_into().expect("one result per layer")
     }
 
-    fn products(&self, cpu: &Cpu, matrices: &[&Matrix], x: &Rows) -> Vec<Rows> {
-        match self.precision {
-            Precision::Int8 => ternary::matmul(cpu, matrices, &Activations::quantize(cpu, x)),
-            Precision::Float32 => ternary::matmul_f32(cpu, matrices, x),
-        }
-    }
-
     /// Packed bytes of all `N` layers and of their adapters.
     pub fn bytes(&self) -> usize {
-        self.matrices.iter().map(Matrix::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
+        self.weights.iter().map(Weight::bytes).chain(self.updates.iter().map(Update::bytes)).sum()
     }
 }
 
@@ -190,6 +213,7 @@ mod tests {
                 cpu: &cpu,
                 settings: Settings::default(),
                 precision,
+                grouped: false,
                 gate_hook: None,
             };
             let both = loader.normed_linears([layer.q(), layer.k()], Some(norms.clone())).expect("loads");

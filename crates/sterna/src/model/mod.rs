@@ -6,11 +6,13 @@ mod head;
 pub mod kv;
 mod layers;
 mod open;
+mod packed_head;
 mod recurrent;
 pub mod rotation;
 mod stack;
 mod state;
 mod update;
+mod weight;
 
 use std::sync::Arc;
 
@@ -205,13 +207,13 @@ pub fn load_with_hook(
     gate_hook: Option<GateHook>,
 ) -> Result<Box<dyn Network>> {
     let arch = checkpoint.config.architecture;
-    let precision = match settings.precision {
-        Some(precision) => precision,
-        None => checkpoint.precision(cpu.pool())?,
-    };
-    ffn::check(&checkpoint.config, settings, precision)?;
+    let trained = checkpoint.precision(cpu.pool())?;
+    let precision = settings.precision.unwrap_or(trained);
+    let grouped = trained == Precision::Int14 || precision == Precision::Int14;
+    let loader = Loader { checkpoint, cpu, settings, precision, grouped, gate_hook };
+    ffn::check(&loader)?;
     match ALL.iter().find(|entry| entry.arch == arch) {
-        Some(entry) => (entry.load)(&Loader { checkpoint, cpu, settings, precision, gate_hook }),
+        Some(entry) => (entry.load)(&loader),
         None => Err(Error::option("architecture", format!("Sterna has no network `{}`", arch.name))),
     }
 }

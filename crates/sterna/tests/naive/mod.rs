@@ -49,7 +49,7 @@ impl<'a> Naive<'a> {
         let scale = 127.0 / x.iter().fold(1e-5f64, |max, x| max.max(x.abs()));
         let rounded: Vec<f64> = match self.precision {
             Precision::Int8 => x.iter().map(|x| (x * scale).round_ties_even() / scale).collect(),
-            Precision::Float32 => x.to_vec(),
+            Precision::Int14 | Precision::Float32 => x.to_vec(),
         };
         let dot = |row: &Vec<f64>| row.iter().zip(&rounded).map(|(w, x)| w * x).sum::<f64>();
         let mut y: Vec<f64> = self.matrices[layer].iter().map(dot).collect();
