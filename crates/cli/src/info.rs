@@ -38,7 +38,7 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
         let model = Source { model: self.path.or(self.model.model) };
-        let facts = facts(&model.checkpoint()?)?;
+        let facts = facts(&model.open()?)?;
         if self.json { output::json(&facts) } else { output::text(&output::printable(&page(&facts))) }
     }
 }
@@ -71,6 +71,7 @@ fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {
         "encodings": encodings.collect::<serde_json::Map<_, _>>(),
         "activations": activations,
         "problem": problem,
+        "remarks": checkpoint.remarks(),
         "tokenizer": tokenizer(checkpoint),
         "chat_template": chat_template(checkpoint),
         "kv_bytes_per_token": KvCache::bytes_per_position(config, KvType::F16),
@@ -146,6 +147,9 @@ fn page(facts: &Value) -> String {
             number("context").min(DEFAULT_CONTEXT as u64),
         ),
     );
+    for remark in facts["remarks"].as_array().into_iter().flatten() {
+        line("remark", remark.as_str().unwrap_or_default().into());
+    }
     page
 }
 

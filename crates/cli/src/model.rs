@@ -174,8 +174,15 @@ impl Loading {
 }
 
 impl Source {
-    /// Opens the checkpoint: reads headers, loads no weights.
+    /// Opens the checkpoint: reads headers, loads no weights. Remarks about its files go to stderr.
     pub fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
+        let checkpoint = self.open()?;
+        output::remarks(checkpoint.remarks());
+        Ok(checkpoint)
+    }
+
+    /// Opens the checkpoint. The caller shows its remarks.
+    pub fn open(&self) -> anyhow::Result<Checkpoint> {
         match &self.model {
             Some(path) => {
                 look_for(path)?;
@@ -185,8 +192,15 @@ impl Source {
         }
     }
 
-    /// Loads the model.
+    /// Loads the model. Remarks about its files go to stderr.
     pub fn load(&self, builder: &EngineBuilder) -> anyhow::Result<Engine> {
+        let engine = self.engine(builder)?;
+        output::remarks(engine.remarks());
+        Ok(engine)
+    }
+
+    /// Loads the model. The caller shows its remarks.
+    pub fn engine(&self, builder: &EngineBuilder) -> anyhow::Result<Engine> {
         let spinner = output::spinner("loading");
         let engine = match &self.model {
             Some(path) => {

@@ -84,6 +84,13 @@ pub fn remark(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// What users should know about how a model's files were read: on stderr, terminal or not.
+pub fn remarks(remarks: &[String]) {
+    for text in remarks {
+        remark(&format!("remark: {}\n", printable(text)));
+    }
+}
+
 /// Whether an error comes from writing to stdout.
 pub fn is_stdout(error: &anyhow::Error) -> bool {
     error.is::<Stdout>()

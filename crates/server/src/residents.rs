@@ -101,6 +101,9 @@ impl Resident {
         if let Some(warning) = engine.warning() {
             tracing::warn!("{warning}");
         }
+        for remark in engine.remarks() {
+            tracing::info!("{remark}");
+        }
         let grammars = Arc::new(Grammars::new(&engine)?);
         Ok(Self { engine, grammars, running: 0, used: Instant::now(), keep_alive })
     }

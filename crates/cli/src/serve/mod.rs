@@ -75,7 +75,7 @@ impl Serve {
         }
         let found = options.found()?;
         let models = match options.source() {
-            Some(source) => found.with_loaded(source.load(&options.engine()?)?),
+            Some(source) => found.with_loaded(source.engine(&options.engine()?)?),
             None => found,
         };
         let runtime =

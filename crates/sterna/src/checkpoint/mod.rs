@@ -110,6 +110,8 @@ pub struct Checkpoint {
     pub(crate) tensors: BTreeMap<String, Tensor>,
     /// The adapter of the ternary layers, already checked ([`Checkpoint::with_adapter`]).
     adapter: Option<Adapter>,
+    /// What users should know about how the files were read ([`Checkpoint::remarks`]).
+    pub(crate) remarks: Vec<String>,
     /// The files that it was read from.
     files: Files,
 }
@@ -245,6 +247,12 @@ impl Checkpoint {
     /// Tensors by canonical name.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
+    }
+
+    /// What users should know about how the files were read: parts that were passed over, and what was assumed where the
+    /// files do not say. Each is a sentence without a full stop; programs show them once.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The files that the checkpoint was read from.

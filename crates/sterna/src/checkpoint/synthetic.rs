@@ -47,6 +47,7 @@ impl Checkpoint {
             text: TextFiles::None,
             tensors,
             adapter: None,
+            remarks: Vec::new(),
             files: Files::default(),
         })
     }

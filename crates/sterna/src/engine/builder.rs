@@ -119,13 +119,14 @@ impl EngineBuilder {
         // both are loaded in parallel.
         let (network, (tokenizer, template)) = thread::beside(text, || model::load(&checkpoint, &cpu, self.settings));
         let mut loaded = Loaded::with_text(cpu, network?, tokenizer, template, self)?;
-        let format = checkpoint.format;
+        let (format, remarks) = (checkpoint.format, std::mem::take(&mut checkpoint.remarks));
         loaded.files = checkpoint.files().clone();
         loaded.files.check_read()?;
         // The weights are packed; the pages of the mapped files can be released.
         drop(checkpoint);
         let mut engine = Engine::start(loaded)?;
         engine.format = Some(format);
+        engine.remarks = remarks.into();
         engine.memory_needed = Some(memory_needed);
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)

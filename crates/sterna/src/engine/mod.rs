@@ -67,6 +67,7 @@ pub struct Engine {
     load_seconds: f64,
     format: Option<&'static str>,
     memory_needed: Option<u64>,
+    remarks: Arc<[String]>,
 }
 
 impl Engine {
@@ -78,7 +79,15 @@ impl Engine {
     fn start(loaded: Loaded) -> Result<Self> {
         let loaded = Arc::new(loaded);
         let (jobs, thread) = thread::start(loaded.clone())?;
-        Ok(Self { loaded, jobs, thread: Arc::new(thread), load_seconds: 0.0, format: None, memory_needed: None })
+        Ok(Self {
+            loaded,
+            jobs,
+            thread: Arc::new(thread),
+            load_seconds: 0.0,
+            format: None,
+            memory_needed: None,
+            remarks: Arc::new([]),
+        })
     }
 
     /// The model's dimensions.
@@ -99,6 +108,13 @@ impl Engine {
     /// About how many bytes of memory the model takes, with its key/value cache; `None` for an engine made from parts.
     pub fn memory_needed(&self) -> Option<u64> {
         self.memory_needed
+    }
+
+    /// What users should know about how the model's files were read ([`Checkpoint::remarks`]).
+    ///
+    /// [`Checkpoint::remarks`]: crate::Checkpoint::remarks
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Context length in use, in positions.

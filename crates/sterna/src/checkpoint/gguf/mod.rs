@@ -50,7 +50,8 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let text = vocabulary::read(header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
     let files = Files::new(parts.iter().filter_map(Header::watched));
-    Ok(Checkpoint { path: file.path().into(), format, config, text, tensors, adapter: None, files })
+    let (path, remarks) = (file.path().into(), Vec::new());
+    Ok(Checkpoint { path, format, config, text, tensors, adapter: None, remarks, files })
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {

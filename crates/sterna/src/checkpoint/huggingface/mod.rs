@@ -52,8 +52,8 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
         .map_err(|refusal| refused(path, refusal, known, Container::HuggingFace))?;
     hf.config.tied |= hf.config.architecture.head && !tensors.contains_key("lm_head.weight");
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
-    let (config, text) = (hf.config, text(source)?);
-    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None, files })
+    let (config, text, remarks) = (hf.config, text(source)?, Vec::new());
+    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None, remarks, files })
 }
 
 /// Reads a small JSON file. If a key occurs twice, the last value counts.
