@@ -1,11 +1,14 @@
 //! Every golden checkpoint, from every format, against the logits that Hugging Face transformers computes.
 
+mod unpacked;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
+use sterna::kernels::format::{F16, F32};
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Activations, Rows, ternary};
 use sterna::kernels::{Cpu, sets};
@@ -156,44 +159,71 @@ fn group_scaled_files_equal_the_reference() {
         .expect("written");
     let mut seen = Vec::new();
     for name in ["bonsai-g128", "bonsai-g64", "bonsai-1bit"] {
-        let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
-        let (ids, best, margin) = (reference.ids("input_ids"), reference.ids("argmax"), reference.floats("margin"));
-        let (positions, expected) = (reference.ids("positions"), reference.floats("logits"));
-        let std = reference.floats("std")[0];
         let mut files: Vec<PathBuf> = files(name).into_iter().filter(|path| path.is_file()).collect();
         files.extend((name == "bonsai-g128").then(|| legacy.clone()));
         for path in files {
-            // In parts of the logits' deviation: the largest and the mean difference. The definition, f32, differs from
-            // the reference by the cache's rounding; int14 is compared with it.
-            let bounds =
-                [(Precision::Float32, 2e-3, 2e-4), (Precision::Int14, 3e-3, 4e-4), (Precision::Int8, 0.14, 0.014)];
-            for (precision, max, mean) in bounds {
-                let what = format!("{} with {}", path.display(), precision.name());
-                let checkpoint = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
-                let settings = Settings { precision: Some(precision), ..Settings::default() };
-                let model = model::load(&checkpoint, &cpu, settings).unwrap_or_else(|error| panic!("{error}"));
-                let vocab = model.config().vocab;
-                let (got, mut state) = logits(&*model, &cpu, KvType::F16, &ids, ids.len());
-                let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
-                    let got = &got[*position as usize * vocab..][..vocab];
-                    got.iter().zip(expected).map(|(a, b)| (a - b).abs() / std)
-                });
-                let differences: Vec<f32> = differences.collect();
-                let largest = differences.iter().copied().fold(0.0, f32::max);
-                let average = differences.iter().sum::<f32>() / differences.len() as f32;
-                println!("{what}: max {largest:.2e}, mean {average:.2e} of the logits' deviation");
-                assert!(largest < max && average < mean, "{what}: {largest}, {average}");
-                let least = if precision == Precision::Int8 { 0.3 } else { 0.1 };
-                for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > least) {
-                    assert_eq!(argmax(got), best[t], "{what}: position {t}");
-                }
-                let last = &got[got.len() - vocab..];
-                assert_greedy(&*model, &cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what);
-            }
+            assert_group_scaled(&path, name, &cpu);
             seen.push(path);
         }
     }
     assert_eq!(seen.len(), 7, "{seen:?}");
+}
+
+/// MLX's directories, and the same weights as ordinary numbers, which are recognised as ternary: in groups of columns, and
+/// in shards as TriLM has them (rows, or groups of 256 columns).
+#[test]
+fn mlx_directories_and_ternary_numbers_equal_the_reference() {
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["bonsai-g128", "trilm-shards"] {
+        let mlx = Path::new(GOLDEN).join(name).join("mlx-2bit");
+        assert_group_scaled(&mlx, name, &cpu);
+        for format in [&F16, &F32] {
+            let numbers = folder.path().join(format!("{name}-{}", format.name));
+            unpacked::write(&mlx, &numbers, format);
+            assert_group_scaled(&numbers, name, &cpu);
+            let checkpoint = Checkpoint::open(&numbers).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(checkpoint.precision(cpu.pool()).expect("ternary"), Precision::Int14);
+            let model = load(&numbers, &cpu);
+            let stored = if name == "bonsai-g128" { format.name } else { "f16" };
+            assert_eq!(model.head().expect("a head").stored_type(), stored, "{name}");
+        }
+    }
+}
+
+/// Logits, likeliest tokens and greedy tokens of a group-scaled model, for each number type of activations.
+#[track_caller]
+fn assert_group_scaled(path: &Path, name: &str, cpu: &Cpu) {
+    let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
+    let (ids, best, margin) = (reference.ids("input_ids"), reference.ids("argmax"), reference.floats("margin"));
+    let (positions, expected) = (reference.ids("positions"), reference.floats("logits"));
+    let std = reference.floats("std")[0];
+    // In parts of the logits' deviation: the largest and the mean difference. The definition, f32, differs from the
+    // reference by the cache's rounding; int14 is compared with it.
+    let bounds = [(Precision::Float32, 2e-3, 2e-4), (Precision::Int14, 3e-3, 4e-4), (Precision::Int8, 0.14, 0.014)];
+    for (precision, max, mean) in bounds {
+        let what = format!("{} with {}", path.display(), precision.name());
+        let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
+        let settings = Settings { precision: Some(precision), ..Settings::default() };
+        let model = model::load(&checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"));
+        let vocab = model.config().vocab;
+        let (got, mut state) = logits(&*model, cpu, KvType::F16, &ids, ids.len());
+        let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
+            let got = &got[*position as usize * vocab..][..vocab];
+            got.iter().zip(expected).map(|(a, b)| (a - b).abs() / std)
+        });
+        let differences: Vec<f32> = differences.collect();
+        let largest = differences.iter().copied().fold(0.0, f32::max);
+        let average = differences.iter().sum::<f32>() / differences.len() as f32;
+        println!("{what}: max {largest:.2e}, mean {average:.2e} of the logits' deviation");
+        assert!(largest < max && average < mean, "{what}: {largest}, {average}");
+        let least = if precision == Precision::Int8 { 0.3 } else { 0.1 };
+        for (t, got) in got.chunks(vocab).enumerate().filter(|(t, _)| margin[*t] > least) {
+            assert_eq!(argmax(got), best[t], "{what}: position {t}");
+        }
+        let last = &got[got.len() - vocab..];
+        assert_greedy(&*model, cpu, &mut state, (ids.len(), last), &reference.ids("greedy"), &what);
+    }
 }
 
 /// A GGUF file whose tensors of type `from` have the type `to`.

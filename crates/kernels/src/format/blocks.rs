@@ -17,6 +17,15 @@ pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
+/// The scales of groups of `columns` columns: one if all groups with a nonzero weight have the same scale. A group with
+/// the scale 0 must have zeros only.
+pub(super) fn group_scales(values: Vec<f32>, columns: usize) -> Scales {
+    match row_scales(values) {
+        Scales::Rows(values) => Scales::Groups { columns, values },
+        one => one,
+    }
+}
+
 /// The scales of rows: one if all rows with a nonzero weight have the same scale. A row with the scale 0 must have zeros
 /// only.
 pub(super) fn row_scales(values: Vec<f32>) -> Scales {

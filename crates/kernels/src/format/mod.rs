@@ -9,6 +9,7 @@
 //! decoded like one in `q8_0`. The code that decodes and multiplies rows (`dot`, `decode`) is compiled for each
 //! instruction set, so it is selected by a `match` over an index, not by a function pointer.
 
+mod affine;
 mod base3;
 mod blocks;
 mod number;
@@ -18,7 +19,7 @@ mod scaled;
 mod stored;
 mod synthetic;
 
-pub use stored::{Decoder, Format, Problem, Trits, Writer};
+pub use stored::{Affine, Decoder, Format, Problem, Trits, Writer};
 pub use synthetic::{SYNTHETIC, splitmix64};
 
 use crate::op::dense::Stored;
@@ -108,6 +109,8 @@ formats! {
         iq2_bn_r4::IQ2_BN_R4,
         iq1_bn::IQ1_BN,
         hf_packed::HF_PACKED,
+        mlx_2bit::MLX_2BIT,
+        mlx_1bit::MLX_1BIT,
     ]
 }
 

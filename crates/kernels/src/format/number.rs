@@ -1,8 +1,11 @@
 //! Plain number formats: their values, and rounding of full-precision weights ("master weights") to trits as in
 //! training: `m = max(mean |W|, 1e-5)`, `trit = clamp(round(W / m), −1, 1)`.
 //!
-//! Weights that are already ternary (only 0 and ±a) keep their trits and their scale `a`; the mean would shrink it by
-//! the share of zeros. Source: `transformers`, `integrations/bitnet.py` (`WeightQuant`).
+//! Weights that are already ternary (only 0 and ±a, in the whole matrix, in each row or in each group of columns) keep
+//! their trits and their scales `a`; the mean would shrink them by the share of zeros. Source: `transformers`,
+//! `integrations/bitnet.py` (`WeightQuant`).
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::stored::{Decoder, Format, Layout, Problem, Ternary, Trits};
 use crate::op::dense::Plain;
@@ -70,6 +73,10 @@ fn scales<N: Number>(trits: &Trits, pool: &Pool) -> Result<(Scales, f32), Proble
         // Every value that is not 0 becomes ±1.
         return Ok((scales, f32::INFINITY));
     }
+    let groups = || [256, 128, 64].into_iter().find_map(|columns| groups::<N>(trits, columns, pool));
+    if let Some(groups) = (largest > 0.0).then(groups).flatten() {
+        return Ok((groups, f32::INFINITY));
+    }
     if !trits.quantizes() {
         return Err(Problem::Unsupported(
             "full-precision weights that are not ternary, in a checkpoint that is not declared as a BitNet model"
@@ -80,6 +87,45 @@ fn scales<N: Number>(trits: &Trits, pool: &Pool) -> Result<(Scales, f32), Proble
     let mean = ((sum / (trits.rows() * trits.cols()) as f64) as f32).max(1e-5);
     let inverse = 1.0 / mean;
     Ok((Scales::One(1.0 / inverse), inverse))
+}
+
+/// The scales of weights that are ternary in groups of `columns` columns; `None` if they are not. Stops soon after the
+/// first group that is not ternary.
+fn groups<N: Number>(trits: &Trits, columns: usize, pool: &Pool) -> Option<Scales> {
+    let ordinary = AtomicBool::new(trits.cols() <= columns);
+    let groups = trits.cols().div_ceil(columns);
+    let mut values = vec![0f32; trits.rows() * groups];
+    pool.pieces(&mut values, groups, |r, out| {
+        for (out, group) in out.iter_mut().zip(trits.stored_row(r).chunks(columns * N::BYTES)) {
+            match magnitude::<N>(group) {
+                _ if ordinary.load(Relaxed) => return,
+                Some(value) => *out = value,
+                None => ordinary.store(true, Relaxed),
+            }
+        }
+    });
+    (!ordinary.into_inner()).then_some(Scales::Groups { columns, values })
+}
+
+/// The magnitude of the weights that are not 0; `None` if there are several. Two neighbouring numbers count as one, the
+/// larger, because products with the scale may have been rounded.
+fn magnitude<N: Number>(weights: &[u8]) -> Option<f32> {
+    // Magnitudes are in the order of their bits.
+    let bits = || weights.chunks_exact(N::BYTES).map(magnitude_bits);
+    let largest = bits().max().unwrap_or(0);
+    let value = |bits: u32| N::value(&bits.to_le_bytes()[..N::BYTES]);
+    let below = largest.saturating_sub(1);
+    let least = if value(below) > 0.99 * value(largest) { below } else { largest };
+    bits().all(|bits| bits == 0 || bits >= least).then(|| value(largest))
+}
+
+/// The bits of a number without its sign.
+fn magnitude_bits(bytes: &[u8]) -> u32 {
+    match *bytes {
+        [a, b] => u32::from(u16::from_le_bytes([a, b]) & 0x7fff),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]) & 0x7fff_ffff,
+        _ => u32::MAX,
+    }
 }
 
 fn survey<N: Number>(row: &[u8]) -> Survey {

@@ -34,22 +34,32 @@ impl<const WEIGHTS: usize> TritBlock for Pairs<WEIGHTS> {
     const SHAPE: ScaledBlock = ScaledBlock { weights: WEIGHTS, bytes: 2 + WEIGHTS / 4, scale_at: 0 };
 
     fn unpack(block: &[u8], out: &mut [i8]) -> bool {
-        let mut doubled = 0;
-        for (out, byte) in out.as_chunks_mut::<4>().0.iter_mut().zip(&block[2..]) {
-            doubled |= byte & byte >> 1 & 0x55;
-            for (plane, out) in out.iter_mut().enumerate() {
-                *out = (byte >> (2 * plane) & 3) as i8 - 1;
-            }
-        }
-        doubled != 0
+        unpack(&block[2..], out)
     }
 
     fn problem(r: usize) -> Problem {
-        Problem::Unsupported(
-            format!("row {r} has a weight of twice the scale, so it is not ternary"),
-            "use a ternary model: its weights are −1, 0 and +1 times a scale",
-        )
+        doubled(r)
     }
+}
+
+/// Decodes codes to trits. Returns whether one is 3.
+pub(super) fn unpack(codes: &[u8], out: &mut [i8]) -> bool {
+    let mut doubled = 0;
+    for (out, byte) in out.as_chunks_mut::<4>().0.iter_mut().zip(codes) {
+        doubled |= byte & byte >> 1 & 0x55;
+        for (plane, out) in out.iter_mut().enumerate() {
+            *out = (byte >> (2 * plane) & 3) as i8 - 1;
+        }
+    }
+    doubled != 0
+}
+
+/// The error for a code 3 in row `r`.
+pub(super) fn doubled(r: usize) -> Problem {
+    Problem::Unsupported(
+        format!("row {r} has a weight of twice the scale, so it is not ternary"),
+        "use a ternary model: its weights are −1, 0 and +1 times a scale",
+    )
 }
 
 impl<const WEIGHTS: usize> WrittenBlock for Pairs<WEIGHTS> {

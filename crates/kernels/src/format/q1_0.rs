@@ -34,11 +34,16 @@ impl TritBlock for Blocks {
     const SHAPE: ScaledBlock = ScaledBlock { weights: 128, bytes: 18, scale_at: 0 };
 
     fn unpack(block: &[u8], out: &mut [i8]) -> bool {
-        for (out, byte) in out.as_chunks_mut::<8>().0.iter_mut().zip(&block[2..]) {
-            for (bit, out) in out.iter_mut().enumerate() {
-                *out = 2 * (byte >> bit & 1) as i8 - 1;
-            }
-        }
-        false
+        unpack(&block[2..], out)
     }
+}
+
+/// Decodes signs to −1 and +1. Every code is one of them, so the result is `false`.
+pub(super) fn unpack(signs: &[u8], out: &mut [i8]) -> bool {
+    for (out, byte) in out.as_chunks_mut::<8>().0.iter_mut().zip(signs) {
+        for (bit, out) in out.iter_mut().enumerate() {
+            *out = 2 * (byte >> bit & 1) as i8 - 1;
+        }
+    }
+    false
 }

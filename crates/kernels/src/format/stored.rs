@@ -165,6 +165,43 @@ pub enum Problem {
     Unsupported(String, &'static str),
 }
 
+/// The scales and biases of a matrix whose file stores them in tensors of their own, `(rows, groups)` each.
+#[derive(Clone, Debug)]
+pub struct Affine {
+    /// Their number format.
+    pub format: &'static Format,
+    /// The scales.
+    pub scales: Bytes,
+    /// The biases.
+    pub biases: Bytes,
+    /// Columns in a group.
+    pub columns: usize,
+}
+
+impl Affine {
+    /// Checks that there is a scale and a bias for each group of a `(rows, cols)` matrix.
+    fn check(&self, rows: usize, cols: usize) -> Result<(), Problem> {
+        if ![32, 64, 128, 256].contains(&self.columns) || !cols.is_multiple_of(self.columns) {
+            return Err(Problem::Damaged(format!("rows of {cols} weights are not groups of {}", self.columns)));
+        }
+        let size = rows.checked_mul(cols / self.columns).and_then(|groups| self.format.bytes(1, groups));
+        match [&self.scales, &self.biases].into_iter().find(|bytes| Some(bytes.len()) != size) {
+            Some(bytes) => Err(Problem::Damaged(format!(
+                "{} bytes of scales or biases, but {rows} × {cols} weights in groups of {} need {}",
+                bytes.len(),
+                self.columns,
+                size.unwrap_or(usize::MAX),
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Scales or biases as numbers.
+    pub(super) fn numbers(&self, bytes: &[u8]) -> Vec<f32> {
+        self.format.numbers(bytes).unwrap_or_default()
+    }
+}
+
 /// A ternary matrix as stored.
 #[derive(Clone, Debug)]
 pub struct Trits {
@@ -174,6 +211,7 @@ pub struct Trits {
     cols: usize,
     factor: f32,
     quantize: bool,
+    affine: Option<Affine>,
 }
 
 impl Trits {
@@ -195,12 +233,27 @@ impl Trits {
             let (have, name) = (bytes.len(), format.name);
             return Err(Problem::Damaged(format!("{have} bytes, but {rows} × {cols} weights as {name} need {size}")));
         }
-        Ok(Self { format, bytes, rows, cols, factor: 1.0, quantize: false })
+        Ok(Self { format, bytes, rows, cols, factor: 1.0, quantize: false, affine: None })
     }
 
     /// The same matrix with its scales multiplied by `factor`, for files that store a factor in another tensor.
     pub fn scaled(self, factor: f32) -> Self {
         Self { factor: self.factor * factor, ..self }
+    }
+
+    /// The same matrix with the scales and biases that its file stores in other tensors.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Damaged`] if they do not fit the shape.
+    pub fn with_affine(self, affine: Affine) -> Result<Self, Problem> {
+        affine.check(self.rows, self.cols)?;
+        Ok(Self { affine: Some(affine), ..self })
+    }
+
+    /// The scales and biases from other tensors.
+    pub(super) fn affine(&self) -> Option<&Affine> {
+        self.affine.as_ref()
     }
 
     /// The same matrix with permission to round full-precision weights to trits, because the model was trained for
@@ -210,7 +263,7 @@ impl Trits {
     }
 
     /// Whether full-precision weights may be rounded to trits.
-    pub(super) fn quantizes(&self) -> bool {
+    pub fn quantizes(&self) -> bool {
         self.quantize
     }
 

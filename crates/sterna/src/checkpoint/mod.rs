@@ -8,6 +8,7 @@ pub mod adapter;
 mod collect;
 pub mod gguf;
 pub mod huggingface;
+mod packed;
 mod placeholder;
 pub mod safetensors;
 mod source;
@@ -304,28 +305,21 @@ impl Checkpoint {
         packed.map_err(|problem| self.problem(tensor, problem))
     }
 
-    /// Packs a head that is stored as trits; `None` if it is not, or has a code that is no trit.
+    /// Packs a head whose weights are trits; `None` if they are not.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the tensor is missing, damaged or of another shape.
+    /// [`Error::Malformed`] if the tensor is missing.
     pub fn packed_head(
         &self,
         cpu: &Cpu,
         name: &str,
-        (rows, cols): (usize, usize),
+        shape: (usize, usize),
         unit: usize,
     ) -> Result<Option<GroupedMatrix>> {
         let tensor = self.tensor(name)?;
-        let Data::Dense { format, bytes } = &tensor.data else { return Ok(None) };
-        if !format.stores_trits() {
-            return Ok(None);
-        }
-        let size = format.bytes(rows, cols).and_then(|size| bytes.slice(0..size));
-        let bytes = size.ok_or_else(|| self.damaged(tensor, "has too few bytes for its rows".into()))?;
-        let problem = |problem| self.problem(tensor, problem);
-        let trits = Trits::new(format, rows, cols, bytes).map_err(problem)?;
-        Ok(pack_groups(cpu, tensor, &trits, (rows, cols), unit).ok())
+        let trits = packed::trits(cpu.pool(), tensor, shape);
+        Ok(trits.and_then(|trits| pack_groups(cpu, tensor, &trits, shape, unit).ok()))
     }
 
     /// The checkpoint's adapter, if it has one.
@@ -334,21 +328,23 @@ impl Checkpoint {
     }
 
     /// The number type of activations that suits the ternary layers, derived from the scales of the first layer's
-    /// tensors: int8 for one scale per matrix (BitNet), int14 for several (weight-only quantisation).
+    /// tensors: int8 for one scale per matrix (BitNet), int14 for several (weight-only quantisation) and for numbers that
+    /// are ternary without being rounded.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if a scale is damaged.
+    /// [`Error::Malformed`] if a scale is damaged, and [`Error::Unsupported`] for full-precision weights that must not be
+    /// rounded.
     pub fn precision(&self, pool: &Pool) -> Result<Precision> {
         /// Ternary tensors of a layer.
         const LAYER: usize = 7;
         let ternary = self.tensors.values().filter_map(|tensor| match &tensor.data {
-            Data::Ternary(trits) if trits.format().stores_trits() => Some((tensor, trits)),
+            Data::Ternary(trits) if trits.format().stores_trits() || !trits.quantizes() => Some((tensor, trits)),
             _ => None,
         });
         for (tensor, trits) in ternary.take(LAYER) {
             let decoder = trits.decoder(pool).map_err(|problem| self.problem(tensor, problem))?;
-            if !matches!(decoder.scales(), Scales::One(_)) {
+            if !trits.format().stores_trits() || !matches!(decoder.scales(), Scales::One(_)) {
                 return Ok(Precision::Int14);
             }
         }
@@ -360,18 +356,37 @@ impl Checkpoint {
         problem_at(&self.path, &tensor.stored_name, problem)
     }
 
-    /// An embedding or head, in its stored format. Padding after the first `rows` rows is dropped.
+    /// An embedding or head: in its stored format, or in blocks if its weights are trits that are not stored in blocks.
+    /// Padding after the first `rows` rows is dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] if the tensor is missing, damaged, ternary or of another shape.
-    pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<DenseMatrix> {
+    /// [`Error::Malformed`] if the tensor is missing, damaged or of another shape, and [`Error::Unsupported`] for trits
+    /// that no format of blocks holds.
+    pub fn table(&self, pool: &Pool, name: &str, (rows, cols): (usize, usize)) -> Result<DenseMatrix> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[rows, cols], matches!(tensor.shape[..], [r, c] if r >= rows && c == cols))?;
-        let (format, bytes) = self.numbers(tensor)?;
+        let Data::Dense { format, bytes } = &tensor.data else {
+            let trits = packed::trits(pool, tensor, (rows, cols));
+            let trits = trits.ok_or_else(|| self.damaged(tensor, "has trits of another shape".into()))?;
+            return packed::blocks(pool, &trits).map_err(|problem| self.problem(tensor, problem));
+        };
+        let ternary = (!format.stores_trits()).then(|| packed::trits(pool, tensor, (rows, cols))).flatten();
+        if let Some(blocks) = ternary.and_then(|trits| packed::blocks(pool, &trits).ok()) {
+            return Ok(blocks);
+        }
         let size = format.bytes(rows, cols);
         let matrix = size.and_then(|size| DenseMatrix::new(format, rows, cols, bytes.slice(0..size)?));
         matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes are too few for its rows", bytes.len())))
+    }
+
+    /// [`Checkpoint::table`] on one thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::table`].
+    pub fn dense(&self, name: &str, rows: usize, cols: usize) -> Result<DenseMatrix> {
+        self.table(&Pool::new(1), name, (rows, cols))
     }
 
     /// The weights of a norm: finite `f32` values.

@@ -74,25 +74,26 @@ impl Loader<'_> {
     /// Loads the parts around the layers: embedding, final norm and head.
     pub fn frame(&self) -> Result<Frame> {
         let config = &self.checkpoint.config;
-        let table = |slot: Slot| {
-            let (rows, cols) = slot.kind.shape();
-            self.checkpoint.dense(&slot.name, rows, cols)
-        };
+        let table = |slot: Slot| self.checkpoint.table(self.cpu.pool(), &slot.name, slot.kind.shape());
         let embedding = table(decoder::embedding(config))?;
-        let head = self.head(if config.tied { embedding.clone() } else { table(decoder::head(config))? })?;
+        let head = self.head(|| if config.tied { Ok(embedding.clone()) } else { table(decoder::head(config)) })?;
         let norm = self.norm(decoder::final_norm(config))?;
         let rope = Rope::new(config);
         Ok(Frame { config: config.clone(), embedding, rope, norm, head })
     }
 
-    /// The head with these rows: packed if they are stored as trits.
-    fn head(&self, stored: DenseMatrix) -> Result<Head> {
+    /// The head: packed if its weights are trits, otherwise with the rows `stored`.
+    fn head(&self, stored: impl FnOnce() -> Result<DenseMatrix>) -> Result<Head> {
         let slot = decoder::head(&self.checkpoint.config);
         let precision = if self.grouped { self.precision } else { Precision::Int14 };
-        Ok(match self.checkpoint.packed_head(self.cpu, &slot.name, slot.kind.shape(), self.unit())? {
-            Some(matrix) => Head::packed(PackedHead { matrix: Arc::new(matrix), format: stored.format(), precision }),
-            None => Head::new(self.cpu, stored, self.settings.head),
-        })
+        let packed = self.checkpoint.packed_head(self.cpu, &slot.name, slot.kind.shape(), self.unit())?;
+        match packed.zip(self.checkpoint.tensors().get(&slot.name)) {
+            Some((matrix, tensor)) => {
+                let (matrix, format) = (Arc::new(matrix), tensor.data.format());
+                Ok(Head::packed(PackedHead { matrix, format, precision }))
+            }
+            None => Ok(Head::new(self.cpu, stored()?, self.settings.head)),
+        }
     }
 }
 

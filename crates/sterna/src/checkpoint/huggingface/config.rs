@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::mlx::{self, Quantization};
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Refusal, RopeScaling};
 use crate::checkpoint::{DAMAGED, malformed, over_limit, refused};
@@ -25,6 +26,8 @@ pub struct HfConfig {
     pub config: Config,
     /// How packed linear layers are scaled, if the file specifies it.
     pub packing: Option<Packing>,
+    /// How matrices are packed in MLX's way, if they are.
+    pub mlx: Option<Quantization>,
     /// Whether the file declares a BitNet model, so that full-precision weights are rounded to trits.
     pub quantize: bool,
 }
@@ -79,7 +82,8 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     let packing = packing(&json, &refuse)?;
     // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
     let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
-    Ok(HfConfig { config, packing, quantize: architecture.quantize_at_load || says_so || packing.is_some() })
+    let quantize = architecture.quantize_at_load || says_so || packing.is_some();
+    Ok(HfConfig { config, packing, mlx: Quantization::read(&json, &refuse)?, quantize })
 }
 
 fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arch> {
@@ -158,6 +162,9 @@ fn packing(json: &Json<'_>, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<
     let inner = Json { path: json.path, value };
     if !value.is_object() {
         return Err(malformed(json.path, "quantization_config", "is not an object", DAMAGED));
+    }
+    if mlx::is_mlx(value) {
+        return Ok(None);
     }
     match inner.text("quant_method")? {
         Some("bitnet") => {}

@@ -1,6 +1,7 @@
 //! Hugging Face directories: `config.json`, safetensors files and the tokenizer's files.
 
 pub mod config;
+mod mlx;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -50,10 +51,11 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     };
     config::refuse_graph(&json, hf.config.architecture, &names, &values)
         .map_err(|refusal| refused(path, refusal, known, Container::HuggingFace))?;
-    hf.config.tied |= hf.config.architecture.head && !tensors.contains_key("lm_head.weight");
+    hf.config.tied |= hf.config.architecture.head && named(&tensors, "lm_head.weight").is_none();
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
+    let format = if hf.mlx.is_some() { "mlx" } else { "safetensors" };
     let (config, text, remarks) = (hf.config, text(source)?, Vec::new());
-    Ok(Checkpoint { path: path.into(), format: "safetensors", config, text, tensors, adapter: None, remarks, files })
+    Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, remarks, files })
 }
 
 /// Reads a small JSON file. If a key occurs twice, the last value counts.
@@ -111,11 +113,15 @@ fn shards(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
 }
 
 fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Slot) -> Result<Option<Tensor>> {
-    let stored = [&slot.name].into_iter().chain(&slot.aliases).find_map(|name| tensors.get_key_value(name));
+    let stored = [&slot.name].into_iter().chain(&slot.aliases).find_map(|name| named(tensors, name));
     let Some((name, entry)) = stored else { return Ok(None) };
     let mut shape = entry.shape.clone();
     let bytes = entry.bytes.clone();
     let data = match (slot.kind, entry.dtype) {
+        (Kind::Ternary { rows, .. } | Kind::Dense { rows, .. }, "U32") if let Some(mlx) = hf.mlx => {
+            shape = mlx.shape(entry);
+            Data::Ternary(mlx.matrix(path, tensors, (name, entry), rows)?)
+        }
         (Kind::Ternary { .. }, dtype) => {
             if let ("U8", Some(rows)) = (dtype, shape.first_mut()) {
                 *rows = rows.saturating_mul(4);
@@ -128,6 +134,11 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
         },
     };
     Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
+}
+
+/// The tensor of this name. Models that also see images put a prefix before the names of their language model.
+fn named<'a>(tensors: &'a BTreeMap<String, Entry>, name: &str) -> Option<(&'a String, &'a Entry)> {
+    ["", "language_model."].iter().find_map(|prefix| tensors.get_key_value(&format!("{prefix}{name}")))
 }
 
 fn wrong_dtype(path: &Path, name: &str, dtype: &str) -> crate::Error {
