@@ -1,10 +1,11 @@
 //! Shapes of released models: `bench` measures them without a download.
 
-use sterna::checkpoint::{Arch, Config, RopeScaling};
+use sterna::checkpoint::format::{BF16, Format, PQ2_0, Q1_0, SYNTHETIC, SYNTHETIC_GROUPS, SYNTHETIC_SIGNS};
+use sterna::checkpoint::{Arch, Checkpoint, Config, RopeScaling};
 use sterna::model;
 
 /// A released model's dimensions, as its `config.json` gives them.
-struct Shape {
+pub struct Shape {
     name: &'static str,
     architecture: &'static Arch,
     hidden: usize,
@@ -18,6 +19,8 @@ struct Shape {
     rms_eps: f32,
     rope_theta: f64,
     tied: bool,
+    /// How linears are stored, and embedding and head.
+    stored: (&'static Format, &'static Format),
 }
 
 /// Fields left out take Llama 3's values.
@@ -35,6 +38,7 @@ const LLAMA: Shape = Shape {
     rms_eps: 1e-5,
     rope_theta: 500_000.0,
     tied: false,
+    stored: (&SYNTHETIC, &BF16),
 };
 
 /// Falcon3's values.
@@ -67,6 +71,21 @@ const ONE_BIT_LLM: Shape = Shape {
     context: 2048,
     rope_theta: 10_000.0,
     tied: true,
+    ..LLAMA
+};
+
+/// The values of Ternary Bonsai, a Qwen3.
+const BONSAI: Shape = Shape {
+    name: "ternary-bonsai-8b",
+    architecture: &model::QWEN3,
+    hidden: 4096,
+    intermediate: 12288,
+    layers: 36,
+    vocab: 151_936,
+    context: 65_536,
+    rms_eps: 1e-6,
+    rope_theta: 1_000_000.0,
+    stored: (&SYNTHETIC_GROUPS, &PQ2_0),
     ..LLAMA
 };
 
@@ -111,6 +130,18 @@ const SHAPES: &[Shape] = &[
         rope_theta: 1_000_000.0,
         ..LLAMA
     },
+    BONSAI,
+    Shape {
+        name: "ternary-bonsai-1.7b",
+        hidden: 2048,
+        intermediate: 6144,
+        layers: 28,
+        heads: 16,
+        context: 32_768,
+        tied: true,
+        ..BONSAI
+    },
+    Shape { name: "bonsai-8b", stored: (&SYNTHETIC_SIGNS, &Q1_0), ..BONSAI },
 ];
 
 /// The names of all shapes.
@@ -118,23 +149,35 @@ pub fn names() -> Vec<&'static str> {
     SHAPES.iter().map(|shape| shape.name).collect()
 }
 
-/// The configuration of a shape.
-pub fn find(name: &str) -> Option<Config> {
-    let shape = SHAPES.iter().find(|shape| shape.name == name)?;
-    Some(Config {
-        architecture: shape.architecture,
-        hidden: shape.hidden,
-        intermediate: shape.intermediate,
-        layers: shape.layers,
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.head_dim,
-        vocab: shape.vocab,
-        context: shape.context,
-        rms_eps: shape.rms_eps,
-        rope_theta: shape.rope_theta,
-        rope_scaling: RopeScaling::None,
-        tied: shape.tied,
-        eos: Vec::new(),
-    })
+/// The shape with a name.
+pub fn find(name: &str) -> Option<&'static Shape> {
+    SHAPES.iter().find(|shape| shape.name == name)
+}
+
+impl Shape {
+    /// A model of the shape with random weights; `head` is the format of embedding and head, if not the shape's own.
+    pub fn model(&self, head: Option<&'static Format>) -> sterna::Result<Checkpoint> {
+        let (linears, own) = self.stored;
+        Checkpoint::synthetic_with(self.config(), linears, head.unwrap_or(own), 1)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Config {
+        Config {
+            architecture: self.architecture,
+            hidden: self.hidden,
+            intermediate: self.intermediate,
+            layers: self.layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            vocab: self.vocab,
+            context: self.context,
+            rms_eps: self.rms_eps,
+            rope_theta: self.rope_theta,
+            rope_scaling: RopeScaling::None,
+            tied: self.tied,
+            eos: Vec::new(),
+        }
+    }
 }

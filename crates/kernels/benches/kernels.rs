@@ -9,6 +9,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sterna_kernels::bf16::{Left, product};
 use sterna_kernels::format::{BF16, F16, Q6_K};
+use sterna_kernels::grouped::{self, GroupedActivations, GroupedMatrix, Parts};
 use sterna_kernels::layout::T16;
 use sterna_kernels::{Activations, Bf16Panels, Bf16Rows, Bytes, DenseMatrix, Matrix, Rows, Scales, ternary};
 use sterna_kernels::{Cpu, sets};
@@ -45,6 +46,34 @@ fn ternary_products(c: &mut Criterion) {
                 group.throughput(Throughput::Elements((m * rows_of_w * cols) as u64));
                 group.bench_function(BenchmarkId::new(cpu.isa().name(), m), |b| {
                     b.iter(|| black_box(ternary::matmul(&cpu, &[&w], &x)));
+                });
+            }
+        }
+    }
+}
+
+/// Products of group-scaled matrices, ternary and binary, with 14-bit activations.
+fn grouped_products(c: &mut Criterion) {
+    const SHAPE: (usize, usize) = (4096, 4096);
+    const COLUMNS: usize = 128;
+    let scales = Scales::Groups { columns: COLUMNS, values: vec![0.25; SHAPE.0 * SHAPE.1 / COLUMNS] };
+    for (name, zeros) in [("2 bits", true), ("1 bit", false)] {
+        let mut group = c.benchmark_group(format!("grouped {}x{}, {name}", SHAPE.0, SHAPE.1));
+        group.sample_size(20);
+        for cpu in cpus().filter(|cpu| cpu.isa().name() != "portable") {
+            let w = GroupedMatrix::pack(cpu.pool(), SHAPE, 1, &scales, |r, trits| {
+                for (k, trit) in trits.iter_mut().enumerate() {
+                    let random = (r * SHAPE.1 + k).wrapping_mul(0x9e37_79b9) >> 16;
+                    *trit = if zeros && random % 3 == 0 { 0 } else { 1 - 2 * (random & 1) as i8 };
+                }
+                Ok::<(), Infallible>(())
+            });
+            let Ok(w) = w;
+            for m in [1, 2, 4, 64] {
+                let x = GroupedActivations::quantize(&cpu, &rows(m, SHAPE.1), COLUMNS, Parts::Two);
+                group.throughput(Throughput::Elements((m * SHAPE.0 * SHAPE.1) as u64));
+                group.bench_function(BenchmarkId::new(cpu.isa().name(), m), |b| {
+                    b.iter(|| black_box(grouped::matmul(&cpu, &[&w], &x)));
                 });
             }
         }
@@ -115,5 +144,5 @@ fn training_products(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ternary_products, head_rows, row_operations, training_products);
+criterion_group!(benches, ternary_products, grouped_products, head_rows, row_operations, training_products);
 criterion_main!(benches);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sterna::checkpoint::format::{BF16, F16};
+use sterna::checkpoint::format::F16;
 use sterna::checkpoint::{Arch, Checkpoint};
 use sterna::kernels::{Cpu, Format, Isa, bandwidth, memory, pool};
 use sterna::model::{self, HeadMode, KvCache, Network, Settings};
@@ -66,7 +66,7 @@ pub struct Bench {
     /// A released model's shape, filled with random trits (42 % zeros)
     #[arg(help_heading = headings::MODEL, long, value_name = "SHAPE", conflicts_with = "model", value_parser = shapes::names())]
     shape: Option<String>,
-    /// How the head (and the embedding) of a shape is stored [default: bf16, or f16 in a file]
+    /// How the head (and the embedding) of a shape is stored [default: the shape's own, or f16 in a file]
     #[arg(help_heading = headings::MODEL, long, value_name = "TYPE", value_parser = convert::head(), requires = "shape")]
     stored_head: Option<&'static Format>,
     /// Thread counts to measure, with commas [default: one thread, and all]
@@ -107,13 +107,14 @@ impl Bench {
     pub fn run(self) -> Result<()> {
         let checkpoint = match &self.shape {
             Some(name) => {
-                let config = shapes::find(name).context("the names of shapes are checked by the command line")?;
+                let shape = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
+                    let config = shape.config();
                     let arch = self.arch.unwrap_or(config.architecture);
                     let stored = (self.encoding, arch, self.stored_head.unwrap_or(&F16));
                     return save::save(&config, file, stored, self.json);
                 }
-                Checkpoint::synthetic(config, self.stored_head.unwrap_or(&BF16), 1)?
+                shape.model(self.stored_head)?
             }
             None => self.model.checkpoint()?,
         };

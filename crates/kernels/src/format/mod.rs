@@ -20,7 +20,7 @@ mod stored;
 mod synthetic;
 
 pub use stored::{Affine, Decoder, Format, Problem, Trits, Writer};
-pub use synthetic::{SYNTHETIC, splitmix64};
+pub use synthetic::{SYNTHETIC, SYNTHETIC_GROUPS, SYNTHETIC_SIGNS, splitmix64};
 
 use crate::op::dense::Stored;
 use crate::op::vector::Vector;

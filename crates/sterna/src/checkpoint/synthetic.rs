@@ -1,7 +1,7 @@
 //! Random models of any shape, for measurements: the speed of a network does not depend on its weights.
 
-use sterna_kernels::Bytes;
-use sterna_kernels::format::{F32, Format, SYNTHETIC, Trits, splitmix64};
+use sterna_kernels::format::{F32, Format, Problem, SYNTHETIC, Trits, splitmix64};
+use sterna_kernels::{Bytes, Pool};
 
 use super::{Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, problem_at};
 use crate::Result;
@@ -16,6 +16,16 @@ impl Checkpoint {
     /// [`Error::Malformed`](crate::Error::Malformed) if the configuration is not possible, or if rows of the hidden size
     /// cannot be written as `head`.
     pub fn synthetic(config: Config, head: &'static Format, seed: u64) -> Result<Self> {
+        Self::synthetic_with(config, &SYNTHETIC, head, seed)
+    }
+
+    /// A random model like [`Checkpoint::synthetic`] whose linears have the format `trits`, one of the synthetic ones. The
+    /// head may be stored as trits too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::synthetic`].
+    pub fn synthetic_with(config: Config, trits: &'static Format, head: &'static Format, seed: u64) -> Result<Self> {
         let path = std::path::PathBuf::from("synthetic model");
         config.check().map_err(|problem| malformed(&path, "configuration", problem, DAMAGED))?;
         let mut tensors = std::collections::BTreeMap::new();
@@ -23,14 +33,15 @@ impl Checkpoint {
             let seed = splitmix64(seed.wrapping_add(i as u64));
             let (shape, data) = match slot.kind {
                 Kind::Ternary { rows, cols, .. } => {
-                    let bytes = seed.to_le_bytes().to_vec().into();
-                    let trits = Trits::new(&SYNTHETIC, rows, cols, bytes);
+                    let trits = random(trits, rows, cols, seed);
                     let trits = trits.map_err(|problem| problem_at(&path, &slot.name, problem))?;
                     (vec![rows, cols], Data::Ternary(trits))
                 }
                 Kind::Vector { len } => (vec![len], Data::Dense { format: &F32, bytes: ones(len) }),
                 Kind::Dense { rows, cols } => {
-                    let bytes = numbers(head, rows, cols, seed).ok_or_else(|| {
+                    let packed_rows = || packed(&random(trits, rows, cols, seed).ok()?, head);
+                    let bytes = if head.stores_trits() { packed_rows() } else { numbers(head, rows, cols, seed) };
+                    let bytes = bytes.ok_or_else(|| {
                         let problem = format!("rows of {cols} values cannot be written as {}", head.name);
                         malformed(&path, "head", problem, "use f16, or a hidden size that is a multiple of 256")
                     })?;
@@ -53,8 +64,28 @@ impl Checkpoint {
     }
 }
 
+/// A matrix of random trits in one of the synthetic formats.
+fn random(format: &'static Format, rows: usize, cols: usize, seed: u64) -> Result<Trits, Problem> {
+    Trits::new(format, rows, cols, seed.to_le_bytes().to_vec().into())
+}
+
 fn ones(len: usize) -> Bytes {
     1f32.to_le_bytes().repeat(len).into()
+}
+
+/// Rows of random trits with one scale, stored as `head`.
+fn packed(trits: &Trits, head: &'static Format) -> Option<Bytes> {
+    let (rows, cols) = (trits.rows(), trits.cols());
+    let writer = head.writer()?;
+    let pool = Pool::new(1);
+    let decoder = trits.decoder(&pool).ok()?;
+    let (mut bytes, mut row) = (Vec::with_capacity(head.bytes(rows, cols)?), vec![0; cols]);
+    for r in 0..rows {
+        decoder.row(r, &mut row).ok()?;
+        (writer.blocks)(&row, 1.0 / 64.0, &mut bytes);
+    }
+    bytes.extend((writer.tail)(1.0 / 64.0));
+    Some(bytes.into())
 }
 
 /// Rows of random numbers with magnitudes from 1/64 to 1/32.
