@@ -37,7 +37,7 @@ pub struct Info {
 
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
-        let model = Source { model: self.path.or(self.model.model) };
+        let model = Source { model: self.path.or(self.model.model), ..self.model };
         let facts = facts(&model.open()?)?;
         if self.json { output::json(&facts) } else { output::text(&output::printable(&page(&facts))) }
     }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
-use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::{Checkpoint, I2sLayout, OpenOptions};
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::Bytes;
 use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
@@ -23,6 +23,27 @@ pub struct Source {
     /// A .gguf file or a Hugging Face directory [default: the built-in model]
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    /// Layout of I2_S weights in GGUF files, which files do not name: that of x86 machines, or that of files written on
+    /// Arm machines [default: found by the weights' statistics, in case of doubt x86]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub i2s_layout: Option<I2s>,
+}
+
+/// Layout of I2_S weights.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum I2s {
+    X86,
+    Arm,
+}
+
+impl From<I2s> for I2sLayout {
+    fn from(layout: I2s) -> Self {
+        match layout {
+            I2s::X86 => Self::X86,
+            I2s::Arm => Self::Arm,
+        }
+    }
 }
 
 /// How a model is loaded.
@@ -186,7 +207,8 @@ impl Source {
         match &self.model {
             Some(path) => {
                 look_for(path)?;
-                Ok(Checkpoint::open(path)?)
+                let options = OpenOptions::default().i2s_layout(self.i2s_layout.map(I2sLayout::from));
+                Ok(Checkpoint::open_with(path, &options)?)
             }
             None => Ok(embedded()?),
         }
@@ -205,7 +227,7 @@ impl Source {
         let engine = match &self.model {
             Some(path) => {
                 look_for(path)?;
-                builder.open(path)?
+                builder.clone().i2s_layout(self.i2s_layout.map(I2sLayout::from)).open(path)?
             }
             None => builder.load(embedded()?)?,
         };

@@ -341,6 +341,7 @@ fn info_has_stable_names() {
         "encodings",
         "activations",
         "problem",
+        "remarks",
         "tokenizer",
         "chat_template",
         "kv_bytes_per_token",
@@ -358,6 +359,21 @@ fn info_has_stable_names() {
     assert_eq!((&positional["path"], &positional["layers"]), (&gguf.clone().into(), &2.into()));
     let text = stdout(&["info", &gguf]);
     assert!(text.contains("tq2_0: ") && text.contains("activations   int8"), "{text}");
+}
+
+/// What is assumed about a file is said once, on stderr; `info` prints it with the rest.
+#[test]
+fn remarks_about_a_file_are_shown() {
+    const MODEL: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/bitnet-packed-offline/gguf/i2_s.gguf");
+    let remark = "I2_S is read in the layout of Arm machines, as --i2s-layout says";
+    let with = |args: &[&'static str], layout| [args, &["-m", MODEL, "--i2s-layout", layout]].concat();
+    let told = output(&with(&["tokenize", "a"], "arm"));
+    assert_eq!(String::from_utf8_lossy(&told.stderr), format!("remark: {remark}\n"));
+    let run = output(&with(&["run", "a", "-n", "1", "--json"], "arm"));
+    assert_eq!(String::from_utf8_lossy(&run.stderr).matches(remark).count(), 1);
+    assert!(stdout(&with(&["info"], "arm")).contains(&format!("remark        {remark}\n")));
+    assert_eq!(json(&with(&["info", "--json"], "x86"))["remarks"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

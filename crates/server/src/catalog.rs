@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna::checkpoint::{Checkpoint, OpenOptions, gguf};
+use sterna::checkpoint::{Checkpoint, gguf};
 use sterna::engine::{Engine, EngineBuilder};
 
 use crate::Error;
@@ -160,7 +160,7 @@ fn open(root: &Path, path: &Path, builder: &EngineBuilder) -> Result<(Descriptio
     let name = name.and_then(OsStr::to_str).map(gguf::model_name);
     let name = name.filter(|name| !name.contains(char::is_control));
     let name = name.ok_or("its name is not printable text, so that no request can name it")?;
-    let checkpoint = Checkpoint::open_with(&file, &OpenOptions::default().mmap(true));
+    let checkpoint = Checkpoint::open_with(&file, &builder.open_options().mmap(true));
     let checkpoint = checkpoint.map_err(|error| error.to_string())?;
     let builder = fitting(builder, &checkpoint);
     let description = Description::of_checkpoint(name.into(), &checkpoint, &builder).map_err(|e| e.to_string())?;

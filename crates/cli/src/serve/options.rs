@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sterna::checkpoint::gguf;
+use sterna::checkpoint::{I2sLayout, gguf};
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::pool::default_threads;
 use sterna::model;
@@ -18,7 +18,7 @@ use sterna_server::{KeepAlive, Models, Settings, Tls};
 use super::keys;
 use super::log::Format;
 use crate::headings;
-use crate::model::{Ffn, Kv, Source};
+use crate::model::{Ffn, I2s, Kv, Source};
 use crate::output::Misuse;
 use crate::version;
 
@@ -51,6 +51,10 @@ pub struct Options {
     /// its memory; requests may ask for less [default: 5m]
     #[arg(long, value_name = "TIME", env = "STERNA_KEEP_ALIVE", help_heading = headings::MODEL, allow_hyphen_values = true)]
     pub keep_alive: Option<String>,
+    /// Layout of I2_S weights in GGUF files, which files do not name: that of x86 machines, or that of files written on
+    /// Arm machines [default: found by the weights' statistics, in case of doubt x86]
+    #[arg(long, value_enum, value_name = "TYPE", env = "STERNA_I2S_LAYOUT", help_heading = headings::MODEL)]
+    pub i2s_layout: Option<I2s>,
     /// Read the model's files into memory instead of mapping them, so that they may change while the server runs
     #[arg(long, env = "STERNA_NO_MMAP", help_heading = headings::MODEL, value_parser = BoolishValueParser::new())]
     pub no_mmap: bool,
@@ -166,6 +170,7 @@ impl Options {
             body_bytes: self.body_bytes.or(other.body_bytes),
             timeout: self.timeout.or(other.timeout),
             grace: self.grace.or(other.grace),
+            i2s_layout: self.i2s_layout.or(other.i2s_layout),
             no_mmap: self.no_mmap || other.no_mmap,
             threads: self.threads.or(other.threads),
             ctx: self.ctx.or(other.ctx),
@@ -181,7 +186,8 @@ impl Options {
 
     /// The model that is loaded at the start: that of `--model`, or the built-in one without `--models`.
     pub fn source(&self) -> Option<Source> {
-        (self.model.is_some() || self.models.is_none()).then(|| Source { model: self.model.clone() })
+        let source = || Source { model: self.model.clone(), i2s_layout: self.i2s_layout };
+        (self.model.is_some() || self.models.is_none()).then(source)
     }
 
     /// The models that the server offers, without the one that is loaded at the start.
@@ -216,6 +222,7 @@ impl Options {
             .sequences(count("sequences", self.sequences, DEFAULT_SEQUENCES, 4096)?)
             .kv(self.kv.unwrap_or_default().into())
             .mmap(!self.no_mmap)
+            .i2s_layout(self.i2s_layout.map(I2sLayout::from))
             .settings(model::Settings { ffn: self.ffn.unwrap_or_default().into(), ..Default::default() }))
     }
 
@@ -236,6 +243,7 @@ impl Options {
             "model_path": path,
             "api_key_file": self.api_key_file,
             "models": self.models,
+            "i2s_layout": self.i2s_layout,
             "no_mmap": self.no_mmap,
             "threads": builder.threads,
             "ctx": context,

@@ -15,8 +15,10 @@ use crate::pool::Pool;
 use crate::scales::Scales;
 
 /// The format described in the module documentation.
-pub static I2_S: Format =
-    Format { ggml: &[36], ..Format::of_tensors("i2_s", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
+pub static I2_S: Format = Format {
+    ggml: &[36],
+    ..Format::of_tensors("i2_s", bytes, Ternary { scales, row: |d, r, out| row::<32>(d, r, out), writer: Some(WRITER) })
+};
 
 /// Weights in a block.
 const BLOCK: usize = 128;
@@ -37,20 +39,21 @@ const WRITER: Writer = Writer {
     },
 };
 
-fn bytes(rows: usize, cols: usize) -> Option<usize> {
+pub(super) fn bytes(rows: usize, cols: usize) -> Option<usize> {
     let weights = rows.checked_mul(cols)?;
     if weights.is_multiple_of(BLOCK) { (weights / 4).checked_add(TAIL) } else { None }
 }
 
-fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
+pub(super) fn scales(trits: &Trits, _: &Pool) -> Result<(Scales, f32), Problem> {
     let tail = &trits.bytes()[trits.bytes().len() - TAIL..];
     Ok((Scales::One(f32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]])), 1.0))
 }
 
-fn row(decoder: &Decoder<'_>, r: usize, mut out: &mut [i8]) -> Result<(), Problem> {
+/// Decodes row `r`. `PLANE` is the number of bytes in a block, which are four times as many weights.
+pub(super) fn row<const PLANE: usize>(decoder: &Decoder<'_>, r: usize, mut out: &mut [i8]) -> Result<(), Problem> {
     let (bytes, cols) = (&decoder.trits().bytes()[..], decoder.trits().cols());
     let mut at = r * cols;
-    if cols.is_multiple_of(BLOCK) {
+    if PLANE == BLOCK / 4 && cols.is_multiple_of(BLOCK) {
         let blocks = bytes[at / 4..].as_chunks::<{ BLOCK / 4 }>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
             // Code 3 is not used; bitnet.cpp also reads it as 0.
@@ -59,9 +62,9 @@ fn row(decoder: &Decoder<'_>, r: usize, mut out: &mut [i8]) -> Result<(), Proble
         return Ok(());
     }
     while !out.is_empty() {
-        let (block, group, first) = (at / BLOCK, at % BLOCK / 32, at % 32);
-        let (run, rest) = out.split_at_mut(out.len().min(32 - first));
-        let _ = planes::unpack(6 - 2 * group, &bytes[32 * block + first..][..run.len()], run);
+        let (block, group, first) = (at / (4 * PLANE), at / PLANE % 4, at % PLANE);
+        let (run, rest) = out.split_at_mut(out.len().min(PLANE - first));
+        let _ = planes::unpack(6 - 2 * group, &bytes[PLANE * block + first..][..run.len()], run);
         at += run.len();
         out = rest;
     }

@@ -105,6 +105,7 @@ formats! {
     ]
     tensors [
         i2_s::I2_S,
+        i2_s_arm::I2_S_ARM,
         iq2_bn::IQ2_BN,
         iq2_bn_r4::IQ2_BN_R4,
         iq1_bn::IQ1_BN,

@@ -256,6 +256,17 @@ impl Trits {
         self.affine.as_ref()
     }
 
+    /// The same bytes as another ternary format that needs as many of them for the shape.
+    ///
+    /// # Panics
+    ///
+    /// If `format` is not ternary, or needs another number of bytes.
+    pub fn with_format(self, format: &'static Format) -> Self {
+        let size = format.bytes(self.rows, self.cols);
+        assert!(format.is_ternary() && size == Some(self.bytes.len()), "{} fits the bytes", format.name);
+        Self { format, ..self }
+    }
+
     /// The same matrix with permission to round full-precision weights to trits, because the model was trained for
     /// that.
     pub fn quantized_at_load(self) -> Self {

@@ -32,6 +32,7 @@ pub use summary::{Group, Summary};
 pub use crate::arch::{Arch, Config, RopeScaling};
 use crate::arch::{Container, Precision, Refusal, what_runs};
 use crate::{Error, Result};
+pub use gguf::I2sLayout;
 pub use source::OpenOptions;
 pub(crate) use source::Source;
 pub use stored::Files;

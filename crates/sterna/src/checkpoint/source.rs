@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_kernels::Bytes;
 
+use super::gguf::I2sLayout;
 use super::stored::{StoredFile, open_file};
 use super::{over_limit, placeholder};
 use crate::{Error, Result};
@@ -16,11 +17,13 @@ pub struct OpenOptions {
     /// Maps tensor data: it is read on demand, can be evicted from memory, and is shared between processes. Otherwise
     /// it is read when the checkpoint is opened, and the files may change afterwards.
     pub mmap: bool,
+    /// The layout of I2_S in GGUF files. `None` reads what the weights' statistics point to, in case of doubt x86.
+    pub i2s_layout: Option<I2sLayout>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { mmap: true }
+        Self { mmap: true, i2s_layout: None }
     }
 }
 
@@ -28,7 +31,13 @@ impl OpenOptions {
     /// Sets whether tensor data is mapped.
     #[must_use]
     pub fn mmap(self, mmap: bool) -> Self {
-        Self { mmap }
+        Self { mmap, ..self }
+    }
+
+    /// Sets the layout of I2_S.
+    #[must_use]
+    pub fn i2s_layout(self, i2s_layout: impl Into<Option<I2sLayout>>) -> Self {
+        Self { i2s_layout: i2s_layout.into(), ..self }
     }
 }
 

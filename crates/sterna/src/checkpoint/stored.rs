@@ -17,6 +17,7 @@ use crate::{Error, Result};
 pub(crate) struct StoredFile {
     path: PathBuf,
     content: Content,
+    options: OpenOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -37,23 +38,28 @@ impl StoredFile {
         let metadata = file.metadata()?;
         let map = options.mmap.then(|| Bytes::map(&file)).transpose()?;
         let content = Content::Disk { file: Arc::new(file), opened: Stamp::of(&metadata), map };
-        Ok(Self { path: path.into(), content })
+        Ok(Self { path: path.into(), content, options: *options })
     }
 
     /// A file in memory; `path` is for error messages.
     pub fn in_memory(path: &Path, bytes: Bytes) -> Self {
-        Self { path: path.into(), content: Content::Memory(bytes) }
+        Self { path: path.into(), content: Content::Memory(bytes), options: OpenOptions::default() }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the file `name` beside this one, mapped if this one is; `None` if there is none, or if this one is in memory.
+    /// The options with which it was opened.
+    pub fn options(&self) -> &OpenOptions {
+        &self.options
+    }
+
+    /// Opens the file `name` beside this one with the same options; `None` if there is none, or if this one is in memory.
     pub fn sibling(&self, name: &str) -> Result<Option<Self>> {
-        let Content::Disk { map, .. } = &self.content else { return Ok(None) };
+        let Content::Disk { .. } = &self.content else { return Ok(None) };
         let path = self.path.with_file_name(name);
-        match Self::open(&path, &OpenOptions::default().mmap(map.is_some())) {
+        match Self::open(&path, &self.options) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io(&path, source)),

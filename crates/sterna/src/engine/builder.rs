@@ -9,7 +9,7 @@ use sterna_kernels::Cpu;
 use super::grammar::inline;
 use super::loaded::Loaded;
 use super::{Engine, Runner, thread};
-use crate::checkpoint::{Adapter, Checkpoint, Config, OpenOptions};
+use crate::checkpoint::{Adapter, Checkpoint, Config, I2sLayout, OpenOptions};
 use crate::model::{self, KvType, Network, Settings};
 use crate::setters::setters;
 use crate::text::{ChatTemplate, Tokenizer};
@@ -53,6 +53,8 @@ pub struct EngineBuilder {
     pub adapter: Option<PathBuf>,
     /// Whether tensor data is mapped, as opposed to read; see [`OpenOptions`].
     pub mmap: bool,
+    /// The layout of I2_S in GGUF files; see [`OpenOptions`].
+    pub i2s_layout: Option<I2sLayout>,
 }
 
 impl Default for EngineBuilder {
@@ -67,6 +69,7 @@ impl Default for EngineBuilder {
             settings: Settings::default(),
             adapter: None,
             mmap: true,
+            i2s_layout: None,
         }
     }
 }
@@ -81,6 +84,7 @@ setters!(EngineBuilder {
     settings: Settings,
     adapter: impl Into<Option<PathBuf>>,
     mmap: bool,
+    i2s_layout: impl Into<Option<I2sLayout>>,
 });
 
 impl EngineBuilder {
@@ -91,7 +95,7 @@ impl EngineBuilder {
     /// fit into memory, and those of [`build`](Self::build).
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Engine> {
         let start = Instant::now();
-        let checkpoint = Checkpoint::open_with(path.as_ref(), &OpenOptions::default().mmap(self.mmap))?;
+        let checkpoint = Checkpoint::open_with(path.as_ref(), &self.open_options())?;
         let mut engine = self.load(checkpoint)?;
         engine.load_seconds = start.elapsed().as_secs_f64();
         Ok(engine)
@@ -132,8 +136,8 @@ impl EngineBuilder {
         Ok(engine)
     }
 
-    /// An engine for any network, with an optional tokenizer and chat template. `settings`, `adapter` and `mmap` have
-    /// no effect, because the network is already loaded.
+    /// An engine for any network, with an optional tokenizer and chat template. `settings`, `adapter`, `mmap`
+    /// and `i2s_layout` have no effect, because the network is already loaded.
     ///
     /// # Errors
     /// [`Error::Option`] if the context does not suit the network, [`Error::InstructionSet`] for an unknown
@@ -160,6 +164,11 @@ impl EngineBuilder {
         template: Option<ChatTemplate>,
     ) -> Result<Runner> {
         Ok(Runner::new(Arc::new(Loaded::new(network, tokenizer, template, self)?), inline()))
+    }
+
+    /// How the files of a model are opened.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions::default().mmap(self.mmap).i2s_layout(self.i2s_layout)
     }
 
     /// The context length for a model: [`context`](field@Self::context), or its default.

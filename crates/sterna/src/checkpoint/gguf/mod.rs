@@ -1,6 +1,7 @@
 //! GGUF files of llama.cpp, bitnet.cpp and their relatives.
 
 mod header;
+mod i2s_layout;
 mod split;
 mod types;
 mod vocabulary;
@@ -13,6 +14,7 @@ use sterna_kernels::format::{Format, Trits};
 
 pub(super) use header::ALIGNMENT;
 pub use header::{Header, Info, Value};
+pub use i2s_layout::I2sLayout;
 pub use split::{model_name, part_of};
 
 use super::collect::collect;
@@ -46,12 +48,13 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let stored = parts.iter().map(|part| Ok(Part { header: part, arch, spans: spans(part)? }));
     let stored = stored.collect::<Result<Vec<_>>>()?;
     let find = |slot: &Slot| stored.iter().find(|part| part.header.tensors.contains_key(&slot.gguf));
-    let tensors = collect(path, &config, |slot| find(slot).map_or(Ok(None), |part| part.find(slot)))?;
+    let mut tensors = collect(path, &config, |slot| find(slot).map_or(Ok(None), |part| part.find(slot)))?;
+    let mut remarks = Vec::new();
+    remarks.extend(i2s_layout::settle(&mut tensors, file.options().i2s_layout));
     let text = vocabulary::read(header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
     let files = Files::new(parts.iter().filter_map(Header::watched));
-    let (path, remarks) = (file.path().into(), Vec::new());
-    Ok(Checkpoint { path, format, config, text, tensors, adapter: None, remarks, files })
+    Ok(Checkpoint { path: file.path().into(), format, config, text, tensors, adapter: None, remarks, files })
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {
