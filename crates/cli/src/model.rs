@@ -82,7 +82,8 @@ pub fn head_mode() -> impl TypedValueParser<Value = HeadMode> {
 #[derive(clap::Args)]
 #[command(next_help_heading = headings::COMPUTING)]
 pub struct KvArg {
-    /// Type of the key/value cache: f16, or int8 (half the memory, faster in long contexts, slightly less exact)
+    /// Type of the key/value cache: f16, int8 (half the memory, faster in long contexts, slightly less exact), or f32
+    /// (twice the memory, not rounded)
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
     pub kv: Kv,
 }
@@ -93,6 +94,7 @@ pub struct KvArg {
 pub enum Kv {
     #[default]
     F16,
+    F32,
     Int8,
 }
 
@@ -100,6 +102,7 @@ impl From<Kv> for KvType {
     fn from(kv: Kv) -> Self {
         match kv {
             Kv::F16 => Self::F16,
+            Kv::F32 => Self::F32,
             Kv::Int8 => Self::Int8,
         }
     }

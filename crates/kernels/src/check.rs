@@ -374,16 +374,44 @@ mod cases {
     }
 
     pub(super) fn attend_halves(isa: Isa) -> Vec<u32> {
-        let (dim, queries, side) = (32, 9, PAGE * 32 * 2);
-        let mut halves = vec![0; PAGE * dim];
+        attend(
+            2,
+            |x, out| {
+                let mut halves = vec![0; x.len()];
+                sets::portable().to_f16(x, &mut halves);
+                for (bytes, half) in out.as_chunks_mut::<2>().0.iter_mut().zip(&halves) {
+                    *bytes = half.to_le_bytes();
+                }
+            },
+            |segment, q, out| isa.attend_halves(segment, q, out),
+        )
+    }
+
+    pub(super) fn attend_floats(isa: Isa) -> Vec<u32> {
+        attend(
+            4,
+            |x, out| {
+                for (bytes, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(x) {
+                    *bytes = x.to_le_bytes();
+                }
+            },
+            |segment, q, out| isa.attend_floats(segment, q, out),
+        )
+    }
+
+    /// Attention to three pages, whose values take `size` bytes and are written by `write`.
+    fn attend(
+        size: usize,
+        write: impl Fn(&[f32], &mut [u8]),
+        kernel: impl Fn(&Segment<'_>, &[f32], &mut [f32]),
+    ) -> Vec<u32> {
+        let (dim, queries) = (32, 9);
+        let side = PAGE * dim * size;
         let pages: Vec<Page> = (0..3)
             .map(|page| {
                 let mut lines = Lines::zeroed(2 * side / LINE);
                 for (seed, bytes) in [31, 32].into_iter().zip(lines.bytes_mut().chunks_exact_mut(side)) {
-                    sets::portable().to_f16(&floats(seed + 2 * page, PAGE * dim), &mut halves);
-                    for (bytes, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(&halves) {
-                        *bytes = half.to_le_bytes();
-                    }
+                    write(&floats(seed + 2 * page, PAGE * dim), bytes);
                 }
                 Page(lines)
             })
@@ -392,7 +420,7 @@ mod cases {
         let segment =
             Segment { padded_dim: dim, side, head: 0..2 * side, pages: &pages, numbers: &[2, 0, 1], after: &[], seen };
         let mut out = vec![0.0; queries * (dim + LANES)];
-        isa.attend_halves(&segment, &floats(37, queries * dim), &mut out);
+        kernel(&segment, &floats(37, queries * dim), &mut out);
         bits(&out)
     }
 

@@ -202,7 +202,10 @@ macro_rules! kernels {
             dense_row = format::decode(row: format::Row, stored: &[u8], out: &mut [f32]),
                 requires row.bytes(out.len()) == Some(stored.len());
 
-            attend_halves = op::attention::halves::attend<V>(
+            attend_halves = op::attention::floats::attend_halves<V>(
+                segment: &op::attention::Segment<'_>, q: &[f32], out: &mut [f32]
+            ), requires segment.fits(q, out);
+            attend_floats = op::attention::floats::attend_floats<V>(
                 segment: &op::attention::Segment<'_>, q: &[f32], out: &mut [f32]
             ), requires segment.fits(q, out);
             merge_segments = op::attention::merge(state: &mut [f32], partial: &[f32]),

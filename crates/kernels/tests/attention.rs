@@ -33,7 +33,7 @@ fn attend(what: &str, cache: &Cache, queries: &[Query<'_>], q: &Rows) -> Rows {
 #[test]
 fn attention_over_pages() {
     let mut random = Random(5);
-    for kind in [KvType::F16, KvType::Int8] {
+    for kind in [KvType::F16, KvType::F32, KvType::Int8] {
         for (head_dim, kv_heads, group) in [(16, 1, 1), (64, 2, 2), (96, 2, 3), (100, 1, 5), (128, 5, 4), (256, 1, 9)] {
             let layout = two_layers(kind, kv_heads, head_dim);
             let cache = Cache::new(layout.clone(), 600, &mut random);
@@ -43,8 +43,10 @@ fn attention_over_pages() {
             let q = random.rows(at.len(), group * kv_heads * head_dim);
             let what = format!("attention {kind:?} {head_dim} {kv_heads} {group}");
             let together = attend(&what, &cache, &queries, &q);
-            if kind == KvType::F16 {
-                check_attention(&cache, &queries, &q, &together, &half, 0.0);
+            match kind {
+                KvType::F16 => check_attention(&cache, &queries, &q, &together, &half, 0.0),
+                KvType::F32 => check_attention(&cache, &queries, &q, &together, &|x| f64::from(x), 0.0),
+                KvType::Int8 => {}
             }
         }
     }
@@ -94,7 +96,7 @@ fn int8_attention_does_not_wrap() {
 #[test]
 fn masks_over_pages() {
     let mut random = Random(7);
-    for kind in [KvType::F16, KvType::Int8] {
+    for kind in [KvType::F16, KvType::F32, KvType::Int8] {
         for (head_dim, kv_heads, group) in [(64, 2, 2), (100, 1, 5), (32, 1, 9)] {
             let layout = two_layers(kind, kv_heads, head_dim);
             let cache = Cache::new(layout.clone(), 600, &mut random);
@@ -116,7 +118,7 @@ fn masks_over_pages() {
 #[test]
 fn windows_do_not_read_what_lies_before_them() {
     let mut random = Random(8);
-    for kind in [KvType::F16, KvType::Int8] {
+    for kind in [KvType::F16, KvType::F32, KvType::Int8] {
         let layout = two_layers(kind, 2, 64);
         let cache = Cache::new(layout.clone(), 600, &mut random);
         let q = random.rows(20, 4 * 64);
@@ -140,7 +142,7 @@ fn windows_do_not_read_what_lies_before_them() {
 fn layers_may_differ() {
     let mut random = Random(9);
     let heads = [(2, 64), (0, 0), (1, 100), (5, 32)].map(|(count, dim)| KvHeads { count, dim });
-    for kind in [KvType::F16, KvType::Int8] {
+    for kind in [KvType::F16, KvType::F32, KvType::Int8] {
         let layout = Layout::new(kind, heads);
         let alone = heads.map(|heads| Layout::new(kind, [heads]));
         assert_eq!(layout.position_bytes(), alone.iter().map(Layout::position_bytes).sum::<usize>());

@@ -200,14 +200,20 @@ fn assert_group_scaled(path: &Path, name: &str, cpu: &Cpu) {
     let std = reference.floats("std")[0];
     // In parts of the logits' deviation: the largest and the mean difference. The definition, f32, differs from the
     // reference by the cache's rounding; int14 is compared with it.
-    let bounds = [(Precision::Float32, 2e-3, 2e-4), (Precision::Int14, 3e-3, 4e-4), (Precision::Int8, 0.14, 0.014)];
-    for (precision, max, mean) in bounds {
-        let what = format!("{} with {}", path.display(), precision.name());
+    use Precision::{Float32, Int8, Int14};
+    let bounds = [
+        (Float32, KvType::F32, 1e-5, 1e-6),
+        (Float32, KvType::F16, 2e-3, 2e-4),
+        (Int14, KvType::F32, 2e-3, 4e-4),
+        (Int8, KvType::F16, 0.14, 0.014),
+    ];
+    for (precision, kv, max, mean) in bounds {
+        let what = format!("{} with {} and a cache of {}", path.display(), precision.name(), kv.name());
         let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{error}"));
         let settings = Settings { precision: Some(precision), ..Settings::default() };
         let model = model::load(&checkpoint, cpu, settings).unwrap_or_else(|error| panic!("{error}"));
         let vocab = model.config().vocab;
-        let (got, mut state) = logits(&*model, cpu, KvType::F16, &ids, ids.len());
+        let (got, mut state) = logits(&*model, cpu, kv, &ids, ids.len());
         let differences = positions.iter().zip(expected.chunks(vocab)).flat_map(|(position, expected)| {
             let got = &got[*position as usize * vocab..][..vocab];
             got.iter().zip(expected).map(|(a, b)| (a - b).abs() / std)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{PAGE, Page, halves, int8};
+use super::{PAGE, Page, floats, int8};
 use crate::cpu::Cpu;
 use crate::lines::{LINE, Lines};
 use crate::op::vector::LANES;
@@ -13,15 +13,18 @@ pub enum KvType {
     /// f16, rounded half to even.
     #[default]
     F16,
+    /// f32: keys and values are not rounded.
+    F32,
     /// int8 with one scale per position and head. Scores and weighted sums are exact integer dot products.
     Int8,
 }
 
 impl KvType {
-    /// The name: "f16" or "int8".
+    /// The name: "f16", "f32" or "int8".
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
+            Self::F32 => "f32",
             Self::Int8 => "int8",
         }
     }
@@ -93,13 +96,17 @@ impl Layout {
 
     /// Bytes of one head's keys in a page; its values take as many.
     pub(super) fn side_bytes(&self, heads: KvHeads) -> usize {
-        let size = if self.kind == KvType::F16 { size_of::<u16>() } else { 1 };
+        let size = match self.kind {
+            KvType::F16 => size_of::<u16>(),
+            KvType::F32 => size_of::<f32>(),
+            KvType::Int8 => 1,
+        };
         PAGE * heads.padded_dim() * size
     }
 
     /// Bytes of one head in a page; whole lines.
     fn head_bytes(&self, heads: KvHeads) -> usize {
-        let scales = if self.kind == KvType::F16 { 0 } else { PAGE * size_of::<f32>() };
+        let scales = if self.kind == KvType::Int8 { PAGE * size_of::<f32>() } else { 0 };
         2 * (self.side_bytes(heads) + scales)
     }
 
@@ -129,7 +136,8 @@ pub fn store(cpu: &Cpu, layout: &Layout, page: &mut Page, layer: usize, slot: us
         let bytes = &mut page.0.bytes_mut()[layout.head(layer, head)];
         let (k, v) = (&k[head * heads.dim..][..heads.dim], &v[head * heads.dim..][..heads.dim]);
         match layout.kind {
-            KvType::F16 => halves::store(cpu.isa, heads.padded_dim(), bytes, slot, k, v),
+            KvType::F16 => floats::store_halves(cpu.isa, heads.padded_dim(), bytes, slot, k, v),
+            KvType::F32 => floats::store_floats(heads.padded_dim(), bytes, slot, k, v),
             KvType::Int8 => int8::store(cpu.isa, heads.padded_dim(), bytes, slot, k, v),
         }
     }

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! page      = [layer][kv head][keys | values | scales]
-//! f16  keys   [tile of 16 positions][dim][16 positions]          u16 halves
-//!      values [position][dim]                                    u16 halves
+//! f16  keys   [tile of 16 positions][dim][16 positions]          halves; f32: floats
+//!      values [position][dim]                                    halves; f32: floats
 //! int8 keys   [tile of 16 positions][dim / 4][16 positions][4]   code + bias of the set
 //!      values [dim / 16][position / 4][16 dims][4 positions]     code + bias of the set
 //!      scales [keys, values][position]                           f32
@@ -27,7 +27,7 @@
 //! +0 never changes it. So pages that no query of a task attends to are not read.
 
 pub mod backward;
-mod halves;
+mod floats;
 mod int8;
 mod layout;
 mod mask;
@@ -164,7 +164,8 @@ impl<'a> Work<'a> {
             }
         }
         let q = match self.layout.kind() {
-            KvType::F16 => Prepared::F32(q),
+            KvType::F16 => Prepared::Halves(q),
+            KvType::F32 => Prepared::Floats(q),
             KvType::Int8 => Prepared::Int8(int8::Queries::new(isa, &q, padded)),
         };
         Tile { work: self, seen: self.seen(&rows), rows, head, queries, q }
@@ -173,7 +174,10 @@ impl<'a> Work<'a> {
 
 /// The queries of a tile, divided by √head_dim, in the number type of the cache.
 enum Prepared {
-    F32(Vec<f32>),
+    /// For a cache of f16.
+    Halves(Vec<f32>),
+    /// For a cache of f32.
+    Floats(Vec<f32>),
     Int8(int8::Queries),
 }
 
@@ -219,7 +223,8 @@ impl Tile<'_> {
             seen: (0..self.queries).map(seen).collect(),
         };
         match &self.q {
-            Prepared::F32(q) => isa.attend_halves(&segment, q, out),
+            Prepared::Halves(q) => isa.attend_halves(&segment, q, out),
+            Prepared::Floats(q) => isa.attend_floats(&segment, q, out),
             Prepared::Int8(q) => int8::attend(isa, &segment, q, out),
         }
     }

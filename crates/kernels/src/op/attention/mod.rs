@@ -2,7 +2,7 @@
 //!
 //! [`mod@crate::attention`] describes the layout of a page and how segments are merged.
 
-pub(crate) mod halves;
+pub(crate) mod floats;
 pub(crate) mod int8;
 
 use std::ops::Range;

@@ -1,39 +1,79 @@
-//! Attention to the f16 cache: float dot products with one multiplication and one addition per step, in the order of
+//! Attention to a cache of f16 or f32 values: float dot products with one multiplication and one addition per step, in the order of
 //! dims and of positions.
 
 use std::ops::Range;
 
 use super::{PAGE, SEGMENT, Segment};
+use crate::lines::LINE;
 use crate::op::softmax::softmax_terms;
 use crate::op::vector::{LANES, Vector};
 
-/// Prefetch distance in pages: 16 KiB of keys or values.
+/// Prefetch distance in pages: 16 KiB of keys or values in f16.
 const AHEAD: usize = 2;
 
-/// Bytes of 16 f16 values.
-pub(crate) const BLOCK: usize = 2 * LANES;
+/// The number type of the cache.
+trait Number {
+    /// Bytes of 16 values.
+    const BLOCK: usize;
 
-/// Attends to one segment, for any number of queries; `q` and `out` hold `padded_dim` and `padded_dim + 16` values per
-/// query.
+    /// Loads 16 values.
+    fn load<V: Vector>(zeros: V, block: &[u8]) -> V;
+}
+
+struct Half;
+
+impl Number for Half {
+    const BLOCK: usize = 2 * LANES;
+
+    #[inline(always)]
+    fn load<V: Vector>(zeros: V, block: &[u8]) -> V {
+        zeros.load_half(block)
+    }
+}
+
+struct Float;
+
+impl Number for Float {
+    const BLOCK: usize = 4 * LANES;
+
+    #[inline(always)]
+    fn load<V: Vector>(zeros: V, block: &[u8]) -> V {
+        zeros.load_f32(block)
+    }
+}
+
+/// Attends to one segment of an f16 cache, for any number of queries; `q` and `out` hold `padded_dim` and
+/// `padded_dim + 16` values per query.
 #[inline(always)]
-pub(crate) fn attend<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
+pub(crate) fn attend_halves<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
+    attend::<V, Half>(zeros, segment, q, out);
+}
+
+/// [`attend_halves`] for an f32 cache.
+#[inline(always)]
+pub(crate) fn attend_floats<V: Vector>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
+    attend::<V, Float>(zeros, segment, q, out);
+}
+
+#[inline(always)]
+fn attend<V: Vector, N: Number>(zeros: V, segment: &Segment<'_>, q: &[f32], out: &mut [f32]) {
     let (dim, queries) = (segment.padded_dim, segment.seen.len());
     let mut at = 0;
     while at < queries {
         let (q, seen, out) = (&q[at * dim..], &segment.seen[at..], &mut out[at * (dim + LANES)..]);
         // Queries share converted keys; as many are taken together as there are registers for their sums.
         at += match queries - at {
-            8.. if V::REGISTERS >= 32 => some::<V, 8, 2, 2>(zeros, segment, q, seen, out),
-            4.. if V::REGISTERS >= 32 => some::<V, 4, 2, 4>(zeros, segment, q, seen, out),
-            4.. => some::<V, 4, 1, 1>(zeros, segment, q, seen, out),
-            _ => some::<V, 1, 2, 4>(zeros, segment, q, seen, out),
+            8.. if V::REGISTERS >= 32 => some::<V, N, 8, 2, 2>(zeros, segment, q, seen, out),
+            4.. if V::REGISTERS >= 32 => some::<V, N, 4, 2, 4>(zeros, segment, q, seen, out),
+            4.. => some::<V, N, 4, 1, 1>(zeros, segment, q, seen, out),
+            _ => some::<V, N, 1, 2, 4>(zeros, segment, q, seen, out),
         };
     }
 }
 
 /// Attends for `H` queries, `T` tiles of keys and `B` blocks of 16 dims of values at a time. Returns `H`.
 #[inline(always)]
-fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
+fn some<V: Vector, N: Number, const H: usize, const T: usize, const B: usize>(
     zeros: V,
     segment: &Segment<'_>,
     q: &[f32],
@@ -42,7 +82,7 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
 ) -> usize {
     let (dim, len) = (segment.padded_dim, segment.numbers.len() * PAGE);
     let mut scores = [[0.0; SEGMENT]; H];
-    score::<V, H, T>(zeros, segment, q, &mut scores);
+    score::<V, N, H, T>(zeros, segment, q, &mut scores);
     for h in 0..H {
         let (max, sum) = softmax_terms(&mut scores[h][..len], seen[h].clone());
         out[h * (dim + LANES) + dim] = max;
@@ -51,10 +91,10 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
     let mut at = 0;
     while at < dim {
         if dim - at >= B * LANES {
-            weigh::<V, H, B>(zeros, segment, &scores, at, out);
+            weigh::<V, N, H, B>(zeros, segment, &scores, at, out);
             at += B * LANES;
         } else {
-            weigh::<V, H, 1>(zeros, segment, &scores, at, out);
+            weigh::<V, N, H, 1>(zeros, segment, &scores, at, out);
             at += LANES;
         }
     }
@@ -63,7 +103,7 @@ fn some<V: Vector, const H: usize, const T: usize, const B: usize>(
 
 /// `scores[h][position] = Σ q · key`, `T` tiles of 16 positions at a time.
 #[inline(always)]
-fn score<V: Vector, const H: usize, const T: usize>(
+fn score<V: Vector, N: Number, const H: usize, const T: usize>(
     zeros: V,
     segment: &Segment<'_>,
     q: &[f32],
@@ -76,16 +116,16 @@ fn score<V: Vector, const H: usize, const T: usize>(
     }
     for page in 0..segment.numbers.len() {
         let ahead = segment.keys_ahead(page, AHEAD);
-        for (i, tiles) in segment.keys(page).chunks_exact(T * dim * BLOCK).enumerate() {
+        for (i, tiles) in segment.keys(page).chunks_exact(T * dim * N::BLOCK).enumerate() {
             let mut acc = [[zeros; T]; H];
             for d in 0..dim {
                 let mut keys = [zeros; T];
                 for t in 0..T {
-                    let key = &tiles[(t * dim + d) * BLOCK..][..BLOCK];
-                    if d % 2 == 0 {
+                    let key = &tiles[(t * dim + d) * N::BLOCK..][..N::BLOCK];
+                    if (d * N::BLOCK).is_multiple_of(LINE) {
                         zeros.prefetch_scattered(key, ahead);
                     }
-                    keys[t] = zeros.load_half(key);
+                    keys[t] = N::load(zeros, key);
                 }
                 for h in 0..H {
                     let q = zeros.splat(heads[h][d]);
@@ -105,7 +145,7 @@ fn score<V: Vector, const H: usize, const T: usize>(
 
 /// `out[h][at ..] = Σ weight · value` for `B` blocks of 16.
 #[inline(always)]
-fn weigh<V: Vector, const H: usize, const B: usize>(
+fn weigh<V: Vector, N: Number, const H: usize, const B: usize>(
     zeros: V,
     segment: &Segment<'_>,
     weights: &[[f32; SEGMENT]; H],
@@ -116,14 +156,14 @@ fn weigh<V: Vector, const H: usize, const B: usize>(
     let mut acc = [[zeros; B]; H];
     for page in 0..segment.numbers.len() {
         let ahead = segment.values_ahead(page, AHEAD);
-        for (slot, value) in segment.values(page).chunks_exact(2 * dim).enumerate() {
-            let value = &value[2 * at..][..B * BLOCK];
+        for (slot, value) in segment.values(page).chunks_exact(dim / LANES * N::BLOCK).enumerate() {
+            let value = &value[at / LANES * N::BLOCK..][..B * N::BLOCK];
             let mut blocks = [zeros; B];
             for b in 0..B {
-                if b % 2 == 0 {
-                    zeros.prefetch_scattered(&value[b * BLOCK..], ahead);
+                if (b * N::BLOCK).is_multiple_of(LINE) {
+                    zeros.prefetch_scattered(&value[b * N::BLOCK..], ahead);
                 }
-                blocks[b] = zeros.load_half(&value[b * BLOCK..]);
+                blocks[b] = N::load(zeros, &value[b * N::BLOCK..]);
             }
             for h in 0..H {
                 let weight = zeros.splat(weights[h][page * PAGE + slot]);
