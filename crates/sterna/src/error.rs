@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Error::Request`], [`Error::PromptTooLong`], [`Error::Template`] | the author of the request |
 //! | [`Error::Option`], [`Error::InstructionSet`] | the program that set the option, or its user |
-//! | [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`] | the owner of the file |
+//! | [`Error::Io`], [`Error::Malformed`], [`Error::Unsupported`], [`Error::Refused`] | the owner of the file |
 //! | [`Error::OutOfMemory`], [`Error::Resources`] | the owner of the machine |
 //! | [`Error::EngineFailed`], [`Error::EngineStopped`] | Sterna or the network: a bug |
 
@@ -47,6 +47,14 @@ pub enum Error {
         what: String,
         /// What the user can do.
         remedy: String,
+    },
+    /// The file is well-formed, but Sterna does not support its contents, for several reasons.
+    #[error("{}: does not run, for {} reasons:{}", path.display(), reasons.len(), listed(reasons))]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// All reasons.
+        reasons: Vec<Reason>,
     },
     /// The model does not fit into memory.
     #[error("{}: needs about {need_mib} MiB of memory, but {available_mib} MiB are available; {remedy}", path.display())]
@@ -109,6 +117,20 @@ pub enum Error {
     /// `STERNA_ISA` does not name a usable instruction set.
     #[error("STERNA_ISA: {0}")]
     InstructionSet(#[from] sterna_kernels::sets::UnknownSet),
+}
+
+/// One of several reasons why a file is not supported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The format, architecture or option, by name.
+    pub what: String,
+    /// What the user can do.
+    pub remedy: String,
+}
+
+/// The reasons, each as a line.
+fn listed(reasons: &[Reason]) -> String {
+    reasons.iter().map(|Reason { what, remedy }| format!("\n- {what} is not supported; {remedy}")).collect()
 }
 
 impl Error {

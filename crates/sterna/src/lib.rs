@@ -80,7 +80,7 @@ pub use engine::{
     Embed, Engine, EngineBuilder, Evaluate, Evaluation, Event, FinishReason, Generation, Pooling, Request, Runner,
     Sampling, Score, Usage, Work,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Reason, Result};
 pub use sterna_kernels::{Cpu, Rows};
 pub use text::{ChatTemplate, Message, Tokenizer};
 

@@ -271,6 +271,73 @@ fn gguf_files_of_other_kinds_are_refused_by_name() {
     assert_refused(open_gguf(patch(&good, embedding + 20, &[35])), &["token_embd.weight", "not whole blocks of TQ2_0"]);
 }
 
+/// A user sees at once all that stands in the way, and each type of tensor once.
+#[test]
+fn all_reasons_are_given_together() {
+    let good = tiny_gguf("llama");
+    let mut bytes = with_tensor(&good, "blk.0.attn_q.bias", &[1.0]);
+    bytes = patch(&bytes, after(&bytes, "blk.0.attn_q.weight") + 20, &38u32.to_le_bytes());
+    bytes = patch(&bytes, after(&bytes, "blk.0.ffn_up.weight") + 20, &38u32.to_le_bytes());
+    bytes = patch(&bytes, after(&bytes, "blk.0.ffn_down.weight") + 20, &8u32.to_le_bytes());
+    let experts = with_key(&good, "llama.expert_count", 4, &8u32.to_le_bytes());
+    assert_refused(open_gguf(experts), &["tiny.gguf: llama.expert_count = 8 is not supported"]);
+    let all = [
+        "tiny.gguf: does not run, for 3 reasons:\n- ",
+        "- a bias (tensor `blk.0.attn_q.bias`) is not supported; Sterna runs",
+        "- tensor `blk.0.attn_q.weight` and 1 more: TL1 is not supported; re-convert",
+        "- tensor `blk.0.ffn_down.weight`: linear weights stored as Q8_0 is not supported; use a ternary model",
+    ];
+    assert_refused(open_gguf(bytes.clone()), &all);
+    // An architecture that is not known, and types that are not read whatever it is.
+    let named = after(&bytes, "general.architecture") + 12;
+    let all = ["for 2 reasons", "the architecture `lla2a`", "`blk.0.attn_q.weight` and 1 more: TL1"];
+    assert_refused(open_gguf(patch(&bytes, named, b"lla2a")), &all);
+
+    let mut config = tiny_config();
+    config["attention_bias"] = json!(true);
+    config["num_experts"] = json!(4);
+    config["quantization_config"] = json!({"quant_method": "gptq"});
+    let all = ["for 3 reasons", "attention_bias = true", "num_experts = 4", "the quantization method `gptq`"];
+    assert_refused(open_hf(config.to_string().as_bytes(), safetensors_file(&tiny_tensors(), |_| ())), &all);
+    let all = with_header(|header| {
+        for part in ["q", "k"] {
+            header[format!("model.layers.0.self_attn.{part}_proj.weight")]["dtype"] = json!("I8");
+        }
+        header["model.layers.0.mlp.up_proj.weight"]["dtype"] = json!("F8_E4M3");
+    });
+    assert_refused(
+        all,
+        &["for 2 reasons", "q_proj.weight` and 1 more stored as I8", "up_proj.weight` stored as F8_E4M3"],
+    );
+}
+
+/// Parts beside the language model: of a model that sees images, and for drafting tokens.
+#[test]
+fn vision_towers_and_draft_layers_are_set_aside() {
+    let remarks = [
+        "a vision tower is passed over (1 tensor): pictures are not read".to_owned(),
+        "a layer that drafts tokens (MTP) is passed over (1 tensor): drafts come from the text so far".to_owned(),
+    ];
+    let good = tiny_gguf("llama");
+    let count = after(&good, "llama.block_count") + 4;
+    let bytes = with_key(&patch(&good, count, &2u32.to_le_bytes()), "llama.nextn_predict_layers", 4, &[1, 0, 0, 0]);
+    let bytes = with_tensor(&bytes, "blk.1.nextn.enorm.bias", &[1.0]);
+    let model = open_gguf(bytes).expect("opens");
+    assert_eq!((model.config().layers, model.remarks()), (1, &remarks[1..]));
+    let mut tensors = tiny_tensors();
+    for name in ["model.visual.blocks.0.attn.qkv.bias", "mtp.layers.0.mlp.up_proj.norm.weight"] {
+        tensors.push((name.into(), vec![32], "BF16"));
+    }
+    let model = open_hf(tiny_config().to_string().as_bytes(), safetensors_file(&tensors, |_| ())).expect("opens");
+    assert_eq!(model.remarks(), remarks);
+
+    let mut drafts = replace(&good, b"blk.0.attn_q.weight", b"blk.1.nextn.eh_proj");
+    while let Some(at) = drafts.windows(6).position(|window| window == b"blk.0.") {
+        drafts[at + 4] = b'1';
+    }
+    assert_refused(open_gguf(drafts), &["nothing but the layer that drafts tokens (MTP)", "use the model's main file"]);
+}
+
 fn data_start(bytes: &[u8]) -> usize {
     header_len(bytes).next_multiple_of(32)
 }

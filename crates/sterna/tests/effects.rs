@@ -191,6 +191,13 @@ fn frequencies_times_one_and_biases_of_zero_change_nothing() {
 }
 
 #[test]
+fn a_vision_tower_is_passed_over() {
+    let tower: [(&str, &[f32]); 2] = [("v.blk.0.attn_q.bias", &[1.0]), ("mm.0.bias", &[1.0, 2.0])];
+    let checkpoint = opens("llama", &[], &tower);
+    assert_eq!(checkpoint.remarks(), ["a vision tower is passed over (2 tensors): pictures are not read"]);
+}
+
+#[test]
 fn a_window_as_long_as_the_context_is_none() {
     let window = |size: u32| [("llama.attention.sliding_window", Item::Unsigned(size))];
     for size in [0, 64, 65] {

@@ -139,7 +139,7 @@ pub fn by_name(name: &str) -> Option<&'static Format> {
 }
 
 /// The formats with the type id `id` in GGUF files; forks use some ids for several types.
-pub fn by_ggml(id: u32) -> impl Iterator<Item = &'static Format> {
+pub fn by_ggml(id: u32) -> impl DoubleEndedIterator<Item = &'static Format> {
     FORMATS.iter().copied().filter(move |format| format.ggml.contains(&id))
 }
 

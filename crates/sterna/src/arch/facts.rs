@@ -58,6 +58,8 @@ pub enum Refusal {
         /// What to do. `None` suggests the models that can run.
         remedy: Option<&'static str>,
     },
+    /// Several unsupported computations.
+    Several(Vec<Refusal>),
     /// A value has the wrong type.
     Malformed {
         /// The key's full name.
@@ -71,6 +73,27 @@ impl Refusal {
     /// An unsupported computation. The remedy suggests the models that can run.
     pub fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported { what: what.into(), remedy: None }
+    }
+
+    /// The result of several checks.
+    ///
+    /// # Errors
+    ///
+    /// All refusals; the first value of a wrong type instead, if there is one.
+    pub fn all(checks: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let mut refusals = Vec::new();
+        for refusal in checks.into_iter().filter_map(Result::err) {
+            match refusal {
+                Self::Malformed { .. } => return Err(refusal),
+                Self::Several(several) => refusals.extend(several),
+                one => refusals.push(one),
+            }
+        }
+        match refusals.len() {
+            0 => Ok(()),
+            1 => Err(refusals.remove(0)),
+            _ => Err(Self::Several(refusals)),
+        }
     }
 }
 

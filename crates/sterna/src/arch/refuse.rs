@@ -10,33 +10,34 @@ use super::facts::{Facts, Refusal};
 ///
 /// # Errors
 ///
-/// The first [`Refusal`] found.
+/// A [`Refusal`] with all that is found.
 pub fn decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
-    switches(facts)?;
-    facts.tensors.iter().try_for_each(|tensor| graph(facts, tensor))
+    Refusal::all([biases(facts), windows(facts), shares(facts), norms_in_projections(facts)])
 }
 
 fn refuse(facts: &Facts<'_>, key: &str, value: impl std::fmt::Display) -> Result<(), Refusal> {
     Err(Refusal::unsupported(format!("{} = {value}", facts.keys.full_name(key))))
 }
 
-/// Checks keys that add computations to the network.
-fn switches(facts: &Facts<'_>) -> Result<(), Refusal> {
-    for key in ["attention_bias", "mlp_bias"] {
-        if facts.flag(key)? == Some(true) {
-            return refuse(facts, key, true);
+/// Refuses numbers other than the one that changes nothing: experts and partial rotary embeddings.
+fn shares(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let share = "partial_rotary_factor";
+    let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|object| format!("{object}.{share}"));
+    let experts = ["expert_count", "num_experts", "num_local_experts", "n_routed_experts"].map(|key| (key, 0.0));
+    let keys = [(share, 1.0), (&scaling, 1.0), (&parameters, 1.0)];
+    Refusal::all(keys.into_iter().chain(experts).map(|(key, plain)| {
+        match facts.number(key)?.filter(|value| *value != plain) {
+            Some(value) => refuse(facts, key, value),
+            None => Ok(()),
         }
-    }
+    }))
+}
+
+/// Refuses attention to a window of the context.
+fn windows(facts: &Facts<'_>) -> Result<(), Refusal> {
     let window_matters = !whole_window(facts, "sliding_window", "max_position_embeddings")?;
     if facts.flag("use_sliding_window")? == Some(true) && window_matters && windowed_layers(facts)? {
         return refuse(facts, "use_sliding_window", true);
-    }
-    let share = "partial_rotary_factor";
-    let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|object| format!("{object}.{share}"));
-    for (key, plain) in [(share, 1.0), (&scaling, 1.0), (&parameters, 1.0), ("expert_count", 0.0)] {
-        if let Some(value) = facts.number(key)?.filter(|value| *value != plain) {
-            return refuse(facts, key, value);
-        }
     }
     if let Some(window) = facts.number("attention.sliding_window")?.filter(|window| *window != 0.0)
         && !whole_window(facts, "attention.sliding_window", "context_length")?
@@ -61,17 +62,38 @@ fn windowed_layers(facts: &Facts<'_>) -> Result<bool, Refusal> {
     Ok(first.zip(facts.number("num_hidden_layers")?).is_none_or(|(first, layers)| first < layers))
 }
 
-/// Checks for tensors of other networks.
-fn graph(facts: &Facts<'_>, tensor: &str) -> Result<(), Refusal> {
-    if ["_proj.norm.weight", "_proj.rms_norm.weight", "_norm_in.weight"].iter().any(|end| tensor.ends_with(end)) {
-        return Err(Refusal::Unsupported {
-            what: format!("an embedding model with a norm in every projection (tensor `{tensor}`)"),
+/// Refuses biases that are not zero.
+fn biases(facts: &Facts<'_>) -> Result<(), Refusal> {
+    for key in ["attention_bias", "mlp_bias"] {
+        if facts.flag(key)? == Some(true) {
+            return refuse(facts, key, true);
+        }
+    }
+    let zero = |tensor: &str| (facts.values)(tensor).is_some_and(|values| values.iter().all(|value| *value == 0.0));
+    match named(facts, |tensor| tensor.ends_with(".bias") && !zero(tensor)) {
+        Some(tensors) => Err(Refusal::unsupported(format!("a bias ({tensors})"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses norms in projections.
+fn norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
+    const ENDS: [&str; 3] = ["_proj.norm.weight", "_proj.rms_norm.weight", "_norm_in.weight"];
+    match named(facts, |tensor| ENDS.iter().any(|end| tensor.ends_with(end))) {
+        Some(tensors) => Err(Refusal::Unsupported {
+            what: format!("an embedding model with a norm in every projection ({tensors})"),
             remedy: Some("embedding models are not supported yet; use a causal language model"),
-        });
+        }),
+        None => Ok(()),
     }
-    let all = |plain: f32| (facts.values)(tensor).is_some_and(|values| values.iter().all(|value| *value == plain));
-    if tensor.ends_with(".bias") && !all(0.0) {
-        return Err(Refusal::unsupported(format!("a bias (tensor `{tensor}`)")));
-    }
-    Ok(())
+}
+
+/// The first of the tensors that `of` selects, and the number of the others: "tensor `x` and 3 more".
+fn named(facts: &Facts<'_>, of: impl Fn(&str) -> bool) -> Option<String> {
+    let mut all = facts.tensors.iter().filter(|tensor| of(tensor));
+    let first = all.next()?;
+    Some(match all.count() {
+        0 => format!("tensor `{first}`"),
+        more => format!("tensor `{first}` and {more} more"),
+    })
 }

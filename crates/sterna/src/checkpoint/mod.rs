@@ -10,7 +10,9 @@ pub mod gguf;
 pub mod huggingface;
 mod packed;
 mod placeholder;
+mod reasons;
 pub mod safetensors;
+mod set_aside;
 mod source;
 mod stored;
 mod summary;
@@ -33,6 +35,7 @@ pub use crate::arch::{Arch, Config, RopeScaling};
 use crate::arch::{Container, Precision, Refusal, what_runs};
 use crate::{Error, Result};
 pub use gguf::I2sLayout;
+use reasons::Reasons;
 pub use source::OpenOptions;
 pub(crate) use source::Source;
 pub use stored::Files;
@@ -78,6 +81,15 @@ fn over_limit(path: &Path, what: impl std::fmt::Display, limit: impl std::fmt::D
 /// Turns a network's refusal into an error about the file; `known` are the architectures that run.
 fn refused(path: &Path, refusal: Refusal, known: &[&Arch], container: Container) -> Error {
     match refusal {
+        Refusal::Several(several) => {
+            let mut reasons = Reasons::default();
+            for refusal in several {
+                if let Err(damage) = reasons.keep(Err::<(), _>(refused(path, refusal, known, container))) {
+                    return damage;
+                }
+            }
+            reasons.check().err().unwrap_or_else(|| unsupported(path, "the network", what_runs(known, container)))
+        }
         Refusal::Malformed { key, problem } => malformed(path, format!("key `{key}`"), problem, DAMAGED),
         Refusal::Unsupported { what, remedy: Some(remedy) } => unsupported(path, what, remedy),
         Refusal::Unsupported { what, remedy: None } => unsupported(path, what, what_runs(known, container)),

@@ -18,13 +18,15 @@ pub use i2s_layout::I2sLayout;
 pub use split::{model_name, part_of};
 
 use super::collect::collect;
+use super::set_aside::set_aside;
 use super::{
-    Checkpoint, DAMAGED, Data, Files, StoredFile, Tensor, malformed, over_limit, problem_at, refused, unsupported,
+    Checkpoint, DAMAGED, Data, Files, Reasons, StoredFile, Tensor, malformed, over_limit, problem_at, refused,
+    unsupported,
 };
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Kind, RopeScaling, Slot, what_runs};
-use types::{RECONVERT, Type};
+use types::{RECONVERT, Shared, Type};
 
 /// Keys of tokens that end an answer.
 pub(super) const ENDS: [&str; 3] =
@@ -32,28 +34,27 @@ pub(super) const ENDS: [&str; 3] =
 
 /// Opens the file if its network has one of the architectures `known`.
 pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpoint> {
-    let parts = split::parts(file)?;
+    let headers = split::parts(file)?;
     // The first part has the keys.
-    let (path, header) = (parts[0].path(), &parts[0]);
-    let (name, arch) = architecture(path, header, known)?;
-    refuse_containers(path, header)?;
-    let tensors: Vec<&str> = parts.iter().flat_map(|part| part.tensors.keys()).map(String::as_str).collect();
-    let keys = ArchKeys { header, prefix: name };
-    let values = |name: &str| parts.iter().find_map(|part| values(part, name));
-    let facts = Facts { container: Container::Gguf, keys: &keys, tensors: &tensors, values: &values };
-    let refuse = |refusal| refused(path, refusal, known, Container::Gguf);
-    (arch.refuse)(&facts).map_err(refuse)?;
-    let rope_scaling = RopeScaling::read(&facts).map_err(refuse)?;
-    let config = config(&parts, name, rope_scaling, (arch, known))?;
-    let stored = parts.iter().map(|part| Ok(Part { header: part, arch, spans: spans(part)? }));
-    let stored = stored.collect::<Result<Vec<_>>>()?;
-    let find = |slot: &Slot| stored.iter().find(|part| part.header.tensors.contains_key(&slot.gguf));
-    let mut tensors = collect(path, &config, |slot| find(slot).map_or(Ok(None), |part| part.find(slot)))?;
-    let mut remarks = Vec::new();
+    let (path, header) = (headers[0].path(), &headers[0]);
+    let parts = Part::all(&headers)?;
+    let (names, mut remarks) = set_aside(headers.iter().flat_map(|part| part.tensors.keys()).map(String::as_str));
+    let mut reasons = Reasons::default();
+    reasons.keep(refuse_containers(path, header, &names))?;
+    let config = match reasons.keep(architecture(path, header, known))? {
+        Some((name, arch)) => network(&headers, name, (arch, known), &names, &mut reasons)?,
+        None => None,
+    };
+    reasons.keep(check_types(path, &parts, config.as_ref()))?;
+    reasons.check()?;
+    let Some(config) = config else { return Err(header.bad("general.architecture", "has no configuration")) };
+    let arch = config.architecture;
+    let find = |slot: &Slot| parts.iter().find(|part| part.header.tensors.contains_key(&slot.gguf));
+    let mut tensors = collect(path, &config, |slot| find(slot).map_or(Ok(None), |part| part.find(slot, arch)))?;
     remarks.extend(i2s_layout::settle(&mut tensors, file.options().i2s_layout));
     let text = vocabulary::read(header, arch.template)?;
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
-    let files = Files::new(parts.iter().filter_map(Header::watched));
+    let files = Files::new(headers.iter().filter_map(Header::watched));
     Ok(Checkpoint { path: file.path().into(), format, config, text, tensors, adapter: None, remarks, files })
 }
 
@@ -62,17 +63,67 @@ fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) ->
     let name = header.text(key)?.ok_or_else(|| header.bad(key, "is missing"))?;
     match known.iter().find(|arch| arch.gguf.contains(&name)) {
         Some(arch) => Ok((name, arch)),
+        None if name == "clip" => {
+            let remedy = "it belongs to a model that also sees images: use the GGUF file of its language model";
+            Err(unsupported(path, "a vision tower (the architecture `clip`)", remedy))
+        }
         None => Err(unsupported(path, format!("the architecture `{name}`"), what_runs(known, Container::Gguf))),
     }
 }
 
+/// The configuration of the network called `name`; `None` if there are reasons why it does not run.
+fn network(
+    headers: &[Header],
+    name: &str,
+    (arch, known): (&'static Arch, &[&'static Arch]),
+    tensors: &[&str],
+    reasons: &mut Reasons,
+) -> Result<Option<Config>> {
+    let keys = ArchKeys { header: &headers[0], prefix: name };
+    let values = |name: &str| headers.iter().find_map(|part| values(part, name));
+    let facts = Facts { container: Container::Gguf, keys: &keys, tensors, values: &values };
+    let refuse = |refusal| refused(headers[0].path(), refusal, known, Container::Gguf);
+    reasons.keep((arch.refuse)(&facts).map_err(refuse))?;
+    let rope_scaling = reasons.keep(RopeScaling::read(&facts).map_err(refuse))?;
+    reasons.keep(config(headers, name, rope_scaling.unwrap_or_default(), (arch, known)))
+}
+
 /// Refuses kinds of files that cannot be read with any architecture.
-fn refuse_containers(path: &Path, header: &Header) -> Result<()> {
+fn refuse_containers(path: &Path, header: &Header, tensors: &[&str]) -> Result<()> {
     if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
         let what = format!("a Hadamard-rotated model (key `{key}`)");
         return Err(unsupported(path, what, "Sterna does not rotate activations: use the model without this rotation"));
     }
+    let drafts = header.tensors.keys().any(|name| name.contains(".nextn."));
+    if drafts && !tensors.iter().any(|name| name.starts_with("blk.0.")) {
+        let what = "a file with nothing but the layer that drafts tokens (MTP)";
+        return Err(unsupported(path, what, "use the model's main file, which runs without it"));
+    }
     Ok(())
+}
+
+/// Refuses types of tensors that are not read; each type is named once. Without a configuration, all tensors count.
+fn check_types(path: &Path, parts: &[Part<'_>], config: Option<&Config>) -> Result<()> {
+    let mut refused: BTreeMap<Refused, Vec<&str>> = BTreeMap::new();
+    let slots: Option<BTreeMap<String, Kind>> = config
+        .map(|config| config.architecture.tensors(config).into_iter().map(|slot| (slot.gguf, slot.kind)).collect());
+    for part in parts {
+        for (name, info) in &part.header.tensors {
+            let kind = slots.as_ref().and_then(|slots| slots.get(name)).copied();
+            if slots.is_some() && kind.is_none() {
+                continue;
+            }
+            if let Err(problem) = part.format(info, kind) {
+                refused.entry(problem).or_default().push(name);
+            }
+        }
+    }
+    let mut reasons = Reasons::default();
+    for ((what, remedy), names) in refused {
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        reasons.keep(Err::<(), _>(unsupported(path, format!("tensor `{}`{more}: {what}", names[0]), remedy)))?;
+    }
+    reasons.check()
 }
 
 /// The keys `prefix.*`.
@@ -106,7 +157,8 @@ impl Keys for ArchKeys<'_> {
 fn values(header: &Header, name: &str) -> Option<Vec<f32>> {
     let info = header.tensors.get(name).filter(|info| info.weights <= facts::MAX_VALUES)?;
     let span = spans(header).ok()?.get(&info.offset).copied()?;
-    let Type::Known(format) = types::of(info.kind, &info.shape, span, header.alignment) else { return None };
+    let kind = Shared::default().type_of(info.kind, &info.shape, span, header.alignment);
+    let Type::Known(format) = kind else { return None };
     let size = format.bytes(1, info.weights).filter(|size| *size <= span)?;
     format.numbers(&header.data(info.offset, size).ok()??)
 }
@@ -153,7 +205,8 @@ fn config(
         architecture,
         hidden,
         intermediate: size("feed_forward_length")?,
-        layers: size("block_count")?,
+        // Layers that draft tokens come last.
+        layers: size("block_count")?.saturating_sub(optional("nextn_predict_layers")?.unwrap_or(0)),
         heads,
         kv_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
@@ -182,52 +235,78 @@ fn spans(header: &Header) -> Result<BTreeMap<u64, usize>> {
     Ok(offsets.iter().zip(ends).map(|((start, _), end)| (*start, end.saturating_sub(*start) as usize)).collect())
 }
 
+/// An unsupported type: what it is, and what to do.
+type Refused = (String, &'static str);
+
 /// A part of the model, or all of it.
 struct Part<'a> {
     header: &'a Header,
-    arch: &'static Arch,
     spans: BTreeMap<u64, usize>,
+    /// The types that share their ids with others.
+    shared: Shared,
 }
 
-impl Part<'_> {
-    fn find(&self, slot: &Slot) -> Result<Option<Tensor>> {
+impl<'a> Part<'a> {
+    /// The parts of a model.
+    fn all(headers: &'a [Header]) -> Result<Vec<Self>> {
+        let parts = headers.iter().map(|header| Ok((header, spans(header)?))).collect::<Result<Vec<_>>>()?;
+        let infos = parts.iter().flat_map(|(header, spans)| {
+            let span = |info: &Info| spans.get(&info.offset).copied().unwrap_or(0);
+            header.tensors.iter().map(move |(name, info)| (name.as_str(), info, span(info), header.alignment))
+        });
+        let shared = Shared::of(infos).map_err(|problem| malformed(headers[0].path(), "tensors", problem, DAMAGED))?;
+        Ok(parts.into_iter().map(|(header, spans)| Part { header, spans, shared: shared.clone() }).collect())
+    }
+
+    fn span(&self, info: &Info) -> usize {
+        self.spans.get(&info.offset).copied().unwrap_or(0)
+    }
+
+    /// The format of a tensor of this kind; of any kind if it is not known.
+    fn format(&self, info: &Info, kind: Option<Kind>) -> Result<&'static Format, Refused> {
+        let format = match self.shared.type_of(info.kind, &info.shape, self.span(info), self.header.alignment) {
+            Type::Known(format) => format,
+            Type::Refused(what, remedy) => return Err((what, remedy)),
+        };
+        let name = format.name.to_uppercase();
+        match kind {
+            Some(Kind::Ternary { .. }) if !format.is_ternary() => {
+                let remedy = "use a ternary model; re-convert it to I2_S or TQ2_0";
+                Err((format!("linear weights stored as {name}"), remedy))
+            }
+            Some(Kind::Dense { .. } | Kind::Vector { .. }) if !format.is_dense() => {
+                Err((format!("{name}, for a tensor that is not ternary"), "re-convert the model with F16 embeddings"))
+            }
+            _ => Ok(format),
+        }
+    }
+
+    fn find(&self, slot: &Slot, arch: &Arch) -> Result<Option<Tensor>> {
         let name = slot.gguf.clone();
         let Some(info) = self.header.tensors.get(&name) else { return Ok(None) };
-        let span = self.spans.get(&info.offset).copied().unwrap_or(0);
-        let format = match types::of(info.kind, &info.shape, span, self.header.alignment) {
-            Type::Known(format) => format,
-            Type::Refused(what, remedy) => return Err(self.refused(&name, &what, remedy)),
-        };
+        let format = self.format(info, Some(slot.kind)).map_err(|(what, remedy)| self.refused(&name, &what, remedy))?;
         let data = match slot.kind {
-            Kind::Ternary { .. } => Data::Ternary(self.trits(&name, info, format)?),
+            Kind::Ternary { .. } => Data::Ternary(self.trits(&name, info, (format, arch))?),
             _ => self.numbers(&name, info, format)?,
         };
         let interleaved_heads = match slot.kind {
-            Kind::Ternary { rotated, .. } if self.arch.interleaved_qk => rotated,
+            Kind::Ternary { rotated, .. } if arch.interleaved_qk => rotated,
             _ => None,
         };
         Ok(Some(Tensor { stored_name: name, shape: info.shape.clone(), data, interleaved_heads }))
     }
 
-    fn trits(&self, name: &str, info: &Info, format: &'static Format) -> Result<Trits> {
-        if !format.is_ternary() {
-            let what = format!("linear weights stored as {}", format.name.to_uppercase());
-            return Err(self.refused(name, &what, "use a ternary model; re-convert it to I2_S or TQ2_0"));
-        }
+    fn trits(&self, name: &str, info: &Info, (format, arch): (&'static Format, &Arch)) -> Result<Trits> {
         let &[rows, cols] = &info.shape[..] else { return Err(self.damaged(name, "is not a matrix")) };
         // An impossible shape has no size; `Trits::new` reports it.
         let bytes = self.bytes(name, info, format.bytes(rows, cols).unwrap_or(0))?;
         let trits =
             Trits::new(format, rows, cols, bytes).map_err(|problem| problem_at(self.header.path(), name, problem))?;
-        let trits = if self.arch.quantize_at_load { trits.quantized_at_load() } else { trits };
+        let trits = if arch.quantize_at_load { trits.quantized_at_load() } else { trits };
         Ok(trits.scaled(self.extra_scale(name)?))
     }
 
     fn numbers(&self, name: &str, info: &Info, format: &'static Format) -> Result<Data> {
-        if !format.is_dense() {
-            let what = format!("{}, for a tensor that is not ternary", format.name.to_uppercase());
-            return Err(self.refused(name, &what, "re-convert the model with F16 embeddings"));
-        }
         let cols = info.shape.last().copied().unwrap_or(0);
         match format.bytes(info.weights / cols.max(1), cols) {
             Some(size) => Ok(Data::Dense { format, bytes: self.bytes(name, info, size)? }),
@@ -239,7 +318,7 @@ impl Part<'_> {
     }
 
     fn bytes(&self, name: &str, info: &Info, size: usize) -> Result<Bytes> {
-        let span = self.spans.get(&info.offset).copied().unwrap_or(0);
+        let span = self.span(info);
         let bytes = if size <= span { self.header.data(info.offset, size)? } else { None };
         bytes.ok_or_else(|| {
             let left = (self.header.data_len() as u64).saturating_sub(info.offset);

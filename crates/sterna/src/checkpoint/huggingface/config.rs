@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::mlx::{self, Quantization};
 use crate::arch::facts::{self, Facts, Keys};
 use crate::arch::{Arch, Config, Container, Refusal, RopeScaling};
-use crate::checkpoint::{DAMAGED, malformed, over_limit, refused};
+use crate::checkpoint::{DAMAGED, Reasons, malformed, over_limit, refused};
 use crate::{Error, Result};
 
 /// How `weight_scale` applies to packed weights.
@@ -45,8 +45,28 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     }
     let refuse = |refusal| refused(path, refusal, known, Container::HuggingFace);
     let architecture = architecture(&json, known)?;
-    refuse_graph(&json, architecture, &[], &|_| None).map_err(refuse)?;
-    let rope_scaling = RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse)?;
+    let mut reasons = Reasons::default();
+    reasons.keep(refuse_graph(&json, architecture, &[], &|_| None).map_err(refuse))?;
+    let rope_scaling = reasons.keep(RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse))?;
+    let config = reasons.keep(dimensions(&json, generation, architecture, rope_scaling.unwrap_or_default()))?;
+    let packing = reasons.keep(packing(&json, &refuse))?.flatten();
+    let mlx = reasons.keep(Quantization::read(&json, &refuse))?.flatten();
+    reasons.check()?;
+    let config = config.ok_or_else(|| malformed(path, "JSON", "has no dimensions", DAMAGED))?;
+    // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
+    let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
+    let quantize = architecture.quantize_at_load || says_so || packing.is_some();
+    Ok(HfConfig { config, packing, mlx, quantize })
+}
+
+/// The dimensions and options of both files.
+fn dimensions(
+    json: &Json<'_>,
+    generation: &Value,
+    architecture: &'static Arch,
+    rope_scaling: RopeScaling,
+) -> Result<Config> {
+    let path = json.path;
     let (hidden, heads) = (json.size("hidden_size")?, json.size("num_attention_heads")?);
     let head_dim = match json.optional_size("head_dim")?.or(architecture.defaults.head_dim) {
         Some(head_dim) => head_dim,
@@ -57,7 +77,7 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
         }
     };
     let vocab = json.size("vocab_size")?;
-    let mut eos = token_ids(config, vocab);
+    let mut eos = token_ids(json.value, vocab);
     eos.extend(token_ids(generation, vocab));
     eos.sort_unstable();
     eos.dedup();
@@ -72,18 +92,14 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
         vocab,
         context: json.optional_size("max_position_embeddings")?.unwrap_or(2048),
         rms_eps: json.number("rms_norm_eps")?.unwrap_or(architecture.defaults.rms_eps) as f32,
-        rope_theta: rope_theta(&json)?.unwrap_or(architecture.defaults.rope_theta),
+        rope_theta: rope_theta(json)?.unwrap_or(architecture.defaults.rope_theta),
         rope_scaling,
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
     config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
-    let packing = packing(&json, &refuse)?;
-    // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
-    let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
-    let quantize = architecture.quantize_at_load || says_so || packing.is_some();
-    Ok(HfConfig { config, packing, mlx: Quantization::read(&json, &refuse)?, quantize })
+    Ok(config)
 }
 
 fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arch> {

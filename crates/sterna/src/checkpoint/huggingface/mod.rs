@@ -11,9 +11,11 @@ use sterna_kernels::format::{self, HF_PACKED, Trits};
 
 use super::collect::collect;
 use super::safetensors::{Entry, Header};
+use super::set_aside::set_aside;
 use super::source::Source;
 use super::{
-    Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, over_limit, problem_at, refused, unsupported,
+    Checkpoint, DAMAGED, Data, Files, Reasons, Tensor, TextFiles, malformed, over_limit, problem_at, refused,
+    unsupported,
 };
 use crate::Result;
 use crate::arch::{Arch, Container, Kind, Slot, facts};
@@ -43,18 +45,21 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     let generation = json(source, "generation_config.json")?.unwrap_or(Value::Null);
     let mut hf = config::parse(&config_path, &config, &generation, known)?;
     let (tensors, files) = all_tensors(source)?;
-    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    let (names, remarks) = set_aside(tensors.keys().map(String::as_str));
     let json = Json { path: &config_path, value: &config };
     let values = |name: &str| {
         let entry = tensors.get(name).filter(|entry| entry.shape.iter().product::<usize>() <= facts::MAX_VALUES)?;
         format::by_safetensors(entry.dtype)?.numbers(&entry.bytes)
     };
-    config::refuse_graph(&json, hf.config.architecture, &names, &values)
-        .map_err(|refusal| refused(path, refusal, known, Container::HuggingFace))?;
+    let mut reasons = Reasons::default();
+    let graph = config::refuse_graph(&json, hf.config.architecture, &names, &values);
+    reasons.keep(graph.map_err(|refusal| refused(path, refusal, known, Container::HuggingFace)))?;
     hf.config.tied |= hf.config.architecture.head && named(&tensors, "lm_head.weight").is_none();
+    reasons.keep(check_types(path, &tensors, &hf))?;
+    reasons.check()?;
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
     let format = if hf.mlx.is_some() { "mlx" } else { "safetensors" };
-    let (config, text, remarks) = (hf.config, text(source)?, Vec::new());
+    let (config, text) = (hf.config, text(source)?);
     Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, remarks, files })
 }
 
@@ -112,9 +117,34 @@ fn shards(path: &Path, index: &[u8]) -> Result<BTreeSet<String>> {
     }
 }
 
+/// Refuses number formats that are not read; each is named once.
+fn check_types(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig) -> Result<()> {
+    let mut refused: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for slot in hf.config.architecture.tensors(&hf.config) {
+        let Some((name, entry)) = stored(tensors, &slot) else { continue };
+        let read = match (slot.kind, entry.dtype) {
+            (Kind::Ternary { .. }, "U8") => true,
+            (Kind::Ternary { .. } | Kind::Dense { .. }, "U32") if hf.mlx.is_some() => true,
+            (_, dtype) => format::by_safetensors(dtype).is_some(),
+        };
+        if !read {
+            refused.entry(entry.dtype).or_default().push(name);
+        }
+    }
+    let mut reasons = Reasons::default();
+    for (dtype, names) in refused {
+        reasons.keep(Err::<(), _>(wrong_dtype(path, &names, dtype)))?;
+    }
+    reasons.check()
+}
+
+/// The tensor of a slot.
+fn stored<'a>(tensors: &'a BTreeMap<String, Entry>, slot: &Slot) -> Option<(&'a String, &'a Entry)> {
+    [&slot.name].into_iter().chain(&slot.aliases).find_map(|name| named(tensors, name))
+}
+
 fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Slot) -> Result<Option<Tensor>> {
-    let stored = [&slot.name].into_iter().chain(&slot.aliases).find_map(|name| named(tensors, name));
-    let Some((name, entry)) = stored else { return Ok(None) };
+    let Some((name, entry)) = stored(tensors, slot) else { return Ok(None) };
     let mut shape = entry.shape.clone();
     let bytes = entry.bytes.clone();
     let data = match (slot.kind, entry.dtype) {
@@ -130,7 +160,7 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
         }
         (_, dtype) => match format::by_safetensors(dtype) {
             Some(format) => Data::Dense { format, bytes },
-            None => return Err(wrong_dtype(path, name, dtype)),
+            None => return Err(wrong_dtype(path, &[name], dtype)),
         },
     };
     Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
@@ -141,12 +171,11 @@ fn named<'a>(tensors: &'a BTreeMap<String, Entry>, name: &str) -> Option<(&'a St
     ["", "language_model."].iter().find_map(|prefix| tensors.get_key_value(&format!("{prefix}{name}")))
 }
 
-fn wrong_dtype(path: &Path, name: &str, dtype: &str) -> crate::Error {
-    unsupported(
-        path,
-        format!("tensor `{name}` stored as {dtype}"),
-        "convert it to BF16, or linear weights to packed U8",
-    )
+fn wrong_dtype(path: &Path, names: &[&String], dtype: &str) -> crate::Error {
+    let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+    let first = names.first().map_or("", |name| name.as_str());
+    let remedy = "convert it to BF16, or linear weights to packed U8";
+    unsupported(path, format!("tensor `{first}`{more} stored as {dtype}"), remedy)
 }
 
 fn ternary(
@@ -161,7 +190,7 @@ fn ternary(
     };
     let format = match entry.dtype {
         "U8" => &HF_PACKED,
-        dtype => format::by_safetensors(dtype).ok_or_else(|| wrong_dtype(path, name, dtype))?,
+        dtype => format::by_safetensors(dtype).ok_or_else(|| wrong_dtype(path, &[name], dtype))?,
     };
     let trits = Trits::new(format, rows, cols, entry.bytes.clone());
     let trits = trits.map_err(|problem| problem_at(path, name, problem))?;
