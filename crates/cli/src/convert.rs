@@ -18,14 +18,17 @@ use crate::model::{Source, has_end};
 use crate::{interrupt, output};
 
 const EXAMPLES: &str = "\
-The file holds everything: weights, tokenizer and chat template. Ternary layers as i2_s give the same \
-logits bytes as the source; tq2_0 rounds their scales to halves. The head (and the embedding) in bytes a \
-weight: f32 4, f16 2, q8_0 1.06, q6_k 0.82. f32 loses nothing, f16 next to nothing of bf16.
+The file holds everything: weights, tokenizer and chat template. Trits and scales stay the same; if a type cannot hold \
+them, the error says why. Scales: i2_s one per layer, iq2_bn one per row, q2_0 one per 64 columns, pq2_0, ptq1_0 and \
+q1_0 (−1 and +1 only) per 128, tq1_0 and tq2_0 per 256; the last six as f16, to which one scale per layer is rounded. \
+The head (and the embedding) in bytes a weight: f32 4, f16 2, q8_0 1.06, q6_k 0.82; f32 loses nothing, f16 next to \
+nothing of bf16.
 
 Examples:
   sterna convert -m bitnet-2b4t-bf16/ --out bitnet-2b4t.gguf
   sterna convert -m trained/model/ --out small.gguf --stored-head q8_0
-  sterna convert -m model.gguf --out model-tq2_0.gguf --encoding tq2_0 --stored-head q6_k --force";
+  sterna convert -m Ternary-Bonsai-8B-mlx-2bit/ --out bonsai.gguf --to q2_0     for llama.cpp
+  sterna convert -m model.gguf --out model-tq2_0.gguf --to tq2_0 --stored-head q6_k --force";
 
 /// Write a model to one GGUF file
 #[derive(clap::Args)]
@@ -37,11 +40,11 @@ pub struct Convert {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// How the ternary layers are stored
-    #[arg(long, value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
-    encoding: &'static Format,
-    /// How the head and the embedding are stored
-    #[arg(long, alias = "head", value_name = "TYPE", default_value = "f16", value_parser = head())]
-    stored_head: &'static Format,
+    #[arg(long, alias = "encoding", value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
+    to: &'static Format,
+    /// How the head and the embedding are stored [default: as the layers if they are ternary too, otherwise f16]
+    #[arg(long, alias = "head", value_name = "TYPE", value_parser = head())]
+    stored_head: Option<&'static Format>,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
@@ -71,10 +74,11 @@ impl Convert {
             output::note("the model has no tokenizer, and the file will have none");
         }
         let arch = checkpoint.config().architecture;
-        let bytes = save(&checkpoint, &self.out, (self.encoding, arch, self.stored_head), vocabulary.as_ref())?;
+        let head = self.stored_head.unwrap_or_else(|| write::default_head(&checkpoint, self.to));
+        let bytes = save(&checkpoint, &self.out, (self.to, arch, head), vocabulary.as_ref())?;
         let out = self.out.display().to_string();
         if self.json {
-            let (encoding, head) = (self.encoding.name, self.stored_head.name);
+            let (encoding, head) = (self.to.name, head.name);
             return output::json(&json!({ "out": out, "bytes": bytes, "encoding": encoding, "head": head }));
         }
         output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));

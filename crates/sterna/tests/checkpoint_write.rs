@@ -170,8 +170,8 @@ fn impossible_wishes_are_refused() {
     let source = Checkpoint::open(&golden("llama-bitlinear-packed")).expect("golden");
     for (encoding, arch, head, message) in [
         (&I2_S, "bitnet", &F16, "attn_sub_norm"),
-        (&F16, "llama", &F16, "ptq1_0, i2_s weights, not f16"),
-        (&I2_S, "llama", &Q4_K, "f32, f16, bf16, q8_0, q6_k, not q4_k"),
+        (&F16, "llama", &F16, "i2_s, iq2_bn weights, not f16"),
+        (&I2_S, "llama", &Q4_K, "q8_0, q6_k, tq2_0"),
     ] {
         let error = write(&source, &out, encoding, arch, head, None).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");

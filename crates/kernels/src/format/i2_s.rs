@@ -10,7 +10,8 @@
 //! A row whose length is not a multiple of 128 begins inside a block. Source: bitnet.cpp, `ggml-bitnet-mad.cpp`.
 
 use super::planes;
-use super::stored::{Decoder, Format, Problem, Ternary, Trits, Writer};
+use super::stored::{Decoder, Format, Problem, Ternary, Trits};
+use super::writer::{Scaling, Writer};
 use crate::pool::Pool;
 use crate::scales::Scales;
 
@@ -26,8 +27,10 @@ const BLOCK: usize = 128;
 const TAIL: usize = 32;
 
 const WRITER: Writer = Writer {
+    scaling: Scaling::Matrix,
+    zeros: true,
     rounded: |scale| scale,
-    blocks: |trits, _, out| {
+    rows: |trits, _, out| {
         for block in trits.chunks_exact(BLOCK) {
             planes::pack(BLOCK / 4, |byte, plane| block[32 * (3 - plane) + byte], out);
         }

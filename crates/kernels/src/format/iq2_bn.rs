@@ -11,12 +11,28 @@
 use super::blocks::{array, row_scales};
 use super::planes;
 use super::stored::{Decoder, Format, Problem, Ternary, Trits, unused_code};
+use super::writer::{Scaling, Writer};
 use crate::pool::Pool;
 use crate::scales::Scales;
 
 /// The format described in the module documentation.
 pub static IQ2_BN: Format =
-    Format { ggml: &[135], ..Format::of_tensors("iq2_bn", bytes, Ternary { scales, row, writer: None }) };
+    Format { ggml: &[135], ..Format::of_tensors("iq2_bn", bytes, Ternary { scales, row, writer: Some(WRITER) }) };
+
+const WRITER: Writer = Writer {
+    scaling: Scaling::Rows,
+    zeros: true,
+    rounded: |scale| scale,
+    rows: |trits, scales, out| {
+        for (row, scale) in trits.chunks_exact(trits.len() / scales.len()).zip(scales) {
+            out.extend(scale.to_le_bytes());
+            for block in row.as_chunks::<64>().0 {
+                planes::pack(16, |byte, plane| block[16 * plane + byte], out);
+            }
+        }
+    },
+    tail: |_| Vec::new(),
+};
 
 fn bytes(rows: usize, cols: usize) -> Option<usize> {
     if cols.is_multiple_of(64) { (cols / 4).checked_add(4)?.checked_mul(rows) } else { None }

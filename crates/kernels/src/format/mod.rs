@@ -18,9 +18,11 @@ mod planes;
 mod scaled;
 mod stored;
 mod synthetic;
+mod writer;
 
-pub use stored::{Affine, Decoder, Format, Problem, Trits, Writer};
+pub use stored::{Affine, Decoder, Format, Problem, Trits};
 pub use synthetic::{SYNTHETIC, SYNTHETIC_GROUPS, SYNTHETIC_SIGNS, splitmix64};
+pub use writer::{Scaling, Writer};
 
 use crate::op::dense::Stored;
 use crate::op::vector::Vector;

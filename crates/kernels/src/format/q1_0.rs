@@ -7,12 +7,12 @@
 //! Source: llama.cpp, `ggml-quants.c`.
 
 use super::blocks::half;
-use super::scaled::{self, ScaledBlock, TritBlock};
+use super::scaled::{self, ScaledBlock, TritBlock, WrittenBlock};
 use super::stored::Format;
 use crate::op::dense::Stored;
 
 /// The format described in the module documentation.
-pub static Q1_0: Format = scaled::read::<Blocks>("q1_0", &[41]);
+pub static Q1_0: Format = scaled::written::<Blocks>("q1_0", &[41]);
 
 pub(super) struct Blocks;
 
@@ -35,6 +35,15 @@ impl TritBlock for Blocks {
 
     fn unpack(block: &[u8], out: &mut [i8]) -> bool {
         unpack(&block[2..], out)
+    }
+}
+
+impl WrittenBlock for Blocks {
+    const ZEROS: bool = false;
+
+    fn pack(trits: &[i8], out: &mut Vec<u8>) {
+        let byte = |trits: &[i8; 8]| trits.iter().rev().fold(0, |byte, trit| byte << 1 | u8::from(*trit > 0));
+        out.extend(trits.as_chunks::<8>().0.iter().map(byte));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Blocks of trits with one f16 scale.
 
 use super::blocks::half;
-use super::stored::{Decoder, Format, Problem, Ternary, Trits, Writer, unused_code};
+use super::stored::{Decoder, Format, Problem, Ternary, Trits, unused_code};
+use super::writer::{Scaling, Writer};
 use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::pool::Pool;
 use crate::scales::Scales;
@@ -32,6 +33,9 @@ pub(super) trait TritBlock {
 
 /// A format of such blocks that is written.
 pub(super) trait WrittenBlock: TritBlock {
+    /// Whether there is a code for the weight 0.
+    const ZEROS: bool = true;
+
     /// Appends the codes of a block, without the scale.
     fn pack(trits: &[i8], out: &mut Vec<u8>);
 }
@@ -43,7 +47,13 @@ pub(super) const fn read<B: TritBlock>(name: &'static str, ggml: &'static [u32])
 
 /// The format with blocks `B`.
 pub(super) const fn written<B: WrittenBlock>(name: &'static str, ggml: &'static [u32]) -> Format {
-    let writer = Writer { rounded: |scale| f16_to_f32(f32_to_f16(scale)), blocks: write::<B>, tail: |_| Vec::new() };
+    let writer = Writer {
+        scaling: Scaling::Groups(B::SHAPE.weights),
+        zeros: B::ZEROS,
+        rounded: |scale| f16_to_f32(f32_to_f16(scale)),
+        rows: write::<B>,
+        tail: |_| Vec::new(),
+    };
     format::<B>(name, ggml, Some(writer))
 }
 
@@ -116,10 +126,11 @@ fn row<B: TritBlock>(decoder: &Decoder<'_>, r: usize, out: &mut [i8]) -> Result<
     if unused { Err(B::problem(r)) } else { Ok(()) }
 }
 
-fn write<B: WrittenBlock>(trits: &[i8], scale: f32, out: &mut Vec<u8>) {
-    for block in trits.chunks_exact(B::SHAPE.weights) {
+/// Appends blocks, each with its own scale.
+fn write<B: WrittenBlock>(trits: &[i8], scales: &[f32], out: &mut Vec<u8>) {
+    for (block, scale) in trits.chunks_exact(B::SHAPE.weights).zip(scales) {
         let zero = block.iter().all(|trit| *trit == 0);
-        let scale = f32_to_f16(if zero { 0.0 } else { scale }).to_le_bytes();
+        let scale = f32_to_f16(if zero { 0.0 } else { *scale }).to_le_bytes();
         if B::SHAPE.scale_at == 0 {
             out.extend(scale);
         }

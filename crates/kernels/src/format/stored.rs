@@ -1,5 +1,6 @@
 //! A format, and a ternary matrix stored in one: decoding it to rows of −1, 0, +1 and scales.
 
+use super::writer::Writer;
 use crate::memory::Bytes;
 use crate::pool::Pool;
 use crate::scales::Scales;
@@ -143,17 +144,6 @@ pub(super) struct Ternary {
     pub row: fn(&Decoder<'_>, usize, &mut [i8]) -> Result<(), Problem>,
     /// The encoder, for formats that Sterna writes.
     pub writer: Option<Writer>,
-}
-
-/// Encodes ternary matrices in a format.
-#[derive(Clone, Copy)]
-pub struct Writer {
-    /// Rounds a scale as the format stores it.
-    pub rounded: fn(f32) -> f32,
-    /// Appends the blocks of whole rows of trits.
-    pub blocks: fn(&[i8], f32, &mut Vec<u8>),
-    /// Returns the bytes after the last row.
-    pub tail: fn(f32) -> Vec<u8>,
 }
 
 /// A problem with stored weights.

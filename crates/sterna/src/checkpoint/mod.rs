@@ -17,6 +17,7 @@ mod source;
 mod stored;
 mod summary;
 mod synthetic;
+mod ternary_rows;
 pub mod whole;
 pub mod write;
 
@@ -40,6 +41,7 @@ pub use source::OpenOptions;
 pub(crate) use source::Source;
 pub use stored::Files;
 use stored::{StoredFile, WatchedFile};
+use ternary_rows::TernaryRows;
 
 /// A kind of checkpoint files. A new one is a folder and a line in [`CONTAINERS`].
 struct ContainerFormat {
@@ -292,15 +294,13 @@ impl Checkpoint {
     pub fn ternary(&self, cpu: &Cpu, name: &str, (rows, cols): (usize, usize), layout: &LayoutKind) -> Result<Matrix> {
         let (tensor, trits) = self.trits(name, (rows, cols))?;
         let problem = |problem| self.problem(tensor, problem);
-        let decoder = trits.decoder(cpu.pool()).map_err(problem)?;
-        if let Scales::Groups { .. } = decoder.scales() {
+        let decoded = TernaryRows::new(cpu.pool(), tensor, trits).map_err(problem)?;
+        let scales = decoded.scales();
+        if let Scales::Groups { .. } = scales {
             let what = format!("tensor `{}` has several scales, unlike the model's first layer,", tensor.stored_name);
             return Err(unsupported(&self.path, what, "choose int14 or f32 activations"));
         }
-        let scales = decoder.scales().reordered(rows, |row| tensor.stored_row(row));
-        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &scales, |row, out| {
-            decoder.row(tensor.stored_row(row), out)
-        });
+        let packed = Matrix::pack(cpu.pool(), layout, (rows, cols), &scales, |row, out| decoded.row(row, out));
         trits.bytes().release();
         packed.map_err(problem)
     }
@@ -459,12 +459,11 @@ fn pack_groups(
     cpu: &Cpu,
     tensor: &Tensor,
     trits: &Trits,
-    (rows, cols): (usize, usize),
+    shape: (usize, usize),
     unit: usize,
 ) -> Result<GroupedMatrix, Problem> {
-    let decoder = trits.decoder(cpu.pool())?;
-    let scales = decoder.scales().reordered(rows, |row| tensor.stored_row(row));
-    GroupedMatrix::pack(cpu.pool(), (rows, cols), unit, &scales, |row, out| decoder.row(tensor.stored_row(row), out))
+    let decoded = TernaryRows::new(cpu.pool(), tensor, trits)?;
+    GroupedMatrix::pack(cpu.pool(), shape, unit, &decoded.scales(), |row, out| decoded.row(row, out))
 }
 
 impl Tensor {

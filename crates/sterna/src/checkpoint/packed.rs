@@ -8,7 +8,7 @@
 
 use std::sync::Mutex;
 
-use sterna_kernels::format::{Decoder, PQ2_0, Problem, Q2_0, Trits, Writer};
+use sterna_kernels::format::{PQ2_0, Problem, Q2_0, Trits};
 use sterna_kernels::{DenseMatrix, Pool, Scales};
 
 use super::{Data, Tensor};
@@ -48,19 +48,25 @@ pub(super) fn blocks(pool: &Pool, trits: &Trits) -> Result<DenseMatrix, Problem>
     else {
         return Err(refused(&format!("groups of {columns} columns")));
     };
-    let exact = |scale: &f32| (writer.rounded)(*scale) == *scale;
-    let all_exact = match decoder.scales() {
-        Scales::One(scale) => exact(scale),
-        Scales::Rows(scales) | Scales::Groups { values: scales, .. } => scales.iter().all(exact),
-    };
-    if !all_exact {
-        return Err(refused("scales that are no halves"));
+    if let Scales::One(scale) = decoder.scales()
+        && (writer.rounded)(*scale) != *scale
+    {
+        return Err(refused(&format!("the scale {scale}, which f16 does not represent")));
     }
+    let shape = (trits.rows(), trits.cols());
+    let scales = writer
+        .scales(decoder.scales(), shape)
+        .map_err(|problem| refused(&format!("scales that blocks do not hold: it {problem}")))?;
     let mut bytes = vec![0; row_bytes * trits.rows()];
     let failed = Mutex::new(None);
     pool.pieces(&mut bytes, row_bytes, |r, out| {
-        if let Err(problem) = row(&decoder, r, columns, &writer, out) {
-            failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(problem);
+        let (mut row, mut blocks) = (vec![0; trits.cols()], Vec::with_capacity(out.len()));
+        match decoder.row(r, &mut row) {
+            Ok(()) => {
+                (writer.rows)(&row, writer.of_rows(&scales, trits.rows(), r, 1), &mut blocks);
+                out.copy_from_slice(&blocks);
+            }
+            Err(problem) => drop(failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(problem)),
         }
     });
     trits.bytes().release();
@@ -68,21 +74,4 @@ pub(super) fn blocks(pool: &Pool, trits: &Trits) -> Result<DenseMatrix, Problem>
         Some(problem) => Err(problem),
         None => DenseMatrix::new(format, trits.rows(), trits.cols(), bytes.into()).ok_or_else(|| refused("no columns")),
     }
-}
-
-/// Writes row `r` as blocks, whose scales belong to groups of `columns` columns.
-fn row(decoder: &Decoder<'_>, r: usize, columns: usize, writer: &Writer, out: &mut [u8]) -> Result<(), Problem> {
-    let cols = decoder.trits().cols();
-    let (mut trits, mut blocks) = (vec![0; cols], Vec::with_capacity(out.len()));
-    decoder.row(r, &mut trits)?;
-    for (group, trits) in trits.chunks(columns).enumerate() {
-        let scale = match decoder.scales() {
-            Scales::One(scale) => *scale,
-            Scales::Rows(scales) => scales[r],
-            Scales::Groups { values, .. } => values[r * cols.div_ceil(columns) + group],
-        };
-        (writer.blocks)(trits, scale, &mut blocks);
-    }
-    out.copy_from_slice(&blocks);
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Random models of any shape, for measurements: the speed of a network does not depend on its weights.
 
 use sterna_kernels::format::{F32, Format, Problem, SYNTHETIC, Trits, splitmix64};
-use sterna_kernels::{Bytes, Pool};
+use sterna_kernels::{Bytes, Pool, Scales};
 
 use super::{Checkpoint, DAMAGED, Data, Files, Tensor, TextFiles, malformed, problem_at};
 use crate::Result;
@@ -80,11 +80,11 @@ fn packed(trits: &Trits, head: &'static Format) -> Option<Bytes> {
     let pool = Pool::new(1);
     let decoder = trits.decoder(&pool).ok()?;
     let (mut bytes, mut row) = (Vec::with_capacity(head.bytes(rows, cols)?), vec![0; cols]);
+    let scales = writer.scales(&Scales::One(1.0 / 64.0), (rows, cols)).ok()?;
     for r in 0..rows {
         decoder.row(r, &mut row).ok()?;
-        (writer.blocks)(&row, 1.0 / 64.0, &mut bytes);
+        (writer.rows)(&row, writer.of_rows(&scales, rows, r, 1), &mut bytes);
     }
-    bytes.extend((writer.tail)(1.0 / 64.0));
     Some(bytes.into())
 }
 

@@ -2,7 +2,8 @@
 
 use sterna_kernels::format::I2_S;
 
-use super::{Plan, WriteOptions};
+use super::WriteOptions;
+use super::gguf::Plan;
 use crate::arch::rope_scaling::{RopeScaling, attention};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
