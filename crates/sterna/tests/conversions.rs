@@ -158,6 +158,7 @@ fn packed_heads_stay_packed() {
     }
     let source = Checkpoint::open(&golden("bitnet-packed-offline")).expect("a golden");
     let pq2_0 = heads().find(|head| head.name == "pq2_0").expect("heads are written in it");
-    let error = write_gguf(&source, &cpu, &out, WriteOptions::default().head(pq2_0)).expect_err("it is bf16").to_string();
+    let error =
+        write_gguf(&source, &cpu, &out, WriteOptions::default().head(pq2_0)).expect_err("it is bf16").to_string();
     assert!(error.contains("is not ternary") && error.contains("use f16"), "{error}");
 }
