@@ -56,6 +56,7 @@ examples: build
 	$(BUILT)/debug/examples/generate $(MODEL) 'Once upon a time'
 	$(BUILT)/debug/examples/chat $(MODEL) 'Who are you?'
 	$(BUILT)/debug/examples/logits $(MODEL) 'Once upon a time'
+	$(BUILT)/debug/examples/search $(MODEL) 'Who lost a crown?'
 
 # The standard libraries of the targets below. Cryptography is partly C: Debian: apt-get install gcc-aarch64-linux-gnu
 # libc6-dev-arm64-cross gcc-mingw-w64-x86-64-win32

@@ -8,6 +8,7 @@ mod completions;
 mod conversation;
 mod convert;
 mod density;
+mod embed;
 mod environment;
 mod eval;
 mod form;
@@ -74,6 +75,7 @@ enum Verb {
     Info(info::Info),
     Tokenize(tokenize::Tokenize),
     Logits(logits::Logits),
+    Embed(embed::Embed),
     Eval(eval::Eval),
     Convert(convert::Convert),
     Bench(bench::Bench),
@@ -91,6 +93,7 @@ impl Verb {
             Self::Info(verb) => verb.run(),
             Self::Tokenize(verb) => verb.run(),
             Self::Logits(verb) => verb.run(),
+            Self::Embed(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
             Self::Convert(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),

@@ -71,6 +71,13 @@ assert all(logprob <= 0 for logprob in scored.token_logprobs[1:]) and len(scored
 pieces = "".join(c.choices[0].text for c in client.completions.create(model=model, prompt="The king", max_tokens=5, seed=1, stream=True))
 assert pieces == client.completions.create(model=model, prompt="The king", max_tokens=5, seed=1).choices[0].text
 
+texts = ["A fox.", "The king and his crown."]
+floats = client.embeddings.create(model=model, input=texts, encoding_format="float")
+packed = client.embeddings.create(model=model, input=texts)  # the client asks for base64, and unpacks it
+assert [item.embedding for item in packed.data] == [item.embedding for item in floats.data] and packed.usage.total_tokens > 0
+assert abs(sum(x * x for x in floats.data[1].embedding) - 1) < 1e-5 and [item.index for item in floats.data] == [0, 1]
+assert len(client.embeddings.create(model=model, input="A fox.", dimensions=32).data[0].embedding) == 32
+
 response = client.responses.create(model=model, input="Hello", instructions="Be brief.", max_output_tokens=10, temperature=0)
 assert response.status in ("completed", "incomplete") and response.output_text
 events = list(client.responses.create(model=model, input="Hello", instructions="Be brief.", max_output_tokens=10, temperature=0, stream=True))

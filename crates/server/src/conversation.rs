@@ -139,6 +139,9 @@ impl Generate {
 
     async fn start(self, app: &Arc<App>, dialect: &mut impl Dialect) -> Result<Answers, ApiError> {
         let Self { model, prompts, count, tools, form, request, .. } = self;
+        if model.engine.network().head().is_none() {
+            return Err(ApiError::no_head(model.name()));
+        }
         // Before anything that takes long, so that a full queue costs nothing.
         let in_flight = app.metrics.enter(app.settings.queue, prompts.len() * count)?;
         let tools = Arc::new(tools);

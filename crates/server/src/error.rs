@@ -92,6 +92,13 @@ impl ApiError {
         Self { code: Some("model_not_found"), param: Some("model".into()), ..error }
     }
 
+    /// 400: the model `name` has no head, and cannot write text.
+    pub fn no_head(name: &str) -> Self {
+        let message =
+            format!("the model {name:?} only embeds texts and writes none; use /v1/embeddings, or name another model");
+        Self::field("model", message)
+    }
+
     /// 400: a prompt of `tokens`, of which the descriptions of `functions` take `share`, does not fit into the context.
     pub fn tools(tokens: usize, share: usize, functions: usize, context: usize) -> Self {
         let (tools, takes) = if functions == 1 { ("tool", "takes") } else { ("tools", "take") };
@@ -151,9 +158,9 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
     }
 
-    /// 501: the model cannot compute a result of this kind.
-    pub fn not_implemented(result: &str) -> Self {
-        let message = format!("the models of this server write text only; they give no {result}");
+    /// 501: no model here ranks texts.
+    pub fn no_ranks() -> Self {
+        let message = "the models of this server give no ranks; compare embeddings of /v1/embeddings instead";
         let error = Self::new(StatusCode::NOT_IMPLEMENTED, "not_supported_error", message);
         Self { code: Some("not_implemented"), ..error }
     }

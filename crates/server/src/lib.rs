@@ -16,6 +16,7 @@ mod catalog;
 mod client;
 mod conversation;
 mod description;
+mod embedding;
 mod endpoints;
 mod error;
 mod fields;

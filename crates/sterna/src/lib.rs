@@ -61,7 +61,7 @@
 //! |---|---|
 //! | options, other sources of a model | [`EngineBuilder`] |
 //! | logits, perplexity | [`Engine::logits`], [`Evaluate`] |
-//! | embeddings, hidden states | [`Engine::embed`], [`Engine::score`] |
+//! | embeddings, hidden states | [`Engine::embed`], [`Engine::embed_all`], [`Engine::score`] |
 //! | converting a model | [`checkpoint::write::write_gguf`] |
 //! | training | the crate `sterna-train` |
 #![forbid(unsafe_code)]

@@ -318,6 +318,38 @@ fn embeddings_are_pooled_hidden_states() {
 }
 
 #[test]
+fn many_embeddings_come_in_order_and_share_steps() {
+    let (engine, steps) = counting(&builder().sequences(8));
+    let texts: Vec<_> = (0..90).map(|i| prompt(i, 1 + i % 7)).collect();
+    let alone: Vec<_> = texts.iter().map(|text| engine.embed(Embed::new(&text[..]).normalized()).unwrap()).collect();
+    let before = steps.lock().unwrap().len();
+    let mut read = 0;
+    let embeds = texts.iter().inspect(|_| read += 1).map(|text| Embed::new(&text[..]).normalized());
+    let together: Vec<_> = engine.embed_all(embeds).map(Result::unwrap).collect();
+    assert!(together == alone && read == 90);
+    let taken = steps.lock().unwrap().len() - before;
+    assert!(taken < 45, "90 texts in {taken} steps");
+    let mixed = [Embed::new([1]), Embed::new([VOCAB as u32]), Embed::new([2])];
+    let results: Vec<_> = engine.embed_all(mixed).map(|vector| vector.is_ok()).collect();
+    assert_eq!(results, [true, false, true], "an error is that of its text");
+}
+
+#[test]
+fn embeddings_are_cut_before_their_length_is_taken() {
+    let engine = engine(&builder());
+    let whole = engine.embed(Embed::new([3, 4, 5])).unwrap();
+    let cut = engine.embed(Embed::new([3, 4, 5]).dimensions(4).normalized()).unwrap();
+    let length = whole[..4].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let expected: Vec<f32> = whole[..4].iter().map(|x| (f64::from(*x) / length) as f32).collect();
+    assert!(cut.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{cut:?} {expected:?}");
+    for dimensions in [0, 17] {
+        let error = engine.embed(Embed::new([3]).dimensions(dimensions)).unwrap_err();
+        assert!(matches!(error, Error::Request { field: "dimensions", .. }));
+        assert!(error.to_string().contains("give 1 to 16"), "{error}");
+    }
+}
+
+#[test]
 fn perplexity_is_that_of_the_windows() {
     let engine = engine(&builder().chunk(5));
     let tokens = prompt(3, 90);

@@ -40,6 +40,7 @@ endpoints! {
     completions,
     responses,
     messages,
+    embeddings,
     models,
     tokens,
     health,

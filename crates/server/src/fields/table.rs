@@ -14,6 +14,8 @@ const OLLAMA_CHAT: &str = "/api/chat";
 const OLLAMA_GENERATE: &str = "/api/generate";
 /// Anthropic's API.
 const MESSAGES: &[&str] = &["/messages", "/messages/count_tokens"];
+const EMBEDDINGS: &str = "/embeddings";
+const OLLAMA_EMBEDS: &[&str] = &["/api/embed", "/api/embeddings"];
 const SHOW: &[&str] = &["/api/show"];
 const TOKENIZE: &[&str] = &["/tokenize"];
 const ALL: &[&str] = &[CHAT, TEXT, RESPONSES, MESSAGES[0], MESSAGES[1], OLLAMA_CHAT, OLLAMA_GENERATE];
@@ -275,6 +277,24 @@ pub(super) static FIELDS: &[Row] = &[
     row(OLLAMA, "options", &["rope_frequency_scale"], Only("[0, 1]"), "the model's own is used"),
     row(OLLAMA, "options", &["max_tokens"], Means("num_predict"), ""),
     row(OLLAMA, "options", &["repetition_penalty"], Means("repeat_penalty"), ""),
+    // Embeddings.
+    row(&[EMBEDDINGS], "", &["user", "metadata"], Unread, "notes of the client"),
+    row(
+        &[EMBEDDINGS],
+        "",
+        &["priority", "request_id", "keep_alive", "drop_params"],
+        Unread,
+        "concerns the server's work",
+    ),
+    row(&[EMBEDDINGS], "", &["input_type", "task", "prompt_name"], Only("[]"), "write the instruction into the text"),
+    row(&[EMBEDDINGS], "", &["content"], Means("input"), ""),
+    row(&[EMBEDDINGS], "", &["truncate_prompt_tokens"], Only("[-1]"), "split the text"),
+    row(&[EMBEDDINGS], "", &["add_special_tokens", "normalize"], Only("[true]"), "leave it out"),
+    row(&[EMBEDDINGS], "", &["embd_normalize"], Only("[2]"), "vectors have length 1"),
+    row(OLLAMA_EMBEDS, "", &["options"], Unread, "concerns the machine; the server has options of its own"),
+    row(OLLAMA_EMBEDS, "", &["name"], Means("model"), ""),
+    row(&["/api/embed"], "", &["prompt"], Means("input"), ""),
+    row(&["/api/embeddings"], "", &["input"], Means("prompt"), ""),
     row(SHOW, "", &["system", "template", "options", "verbose"], Unread, "the description has no details to add"),
     row(TOKENIZE, "", &["prompt"], Means("content"), ""),
     row(TOKENIZE, "", &["add_special_tokens"], Means("add_special"), ""),

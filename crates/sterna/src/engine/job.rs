@@ -21,6 +21,8 @@ pub(super) enum JobKind {
     Generate(Box<Request>),
     Embed {
         normalized: bool,
+        /// At least 1, and at most the hidden size.
+        dimensions: usize,
     },
     Score,
 }
@@ -30,14 +32,7 @@ impl Job {
     pub fn new(work: Work, loaded: &Loaded) -> Result<Self> {
         match work {
             Work::Generate(request) => generate(request, loaded),
-            Work::Embed(Embed { tokens, pooling, normalized }) => {
-                check_text(&tokens, loaded)?;
-                let outputs_from = match pooling {
-                    Pooling::Last => tokens.len() - 1,
-                    Pooling::Mean => 0,
-                };
-                Ok(Self { positions: tokens.len(), tokens, outputs_from, kind: JobKind::Embed { normalized } })
-            }
+            Work::Embed(embed) => self::embed(embed, loaded),
             Work::Score(Score { tokens, from }) => {
                 check_text(&tokens, loaded)?;
                 if from >= tokens.len() {
@@ -48,6 +43,25 @@ impl Job {
             }
         }
     }
+}
+
+fn embed(embed: Embed, loaded: &Loaded) -> Result<Job> {
+    let Embed { tokens, pooling, normalized, dimensions } = embed;
+    check_text(&tokens, loaded)?;
+    let hidden = loaded.network.config().hidden;
+    let dimensions = dimensions.unwrap_or(hidden);
+    if dimensions == 0 || dimensions > hidden {
+        let problem = format!(
+            "dimensions is {dimensions}, but this model's embeddings have {hidden} numbers; leave it out, or give 1 to \
+             {hidden}"
+        );
+        return Err(Error::request("dimensions", problem));
+    }
+    let outputs_from = match pooling.unwrap_or_default() {
+        Pooling::Last => tokens.len() - 1,
+        Pooling::Mean => 0,
+    };
+    Ok(Job { positions: tokens.len(), tokens, outputs_from, kind: JobKind::Embed { normalized, dimensions } })
 }
 
 fn generate(mut request: Request, loaded: &Loaded) -> Result<Job> {

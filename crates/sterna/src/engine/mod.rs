@@ -8,6 +8,7 @@
 mod accounts;
 mod answer;
 mod builder;
+mod embeddings;
 mod evaluate;
 mod event;
 mod grammar;
@@ -37,6 +38,7 @@ use std::thread::JoinHandle;
 use sterna_kernels::Rows;
 
 pub use builder::{DEFAULT_CONTEXT, EngineBuilder};
+pub use embeddings::{Embeddings, instructed};
 pub use evaluate::{Evaluate, Evaluation};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
 pub use grammar::{Grammar, Reader, TokenSet};
@@ -213,12 +215,33 @@ impl Engine {
     /// # Errors
     /// Those of [`submit`](Self::submit), and [`Error::EngineFailed`].
     pub fn embed(&self, embed: Embed) -> Result<Vec<f32>> {
-        for event in self.events(embed.into())? {
-            if let Event::Embedding(values) = event? {
-                return Ok(values);
-            }
-        }
-        Err(Error::EngineStopped)
+        embeddings::vector(self.events(embed.into())?)
+    }
+
+    /// Computes the embeddings of many texts, several in one forward pass. They come in the order of the texts.
+    ///
+    /// ```
+    /// use sterna::{Embed, Engine};
+    ///
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+    /// let engine = Engine::builder().threads(1).context(256).open(model)?;
+    /// let texts = ["A fox.", "A lantern."].map(|text| engine.embedding_tokens(text));
+    /// let texts = texts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    /// for vector in engine.embed_all(texts.into_iter().map(|tokens| Embed::new(tokens).normalized())) {
+    ///     assert_eq!(vector?.len(), engine.config().hidden);
+    /// }
+    /// # Ok::<(), sterna::Error>(())
+    /// ```
+    pub fn embed_all<I: IntoIterator<Item = Embed>>(&self, texts: I) -> Embeddings<'_, I::IntoIter> {
+        Embeddings::new(self, texts.into_iter())
+    }
+
+    /// The token ids of a text to embed: those of a prompt.
+    ///
+    /// # Errors
+    /// If the model has no tokenizer, or the text cannot be encoded.
+    pub fn embedding_tokens(&self, text: &str) -> Result<Vec<u32>> {
+        self.tokenizer()?.encode_prompt(text)
     }
 
     /// Computes the hidden states of a text, part by part.

@@ -5,14 +5,15 @@ use sterna_kernels::Rows;
 /// The vector of one text while its hidden states arrive.
 pub(super) struct Pool {
     normalized: bool,
+    dimensions: usize,
     sum: Vec<f32>,
     count: usize,
 }
 
 impl Pool {
-    /// An empty sum; the result has unit length if `normalized`.
-    pub fn new(normalized: bool) -> Self {
-        Self { normalized, sum: Vec::new(), count: 0 }
+    /// An empty sum. The result has the first `dimensions` numbers, and unit length if `normalized`.
+    pub fn new(normalized: bool, dimensions: usize) -> Self {
+        Self { normalized, dimensions, sum: Vec::new(), count: 0 }
     }
 
     /// Adds hidden states one by one in the order of their positions, so that chunks do not change the sum.
@@ -24,9 +25,10 @@ impl Pool {
         self.count += hidden.len();
     }
 
-    /// Returns the mean, divided by its length if normalized. A vector of zeros stays.
+    /// Returns the first numbers of the mean, divided by their length if normalized. A vector of zeros stays.
     pub fn finish(&mut self) -> Vec<f32> {
         let mut values = std::mem::take(&mut self.sum);
+        values.truncate(self.dimensions);
         let mut scale = 1.0 / self.count.max(1) as f64;
         if self.normalized {
             let length = values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     fn pooled(normalized: bool, chunks: &[&[f32]]) -> Vec<f32> {
-        let mut pool = Pool::new(normalized);
+        let mut pool = Pool::new(normalized, 2);
         chunks.iter().for_each(|values| pool.add(&Rows::from_vec(2, values.to_vec())));
         pool.finish()
     }
@@ -54,5 +56,8 @@ mod tests {
         assert_eq!(pooled(true, &[&[3.0, -4.0]]), [0.6, -0.8]);
         assert_eq!(pooled(true, &[&[3.0, -4.0, 3.0, -4.0]]), [0.6, -0.8]);
         assert_eq!(pooled(true, &[&[0.0, 0.0]]), [0.0, 0.0]);
+        let mut first = Pool::new(true, 2);
+        first.add(&Rows::from_vec(3, vec![3.0, -4.0, 12.0]));
+        assert_eq!(first.finish(), [0.6, -0.8], "cut before the length is taken");
     }
 }

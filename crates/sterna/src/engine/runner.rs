@@ -143,7 +143,7 @@ impl Runner {
                 let request = std::mem::take(&mut **request);
                 Task::Answer(Box::new(Answer::new(&job.tokens, request, &self.loaded, &self.executor)))
             }
-            JobKind::Embed { normalized } => Task::Embed(Pool::new(*normalized)),
+            JobKind::Embed { normalized, dimensions } => Task::Embed(Pool::new(*normalized, *dimensions)),
             JobKind::Score => Task::Score,
         };
         let mut sequence = Sequence::new(id, job, task, restore, reply);

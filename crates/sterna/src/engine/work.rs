@@ -49,27 +49,35 @@ pub enum Pooling {
 pub struct Embed {
     /// Token ids; at least one.
     pub tokens: Vec<u32>,
-    /// How the hidden states are combined.
-    pub pooling: Pooling,
+    /// How the hidden states are combined; `None`: as the model was trained.
+    pub pooling: Option<Pooling>,
     /// Whether the vector is divided by its Euclidean length.
     pub normalized: bool,
+    /// Keeps this many numbers from the front, before the vector is divided by its length; `None` keeps all.
+    pub dimensions: Option<usize>,
 }
 
 impl Embed {
-    /// An embedding from the hidden state of the last token, not normalized.
+    /// An embedding as the model was trained to combine hidden states, not normalized.
     pub fn new(tokens: impl Into<Vec<u32>>) -> Self {
-        Self { tokens: tokens.into(), pooling: Pooling::Last, normalized: false }
+        Self { tokens: tokens.into(), pooling: None, normalized: false, dimensions: None }
     }
 
     /// Sets how the hidden states are combined.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.pooling = pooling;
+    pub fn pooling(mut self, pooling: impl Into<Option<Pooling>>) -> Self {
+        self.pooling = pooling.into();
         self
     }
 
     /// Divides the vector by its Euclidean length.
     pub fn normalized(mut self) -> Self {
         self.normalized = true;
+        self
+    }
+
+    /// Keeps this many numbers from the front, before the vector is divided by its length.
+    pub fn dimensions(mut self, dimensions: impl Into<Option<usize>>) -> Self {
+        self.dimensions = dimensions.into();
         self
     }
 }

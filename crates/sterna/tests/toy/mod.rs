@@ -20,7 +20,7 @@ pub const CONTEXT: usize = 256;
 /// depend on the whole history, and only through the cache.
 pub struct Toy {
     pub config: Config,
-    head: Head,
+    head: Option<Head>,
     /// Called with every batch before it is computed.
     watch: Box<dyn Fn(&Batch) + Send + Sync>,
 }
@@ -62,7 +62,12 @@ impl Toy {
         };
         let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
         let rows = DenseMatrix::new(&F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();
-        Box::new(Self { config, head: Head::new(&Cpu::new(1).unwrap(), rows, mode), watch: Box::new(watch) })
+        Box::new(Self { config, head: Some(Head::new(&Cpu::new(1).unwrap(), rows, mode)), watch: Box::new(watch) })
+    }
+
+    /// The same network without a head: it only embeds.
+    pub fn without_head(self: Box<Self>) -> Box<Self> {
+        Box::new(Self { head: None, ..*self })
     }
 
     fn rows(&self, kind: usize, batch: &Batch) -> Rows {
@@ -89,7 +94,7 @@ impl Network for Toy {
     }
 
     fn head(&self) -> Option<&Head> {
-        Some(&self.head)
+        self.head.as_ref()
     }
 
     fn weights(&self) -> Weights {

@@ -4,6 +4,7 @@
 
 mod about;
 mod chat;
+mod embed;
 mod generate;
 
 use std::sync::Arc;
@@ -39,6 +40,12 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint::post::<generate::GenerateRequest>("/api/generate", "Answers a text", || post(generate::generate))
         .media(JSON_OR_LINES)
         .errors(error),
+    Endpoint::post::<embed::EmbedRequest>("/api/embed", "Turns texts into vectors", || post(embed::embed))
+        .errors(error),
+    Endpoint::post::<embed::EmbeddingsRequest>("/api/embeddings", "Turns a text into a vector", || {
+        post(embed::embeddings)
+    })
+    .errors(error),
     Endpoint::get("/api/tags", "Lists the served models", || get(about::tags)).errors(error),
     Endpoint::post::<about::ShowRequest>("/api/show", "Describes a model", || post(about::show)).errors(error),
     Endpoint::get("/api/ps", "Lists the models in memory", || get(about::ps)).errors(error),
