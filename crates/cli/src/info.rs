@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde_json::{Value, json};
-use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::{Checkpoint, Outline};
 use sterna::engine::DEFAULT_CONTEXT;
 use sterna::kernels::Pool;
 use sterna::model::{KvCache, KvType};
@@ -38,9 +39,61 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
         let model = Source { model: self.path.or(self.model.model), ..self.model };
-        let facts = facts(&model.open()?)?;
-        if self.json { output::json(&facts) } else { output::text(&output::printable(&page(&facts))) }
+        let print = |facts: &Value, page: fn(&Value) -> String| {
+            if self.json { output::json(facts) } else { output::text(&output::printable(&page(facts))) }
+        };
+        match model.open() {
+            Ok(checkpoint) => {
+                let facts = facts(&checkpoint)?;
+                print(&facts, page)?;
+                facts["problem"].as_str().map_or(Ok(()), |problem| bail!("{problem}"))
+            }
+            Err(refused) => {
+                if let Some(outline) = model.outline() {
+                    print(&outlined(&model, &outline, &refused), outline_page)?;
+                }
+                Err(refused)
+            }
+        }
     }
+}
+
+/// The facts about a model that does not run.
+fn outlined(model: &Source, outline: &Outline, refused: &anyhow::Error) -> Value {
+    let encodings = outline
+        .types
+        .iter()
+        .map(|(kind, (tensors, parameters))| (kind.clone(), json!({ "tensors": tensors, "parameters": parameters })));
+    let mut facts = json!({
+        "path": model.model.as_deref().map(|path| path.display().to_string()),
+        "format": outline.format,
+        "architecture": outline.architecture,
+        "encodings": encodings.collect::<serde_json::Map<_, _>>(),
+        "problem": output::message(refused),
+    });
+    for (name, size) in &outline.sizes {
+        facts[*name] = json!(size);
+    }
+    facts
+}
+
+/// The facts about a model that does not run, as lines of text; the reasons follow as an error.
+fn outline_page(facts: &Value) -> String {
+    const SIZES: [&str; 9] =
+        ["layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "context", "experts"];
+    let mut page = String::new();
+    let texts = ["path", "format", "architecture"].map(|name| (name, facts[name].as_str().map(str::to_owned)));
+    let sizes = SIZES.map(|name| (name, facts[name].as_u64().map(|size| size.to_string())));
+    for (name, text) in texts.into_iter().chain(sizes) {
+        if let Some(text) = text {
+            let _ = writeln!(page, "{:<14}{text}", name.replace('_', " "));
+        }
+    }
+    for (name, stored) in facts["encodings"].as_object().into_iter().flatten() {
+        let count = output::count(stored["tensors"].as_u64().unwrap_or(0) as usize, "tensor");
+        let _ = writeln!(page, "{:<14}{name}: {count}", "stored as");
+    }
+    page
 }
 
 fn facts(checkpoint: &Checkpoint) -> anyhow::Result<Value> {

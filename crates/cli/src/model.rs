@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
-use sterna::checkpoint::{Checkpoint, I2sLayout, OpenOptions};
+use sterna::checkpoint::{Checkpoint, I2sLayout, OpenOptions, Outline};
 use sterna::engine::{Engine, EngineBuilder};
 use sterna::kernels::Bytes;
 use sterna::model::{FfnMode, HeadMode, KvType, Precision, Settings};
@@ -215,6 +215,11 @@ impl Source {
             }
             None => Ok(embedded()?),
         }
+    }
+
+    /// What the model's headers say, for one that cannot be opened; `None` if they cannot be read.
+    pub fn outline(&self) -> Option<Outline> {
+        Outline::read(self.model.as_deref()?).ok()
     }
 
     /// Loads the model. Remarks about its files go to stderr.

@@ -361,6 +361,46 @@ fn info_has_stable_names() {
     assert!(text.contains("tq2_0: ") && text.contains("activations   int8"), "{text}");
 }
 
+/// A model that does not run is described all the same, and the reasons make the command fail.
+#[test]
+fn info_describes_models_that_do_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("other.gguf");
+    let mut bytes = std::fs::read(format!("{GOLDEN}/bitnet-packed-offline/gguf/i2_s.gguf")).unwrap();
+    while let Some(at) = bytes.windows(12).position(|window| window == b"bitnet-b1.58") {
+        bytes[at..at + 12].copy_from_slice(b"mamba2-b1.58");
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let file = file.to_str().unwrap();
+    let text = output(&["info", file]);
+    assert_eq!(text.status.code(), Some(1));
+    let (page, error) = (String::from_utf8(text.stdout).unwrap(), String::from_utf8(text.stderr).unwrap());
+    for line in ["architecture  mamba2-b1.58", "layers        2", "hidden        256", "stored as     i2_s: 14 tensors"]
+    {
+        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+    }
+    assert!(error.contains("the architecture `mamba2-b1.58` is not supported"), "{error}");
+    let facts = output(&["info", file, "--json"]);
+    let facts = (facts.status.code(), one_object(&String::from_utf8(facts.stdout).unwrap()));
+    assert_eq!(
+        (facts.0, &facts.1["layers"], &facts.1["encodings"]["i2_s"]["tensors"]),
+        (Some(1), &2.into(), &14.into())
+    );
+    assert!(facts.1["problem"].as_str().is_some_and(|problem| problem.contains("mamba2")));
+
+    // Ordinary numbers: the file opens, but its weights are not ternary.
+    let source = format!("{GOLDEN}/llama-bf16-online");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(format!("{source}/config.json")).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("quantization_config");
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    std::fs::copy(format!("{source}/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let text = output(&["info", folder.path().to_str().unwrap()]);
+    assert_eq!(text.status.code(), Some(1));
+    let (page, error) = (String::from_utf8(text.stdout).unwrap(), String::from_utf8(text.stderr).unwrap());
+    assert!(page.contains("architecture  llama\n") && page.contains("activations   cannot run: "), "{page}");
+    assert!(error.contains("weights that are not ternary"), "{error}");
+}
+
 /// What is assumed about a file is said once, on stderr; `info` prints it with the rest.
 #[test]
 fn remarks_about_a_file_are_shown() {

@@ -20,7 +20,7 @@ pub use split::{model_name, part_of};
 use super::collect::collect;
 use super::set_aside::set_aside;
 use super::{
-    Checkpoint, DAMAGED, Data, Files, Reasons, StoredFile, Tensor, malformed, over_limit, problem_at, refused,
+    Checkpoint, DAMAGED, Data, Files, Outline, Reasons, StoredFile, Tensor, malformed, over_limit, problem_at, refused,
     unsupported,
 };
 use crate::Result;
@@ -56,6 +56,37 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
     let files = Files::new(headers.iter().filter_map(Header::watched));
     Ok(Checkpoint { path: file.path().into(), format, config, text, tensors, adapter: None, remarks, files })
+}
+
+/// What the file says about its model. Of a model with missing parts, the part alone counts.
+pub(super) fn outline(file: &StoredFile) -> Result<Outline> {
+    const SIZES: [(&str, &str); 8] = [
+        ("layers", "block_count"),
+        ("hidden", "embedding_length"),
+        ("intermediate", "feed_forward_length"),
+        ("heads", "attention.head_count"),
+        ("kv_heads", "attention.head_count_kv"),
+        ("head_dim", "attention.key_length"),
+        ("context", "context_length"),
+        ("experts", "expert_count"),
+    ];
+    let headers = split::parts(file).or_else(|_| Ok::<_, crate::Error>(vec![Header::read(file)?]))?;
+    let header = &headers[0];
+    let architecture = header.text("general.architecture").ok().flatten();
+    let size = |key: &str| header.uint(&format!("{}.{key}", architecture?)).ok()?;
+    let format = if header.version == 2 { "gguf v2" } else { "gguf v3" };
+    let mut outline = Outline { format, architecture: architecture.map(str::to_owned), ..Outline::default() };
+    outline.sizes = SIZES.iter().filter_map(|(name, key)| Some((*name, size(key)?))).collect();
+    for part in Part::all(&headers)? {
+        for info in part.header.tensors.values() {
+            let kind = match part.format(info, None) {
+                Ok(format) => format.name.to_owned(),
+                Err((what, _)) => what,
+            };
+            outline.count(kind, info.weights as u64);
+        }
+    }
+    Ok(outline)
 }
 
 fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {

@@ -14,7 +14,7 @@ use super::safetensors::{Entry, Header};
 use super::set_aside::set_aside;
 use super::source::Source;
 use super::{
-    Checkpoint, DAMAGED, Data, Files, Reasons, Tensor, TextFiles, malformed, over_limit, problem_at, refused,
+    Checkpoint, DAMAGED, Data, Files, Outline, Reasons, Tensor, TextFiles, malformed, over_limit, problem_at, refused,
     unsupported,
 };
 use crate::Result;
@@ -61,6 +61,34 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     let format = if hf.mlx.is_some() { "mlx" } else { "safetensors" };
     let (config, text) = (hf.config, text(source)?);
     Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, remarks, files })
+}
+
+/// What the directory says about its model. Weights that cannot be read are left out.
+pub(super) fn outline(source: &Source<'_>) -> Result<Outline> {
+    const SIZES: [(&str, &str); 9] = [
+        ("layers", "num_hidden_layers"),
+        ("hidden", "hidden_size"),
+        ("intermediate", "intermediate_size"),
+        ("heads", "num_attention_heads"),
+        ("kv_heads", "num_key_value_heads"),
+        ("head_dim", "head_dim"),
+        ("vocab", "vocab_size"),
+        ("context", "max_position_embeddings"),
+        ("experts", "num_experts"),
+    ];
+    let missing = || malformed(source.path(), "config.json", "there is no such file", "pass the model's directory");
+    let config = json(source, "config.json")?.ok_or_else(missing)?;
+    let architecture = config.pointer("/architectures/0").or(config.get("model_type")).and_then(Value::as_str);
+    // Models that also see images have the language model's sizes in an object of their own.
+    let size = |key: &str| config.get(key).or_else(|| config.get("text_config")?.get(key))?.as_u64();
+    let format = if config.get("quantization").is_some_and(mlx::is_mlx) { "mlx" } else { "safetensors" };
+    let mut outline = Outline { format, architecture: architecture.map(str::to_owned), ..Outline::default() };
+    outline.sizes = SIZES.iter().filter_map(|(name, key)| Some((*name, size(key)?))).collect();
+    for entry in all_tensors(source).map(|(tensors, _)| tensors).unwrap_or_default().values() {
+        let values = entry.shape.iter().fold(1u64, |n, dim| n.saturating_mul(*dim as u64));
+        outline.count(entry.dtype.to_lowercase(), values);
+    }
+    Ok(outline)
 }
 
 /// Reads a small JSON file. If a key occurs twice, the last value counts.
