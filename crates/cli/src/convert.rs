@@ -1,4 +1,4 @@
-//! `sterna convert`: writes any model as one GGUF file.
+//! `sterna convert`: writes any model as a GGUF file, a Hugging Face directory or an MLX directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sterna::checkpoint::format::{self, Format};
 use sterna::checkpoint::whole;
-use sterna::checkpoint::write::{self, WriteOptions, write_gguf};
-use sterna::checkpoint::{Arch, Checkpoint, GgufVocabulary};
+use sterna::checkpoint::write::{self, Form, WriteOptions, write_directory, write_gguf};
+use sterna::checkpoint::{Arch, Checkpoint, GgufVocabulary, TextFiles};
 use sterna::kernels::Cpu;
-use sterna::text::to_gguf;
+use sterna::model;
+use sterna::text::{to_gguf, to_huggingface};
 
 use crate::model::{Source, has_end};
-use crate::{interrupt, output};
+use crate::{interrupt, output, verify};
 
 const EXAMPLES: &str = "\
 The file holds everything: weights, tokenizer and chat template. Trits and scales stay the same; if a type cannot hold \
@@ -30,27 +31,54 @@ Examples:
   sterna convert -m Ternary-Bonsai-8B-mlx-2bit/ --out bonsai.gguf --to q2_0     for llama.cpp
   sterna convert -m model.gguf --out model-tq2_0.gguf --to tq2_0 --stored-head q6_k --force";
 
-/// Write a model to one GGUF file
+/// Write a model in another format
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Convert {
     #[command(flatten)]
     model: Source,
-    /// The file to write; its name ends with .gguf
+    /// The GGUF file to write, whose name ends with .gguf, or the directory for hf-packed, hf-bf16 and mlx
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// How the ternary layers are stored
-    #[arg(long, alias = "encoding", value_name = "TYPE", default_value = "i2_s", value_parser = encoding())]
-    to: &'static Format,
+    #[arg(long, alias = "encoding", value_name = "TYPE", default_value = "i2_s", value_parser = target())]
+    to: Target,
     /// How the head and the embedding are stored [default: as the layers if they are ternary too, otherwise f16]
     #[arg(long, alias = "head", value_name = "TYPE", value_parser = head())]
     stored_head: Option<&'static Format>,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
+    /// Read the result, and compare trits, scales and the logits of a prompt with the source
+    #[arg(long)]
+    verify: bool,
     /// Print a JSON object about the file
     #[arg(long)]
     json: bool,
+}
+
+/// What a model is written as.
+#[derive(Clone, Copy)]
+enum Target {
+    /// A GGUF file with this encoding of ternary layers.
+    Gguf(&'static Format),
+    Directory(Form),
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gguf(format) => format.name,
+            Self::Directory(form) => form.name(),
+        }
+    }
+}
+
+fn target() -> impl TypedValueParser<Value = Target> {
+    let formats = write::encodings().map(Target::Gguf);
+    let all: Vec<Target> = formats.chain(Form::ALL.map(Target::Directory)).collect();
+    let names = PossibleValuesParser::new(all.iter().map(|target| target.name()).collect::<Vec<_>>());
+    names.try_map(move |name| all.iter().copied().find(|target| target.name() == name).ok_or("not a format"))
 }
 
 /// Names of the formats that ternary layers are written in.
@@ -67,22 +95,56 @@ pub fn head() -> impl TypedValueParser<Value = &'static Format> {
 
 impl Convert {
     pub fn run(self) -> anyhow::Result<()> {
-        check_out(&self.out, self.force)?;
         let checkpoint = self.model.checkpoint()?;
-        let vocabulary = to_gguf(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
-        if vocabulary.is_none() {
-            output::note("the model has no tokenizer, and the file will have none");
+        if matches!(checkpoint.text(), TextFiles::None) {
+            output::note("the model has no tokenizer, and the result will have none");
         }
-        let arch = checkpoint.config().architecture;
-        let head = self.stored_head.unwrap_or_else(|| write::default_head(&checkpoint, self.to));
-        let bytes = save(&checkpoint, &self.out, (self.to, arch, head), vocabulary.as_ref())?;
+        let (head, bytes) = match self.to {
+            Target::Gguf(encoding) => {
+                check_out(&self.out, self.force)?;
+                let head = self.stored_head.unwrap_or_else(|| write::default_head(&checkpoint, encoding));
+                let vocabulary = to_gguf(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
+                let arch = checkpoint.config().architecture;
+                (head.name, save(&checkpoint, &self.out, (encoding, arch, head), vocabulary.as_ref())?)
+            }
+            Target::Directory(form) => self.directory(&checkpoint, form)?,
+        };
+        let verified = self.verify.then(|| verify::Report::new(&checkpoint, &self.out)).transpose()?;
         let out = self.out.display().to_string();
         if self.json {
-            let (encoding, head) = (self.to.name, head.name);
-            return output::json(&json!({ "out": out, "bytes": bytes, "encoding": encoding, "head": head }));
+            let mut report = json!({ "out": out, "bytes": bytes, "encoding": self.to.name(), "head": head });
+            if let Some(verified) = verified {
+                report["verified"] = verified.json();
+            }
+            return output::json(&report);
         }
         output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));
+        if let Some(verified) = verified {
+            output::note(&verified.sentence());
+        }
         Ok(())
+    }
+
+    /// Writes a directory; the number format of its plain weights or scales, and the size of its weights in bytes.
+    fn directory(&self, checkpoint: &Checkpoint, form: Form) -> anyhow::Result<(&'static str, u64)> {
+        let shown = self.out.display();
+        if self.stored_head.is_some() {
+            return Err(
+                output::Misuse("--stored-head is for GGUF files; a directory keeps the head's numbers".into()).into()
+            );
+        }
+        if fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some()) && !self.force {
+            bail!("{shown}: the directory is not empty; --force writes into it");
+        }
+        if self.out.exists() && !self.out.is_dir() {
+            bail!("{shown}: exists and is not a directory; choose another --out");
+        }
+        let spinner = output::spinner("writing");
+        let text = to_huggingface(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
+        let number = write_directory(checkpoint, &Cpu::new(0)?, &self.out, form, &text, &model::known())?;
+        spinner.finish_and_clear();
+        let weights = self.out.join("model.safetensors");
+        Ok((number.name, fs::metadata(&weights).with_context(|| weights.display().to_string())?.len()))
     }
 }
 

@@ -27,6 +27,7 @@ mod serve;
 mod shapes;
 mod tokenize;
 mod train;
+mod verify;
 mod version;
 
 use std::process::ExitCode;

@@ -146,3 +146,27 @@ fn errors_say_what_to_do() {
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 1, "failures leave no files");
 }
+
+/// A directory is written and compared with its source; one that has files is not written into without `--force`.
+#[test]
+fn directories_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model");
+    let directory = out.to_str().unwrap();
+    let args = ["convert", "--out", directory, "--to", "hf-packed", "--verify", "--json"];
+    let report = parse(&args);
+    assert_eq!((&report["encoding"], &report["verified"]["logits"]), (&json!("hf-packed"), &json!(0.0)), "{report}");
+    assert_eq!(report["verified"]["scales"], json!(0.0));
+    let (code, message) = failure(&args);
+    assert_eq!(code, Some(1));
+    assert!(message.contains("the directory is not empty; --force writes into it"), "{message}");
+    let prompt = ["--temperature", "0", "-n", "8", "Once upon a time"];
+    let run = |model: &[&str]| stdout(&[&["run"], model, &prompt].concat());
+    assert_eq!(run(&["-m", directory]), run(&[]), "the same answer, so the same tokenizer");
+}
+
+/// The exit status and the message of a run that must fail.
+fn failure(args: &[&str]) -> (Option<i32>, String) {
+    let output = output(args);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}

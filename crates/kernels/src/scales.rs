@@ -27,6 +27,41 @@ impl Scales {
         }
     }
 
+    /// The scale of a weight of a `(rows, cols)` matrix.
+    ///
+    /// # Panics
+    ///
+    /// If the matrix has no such weight, or another number of scales.
+    pub fn of(&self, (_, cols): (usize, usize), row: usize, column: usize) -> f32 {
+        match self {
+            Self::One(scale) => *scale,
+            Self::Rows(values) => values[row],
+            Self::Groups { columns, values } => values[row * cols.div_ceil(*columns) + column / columns],
+        }
+    }
+
+    /// The scales of a `(rows, cols)` matrix as those of groups of `columns` columns.
+    ///
+    /// # Errors
+    ///
+    /// Why groups of this size cannot hold them, as the end of a sentence about the matrix.
+    pub fn grouped(&self, (rows, cols): (usize, usize), columns: usize) -> Result<Self, String> {
+        let have = if let Self::Groups { columns, .. } = self { *columns } else { cols.max(1) };
+        let whole = matches!(self, Self::One(_) | Self::Rows(_));
+        if !(whole || have.is_multiple_of(columns) || columns.is_multiple_of(have)) {
+            return Err(format!("has groups of {have} columns, which are not groups of {columns}"));
+        }
+        let group = |row: usize, group: usize| {
+            let first = group * columns;
+            let last = (first + columns).min(cols);
+            let scales = (first..last).step_by(have.min(columns)).map(|column| self.of((rows, cols), row, column));
+            single(scales, &format!("{columns} columns"))
+        };
+        let groups = (0..rows).flat_map(|row| (0..cols.div_ceil(columns)).map(move |g| (row, g)));
+        let values = groups.map(|(row, g)| group(row, g)).collect::<Result<_, _>>()?;
+        Ok(Self::Groups { columns, values })
+    }
+
     /// The scales of a matrix with `rows` rows, whose row `r` is row `from(r)` of this one.
     ///
     /// # Panics
@@ -42,6 +77,16 @@ impl Scales {
                 Self::Groups { columns: *columns, values: (0..rows).flat_map(row).copied().collect() }
             }
         }
+    }
+}
+
+/// The one scale of all these that are not 0: the scale 0 belongs to weights that are 0 whatever their scale.
+pub(crate) fn single(scales: impl Iterator<Item = f32>, what: &str) -> Result<f32, String> {
+    let mut nonzero = scales.filter(|scale| *scale != 0.0);
+    let first = nonzero.next().unwrap_or(0.0);
+    match nonzero.find(|scale| *scale != first) {
+        None => Ok(first),
+        Some(other) => Err(format!("has several scales ({first} and {other}), but the format stores one for {what}")),
     }
 }
 

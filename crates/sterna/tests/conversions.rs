@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use sterna::checkpoint::format::{F16, Trits};
-use sterna::checkpoint::write::{WriteOptions, encodings, heads, write_gguf};
+use sterna::checkpoint::write::{Form, Verified, WriteOptions, encodings, heads, verify, write_directory, write_gguf};
 use sterna::checkpoint::{Checkpoint, Data, Tensor};
 use sterna::kernels::{Cpu, Pool, Scales, sets};
 use sterna::model::{self, Batch, KvType, Precision, Settings};
+use sterna::text::{Tokenizer, to_huggingface};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden").join(name)
@@ -161,4 +162,50 @@ fn packed_heads_stay_packed() {
     let error =
         write_gguf(&source, &cpu, &out, WriteOptions::default().head(pq2_0)).expect_err("it is bf16").to_string();
     assert!(error.contains("is not ternary") && error.contains("use f16"), "{error}");
+}
+
+/// A golden, the form of a directory, and why the form cannot hold it.
+const DIRECTORIES: [(&str, Form, Option<&str>); 11] = [
+    ("bonsai-g128/gguf/pq2_0.gguf", Form::Mlx, None),
+    ("bonsai-g128/gguf/pq2_0.gguf", Form::HfBf16, None),
+    ("bonsai-g128/gguf/pq2_0.gguf", Form::HfPacked, Some("has several scales, but the form stores one for a matrix")),
+    ("bonsai-g64/gguf/q2_0.gguf", Form::Mlx, None),
+    ("bonsai-1bit/gguf/q1_0.gguf", Form::Mlx, None),
+    ("bonsai-1bit/gguf/q1_0.gguf", Form::HfBf16, None),
+    ("bitnet-packed-offline/gguf/i2_s.gguf", Form::HfPacked, None),
+    ("bitnet-packed-offline/gguf/i2_s.gguf", Form::HfBf16, Some("write hf-packed")),
+    ("llama-bitlinear-packed/gguf/i2_s-q8_0.gguf", Form::HfPacked, None),
+    ("llama-bitlinear-packed", Form::HfBf16, None),
+    ("qwen3-causal", Form::HfPacked, None),
+];
+
+#[test]
+fn directories_hold_a_model_or_say_why_not() {
+    let (cpu, folder) = (cpu(), tempfile::tempdir().expect("a folder"));
+    for (i, (name, form, refused)) in DIRECTORIES.into_iter().enumerate() {
+        let (what, out) = (format!("{name} as {}", form.name()), folder.path().join(i.to_string()));
+        let source = Checkpoint::open(&golden(name)).unwrap_or_else(|error| panic!("{error}"));
+        let text =
+            to_huggingface(source.path(), source.text(), source.config()).unwrap_or_else(|error| panic!("{error}"));
+        let result = write_directory(&source, &cpu, &out, form, &text, &model::known());
+        if let Some(why) = refused {
+            let error = result.expect_err(&what).to_string();
+            assert!(error.contains(why), "{what}: {error}");
+            assert!(!out.join("config.json").exists(), "{what}: what is left is no model");
+            continue;
+        }
+        result.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let back = Checkpoint::open(&out).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(back.config(), source.config(), "{what}");
+        let linears = ternary(&source).count();
+        let verified = verify(&source, &back, &cpu).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(verified, Verified { linears, scales: 0.0, numbers: 0.0 }, "{what}");
+        assert!(logits(&back, &cpu) == logits(&source, &cpu) || form == Form::HfBf16, "{what}: logits");
+        let ids = |checkpoint: &Checkpoint| {
+            let tokenizer =
+                Tokenizer::new(checkpoint.path(), checkpoint.text(), checkpoint.config()).expect("a tokenizer");
+            tokenizer.encode_prompt("The cat’s 12 mats, 猫 and \u{1f980}!\n").expect("encodes")
+        };
+        assert_eq!(ids(&back), ids(&source), "{what}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Encodes ternary matrices, and converts their scales to the form that a format stores.
 
-use crate::scales::Scales;
+use crate::scales::{Scales, single};
 
 /// How many scales a format stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +36,21 @@ impl Writer {
     ///
     /// Why the format cannot store them, as the end of a sentence about the matrix.
     pub fn scales(&self, scales: &Scales, (rows, cols): (usize, usize)) -> Result<Scales, String> {
+        let of_row = if let Scales::Groups { columns, .. } = scales { *columns } else { cols.max(1) };
+        let row = |row| (0..cols).step_by(of_row).map(move |column| scales.of((rows, cols), row, column));
         let converted = match self.scaling {
-            Scaling::Matrix => Scales::One(one(scales, 0..values(scales).len(), "a matrix")?),
-            Scaling::Rows => {
-                let of_row = values(scales).len() / if matches!(scales, Scales::One(_)) { 1 } else { rows.max(1) };
-                let row = |row: usize| {
-                    if let Scales::One(scale) = scales {
-                        Ok(*scale)
-                    } else {
-                        one(scales, row * of_row..(row + 1) * of_row, "a row")
-                    }
-                };
-                Scales::Rows((0..rows).map(row).collect::<Result<_, _>>()?)
-            }
-            Scaling::Groups(columns) => groups(scales, (rows, cols), columns)?,
+            Scaling::Matrix => Scales::One(single((0..rows).flat_map(row), "a matrix")?),
+            Scaling::Rows => Scales::Rows((0..rows).map(|r| single(row(r), "a row")).collect::<Result<_, _>>()?),
+            Scaling::Groups(columns) => scales.grouped((rows, cols), columns)?,
         };
-        let single = matches!(scales, Scales::One(_));
+        let one = matches!(scales, Scales::One(_));
         for scale in values(&converted) {
             let rounded = (self.rounded)(*scale);
             let off = (scale - rounded).abs();
             if off > scale.abs() / 1024.0 {
                 return Err(format!("has the scale {scale}, which is out of range for f16"));
             }
-            if off > 0.0 && !single {
+            if off > 0.0 && !one {
                 return Err(format!("has the scale {scale}, which f16 does not represent"));
             }
         }
@@ -83,40 +75,6 @@ fn values(scales: &Scales) -> &[f32] {
         Scales::One(scale) => std::slice::from_ref(scale),
         Scales::Rows(values) | Scales::Groups { values, .. } => values,
     }
-}
-
-/// The one scale of all these values that are not 0: the scale 0 belongs to weights that are 0 whatever their scale.
-fn one(scales: &Scales, of: std::ops::Range<usize>, what: &str) -> Result<f32, String> {
-    let mut nonzero = values(scales)[of].iter().copied().filter(|scale| *scale != 0.0);
-    let first = nonzero.next().unwrap_or(0.0);
-    match nonzero.find(|scale| *scale != first) {
-        None => Ok(first),
-        Some(other) => Err(format!("has several scales ({first} and {other}), but the format stores one for {what}")),
-    }
-}
-
-/// Scales of groups of `columns` columns.
-fn groups(scales: &Scales, (rows, cols): (usize, usize), columns: usize) -> Result<Scales, String> {
-    let count = cols.div_ceil(columns);
-    let have = if let Scales::Groups { columns, .. } = scales { *columns } else { cols };
-    let of_row = cols.div_ceil(have);
-    if !(have.is_multiple_of(columns)
-        || columns.is_multiple_of(have)
-        || matches!(scales, Scales::One(_) | Scales::Rows(_)))
-    {
-        return Err(format!("has groups of {have} columns, which are not groups of {columns}"));
-    }
-    let group = |row: usize, group: usize| match scales {
-        Scales::One(scale) => Ok(*scale),
-        Scales::Rows(values) => Ok(values[row]),
-        Scales::Groups { .. } => {
-            let first = group * columns / have;
-            let last = ((group + 1) * columns).min(cols).div_ceil(have);
-            one(scales, row * of_row + first..row * of_row + last, &format!("{columns} columns"))
-        }
-    };
-    let values = (0..rows).flat_map(|row| (0..count).map(move |g| (row, g))).map(|(row, g)| group(row, g));
-    Ok(Scales::Groups { columns, values: values.collect::<Result<_, _>>()? })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!                                     ├─► Parts ─► Tokenizer ─► ids ─► TextStream ─► pieces of text
 //! GGUF vocabulary ─► gguf_vocabulary ─┘                ▲
 //! messages ─► special ─► ChatTemplate ─► text ─────────┘
-//! tokenizer.json ─► to_gguf ─► GGUF vocabulary
+//! tokenizer.json ─► to_gguf ─► GGUF vocabulary ─► to_huggingface ─► tokenizer.json
 //! ```
 
 pub mod calendar;
@@ -18,6 +18,7 @@ mod stop;
 pub mod stream;
 pub mod template;
 mod to_gguf;
+mod to_huggingface;
 mod to_json;
 mod token_bytes;
 pub mod tokenizer;
@@ -25,4 +26,5 @@ pub mod tokenizer;
 pub use stream::TextStream;
 pub use template::{ChatTemplate, Message};
 pub use to_gguf::to_gguf;
+pub use to_huggingface::to_huggingface;
 pub use tokenizer::Tokenizer;

@@ -1,6 +1,7 @@
 //! Pre-tokenization: splits text into words. Byte-pair merges never cross a word boundary.
 
 use regex::Regex;
+use serde_json::{Value, json};
 use tokenizers::pattern::{Invert, Pattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -69,6 +70,22 @@ impl PreTokens {
         self.0.push(Step::Pieces);
     }
 
+    /// The value of `pre_tokenizer` in `tokenizer.json`; the splitting of SentencePiece text is found again by its reader.
+    pub fn to_json(&self) -> Value {
+        let step = |step: &Step| match step {
+            Step::Known { pattern, behavior, invert } => Some(json!({
+                "type": "Split",
+                "pattern": { "Regex": pattern.source },
+                "behavior": behavior,
+                "invert": invert,
+            })),
+            Step::Pieces => None,
+            Step::Other(other) => serde_json::to_value(other).ok(),
+        };
+        let steps: Vec<Value> = self.0.iter().filter_map(step).collect();
+        if steps.is_empty() { Value::Null } else { json!({ "type": "Sequence", "pretokenizers": steps }) }
+    }
+
     /// Whether there is no pre-tokenizer: the whole text is one word.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -107,6 +124,8 @@ impl PreTokenizer for PreTokens {
 /// A known pattern without its look-ahead, so that it runs in linear time and constant memory. The backtracking engine
 /// gives up silently after about a million white-space characters, and the rest of the text would become one word.
 struct Known {
+    /// The whole pattern.
+    source: &'static str,
     words: Regex,
     /// Whether white space that ends in a line break is a word of its own.
     lines: bool,
@@ -120,11 +139,9 @@ impl PartialEq for Known {
 
 impl Known {
     fn new(pattern: &str) -> Option<Self> {
-        if ![GPT2, LLAMA3, QWEN2].contains(&pattern) {
-            return None;
-        }
+        let source = [GPT2, LLAMA3, QWEN2].into_iter().find(|known| *known == pattern)?;
         let words = Regex::new(&format!(r"{}|\s+", pattern.strip_suffix(WHITESPACE)?)).ok()?;
-        Some(Self { words, lines: pattern != GPT2 })
+        Some(Self { source, words, lines: pattern != GPT2 })
     }
 
     /// Where a match ends according to the look-ahead `\s+(?!\S)`: white space before a word leaves its last character

@@ -130,7 +130,7 @@ fn pre(path: &Path, parts: &Parts) -> Result<&'static str> {
 }
 
 /// Names the first part in which two tokenizers differ.
-fn difference(a: &Parts, b: &Parts) -> Option<&'static str> {
+pub(super) fn difference(a: &Parts, b: &Parts) -> Option<&'static str> {
     let normalizes = a.normalizer.is_some();
     let added = |parts: &Parts| {
         let describe = |token: &tokenizers::AddedToken| {

@@ -52,7 +52,7 @@ pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: Write
                 rows.ternary(&tensor.slot, heads, (plan.encoding, plan.writer), &mut put)?;
             }
             Kind::Dense { .. } => match plan.head.writer().filter(|_| plan.head.stores_trits()) {
-                Some(writer) => rows.packed(&tensor.slot, (plan.head, writer), &mut put)?,
+                Some(writer) => rows.ternary(&tensor.slot, None, (plan.head, writer), &mut put)?,
                 None => rows.dense(&tensor.slot, plan.head, &mut put)?,
             },
             Kind::Vector { len } => {

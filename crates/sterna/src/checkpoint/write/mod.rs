@@ -2,14 +2,19 @@
 //!
 //! Tensors are written one after another, some rows at a time.
 
+mod config_json;
+mod directory;
 mod gguf;
 mod keys;
 mod rows;
+mod verify;
 mod vocabulary;
 
 use sterna_kernels::format::{F16, FORMATS, Format, I2_S};
 
+pub use directory::{Form, write_directory};
 pub use gguf::write_gguf;
+pub use verify::{Verified, verify};
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
 use super::{Checkpoint, Data, GgufVocabulary, Tensor};

@@ -1,9 +1,9 @@
 //! Reads the matrices of a checkpoint some rows at a time, and passes them on in another format.
 
-use sterna_kernels::format::{BF16, F32, Format, Scaling, Writer};
+use sterna_kernels::format::{BF16, F32, Format, Scaling, Trits, Writer};
 use sterna_kernels::{Cpu, Rows};
 
-use crate::arch::Slot;
+use crate::arch::{Kind, Slot};
 use crate::checkpoint::ternary_rows::TernaryRows;
 use crate::checkpoint::{Checkpoint, packed};
 use crate::{Error, Result};
@@ -23,36 +23,49 @@ pub(super) struct SourceRows<'a> {
 }
 
 impl SourceRows<'_> {
-    /// Writes a linear. With `heads`, the halves of each head's rows alternate, as in GGUF's `llama`.
-    pub fn ternary(
-        &self,
-        slot: &Slot,
-        heads: Option<usize>,
-        to: (&'static Format, Writer),
-        put: &mut Put<'_>,
-    ) -> Result<()> {
-        let (tensor, trits) = self.checkpoint.trits(&slot.name, slot.kind.shape())?;
-        let rows = TernaryRows::new(self.cpu.pool(), tensor, trits);
-        let written =
-            self.rows(&rows.map_err(|problem| self.checkpoint.problem(tensor, problem))?, slot, heads, to, put);
-        trits.bytes().release();
-        written
+    /// The trits of a matrix; `None` for norms, and for embeddings and heads that are not ternary.
+    pub fn trits(&self, slot: &Slot) -> Result<Option<Trits>> {
+        Ok(match slot.kind {
+            Kind::Ternary { .. } => Some(self.checkpoint.trits(&slot.name, slot.kind.shape())?.1.clone()),
+            Kind::Dense { .. } => {
+                packed::trits(self.cpu.pool(), self.checkpoint.tensor(&slot.name)?, slot.kind.shape())
+            }
+            Kind::Vector { .. } => None,
+        })
     }
 
-    /// Writes an embedding or a head in a format of trits.
-    pub fn packed(&self, slot: &Slot, to: (&'static Format, Writer), put: &mut Put<'_>) -> Result<()> {
+    /// The rows of the matrix in `slot`, whose trits are `trits`.
+    pub fn decoded<'t>(&'t self, slot: &Slot, trits: &'t Trits) -> Result<TernaryRows<'t>> {
         let tensor = self.checkpoint.tensor(&slot.name)?;
-        let Some(trits) = packed::trits(self.cpu.pool(), tensor, slot.kind.shape()) else {
-            let problem = format!("`{}` is not ternary, so it cannot be stored as {}; use f16", slot.name, to.0.name);
-            return Err(Error::option("head", problem));
-        };
-        let rows = TernaryRows::new(self.cpu.pool(), tensor, &trits);
-        self.rows(&rows.map_err(|problem| self.checkpoint.problem(tensor, problem))?, slot, None, to, put)
+        TernaryRows::new(self.cpu.pool(), tensor, trits).map_err(|problem| self.checkpoint.problem(tensor, problem))
     }
 
-    fn rows(
+    /// Decodes all rows and passes them to `take`, some whole rows at a time with the index of the first one.
+    pub fn each(&self, source: &TernaryRows<'_>, take: impl FnMut(usize, &[i8]) -> Result<()>) -> Result<()> {
+        self.each_of(source, |row| row, take)
+    }
+
+    /// [`SourceRows::each`] in another order: row `of(0)` comes first.
+    fn each_of(
         &self,
         source: &TernaryRows<'_>,
+        of: impl Fn(usize) -> usize + Sync,
+        mut take: impl FnMut(usize, &[i8]) -> Result<()>,
+    ) -> Result<()> {
+        let (rows, cols) = source.shape();
+        let mut trits = vec![0; CHUNK * cols];
+        for first in (0..rows).step_by(CHUNK) {
+            let trits = &mut trits[..CHUNK.min(rows - first) * cols];
+            let read = source.some(self.cpu.pool(), |r| of(first + r), trits);
+            read.map_err(|problem| self.checkpoint.problem(source.tensor(), problem))?;
+            take(first, trits)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a matrix in a format of trits. With `heads`, the halves of each head's rows alternate, as in GGUF's `llama`.
+    pub fn ternary(
+        &self,
         slot: &Slot,
         heads: Option<usize>,
         (format, writer): (&'static Format, Writer),
@@ -60,23 +73,39 @@ impl SourceRows<'_> {
     ) -> Result<()> {
         let refuse =
             |why: String| Error::option("to", format!("{} cannot hold `{}`: it {why}", format.name, slot.name));
+        let Some(trits) = self.trits(slot)? else {
+            let problem = format!("`{}` is not ternary, so it cannot be stored as {}; use f16", slot.name, format.name);
+            return Err(Error::option("head", problem));
+        };
+        let source = self.decoded(slot, &trits)?;
         let (rows, cols) = source.shape();
         let of = |stored| interleaved(stored, rows, heads);
         let scales = writer.scales(&source.scales().reordered(rows, of), (rows, cols)).map_err(refuse)?;
-        let (mut trits, mut bytes) = (vec![0; CHUNK * cols], Vec::new());
-        for first in (0..rows).step_by(CHUNK) {
-            let count = CHUNK.min(rows - first);
-            let trits = &mut trits[..count * cols];
-            let read = source.some(self.cpu.pool(), |r| of(first + r), trits);
-            read.map_err(|problem| self.checkpoint.problem(source.tensor(), problem))?;
+        let mut bytes = Vec::new();
+        self.each_of(&source, of, |first, trits| {
             if !writer.zeros && has_zeros(trits, writer.scaling) {
                 return Err(refuse("has weights of 0, and the format has only −1 and +1".into()));
             }
             bytes.clear();
-            (writer.rows)(trits, writer.of_rows(&scales, rows, first, count), &mut bytes);
-            put(&bytes)?;
-        }
+            (writer.rows)(trits, writer.of_rows(&scales, rows, first, trits.len() / cols), &mut bytes);
+            put(&bytes)
+        })?;
+        trits.bytes().release();
         put(&(writer.tail)(writer.of_rows(&scales, rows, 0, 1)[0]))
+    }
+
+    /// Writes a matrix whose row r, r + rows/4, … share bytes: 2 bits each, the first one in the lowest bits.
+    pub fn quarters(&self, source: &TernaryRows<'_>, put: &mut Put<'_>) -> Result<()> {
+        let (rows, cols) = source.shape();
+        // Four rows that share bytes come one after another.
+        let of = |i: usize| i % 4 * (rows / 4) + i / 4;
+        self.each_of(source, of, |_, trits| {
+            let bytes = trits.chunks_exact(4 * cols).flat_map(|four| {
+                (0..cols)
+                    .map(|column| (0..4).fold(0, |byte, k| byte | ((four[k * cols + column] + 1) as u8) << (2 * k)))
+            });
+            put(&bytes.collect::<Vec<u8>>())
+        })
     }
 
     /// Writes an embedding or a head in a number format.
