@@ -26,6 +26,9 @@ assert answer.response and answer.done
 assert "".join(piece.response for piece in client.generate(model, "Once upon a time", raw=True, options=fixed, stream=True)) == answer.response
 assert client.generate(model, "Hello", system="Be brief.", images=[], think=False, options=fixed).response
 assert client.generate(model, "").done_reason == "load"
+vectors = client.embed(model, ["A fox.", "The king and his crown."])
+assert len(vectors.embeddings) == 2 and vectors.prompt_eval_count > 2 and len(client.embed(model, "A fox.", dimensions=8).embeddings[0]) == 8
+assert list(client.embeddings(model, "A fox.").embedding) == list(vectors.embeddings[0])
 
 
 def weather(city: str) -> str:

@@ -60,7 +60,8 @@
 //! | for | see |
 //! |---|---|
 //! | options, other sources of a model | [`EngineBuilder`] |
-//! | logits, perplexity | [`Engine::logits`], [`Evaluate`] |
+//! | logits, perplexity, divergence of two models | [`Engine::logits`], [`Evaluate`] |
+//! | multiple choice | [`Engine::loglikelihoods`] |
 //! | embeddings, hidden states | [`Engine::embed`], [`Engine::embed_all`], [`Engine::score`] |
 //! | converting a model | [`checkpoint::write::write_gguf`] |
 //! | training | the crate `sterna-train` |

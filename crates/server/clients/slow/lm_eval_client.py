@@ -1,7 +1,7 @@
 """lm-evaluation-harness (`local-completions`) against a running server: STERNA=… python lm_eval_client.py URL
 
-STERNA is the program: every log-likelihood that comes over HTTP must be that of its own scoring, `sterna logits` for the
-choices and `sterna eval` for whole texts."""
+STERNA is the program: every log-likelihood that comes over HTTP must be that of its own scoring, `sterna logits` and
+`sterna eval --choices` for the choices, `sterna eval` for whole texts."""
 import json
 import math
 import os
@@ -70,6 +70,19 @@ def check_choices(samples):
     return right / len(samples)
 
 
+def check_eval(samples, results):
+    """The program's own multiple choice: `sterna eval --choices`."""
+    found = own("eval", "--choices", str(TASKS / "choices.jsonl"), "--json")
+    for way in ("acc", "acc_norm", "acc_bytes"):
+        assert found[way] == results[f"{way},none"], (way, found[way], results)
+    farthest = 0
+    for sample, result in zip(sorted(samples, key=lambda sample: sample["doc_id"]), found["results"], strict=True):
+        served = [float(answer[0]) for answer in sample["filtered_resps"]]
+        farthest = max(farthest, *(abs(a - b) for a, b in zip(served, result["loglikelihoods"], strict=True)))
+    assert farthest < 1e-4, farthest
+    return farthest
+
+
 def check_texts(samples):
     for sample in samples:
         text = sample["doc"]["text"]
@@ -97,8 +110,9 @@ def main():
     )
     accuracy = check_choices(found["samples"]["sterna_choices"])
     assert found["results"]["sterna_choices"]["acc,none"] == accuracy >= 0.5, (found["results"], accuracy)
+    farthest = check_eval(found["samples"]["sterna_choices"], found["results"]["sterna_choices"])
     check_texts(found["samples"]["sterna_texts"])
-    print(f"lm_eval is content: accuracy {accuracy:.3f}, as sterna scores it")
+    print(f"lm_eval is content: accuracy {accuracy:.3f}, as sterna scores it, log-likelihoods within {farthest:.1e}")
 
 
 main()

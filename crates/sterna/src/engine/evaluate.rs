@@ -1,19 +1,13 @@
 //! Perplexity of a text, in sliding windows.
-//!
-//! ```text
-//! tokens    0 ............. context
-//! window 1  [sssssssssssssssss]            s: scored
-//! window 2           [cccccccc|sssssssss]  c: context only
-//!                     stride ►|
-//! ```
 
 use sterna_kernels::math::exp64;
 use sterna_kernels::{Cpu, Pool, Rows};
 
 use super::logits::{argmax, clean, log_sum_exp};
+use super::windows::Windows;
 use super::{Engine, Score};
+use crate::Result;
 use crate::model::Head;
-use crate::{Error, Result};
 
 /// Result of an evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,14 +40,14 @@ pub struct Evaluation {
 /// # Ok::<(), sterna::Error>(())
 /// ```
 pub struct Evaluate<'a> {
-    context: usize,
-    stride: usize,
+    pub(super) context: usize,
+    pub(super) stride: usize,
     heads: Vec<&'a Head>,
-    progress: Progress<'a>,
+    pub(super) progress: Progress<'a>,
 }
 
 /// Gets the intermediate results, one per head.
-type Progress<'a> = Box<dyn FnMut(&[Evaluation]) + 'a>;
+pub(super) type Progress<'a> = Box<dyn FnMut(&[Evaluation]) + 'a>;
 
 impl<'a> Evaluate<'a> {
     /// An evaluation in windows of `context` tokens that do not overlap, with the model's own head.
@@ -90,27 +84,21 @@ impl<'a> Evaluate<'a> {
     /// Scores `tokens` with every head.
     ///
     /// # Errors
-    /// [`Error::Option`] if the windows do not suit the engine's context, [`Error::Request`] if the text has fewer than
-    /// two tokens or the model has no head, and those of [`Engine::score`].
+    /// [`Error::Option`](crate::Error::Option) if the windows do not suit the engine's context,
+    /// [`Error::Request`](crate::Error::Request) if the text has fewer than two tokens or the model has no head, and those of
+    /// [`Engine::score`].
     pub fn compare(mut self, engine: &'a Engine, tokens: &[u32]) -> Result<Vec<Evaluation>> {
-        self.check(engine, tokens)?;
+        let windows = Windows::new(engine, tokens.len(), self.context, self.stride)?;
         if self.heads.is_empty() {
             self.heads.push(engine.loaded.head()?);
         }
         let cpu = &engine.loaded.cpu;
         let mut totals: Vec<Totals> = self.heads.iter().map(|_| Totals::default()).collect();
-        let mut scored = 1;
-        for begin in (0..).step_by(self.stride) {
-            let end = tokens.len().min(begin + self.context);
-            let first = scored.max(begin + 1) - begin;
-            let window = &tokens[begin..end];
-            for part in engine.score(Score::new(&window[..window.len() - 1]).from(first - 1))? {
+        for window in windows {
+            let (tokens, first) = (&tokens[window.tokens], window.first);
+            for part in engine.score(Score::new(&tokens[..tokens.len() - 1]).from(first - 1))? {
                 let (row, hidden) = part?;
-                self.add(cpu, &mut totals, &hidden, &window[row + 1..]);
-            }
-            scored = end;
-            if end == tokens.len() {
-                break;
+                self.add(cpu, &mut totals, &hidden, &tokens[row + 1..]);
             }
         }
         Ok(totals.iter().map(Totals::evaluation).collect())
@@ -126,36 +114,20 @@ impl<'a> Evaluate<'a> {
         }
         (self.progress)(&totals.iter().map(Totals::evaluation).collect::<Vec<_>>());
     }
-
-    fn check(&self, engine: &Engine, tokens: &[u32]) -> Result<()> {
-        let Self { context, stride, .. } = *self;
-        if tokens.len() < 2 {
-            return Err(Error::request("tokens", "a text of fewer than two tokens has nothing to predict"));
-        }
-        if context < 2 || context > engine.context() {
-            let problem = format!("windows of {context} tokens; here they can have 2 to {}", engine.context());
-            return Err(Error::option("context", problem));
-        }
-        if stride == 0 || stride > context {
-            let problem = format!("a stride of {stride} tokens; it can be 1 to the window's {context}");
-            return Err(Error::option("stride", problem));
-        }
-        Ok(())
-    }
 }
 
 /// Running mean and variance of the scores (Welford's algorithm: no cancellation, for texts of any length).
 #[derive(Default)]
-struct Totals {
+pub(super) struct Totals {
     count: usize,
     mean: f64,
     squares: f64,
-    disagreements: usize,
+    pub disagreements: usize,
 }
 
 impl Totals {
     /// Scores rows of logits against the tokens that follow in the text. Returns the tokens with the greatest logits.
-    fn add(&mut self, pool: &Pool, logits: &Rows, next: &[u32]) -> Vec<usize> {
+    pub fn add(&mut self, pool: &Pool, logits: &Rows, next: &[u32]) -> Vec<usize> {
         let mut rows = vec![(0.0, 0); logits.len()];
         pool.pieces(&mut rows, 1, |i, out| {
             let row = logits.row(i);
@@ -170,7 +142,7 @@ impl Totals {
         rows.into_iter().map(|(_, greatest)| greatest).collect()
     }
 
-    fn evaluation(&self) -> Evaluation {
+    pub fn evaluation(&self) -> Evaluation {
         let n = self.count as f64;
         let variance = if self.count > 1 { self.squares / (n - 1.0) } else { 0.0 };
         let perplexity = exp64(self.mean.min(700.0));

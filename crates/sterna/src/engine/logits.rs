@@ -1,6 +1,6 @@
 //! Comparisons and sums of logits that tolerate NaN and infinity.
 
-use sterna_kernels::math::{exp, ln64};
+use sterna_kernels::math::{exp, exp64, ln64};
 
 /// The value that counts: −∞ for NaN, the greatest finite number for infinity.
 #[inline(always)]
@@ -22,6 +22,18 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
         *sum += f64::from(exp(clean(logit) - greatest));
     }
     f64::from(greatest) + ln64(sums.iter().sum())
+}
+
+/// The Kullback-Leibler divergence Σ p ln(p / q) in nats, of the distributions that two rows of logits mean. 0 for equal
+/// rows; infinite if a token that `p` allows is impossible in `q`.
+pub(super) fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let (total_p, total_q) = (log_sum_exp(p), log_sum_exp(q));
+    let term = |(&p, &q): (&f32, &f32)| {
+        let (p, q) = (f64::from(clean(p)) - total_p, f64::from(clean(q)) - total_q);
+        let weight = exp64(p.max(-700.0));
+        if p > -700.0 { weight * (p - q) } else { 0.0 }
+    };
+    p.iter().zip(q).map(term).sum::<f64>().max(0.0)
 }
 
 /// The greatest logit; a finite number even if no logit is finite.

@@ -8,6 +8,7 @@
 mod accounts;
 mod answer;
 mod builder;
+mod divergence;
 mod embeddings;
 mod evaluate;
 mod event;
@@ -16,6 +17,7 @@ mod health;
 mod job;
 mod loaded;
 mod logits;
+mod loglikelihoods;
 mod logprob;
 mod lookup;
 mod memory;
@@ -30,6 +32,7 @@ mod score;
 mod sequence;
 mod snapshots;
 mod thread;
+mod windows;
 mod work;
 
 use std::sync::{Arc, mpsc};
@@ -38,11 +41,13 @@ use std::thread::JoinHandle;
 use sterna_kernels::Rows;
 
 pub use builder::{DEFAULT_CONTEXT, EngineBuilder};
+pub use divergence::Divergence;
 pub use embeddings::{Embeddings, instructed};
 pub use evaluate::{Evaluate, Evaluation};
 pub use event::{Event, FinishReason, Generation, Ticket, Usage};
 pub use grammar::{Grammar, Reader, TokenSet};
 pub use health::Health;
+pub use loglikelihoods::Loglikelihoods;
 pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 pub use runner::Runner;
@@ -298,6 +303,29 @@ impl Engine {
         let each = |i: usize, out: &mut [_]| out[0] = Some(logprob::logprobs(logits.row(i), next[i], alternatives));
         cpu.pool().pieces(&mut found, 1, each);
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The log-likelihood of each continuation after its context, in nats: pairs of token ids, several of them in one
+    /// forward pass. The results come in the order of the pairs. An empty continuation has 0.
+    ///
+    /// ```
+    /// use sterna::Engine;
+    ///
+    /// # let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/embedded/sterna.gguf");
+    /// let engine = Engine::builder().threads(1).context(256).open(model)?;
+    /// let tokenizer = engine.tokenizer()?;
+    /// let context = tokenizer.encode("Once upon a")?;
+    /// let pairs = [" time", " seventeen"].map(|next| Ok((context.clone(), tokenizer.encode(next)?)));
+    /// let pairs = pairs.into_iter().collect::<Result<Vec<_>, sterna::Error>>()?;
+    /// let found = engine.loglikelihoods(pairs).collect::<Result<Vec<f64>, _>>()?;
+    /// assert!(found[0] > found[1] && found[0] < 0.0);
+    /// # Ok::<(), sterna::Error>(())
+    /// ```
+    pub fn loglikelihoods<I>(&self, pairs: I) -> Loglikelihoods<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = (Vec<u32>, Vec<u32>)>,
+    {
+        Loglikelihoods::new(self, pairs.into_iter())
     }
 
     /// Submits work whose events go to a channel.
