@@ -16,7 +16,7 @@ use sterna::model;
 use sterna::text::{to_gguf, to_huggingface};
 
 use crate::model::{Source, has_end};
-use crate::{interrupt, output, verify};
+use crate::{interrupt, output, size, verify};
 
 const EXAMPLES: &str = "\
 The file holds everything: weights, tokenizer and chat template. Trits and scales stay the same; if a type cannot hold \
@@ -46,6 +46,9 @@ pub struct Convert {
     /// How the head and the embedding are stored [default: as the layers if they are ternary too, otherwise f16]
     #[arg(long, alias = "head", value_name = "TYPE", value_parser = head())]
     stored_head: Option<&'static Format>,
+    /// Most bytes of weights in one GGUF file, such as 2G; larger models are written in several, as llama.cpp splits them
+    #[arg(long, value_name = "SIZE")]
+    split_max_size: Option<String>,
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
@@ -99,18 +102,22 @@ impl Convert {
         if matches!(checkpoint.text(), TextFiles::None) {
             output::note("the model has no tokenizer, and the result will have none");
         }
+        let mut written = vec![self.out.clone()];
         let (head, bytes) = match self.to {
             Target::Gguf(encoding) => {
                 check_out(&self.out, self.force)?;
                 let head = self.stored_head.unwrap_or_else(|| write::default_head(&checkpoint, encoding));
                 let vocabulary = to_gguf(checkpoint.path(), checkpoint.text(), checkpoint.config())?;
                 let arch = checkpoint.config().architecture;
-                (head.name, save(&checkpoint, &self.out, (encoding, arch, head), vocabulary.as_ref())?)
+                let most =
+                    self.split_max_size.as_deref().map(|size| size::bytes("--split-max-size", size)).transpose()?;
+                written = save(&checkpoint, &self.out, (encoding, arch, head), vocabulary.as_ref(), most)?;
+                (head.name, size_of(&written)?)
             }
             Target::Directory(form) => self.directory(&checkpoint, form)?,
         };
-        let verified = self.verify.then(|| verify::Report::new(&checkpoint, &self.out)).transpose()?;
-        let out = self.out.display().to_string();
+        let verified = self.verify.then(|| verify::Report::new(&checkpoint, &written[0])).transpose()?;
+        let out = written[0].display().to_string();
         if self.json {
             let mut report = json!({ "out": out, "bytes": bytes, "encoding": self.to.name(), "head": head });
             if let Some(verified) = verified {
@@ -118,7 +125,8 @@ impl Convert {
             }
             return output::json(&report);
         }
-        output::note(&format!("{out}: {:.1} MiB", bytes as f64 / 1048576.0));
+        let files = if written.len() > 1 { format!(" in {} files", written.len()) } else { String::new() };
+        output::note(&format!("{out}: {:.1} MiB{files}", bytes as f64 / 1048576.0));
         if let Some(verified) = verified {
             output::note(&verified.sentence());
         }
@@ -128,10 +136,9 @@ impl Convert {
     /// Writes a directory; the number format of its plain weights or scales, and the size of its weights in bytes.
     fn directory(&self, checkpoint: &Checkpoint, form: Form) -> anyhow::Result<(&'static str, u64)> {
         let shown = self.out.display();
-        if self.stored_head.is_some() {
-            return Err(
-                output::Misuse("--stored-head is for GGUF files; a directory keeps the head's numbers".into()).into()
-            );
+        if self.stored_head.is_some() || self.split_max_size.is_some() {
+            let problem = "--stored-head and --split-max-size are for GGUF files; a directory keeps the head's numbers";
+            return Err(output::Misuse(problem.into()).into());
         }
         if fs::read_dir(&self.out).is_ok_and(|mut entries| entries.next().is_some()) && !self.force {
             bail!("{shown}: the directory is not empty; --force writes into it");
@@ -161,23 +168,34 @@ fn check_out(out: &Path, force: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a model with a progress bar, and returns the size of the file in bytes. Ctrl-C removes the unfinished file.
+/// Writes a model with a progress bar, in files of at most `most` bytes of weights, and returns their paths. Ctrl-C
+/// removes the unfinished file.
 pub fn save(
     checkpoint: &Checkpoint,
     out: &Path,
     (encoding, arch, head): (&'static Format, &'static Arch, &'static Format),
     vocabulary: Option<&GgufVocabulary>,
-) -> anyhow::Result<u64> {
-    let partial = whole::partial(out);
-    interrupt::ends_program(move || drop(fs::remove_file(&partial)))?;
+    most: Option<u64>,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    interrupt::ends_program(move || {
+        let all = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        all.filter(|path| whole::is_partial_of_this_process(path)).for_each(|path| drop(fs::remove_file(path)));
+    })?;
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("writing {bar:30} {bytes}/{total_bytes}  {eta} left")?);
     let mut progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let options = WriteOptions::default().encoding(encoding).arch(arch).head(head).vocabulary(vocabulary);
-    write_gguf(checkpoint, &Cpu::new(0)?, out, options.progress(&mut progress))?;
+    let options =
+        WriteOptions::default().encoding(encoding).arch(arch).head(head).vocabulary(vocabulary).part_bytes(most);
+    let written = write_gguf(checkpoint, &Cpu::new(0)?, out, options.progress(&mut progress))?;
     bar.finish_and_clear();
-    Ok(fs::metadata(out).with_context(|| out.display().to_string())?.len())
+    Ok(written)
+}
+
+/// The size of files in bytes.
+pub fn size_of(files: &[PathBuf]) -> anyhow::Result<u64> {
+    files.iter().map(|file| Ok(fs::metadata(file).with_context(|| file.display().to_string())?.len())).sum()
 }

@@ -25,6 +25,7 @@ mod run;
 mod sampling;
 mod serve;
 mod shapes;
+mod size;
 mod tokenize;
 mod train;
 mod verify;

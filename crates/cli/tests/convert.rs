@@ -165,6 +165,26 @@ fn directories_are_verified() {
     assert_eq!(run(&["-m", directory]), run(&[]), "the same answer, so the same tokenizer");
 }
 
+/// Files of at most a size, each of which opens the model.
+#[test]
+fn a_model_is_written_in_several_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model.gguf");
+    let args = ["convert", "--out", out.to_str().unwrap(), "--split-max-size", "300K", "--verify", "--json"];
+    let report = parse(&args);
+    let mut files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 2, "{files:?}");
+    assert_eq!(report["out"], json!(files[0].to_str().unwrap()));
+    assert!(files[0].ends_with(format!("model-00001-of-{:05}.gguf", files.len())), "{files:?}");
+    let bytes: u64 = files.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert_eq!((&report["verified"]["scales"], &report["bytes"]), (&json!(0.0), &json!(bytes)));
+    let model = |file: &Path| stdout(&["run", "-m", file.to_str().unwrap(), "--temperature", "0", "-n", "8", "Once"]);
+    assert_eq!(model(&files[1]), model(&files[0]));
+    let (code, message) = failure(&["convert", "--out", "x", "--to", "mlx", "--split-max-size", "1G"]);
+    assert!(code == Some(2) && message.contains("for GGUF files"), "{message}");
+}
+
 /// The exit status and the message of a run that must fail.
 fn failure(args: &[&str]) -> (Option<i32>, String) {
     let output = output(args);

@@ -23,7 +23,7 @@ pub fn save(
     let merges = if config.vocab == LLAMA3.0 { LLAMA3.1 } else { 2 * config.vocab };
     let vocabulary = synthetic_vocabulary(config.vocab, merges)?;
     let checkpoint = Checkpoint::synthetic(config.clone(), &F16, 1)?;
-    let bytes = convert::save(&checkpoint, file, stored, Some(&vocabulary))?;
+    let bytes = convert::size_of(&convert::save(&checkpoint, file, stored, Some(&vocabulary), None)?)?;
     if json {
         return output::json(&json!({ "out": file.display().to_string(), "bytes": bytes }));
     }

@@ -20,7 +20,7 @@ use super::log::Format;
 use crate::headings;
 use crate::model::{Ffn, I2s, Kv, Source};
 use crate::output::Misuse;
-use crate::version;
+use crate::{size, version};
 
 /// Prompt tokens of a forward pass: few, so that a new prompt delays the answers that are being generated only a
 /// little.
@@ -297,7 +297,7 @@ impl Options {
             body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
             timeout: seconds(self.timeout, default.timeout),
             grace: seconds(self.grace, default.grace),
-            memory: self.memory.as_deref().map(bytes).transpose()?,
+            memory: self.memory.as_deref().map(|size| size::bytes("--memory", size)).transpose()?,
             keep_alive: self.keep_alive.as_deref().map_or(Ok(default.keep_alive), time)?,
             strict: self.strict,
             log_text: self.log_text,
@@ -314,40 +314,6 @@ fn base_path(given: &str) -> String {
     }
 }
 
-/// A number of bytes, or of KiB, MiB, GiB or TiB by the letters K, M, G or T.
-fn bytes(size: &str) -> Result<u64, Misuse> {
-    let wrong = || Misuse(format!("--memory is {size:?}; it must be a size above 0, as in 8G or 500M"));
-    let upper = size.trim().to_ascii_uppercase();
-    let number = upper.trim_end_matches("IB").trim_end_matches('B');
-    let (number, shift) = match number.char_indices().next_back() {
-        Some((at, 'K')) => (&number[..at], 10),
-        Some((at, 'M')) => (&number[..at], 20),
-        Some((at, 'G')) => (&number[..at], 30),
-        Some((at, 'T')) => (&number[..at], 40),
-        _ => (number, 0),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    let bytes = number * (1_u64 << shift) as f64;
-    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
-}
-
 fn time(text: &str) -> Result<KeepAlive, Misuse> {
     text.parse().map_err(|problem| Misuse(format!("--keep-alive: {problem}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (size, expected) in
-            [("1", 1), ("2k", 2 << 10), ("500M", 500 << 20), ("1.5G", 3 << 29), ("8GiB", 8 << 30), ("1 TB", 1 << 40)]
-        {
-            assert_eq!(bytes(size).ok(), Some(expected), "{size}");
-        }
-        for size in ["", "G", "0", "-1G", "8X", "8 G B", "nan", "inf", "1e30", "é"] {
-            assert!(bytes(size).is_err(), "{size}");
-        }
-    }
 }

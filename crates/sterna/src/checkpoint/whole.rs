@@ -21,6 +21,11 @@ pub fn is_partial(file: &Path) -> bool {
     process.is_some_and(|process| !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Whether this process writes the file, which has the name of an unfinished one.
+pub fn is_partial_of_this_process(file: &Path) -> bool {
+    is_partial(file) && file.to_string_lossy().ends_with(&format!(".{}.part", std::process::id()))
+}
+
 /// Writes `parts` one after another to the file `path`, which has that name only when it is complete.
 ///
 /// # Errors

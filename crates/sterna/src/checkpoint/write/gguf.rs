@@ -1,11 +1,11 @@
 //! Writes a checkpoint as a GGUF file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sterna_kernels::Cpu;
 use sterna_kernels::format::{Format, Writer};
 
-use super::rows::SourceRows;
+use super::rows::{Put, SourceRows};
 use super::{WriteOptions, encodings, heads, keys};
 use crate::arch::{Arch, Config, Kind, Slot};
 use crate::checkpoint::Checkpoint;
@@ -13,7 +13,7 @@ use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::whole::WholeFile;
 use crate::{Error, Result};
 
-/// Writes `checkpoint` to the GGUF file `out`.
+/// Writes `checkpoint` to the GGUF file `out`, or to several files with numbers in their names. Returns their paths.
 ///
 /// ```
 /// use sterna::checkpoint::format::Q6_K;
@@ -37,32 +37,37 @@ use crate::{Error, Result};
 /// [`Error::Option`] if the options do not suit the model, [`Error::Malformed`] and [`Error::Unsupported`] if a tensor
 /// of the model cannot be read, and [`Error::Io`] if the file cannot be written. After an error no partial file is
 /// left, and an existing file is unchanged.
-pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<()> {
+pub fn write_gguf(checkpoint: &Checkpoint, cpu: &Cpu, out: &Path, options: WriteOptions<'_>) -> Result<Vec<PathBuf>> {
     let plan = Plan::new(checkpoint, &options)?;
-    let header = keys::header(checkpoint, &options, &plan);
-    let mut target = WholeFile::create(out, header.len() as u64 + plan.data, options.progress)?;
-    target.write(&header)?;
-    let rows = SourceRows { checkpoint, cpu };
-    for tensor in &plan.tensors {
-        let name = &tensor.slot.name;
-        let mut put = |bytes: &[u8]| target.write(bytes);
-        match tensor.slot.kind {
-            Kind::Ternary { rotated, .. } => {
-                let heads = rotated.filter(|_| plan.arch.interleaved_qk);
-                rows.ternary(&tensor.slot, heads, (plan.encoding, plan.writer), &mut put)?;
+    let headers: Vec<_> = (0..plan.parts.len()).map(|part| keys::header(checkpoint, &options, &plan, part)).collect();
+    let sizes: Vec<u64> = headers.iter().zip(&plan.parts).map(|(header, data)| header.len() as u64 + data).collect();
+    let (total, mut progress, mut before) = (sizes.iter().sum(), options.progress, 0);
+    let paths: Vec<PathBuf> = (0..sizes.len()).map(|part| part_path(out, part, sizes.len())).collect();
+    for (part, path) in paths.iter().enumerate() {
+        let mut report = |written, _| {
+            if let Some(progress) = &mut progress {
+                progress(before + written, total);
             }
-            Kind::Dense { .. } => match plan.head.writer().filter(|_| plan.head.stores_trits()) {
-                Some(writer) => rows.ternary(&tensor.slot, None, (plan.head, writer), &mut put)?,
-                None => rows.dense(&tensor.slot, plan.head, &mut put)?,
-            },
-            Kind::Vector { len } => {
-                let values = checkpoint.vector(name, len)?;
-                put(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
-            }
+        };
+        let mut target = WholeFile::create(path, sizes[part], Some(&mut report))?;
+        target.write(&headers[part])?;
+        for tensor in plan.tensors.iter().filter(|tensor| tensor.part == part) {
+            plan.write(tensor, &SourceRows { checkpoint, cpu }, &mut |bytes| target.write(bytes))?;
+            target.pad::<ALIGNMENT>()?;
         }
-        target.pad::<ALIGNMENT>()?;
+        target.finish()?;
+        before += sizes[part];
     }
-    target.finish()
+    Ok(paths)
+}
+
+/// The path of a part, numbered from 0: `model.gguf` becomes `model-00001-of-00003.gguf`.
+fn part_path(out: &Path, part: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return out.to_owned();
+    }
+    let stem = out.file_stem().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!("{stem}-{:05}-of-{count:05}.gguf", part + 1))
 }
 
 /// Contents and layout of the file.
@@ -74,13 +79,16 @@ pub(super) struct Plan {
     /// Tokens that end an answer; the tokenizer's own comes first.
     pub ends: Vec<u32>,
     pub arch: &'static Arch,
-    data: u64,
+    /// Bytes of data in each part.
+    pub parts: Vec<u64>,
 }
 
 pub(super) struct Planned {
     pub slot: Slot,
     pub shape: Vec<usize>,
     pub kind: u32,
+    /// The part that holds it, and where in the part's data.
+    pub part: usize,
     pub offset: u64,
 }
 
@@ -113,7 +121,7 @@ impl Plan {
         }
         let arch = options.arch.unwrap_or(checkpoint.config.architecture);
         let config = Config { architecture: arch, ..checkpoint.config.clone() };
-        let (mut tensors, mut data) = (Vec::new(), 0u64);
+        let (mut tensors, mut parts) = (Vec::new(), vec![0u64]);
         for slot in arch.tensors(&config) {
             if !checkpoint.has(&slot.name) {
                 let arch = arch.gguf_name();
@@ -129,9 +137,34 @@ impl Plan {
                 let problem = format!("`{}` of {shape:?} cannot be stored as {name} or {head}", slot.name);
                 return refuse("to", problem);
             };
-            tensors.push(Planned { slot, shape, kind, offset: data });
-            data = (data + size as u64).next_multiple_of(ALIGNMENT as u64);
+            let size = (size as u64).next_multiple_of(ALIGNMENT as u64);
+            let last = parts.len() - 1;
+            if parts[last] > 0 && options.part_bytes.is_some_and(|most| parts[last] + size > most) {
+                parts.push(0);
+            }
+            let part = parts.len() - 1;
+            tensors.push(Planned { slot, shape, kind, part, offset: parts[part] });
+            parts[part] += size;
         }
-        Ok(Self { tensors, encoding, writer, head: options.head, ends, arch, data })
+        Ok(Self { tensors, encoding, writer, head: options.head, ends, arch, parts })
+    }
+
+    /// Writes the data of a tensor.
+    fn write(&self, tensor: &Planned, rows: &SourceRows<'_>, put: &mut Put<'_>) -> Result<()> {
+        let slot = &tensor.slot;
+        match slot.kind {
+            Kind::Ternary { rotated, .. } => {
+                let heads = rotated.filter(|_| self.arch.interleaved_qk);
+                rows.ternary(slot, heads, (self.encoding, self.writer), put)
+            }
+            Kind::Dense { .. } => match self.head.writer().filter(|_| self.head.stores_trits()) {
+                Some(writer) => rows.ternary(slot, None, (self.head, writer), put),
+                None => rows.dense(slot, self.head, put),
+            },
+            Kind::Vector { len } => {
+                let values = rows.checkpoint.vector(&slot.name, len)?;
+                put(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
+            }
+        }
     }
 }

@@ -17,46 +17,24 @@ pub(super) fn can_be_written(scaling: &RopeScaling) -> bool {
     }
 }
 
-/// The whole header, padded to the start of the data.
-pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) -> Vec<u8> {
-    let (mut keys, arch) = (Keys::default(), plan.arch.gguf_name());
-    let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
-    keys.text("general.architecture", arch);
-    keys.text("general.name", &name);
-    // The number is bitnet.cpp's for I2_S, and llama.cpp's for TQ2_0.
-    keys.uint("general.file_type", if *options.encoding == I2_S { 40 } else { 37 });
-    keys.uint("general.quantization_version", 2);
-    keys.uint("general.alignment", ALIGNMENT as u32);
-    let config = &checkpoint.config;
-    for (key, value) in [
-        ("vocab_size", config.vocab),
-        ("context_length", config.context),
-        ("embedding_length", config.hidden),
-        ("block_count", config.layers),
-        ("feed_forward_length", config.intermediate),
-        ("rope.dimension_count", config.head_dim),
-        ("attention.head_count", config.heads),
-        ("attention.head_count_kv", config.kv_heads),
-        ("attention.key_length", config.head_dim),
-        ("attention.value_length", config.head_dim),
-    ] {
-        keys.uint(&format!("{arch}.{key}"), value as u32);
+/// The whole header of a part, padded to the start of the data. The first part has all keys of the model.
+pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan, part: usize) -> Vec<u8> {
+    let mut keys = Keys::default();
+    if part == 0 {
+        keys.model(checkpoint, options, plan);
     }
-    keys.float(&format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
-    keys.float(&format!("{arch}.rope.freq_base"), config.rope_theta as f32);
-    keys.rope_scaling(&format!("{arch}.rope.scaling"), &config.rope_scaling);
-    if let Some(vocabulary) = options.vocabulary {
-        keys.vocabulary(vocabulary);
+    if plan.parts.len() > 1 {
+        keys.short("split.no", part as u16);
+        keys.short("split.count", plan.parts.len() as u16);
+        keys.int("split.tensors.count", plan.tensors.len() as i32);
     }
-    for (key, id) in ENDS.iter().zip(&plan.ends) {
-        keys.uint(key, *id);
-    }
+    let tensors: Vec<_> = plan.tensors.iter().filter(|tensor| tensor.part == part).collect();
     let mut out = b"GGUF".to_vec();
     out.extend(3u32.to_le_bytes());
-    out.extend((plan.tensors.len() as u64).to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
     out.extend(keys.count.to_le_bytes());
     out.extend(keys.bytes);
-    for tensor in &plan.tensors {
+    for tensor in tensors {
         text(&mut out, &tensor.slot.gguf);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         tensor.shape.iter().rev().for_each(|n| out.extend((*n as u64).to_le_bytes()));
@@ -83,6 +61,52 @@ impl Keys {
         self.count += 1;
         text(&mut self.bytes, key);
         self.bytes.extend(kind.to_le_bytes());
+    }
+
+    /// The keys of the model.
+    fn model(&mut self, checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: &Plan) {
+        let arch = plan.arch.gguf_name();
+        let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.text("general.architecture", arch);
+        self.text("general.name", &name);
+        // The number is bitnet.cpp's for I2_S, and llama.cpp's for TQ2_0.
+        self.uint("general.file_type", if *options.encoding == I2_S { 40 } else { 37 });
+        self.uint("general.quantization_version", 2);
+        self.uint("general.alignment", ALIGNMENT as u32);
+        let config = &checkpoint.config;
+        for (key, value) in [
+            ("vocab_size", config.vocab),
+            ("context_length", config.context),
+            ("embedding_length", config.hidden),
+            ("block_count", config.layers),
+            ("feed_forward_length", config.intermediate),
+            ("rope.dimension_count", config.head_dim),
+            ("attention.head_count", config.heads),
+            ("attention.head_count_kv", config.kv_heads),
+            ("attention.key_length", config.head_dim),
+            ("attention.value_length", config.head_dim),
+        ] {
+            self.uint(&format!("{arch}.{key}"), value as u32);
+        }
+        self.float(&format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
+        self.float(&format!("{arch}.rope.freq_base"), config.rope_theta as f32);
+        self.rope_scaling(&format!("{arch}.rope.scaling"), &config.rope_scaling);
+        if let Some(vocabulary) = options.vocabulary {
+            self.vocabulary(vocabulary);
+        }
+        for (key, id) in ENDS.iter().zip(&plan.ends) {
+            self.uint(key, *id);
+        }
+    }
+
+    fn short(&mut self, key: &str, value: u16) {
+        self.key(key, 2);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn int(&mut self, key: &str, value: i32) {
+        self.key(key, 5);
+        self.bytes.extend(value.to_le_bytes());
     }
 
     fn uint(&mut self, key: &str, value: u32) {

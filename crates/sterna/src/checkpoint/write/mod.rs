@@ -33,13 +33,16 @@ pub struct WriteOptions<'a> {
     pub head: &'static Format,
     /// Tokenizer and chat template to write ([`to_gguf`](crate::text::to_gguf)), if any.
     pub vocabulary: Option<&'a GgufVocabulary>,
+    /// Most bytes of data in one file; larger models are written in several, as llama.cpp splits them. A tensor is not
+    /// divided.
+    pub part_bytes: Option<u64>,
     /// Called repeatedly with (bytes written, bytes in total).
     pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
 }
 
 impl Default for WriteOptions<'_> {
     fn default() -> Self {
-        Self { encoding: &I2_S, arch: None, head: &F16, vocabulary: None, progress: None }
+        Self { encoding: &I2_S, arch: None, head: &F16, vocabulary: None, part_bytes: None, progress: None }
     }
 }
 
@@ -48,6 +51,7 @@ setters!(WriteOptions<'a> {
     arch: &'static Arch,
     head: &'static Format,
     vocabulary: impl Into<Option<&'a GgufVocabulary>>,
+    part_bytes: impl Into<Option<u64>>,
     progress: &'a mut dyn FnMut(u64, u64),
 });
 
