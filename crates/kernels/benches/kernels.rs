@@ -64,7 +64,7 @@ fn grouped_products(c: &mut Criterion) {
             let w = GroupedMatrix::pack(cpu.pool(), SHAPE, 1, &scales, |r, trits| {
                 for (k, trit) in trits.iter_mut().enumerate() {
                     let random = (r * SHAPE.1 + k).wrapping_mul(0x9e37_79b9) >> 16;
-                    *trit = if zeros && random % 3 == 0 { 0 } else { 1 - 2 * (random & 1) as i8 };
+                    *trit = if zeros && random.is_multiple_of(3) { 0 } else { 1 - 2 * (random & 1) as i8 };
                 }
                 Ok::<(), Infallible>(())
             });

@@ -88,12 +88,15 @@ fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// The ways to choose: the name of each, and what the log-likelihood is divided by.
-const WAYS: [(&str, fn(&str) -> usize); 3] =
+/// What the log-likelihood of a choice is divided by.
+type Length = fn(&str) -> usize;
+
+/// The ways to choose, with their names.
+const WAYS: [(&str, Length); 3] =
     [("acc", |_| 1), ("acc_norm", |choice| choice.chars().count()), ("acc_bytes", str::len)];
 
 /// The choice with the greatest log-likelihood by length, the first of equal ones.
-fn chosen(question: &Question, loglikelihoods: &[f64], length: fn(&str) -> usize) -> usize {
+fn chosen(question: &Question, loglikelihoods: &[f64], length: Length) -> usize {
     let by_length = question.choices.iter().zip(loglikelihoods).map(|(choice, sum)| sum / length(choice) as f64);
     let best = by_length.enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best });
     best.map_or(0, |(index, _)| index)
@@ -150,7 +153,7 @@ fn pairs(engine: &Engine, questions: &[Question]) -> anyhow::Result<Vec<(Vec<u32
 
 /// The share of questions with the right choice, and its standard error: that of a mean of ones and zeros, with the variance
 /// of the sample.
-fn accuracy(questions: &[(&Question, &[f64])], length: fn(&str) -> usize) -> (f64, f64) {
+fn accuracy(questions: &[(&Question, &[f64])], length: Length) -> (f64, f64) {
     let right = questions.iter().filter(|(question, sums)| chosen(question, sums, length) == question.answer).count();
     let (share, count) = (right as f64 / questions.len() as f64, questions.len() as f64);
     (share, (share * (1.0 - share) / (count - 1.0).max(1.0)).sqrt())

@@ -123,14 +123,14 @@ impl Candidates {
 pub struct Head(Kind);
 
 enum Kind {
-    Screened(ScreenedHead),
+    Screened(Box<ScreenedHead>),
     Packed(PackedHead),
 }
 
 impl Head {
     /// A head with the rows of a checkpoint, `(vocab, hidden)`.
     pub fn new(cpu: &Cpu, stored: DenseMatrix, mode: HeadMode) -> Self {
-        Self(Kind::Screened(ScreenedHead::new(cpu, stored, mode)))
+        Self(Kind::Screened(Box::new(ScreenedHead::new(cpu, stored, mode))))
     }
 
     /// A head with packed rows.

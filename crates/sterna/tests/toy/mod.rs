@@ -66,8 +66,8 @@ impl Toy {
     }
 
     /// The same network without a head: it only embeds.
-    pub fn without_head(self: Box<Self>) -> Box<Self> {
-        Box::new(Self { head: None, ..*self })
+    pub fn without_head(self) -> Box<Self> {
+        Box::new(Self { head: None, ..self })
     }
 
     fn rows(&self, kind: usize, batch: &Batch) -> Rows {
