@@ -29,8 +29,8 @@ pub struct EmbeddingRequest {
     input: Input,
     /// Name of the model. Default: the default model.
     model: Option<String>,
-    /// Numbers of each vector, from the front; the vector then has length 1 again. At most the model's own number. Default:
-    /// all.
+    /// Numbers of each vector, from the front; the vector then has length 1 again. At most the model's own number.
+    /// Default: all.
     dimensions: Option<usize>,
     /// Form of each vector: a list of numbers, or base64 of the bytes of 32-bit numbers, little-endian. Default: "float".
     encoding_format: Option<Encoding>,

@@ -27,8 +27,8 @@ pub struct EmbedRequest {
     input: Option<Input>,
     /// Cut texts that do not fit into the context at their end; otherwise they are an error. Default: true.
     truncate: Option<bool>,
-    /// Numbers of each vector, from the front; the vector then has length 1 again. At most the model's own number. Default:
-    /// all.
+    /// Numbers of each vector, from the front; the vector then has length 1 again. At most the model's own number.
+    /// Default: all.
     dimensions: Option<usize>,
     /// How long the model stays in memory after the answer: seconds, or a text like "5m"; negative: without end. At most the
     /// server's own time. Default: the server's own time.
