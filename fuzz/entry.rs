@@ -14,17 +14,51 @@ use sterna::text::Tokenizer;
 
 /// Parses the bytes as a GGUF file, and reads all of a model that opens.
 pub fn gguf_header(bytes: &[u8]) {
-    let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) else { return };
+    if let Ok(checkpoint) = Checkpoint::from_files("fuzz.gguf", &[("fuzz.gguf", bytes.to_vec().into())]) {
+        read(&checkpoint);
+    }
+}
+
+/// Reads all of a model. Each tensor may succeed or fail.
+fn read(checkpoint: &Checkpoint) {
     let cpu = Cpu::with(sets::portable(), 1);
     for (name, tensor) in checkpoint.tensors() {
-        // Each tensor may succeed or fail.
         match (&tensor.data, &tensor.shape[..]) {
             (Data::Dense { .. }, &[rows, cols]) => drop(checkpoint.dense(name, rows, cols)),
-            (_, &[rows, cols]) => drop(checkpoint.ternary(&cpu, name, (rows, cols), &T16)),
+            (_, &[rows, cols]) => {
+                drop(checkpoint.ternary(&cpu, name, (rows, cols), &T16));
+                drop(checkpoint.grouped(&cpu, name, (rows, cols), 1));
+                drop(checkpoint.packed_head(&cpu, name, (rows, cols), 1));
+                drop(checkpoint.dense(name, rows, cols));
+            }
             (_, shape) => drop(checkpoint.vector(name, shape.first().copied().unwrap_or(0))),
         }
     }
     checkpoint.summary();
+}
+
+/// Parses the bytes as two files that are a split model: the length of the first in four bytes, then both.
+pub fn split_gguf(bytes: &[u8]) {
+    let Some((length, files)) = bytes.split_first_chunk() else { return };
+    let Some((first, second)) = files.split_at_checked(u32::from_le_bytes(*length) as usize) else { return };
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let path = |number: usize| folder.path().join(format!("fuzz-0000{number}-of-00002.gguf"));
+    if std::fs::write(path(1), first).is_ok()
+        && std::fs::write(path(2), second).is_ok()
+        && let Ok(checkpoint) = Checkpoint::open(&path(2))
+    {
+        read(&checkpoint);
+    }
+}
+
+/// Parses the bytes as a directory: the length of config.json in two bytes, config.json, and model.safetensors.
+pub fn directory(bytes: &[u8]) {
+    let Some((length, files)) = bytes.split_first_chunk() else { return };
+    let Some((config, weights)) = files.split_at_checked(usize::from(u16::from_le_bytes(*length))) else { return };
+    let files = [("config.json", config.to_vec().into()), ("model.safetensors", weights.to_vec().into())];
+    if let Ok(checkpoint) = Checkpoint::from_files("fuzz", &files) {
+        read(&checkpoint);
+    }
 }
 
 /// Parses the bytes as a safetensors file.

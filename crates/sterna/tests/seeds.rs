@@ -13,6 +13,16 @@ fn gguf_seeds_return() {
 }
 
 #[test]
+fn split_seeds_return() {
+    replay("split_gguf", entry::split_gguf);
+}
+
+#[test]
+fn directory_seeds_return() {
+    replay("directory", entry::directory);
+}
+
+#[test]
 fn safetensors_seeds_return() {
     replay("safetensors_header", entry::safetensors_header);
 }
