@@ -247,7 +247,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The format and its version: "safetensors" or "gguf v3".
+    /// The format and its version: "safetensors", "mlx" or "gguf v3".
     pub fn format(&self) -> &'static str {
         self.format
     }
