@@ -264,7 +264,8 @@ fn blocks_of_other_quantisers_decode_to_the_golden_trits() {
         assert!((found - scale).abs() <= tolerance * scale, "{name}: {found} is not {scale}");
         let Some(writer) = format.writer() else { continue };
         let mut written = Vec::new();
-        (writer.blocks)(&matrix, (writer.rounded)(found), &mut written);
+        let scales = writer.scales(&Scales::One(found), (8, 512)).expect("a scale of the format");
+        (writer.rows)(&matrix, writer.of_rows(&scales, 8, 0, 8), &mut written);
         written.extend((writer.tail)(found));
         // An all-zero block has the scale zero in our files, whatever its codes.
         let again = Trits::new(format, 8, 512, written.into()).expect("its size");
