@@ -13,8 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
-use sterna::checkpoint::format::F16;
-use sterna::checkpoint::{Arch, Checkpoint};
+use sterna::checkpoint::{Arch, Checkpoint, write};
 use sterna::kernels::{Cpu, Format, Isa, bandwidth, memory, pool};
 use sterna::model::{self, HeadMode, KvCache, Network, Settings};
 
@@ -109,10 +108,10 @@ impl Bench {
             Some(name) => {
                 let shape = shapes::find(name).context("the names of shapes are checked by the command line")?;
                 if let Some(file) = &self.save {
-                    let config = shape.config();
-                    let arch = self.arch.unwrap_or(config.architecture);
-                    let stored = (self.encoding, arch, self.stored_head.unwrap_or(&F16));
-                    return save::save(&config, file, stored, self.json);
+                    let model = shape.model(None)?;
+                    let arch = self.arch.unwrap_or(model.config().architecture);
+                    let head = self.stored_head.unwrap_or_else(|| write::default_head(&model, self.encoding));
+                    return save::save(&model, file, (self.encoding, arch, head), self.json);
                 }
                 shape.model(self.stored_head)?
             }
