@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use sterna::checkpoint::{Checkpoint, Data};
 use sterna::checkpoint::write::{Form, WriteOptions, default_head, encodings, verify, write_directory, write_gguf};
+use sterna::checkpoint::{Checkpoint, Data};
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, KvType, Settings};
 use sterna::text::to_huggingface;
@@ -140,5 +140,8 @@ fn the_table_of_compatibility_is_from_runs() {
         let new = format!("{before}<!-- table -->\n{table}<!-- end -->{after}");
         return std::fs::write(&guide, new).expect("the guide is written");
     }
-    assert!(found == table, "docs/compatibility.md is old; run this test with STERNA_WRITE_DOCS=1. It must have:\n{table}");
+    assert!(
+        found == table,
+        "docs/compatibility.md is old; run this test with STERNA_WRITE_DOCS=1. It must have:\n{table}"
+    );
 }
