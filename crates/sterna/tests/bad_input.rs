@@ -289,9 +289,12 @@ fn all_reasons_are_given_together() {
     ];
     assert_refused(open_gguf(bytes.clone()), &all);
     // An architecture that is not known, and types that are not read whatever it is.
-    let named = after(&bytes, "general.architecture") + 12;
+    let named = |bytes: &[u8]| after(bytes, "general.architecture") + 12;
+    let other = patch(&good, named(&good), b"lla2a");
+    let experts = with_key(&other, "lla2a.expert_count", 4, &8u32.to_le_bytes());
+    assert_refused(open_gguf(experts), &["the architecture `lla2a`, with 8 experts, is not supported"]);
     let all = ["for 2 reasons", "the architecture `lla2a`", "`blk.0.attn_q.weight` and 1 more: TL1"];
-    assert_refused(open_gguf(patch(&bytes, named, b"lla2a")), &all);
+    assert_refused(open_gguf(patch(&bytes, named(&bytes), b"lla2a")), &all);
 
     let mut config = tiny_config();
     config["attention_bias"] = json!(true);

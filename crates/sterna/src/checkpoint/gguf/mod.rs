@@ -42,7 +42,12 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let mut reasons = Reasons::default();
     reasons.keep(refuse_containers(path, header, &names))?;
     let config = match reasons.keep(architecture(path, header, known))? {
-        Some((name, arch)) => network(&headers, name, (arch, known), &names, &mut reasons)?,
+        Some((name, arch)) => {
+            let values = |name: &str| parts.iter().find_map(|part| part.values(name));
+            let keys = ArchKeys { header, prefix: name };
+            let facts = Facts { container: Container::Gguf, keys: &keys, tensors: &names, values: &values };
+            network(&headers, name, (arch, known), &facts, &mut reasons)?
+        }
         None => None,
     };
     reasons.keep(check_types(path, &parts, config.as_ref()))?;
@@ -98,7 +103,14 @@ fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) ->
             let remedy = "it belongs to a model that also sees images: use the GGUF file of its language model";
             Err(unsupported(path, "a vision tower (the architecture `clip`)", remedy))
         }
-        None => Err(unsupported(path, format!("the architecture `{name}`"), what_runs(known, Container::Gguf))),
+        None => {
+            let experts = match header.uint(&format!("{name}.expert_count")) {
+                Ok(Some(count @ 1..)) => format!(", with {count} experts,"),
+                _ => String::new(),
+            };
+            let what = format!("the architecture `{name}`{experts}");
+            Err(unsupported(path, what, what_runs(known, Container::Gguf)))
+        }
     }
 }
 
@@ -107,15 +119,12 @@ fn network(
     headers: &[Header],
     name: &str,
     (arch, known): (&'static Arch, &[&'static Arch]),
-    tensors: &[&str],
+    facts: &Facts<'_>,
     reasons: &mut Reasons,
 ) -> Result<Option<Config>> {
-    let keys = ArchKeys { header: &headers[0], prefix: name };
-    let values = |name: &str| headers.iter().find_map(|part| values(part, name));
-    let facts = Facts { container: Container::Gguf, keys: &keys, tensors, values: &values };
     let refuse = |refusal| refused(headers[0].path(), refusal, known, Container::Gguf);
-    reasons.keep((arch.refuse)(&facts).map_err(refuse))?;
-    let rope_scaling = reasons.keep(RopeScaling::read(&facts).map_err(refuse))?;
+    reasons.keep((arch.refuse)(facts).map_err(refuse))?;
+    let rope_scaling = reasons.keep(RopeScaling::read(facts).map_err(refuse))?;
     reasons.keep(config(headers, name, rope_scaling.unwrap_or_default(), (arch, known)))
 }
 
@@ -182,16 +191,6 @@ impl Keys for ArchKeys<'_> {
     fn full_name(&self, key: &str) -> String {
         format!("{}.{key}", self.prefix)
     }
-}
-
-/// The values of a small tensor, if it can be read as plain numbers.
-fn values(header: &Header, name: &str) -> Option<Vec<f32>> {
-    let info = header.tensors.get(name).filter(|info| info.weights <= facts::MAX_VALUES)?;
-    let span = spans(header).ok()?.get(&info.offset).copied()?;
-    let kind = Shared::default().type_of(info.kind, &info.shape, span, header.alignment);
-    let Type::Known(format) = kind else { return None };
-    let size = format.bytes(1, info.weights).filter(|size| *size <= span)?;
-    format.numbers(&header.data(info.offset, size).ok()??)
 }
 
 fn config(
@@ -310,6 +309,14 @@ impl<'a> Part<'a> {
             }
             _ => Ok(format),
         }
+    }
+
+    /// The values of a small tensor, if it can be read as plain numbers.
+    fn values(&self, name: &str) -> Option<Vec<f32>> {
+        let info = self.header.tensors.get(name).filter(|info| info.weights <= facts::MAX_VALUES)?;
+        let format = self.format(info, None).ok()?;
+        let size = format.bytes(1, info.weights).filter(|size| *size <= self.span(info))?;
+        format.numbers(&self.header.data(info.offset, size).ok()??)
     }
 
     fn find(&self, slot: &Slot, arch: &Arch) -> Result<Option<Tensor>> {

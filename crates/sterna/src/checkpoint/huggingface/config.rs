@@ -115,7 +115,12 @@ fn architecture(json: &Json<'_>, known: &[&'static Arch]) -> Result<&'static Arc
         .filter(|arch| arch.hugging_face.contains(&name) || arch.model_types.contains(&name))
         .collect();
     let refuse = |what| Err(refused(json.path, Refusal::unsupported(what), known, Container::HuggingFace));
-    let Some(first) = named.first() else { return refuse(format!("the architecture `{name}`")) };
+    let Some(first) = named.first() else {
+        let experts = ["num_experts", "num_local_experts", "n_routed_experts"].iter().find_map(|key| {
+            json.value.get(key)?.as_u64().filter(|count| *count > 0).map(|count| format!(", with {count} experts,"))
+        });
+        return refuse(format!("the architecture `{name}`{}", experts.unwrap_or_default()));
+    };
     match json.text("hidden_act")? {
         None => Ok(first),
         Some(function) => match named.iter().find(|arch| arch.hidden_act == function) {
