@@ -81,6 +81,9 @@ pub fn tokenizer_json(bytes: &[u8]) {
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: Vec::new(),
     };

@@ -176,6 +176,9 @@ impl Shape {
             rms_eps: self.rms_eps,
             rope_theta: self.rope_theta,
             rope_scaling: RopeScaling::None,
+            pooling: None,
+            windows: None,
+            scalings: None,
             tied: self.tied,
             eos: Vec::new(),
         }

@@ -41,6 +41,9 @@ fn tiny(architecture: &'static Arch) -> Checkpoint {
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: Vec::new(),
     };

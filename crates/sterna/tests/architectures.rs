@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sterna::arch::{Arch, Config, Kind, RopeScaling};
+use sterna::arch::{Arch, Config, Kind, Pooling, RopeScaling};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::format::F16;
@@ -24,6 +24,9 @@ fn config(architecture: &'static Arch) -> Config {
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
+        pooling: architecture.projection_norms.then_some(Pooling::Last),
+        windows: None,
+        scalings: None,
         tied: false,
         eos: Vec::new(),
     }
@@ -36,11 +39,13 @@ fn names_belong_to_one_architecture() {
         assert!(names.insert(arch.name), "{} twice", arch.name);
         assert!(!arch.gguf.is_empty() && !arch.hugging_face.is_empty(), "{}", arch.name);
         for name in arch.gguf {
-            assert!(gguf.insert(name), "{name} names two architectures in GGUF files");
-            assert_eq!(model::by_gguf_name(name), Some(arch));
+            let kind = (name, arch.projection_norms);
+            assert!(gguf.insert(kind), "{name} names two architectures in GGUF files");
+            assert!(arch.projection_norms || model::by_gguf_name(name) == Some(arch), "{name}");
         }
         for name in arch.hugging_face {
-            assert!(classes.insert((name, arch.hidden_act)), "{name} with {} is two architectures", arch.hidden_act);
+            let kind = (name, arch.hidden_act, arch.projection_norms);
+            assert!(classes.insert(kind), "{name} with {} is two architectures", arch.hidden_act);
         }
     }
     assert_eq!(model::by_gguf_name("gpt2"), None);

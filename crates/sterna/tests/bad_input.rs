@@ -30,6 +30,9 @@ const TINY: Config = Config {
     rms_eps: 1e-5,
     rope_theta: 10_000.0,
     rope_scaling: RopeScaling::None,
+    pooling: None,
+    windows: None,
+    scalings: None,
     tied: true,
     eos: Vec::new(),
 };
@@ -395,7 +398,7 @@ fn gguf_tensors_that_change_the_graph() {
     );
     assert_refused(
         open_gguf(with_tensor(&good, "blk.0.attn_q_norm_in.weight", &[1.0])),
-        &["embedding model", "_norm_in"],
+        &["a norm in every projection", "_norm_in"],
     );
     assert_refused(
         open_gguf(with_tensor(&good, "rope_freqs.weight", &[1.5])),
@@ -589,7 +592,7 @@ fn the_tiny_directory_is_good() {
 fn configurations_that_do_not_run_are_refused_by_name() {
     for (key, value, parts) in [
         ("architectures", json!(["MambaForCausalLM"]), ["`MambaForCausalLM`", "Sterna runs BitNetForCausalLM"]),
-        ("architectures", json!(["Qwen3Model"]), ["`Qwen3Model`", "Qwen3ForCausalLM"]),
+        ("architectures", json!(["Qwen2Model"]), ["`Qwen2Model`", "Qwen3ForCausalLM"]),
         ("hidden_act", json!("gelu"), ["hidden_act `gelu`", "Sterna runs"]),
         (
             "rope_scaling",
@@ -696,7 +699,7 @@ fn other_graphs_and_bad_values_are_refused() {
         open_hf(tiny_config().to_string().as_bytes(), safetensors_file(&tensors, |_| ()))
     };
     assert_refused(weights("model.layers.0.self_attn.q_proj.bias"), &["a bias", "q_proj.bias"]);
-    assert_refused(weights("model.layers.0.mlp.up_proj.norm.weight"), &["embedding model", "not supported"]);
+    assert_refused(weights("model.layers.0.mlp.up_proj.norm.weight"), &["a norm in every projection", "up_proj.norm"]);
     assert!(weights("model.layers.0.self_attn.rotary_emb.inv_freq").is_ok());
     let good = safetensors_file(&tiny_tensors(), |_| ());
     let header: Value = serde_json::from_slice(&good[8..8 + good[0] as usize + 256 * good[1] as usize]).expect("JSON");

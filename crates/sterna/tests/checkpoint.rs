@@ -69,6 +69,9 @@ const BITNET: Config = Config {
     rms_eps: 1e-5,
     rope_theta: 500_000.0,
     rope_scaling: RopeScaling::None,
+    pooling: None,
+    windows: None,
+    scalings: None,
     tied: true,
     eos: Vec::new(),
 };

@@ -143,6 +143,9 @@ fn synthetic_models_can_be_written() {
         rms_eps: 1e-5,
         rope_theta: 500_000.0,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: vec![],
     };

@@ -22,6 +22,9 @@ const TINY: Config = Config {
     rms_eps: 1e-5,
     rope_theta: 10_000.0,
     rope_scaling: RopeScaling::None,
+    pooling: None,
+    windows: None,
+    scalings: None,
     tied: true,
     eos: Vec::new(),
 };

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::write::{Form, write_directory};
+use sterna::engine::{Embed, Engine, Pooling, Request};
 use sterna::kernels::format::{F16, F32};
 use sterna::kernels::layout::T16;
 use sterna::kernels::{Activations, Rows, ternary};
 use sterna::kernels::{Cpu, sets};
 use sterna::model::{self, Batch, FfnMode, GateHook, KvType, Network, Precision, Settings, State};
+use sterna::text::to_huggingface;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
 
@@ -72,9 +75,13 @@ fn load(path: &Path, cpu: &Cpu) -> Box<dyn Network> {
     model::load(&checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The logits that a batch requests.
+/// The logits that a batch requests; the hidden states of a network without a head.
 fn step(model: &dyn Network, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
-    model.head().expect("a head").logits(cpu, &model.forward(cpu, batch, state))
+    let hidden = model.forward(cpu, batch, state);
+    match model.head() {
+        Some(head) => head.logits(cpu, &hidden),
+        None => hidden,
+    }
 }
 
 /// The pages of the only sequence of a test.
@@ -232,6 +239,48 @@ fn assert_group_scaled(path: &Path, name: &str, cpu: &Cpu) {
     }
 }
 
+/// Embedding models: hidden states, a text's tokens (with EOS at the end) and its embedding, also from a directory. With a
+/// cache of f16, int8 activations here and there round the other way.
+#[test]
+fn embeddings_equal_the_reference() {
+    for (name, cosine, max) in [("qwen3-bitnet-embedding", 0.999_999, 1e-5)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = Path::new(GOLDEN).join(name).join("gguf/i2_s.gguf");
+        let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
+        let (ids, expected) = (reference.ids("input_ids"), reference.floats("embedding"));
+        let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+        let model = load(&path, &cpu);
+        assert!(model.head().is_none() && model.config().pooling == Some(Pooling::Last), "{name}");
+        let hidden = logits(&*model, &cpu, KvType::F32, &ids, ids.len()).0;
+        let rows = reference.floats("hidden");
+        let size = model.config().hidden;
+        for (position, row) in reference.ids("positions").into_iter().zip(rows.chunks(size)) {
+            let got = &hidden[position as usize * size..][..size];
+            let worst = got.iter().zip(row).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            println!("{name}: position {position}: {worst:.2e}");
+            assert!(worst < max, "{name}: position {position} is off by {worst}");
+        }
+        let directory = folder.path().join(name);
+        let source = Checkpoint::open(&path).expect("a golden");
+        let text = to_huggingface(&path, source.text(), source.config()).expect("it has a tokenizer");
+        write_directory(&source, &cpu, &directory, Form::HfPacked, &text, &model::known()).expect("written");
+        for path in [path, directory] {
+            let engine = Engine::builder().threads(2).open(&path).unwrap_or_else(|error| panic!("{error}"));
+            let tokenizer = engine.tokenizer().expect("a tokenizer");
+            let text = tokenizer.decode(&ids[1..ids.len() - 1]).expect("known ids");
+            assert_eq!(engine.embedding_tokens(&text).expect("encoded"), ids, "{}", path.display());
+            let exact = Engine::builder().threads(2).kv(KvType::F32).open(&path).expect("it has opened");
+            for (engine, least) in [(&engine, 0.999), (&exact, cosine)] {
+                let got = engine.embed(Embed::new(&ids[..]).normalized()).expect("embedded");
+                let product: f32 = got.iter().zip(&expected).map(|(a, b)| a * b).sum();
+                assert!(product > least, "{}: cosine {product}", path.display());
+            }
+            let error = engine.generate(Request::new(ids.clone())).err().expect("it has no head").to_string();
+            assert!(error.contains("sterna embed"), "{error}");
+        }
+    }
+}
+
 /// A GGUF file whose tensors of type `from` have the type `to`.
 fn with_ids(path: &Path, from: u32, to: u32) -> Vec<u8> {
     let mut bytes = std::fs::read(path).expect("a golden");
@@ -304,9 +353,16 @@ fn linears_of_layer_0_equal_the_reference() {
 /// The invariant: the same bytes on every instruction set, thread count, chunking, and mix of a batch.
 #[test]
 fn logits_are_byte_identical_however_they_are_computed() {
-    for name in ["bitnet-packed-offline", "bitnet-headdim96-sharded", "llama-headdim256", "qwen3-causal"] {
+    for name in [
+        "bitnet-packed-offline",
+        "bitnet-headdim96-sharded",
+        "llama-headdim256",
+        "qwen3-causal",
+        "qwen3-bitnet-embedding/gguf/i2_s.gguf",
+    ] {
         let path = Path::new(GOLDEN).join(name);
-        let ids = Reference::open(&path.join("ref.safetensors")).ids("input_ids");
+        let golden = Path::new(GOLDEN).join(name.split('/').next().expect("a name"));
+        let ids = Reference::open(&golden.join("ref.safetensors")).ids("input_ids");
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let portable = Cpu::with(sets::portable(), 1);
         let model = load(&path, &portable);

@@ -52,6 +52,9 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
         rms_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: Vec::new(),
     };

@@ -150,6 +150,9 @@ impl Shape {
             rms_eps: 1e-5,
             rope_theta: self.rope_theta,
             rope_scaling: RopeScaling::None,
+            pooling: None,
+            windows: None,
+            scalings: None,
             tied: true,
             eos,
         })

@@ -50,6 +50,9 @@ fn config() -> Config {
         rms_eps: 1e-5,
         rope_theta: 10000.0,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: vec![EOS, EOT],
     }

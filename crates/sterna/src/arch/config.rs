@@ -1,6 +1,6 @@
 //! The dimensions and options of a model, independent of the file format.
 
-use super::{Arch, RopeScaling};
+use super::{Arch, Pooling, RopeScaling, Scalings, Windows};
 
 /// The configuration of a causal language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,12 @@ pub struct Config {
     pub rope_theta: f64,
     /// Scaling of the rotary embedding.
     pub rope_scaling: RopeScaling,
+    /// How hidden states become an embedding, if the model was trained for embeddings.
+    pub pooling: Option<Pooling>,
+    /// The layers that attend to a part of the context, if there are any.
+    pub windows: Option<Windows>,
+    /// Factors between the network's parts, for networks that have them.
+    pub scalings: Option<Scalings>,
     /// Whether the head uses the embedding's weights.
     pub tied: bool,
     /// Tokens that end a generation, collected from the configuration, the generation configuration and the tokenizer.
@@ -78,6 +84,12 @@ impl Config {
         if !(self.rope_theta >= 1.0 && self.rope_theta < 1e15) {
             let theta = self.rope_theta;
             return Err(format!("the base of the rotary embedding is {theta}, not a number from 1 to 1e15"));
+        }
+        if let Some(problem) = self.windows.and_then(|windows| windows.problem()) {
+            return Err(problem);
+        }
+        if let Some(problem) = self.scalings.and_then(|scalings| scalings.problem()) {
+            return Err(problem);
         }
         if !self.rope_scaling.fits(self.head_dim) {
             return Err(format!("the scaling of the rotary embedding does not fit a head size of {}", self.head_dim));

@@ -114,6 +114,18 @@ impl Layer<'_> {
         self.ternary("mlp.down_proj", "ffn_down", self.config.hidden, self.config.intermediate)
     }
 
+    /// Weights of the norm inside a projection, of its input.
+    pub fn norm_in(&self, projection: &Slot) -> Slot {
+        let (_, len) = projection.kind.shape();
+        let stem = projection.name.trim_end_matches(".weight");
+        Slot {
+            name: format!("{stem}.norm.weight"),
+            kind: Kind::Vector { len },
+            gguf: format!("{}_norm_in.weight", projection.gguf.trim_end_matches(".weight")),
+            aliases: vec![format!("{stem}.rms_norm.weight")],
+        }
+    }
+
     fn vector(&self, name: &str, gguf: &str, len: usize) -> Slot {
         self.slot(name, gguf, Kind::Vector { len })
     }

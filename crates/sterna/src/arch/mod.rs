@@ -11,17 +11,23 @@
 mod config;
 pub mod decoder;
 pub mod facts;
+mod pooling;
 mod precision;
 pub mod refuse;
 pub mod rope_scaling;
+mod scalings;
 mod slot;
+mod windows;
 
 pub use config::Config;
 pub(crate) use config::MAX_VOCAB;
 pub use facts::{Container, Facts, Refusal};
+pub use pooling::Pooling;
 pub use precision::Precision;
 pub use rope_scaling::RopeScaling;
+pub use scalings::Scalings;
 pub use slot::{Kind, Slot};
+pub use windows::Windows;
 
 /// An architecture. A new one is a file in `model/` that ends with a static of this type, and a line in
 /// [`model::ALL`](crate::model::ALL).
@@ -45,8 +51,13 @@ pub struct Arch {
     pub tensors: fn(&Config) -> Vec<Slot>,
     /// Refuses files that require a computation the network does not perform.
     pub refuse: fn(&Facts<'_>) -> Result<(), Refusal>,
+    /// Reads numbers that only this network's files state, into a configuration with everything else.
+    pub details: fn(&Facts<'_>, &mut Config) -> Result<(), Refusal>,
     /// Whether the network has a head, which computes logits from hidden states.
     pub head: bool,
+    /// Whether every projection begins with an RMS norm of its own. Of architectures that share a name, the file's
+    /// tensors tell which one it is.
+    pub projection_norms: bool,
     /// Whether GGUF files store the query and key rows of a head as (half, 2), so that neighbours are rotated together.
     pub interleaved_qk: bool,
     /// Whether full-precision weights are rounded to trits at load, whether or not the file requests it.
@@ -110,6 +121,17 @@ impl PartialEq for Arch {
 }
 
 impl Eq for Arch {}
+
+/// The same architectures; those whose projections have norms, as those of the file with these `tensors`, come first.
+pub(crate) fn by_projection_norms<'a>(
+    known: &[&'static Arch],
+    mut tensors: impl Iterator<Item = &'a str>,
+) -> Vec<&'static Arch> {
+    let norms = tensors.any(refuse::is_projection_norm);
+    let mut known = known.to_vec();
+    known.sort_by_key(|arch| arch.projection_norms != norms);
+    known
+}
 
 /// The models that Sterna runs, for the remedies of refusals: the names of `known` in files of this kind.
 pub(crate) fn what_runs(known: &[&Arch], container: Container) -> String {

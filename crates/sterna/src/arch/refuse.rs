@@ -15,6 +15,15 @@ pub fn decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
     Refusal::all([biases(facts), windows(facts), shares(facts), norms_in_projections(facts)])
 }
 
+/// Refuses what [`decoder`] does, except for norms in projections, which must be there.
+///
+/// # Errors
+///
+/// A [`Refusal`] with all that is found.
+pub fn normed_decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
+    Refusal::all([biases(facts), windows(facts), shares(facts), no_norms_in_projections(facts)])
+}
+
 fn refuse(facts: &Facts<'_>, key: &str, value: impl std::fmt::Display) -> Result<(), Refusal> {
     Err(Refusal::unsupported(format!("{} = {value}", facts.keys.full_name(key))))
 }
@@ -76,16 +85,25 @@ fn biases(facts: &Facts<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a tensor has the weights of a norm in a projection.
+pub(super) fn is_projection_norm(tensor: &str) -> bool {
+    ["_proj.norm.weight", "_proj.rms_norm.weight", "_norm_in.weight"].iter().any(|end| tensor.ends_with(end))
+}
+
 /// Refuses norms in projections.
 fn norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
-    const ENDS: [&str; 3] = ["_proj.norm.weight", "_proj.rms_norm.weight", "_norm_in.weight"];
-    match named(facts, |tensor| ENDS.iter().any(|end| tensor.ends_with(end))) {
-        Some(tensors) => Err(Refusal::Unsupported {
-            what: format!("an embedding model with a norm in every projection ({tensors})"),
-            remedy: Some("embedding models are not supported yet; use a causal language model"),
-        }),
+    match named(facts, is_projection_norm) {
+        Some(tensors) => Err(Refusal::unsupported(format!("a norm in every projection ({tensors})"))),
         None => Ok(()),
     }
+}
+
+/// Refuses projections without norms.
+pub(super) fn no_norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
+    if facts.tensors.is_empty() || facts.tensors.iter().any(|tensor| is_projection_norm(tensor)) {
+        return Ok(());
+    }
+    Err(Refusal::unsupported("an embedding model without a norm in every projection"))
 }
 
 /// The first of the tensors that `of` selects, and the number of the others: "tensor `x` and 3 more".

@@ -214,6 +214,8 @@ pub struct GgufVocabulary {
     pub merges: Vec<String>,
     /// `add_bos_token`
     pub add_bos: Option<bool>,
+    /// `add_eos_token`
+    pub add_eos: Option<bool>,
     /// `add_space_prefix`
     pub add_space_prefix: Option<bool>,
     /// `bos_token_id`

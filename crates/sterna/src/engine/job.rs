@@ -3,6 +3,7 @@
 use super::loaded::Loaded;
 use super::request::check_tokens;
 use super::{Embed, Pooling, Request, Score, Work};
+use crate::checkpoint::Config;
 use crate::{Error, Result};
 
 /// Checked work on its way to the runner.
@@ -48,7 +49,7 @@ impl Job {
 fn embed(embed: Embed, loaded: &Loaded) -> Result<Job> {
     let Embed { tokens, pooling, normalized, dimensions } = embed;
     check_text(&tokens, loaded)?;
-    let hidden = loaded.network.config().hidden;
+    let &Config { hidden, pooling: trained, .. } = loaded.network.config();
     let dimensions = dimensions.unwrap_or(hidden);
     if dimensions == 0 || dimensions > hidden {
         let problem = format!(
@@ -57,7 +58,7 @@ fn embed(embed: Embed, loaded: &Loaded) -> Result<Job> {
         );
         return Err(Error::request("dimensions", problem));
     }
-    let outputs_from = match pooling.unwrap_or_default() {
+    let outputs_from = match pooling.or(trained).unwrap_or_default() {
         Pooling::Last => tokens.len() - 1,
         Pooling::Mean => 0,
     };

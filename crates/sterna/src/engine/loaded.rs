@@ -70,7 +70,10 @@ impl Loaded {
     /// The head, or an error for a network without one.
     pub fn head(&self) -> Result<&Head> {
         self.network.head().ok_or_else(|| {
-            Error::request("model", "this model has no head: it computes embeddings, but no logits and no text")
+            Error::request(
+                "model",
+                "this model has no head: it computes embeddings (sterna embed), but no logits and no text",
+            )
         })
     }
 }

@@ -52,8 +52,9 @@ pub use logprob::Logprob;
 pub use request::{Request, Sampling};
 pub use runner::Runner;
 pub use score::{Logits, Scores};
-pub use work::{Embed, Pooling, Score, Work};
+pub use work::{Embed, Score, Work};
 
+pub use crate::arch::Pooling;
 use crate::checkpoint::Config;
 use crate::model::{Head, HeadMode, Network};
 use crate::text::{ChatTemplate, Tokenizer};

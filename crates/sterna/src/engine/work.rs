@@ -1,6 +1,6 @@
 //! Kinds of work: generate, embed and score.
 
-use super::Request;
+use super::{Pooling, Request};
 
 /// Work for a [`Runner`](super::Runner) or an [`Engine`](super::Engine). All kinds share one plan and one budget.
 #[derive(Clone, Debug)]
@@ -30,17 +30,6 @@ impl From<Score> for Work {
     fn from(score: Score) -> Self {
         Self::Score(score)
     }
-}
-
-/// How the hidden states of a text are combined into one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Pooling {
-    /// The hidden state of the last token.
-    #[default]
-    Last,
-    /// The mean over all tokens, added in order.
-    Mean,
 }
 
 /// A request for the embedding of a text.

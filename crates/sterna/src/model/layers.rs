@@ -57,6 +57,13 @@ impl Loader<'_> {
         self.normed_linears(slots, None)
     }
 
+    /// Loads ternary layers that share their input, each with a norm of its own if the architecture has such norms.
+    pub fn projections<const N: usize>(&self, slots: &decoder::Layer<'_>, all: [Slot; N]) -> Result<Linears<N>> {
+        let norms = self.checkpoint.config.architecture.projection_norms;
+        let norms = norms.then(|| all.each_ref().map(|slot| slots.norm_in(slot)));
+        self.normed_linears(all, norms)
+    }
+
     /// Loads ternary layers that share their input. With `norms`, each layer applies its own norm to it.
     pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
         let weights = slots.iter().map(|slot| self.weight(slot)).collect::<Result<_>>()?;
@@ -76,7 +83,8 @@ impl Loader<'_> {
         let config = &self.checkpoint.config;
         let table = |slot: Slot| self.checkpoint.table(self.cpu.pool(), &slot.name, slot.kind.shape());
         let embedding = table(decoder::embedding(config))?;
-        let head = self.head(|| if config.tied { Ok(embedding.clone()) } else { table(decoder::head(config)) })?;
+        let stored = || if config.tied { Ok(embedding.clone()) } else { table(decoder::head(config)) };
+        let head = if config.architecture.head { Some(self.head(stored)?) } else { None };
         let norm = self.norm(decoder::final_norm(config))?;
         let rope = Rope::new(config);
         Ok(Frame { config: config.clone(), embedding, rope, norm, head })
@@ -153,7 +161,8 @@ pub(super) struct Frame {
     pub embedding: DenseMatrix,
     pub rope: Rope,
     norm: Norm,
-    pub head: Head,
+    /// `None` for a network that only embeds.
+    pub head: Option<Head>,
 }
 
 impl Frame {
@@ -164,7 +173,7 @@ impl Frame {
 
     /// The weight bytes, given the bytes of the body.
     pub fn weights(&self, body_bytes: usize) -> Weights {
-        Weights { body_bytes, head_bytes: self.head.bytes() }
+        Weights { body_bytes, head_bytes: self.head.as_ref().map_or(0, Head::bytes) }
     }
 }
 
@@ -191,6 +200,9 @@ mod tests {
         rms_eps: 1e-5,
         rope_theta: 1e4,
         rope_scaling: RopeScaling::None,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: true,
         eos: Vec::new(),
     };

@@ -35,12 +35,12 @@ impl Llama {
     pub fn load(loader: &Loader<'_>, slots: &decoder::Layer<'_>, head_norms: Option<HeadNorms>) -> Result<Self> {
         Ok(Self {
             attention_norm: loader.norm(slots.attention_norm())?,
-            qkv: loader.linears([slots.q(), slots.k(), slots.v()])?,
+            qkv: loader.projections(slots, [slots.q(), slots.k(), slots.v()])?,
             head_norms,
-            o: loader.linears([slots.o()])?,
+            o: loader.projections(slots, [slots.o()])?,
             ffn_norm: loader.norm(slots.ffn_norm())?,
-            gate_up: loader.linears([slots.gate(), slots.up()])?,
-            down: loader.linears([slots.down()])?,
+            gate_up: loader.projections(slots, [slots.gate(), slots.up()])?,
+            down: loader.projections(slots, [slots.down()])?,
         })
     }
 }
@@ -86,7 +86,9 @@ pub static ARCH: Arch = Arch {
         })
     },
     refuse: refuse::decoder,
+    details: |_, _| Ok(()),
     head: true,
+    projection_norms: false,
     interleaved_qk: true,
     quantize_at_load: false,
     add_bos: false,

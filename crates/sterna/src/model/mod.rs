@@ -30,6 +30,7 @@ use layers::Loader;
 pub use llama::ARCH as LLAMA;
 pub use onebitllm::ARCH as ONEBITLLM;
 pub use qwen3::ARCH as QWEN3;
+pub use qwen3_embedding::ARCH as QWEN3_EMBEDDING;
 pub use recurrent::Recurrent;
 pub use state::State;
 
@@ -48,6 +49,7 @@ networks! {
     onebitllm,
     llama,
     qwen3,
+    qwen3_embedding,
 }
 
 /// A network that Sterna can run.

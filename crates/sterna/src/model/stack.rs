@@ -74,7 +74,7 @@ impl<L: Layer> Network for Stack<L> {
     }
 
     fn head(&self) -> Option<&Head> {
-        Some(&self.frame.head)
+        self.frame.head.as_ref()
     }
 
     fn weights(&self) -> Weights {

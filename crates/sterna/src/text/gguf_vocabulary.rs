@@ -109,7 +109,7 @@ pub fn parts(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Part
     }
     match gguf.model.as_str() {
         "gpt2" => byte_level(path, gguf, config),
-        "llama" => sentence_piece(path, gguf),
+        "llama" => sentence_piece(path, gguf, config),
         other => Err(Error::Unsupported {
             path: path.to_owned(),
             what: format!("tokenizer.ggml.model {other:?}"),
@@ -142,10 +142,17 @@ fn byte_level(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Par
         pre_tokens: words.pre_tokens(),
         decoder: Some(DecoderWrapper::ByteLevel(ByteLevel::default())),
         prefix: bos.into_iter().collect(),
-        suffix: Vec::new(),
+        suffix: suffix(gguf, config),
         bos,
         eos: gguf.eos,
     })
+}
+
+/// EOS, after a text of which a network without a head makes an embedding: such networks are trained with it, and some files
+/// leave the key out. To a prompt that a network continues it is never added.
+fn suffix(gguf: &GgufVocabulary, config: &Config) -> Vec<u32> {
+    let ends = !config.architecture.head && gguf.add_eos.unwrap_or(true);
+    gguf.eos.filter(|_| ends).into_iter().collect()
 }
 
 /// Looks up the pre-tokenizer of a byte-level vocabulary by name.
@@ -163,7 +170,7 @@ fn words(path: &Path, gguf: &GgufVocabulary) -> Result<&'static Words> {
     })
 }
 
-fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
+fn sentence_piece(path: &Path, gguf: &GgufVocabulary, config: &Config) -> Result<Parts> {
     if gguf.scores.is_empty() {
         return Err(malformed(path, "tokenizer.ggml.scores", "missing or empty"));
     }
@@ -195,7 +202,7 @@ fn sentence_piece(path: &Path, gguf: &GgufVocabulary) -> Result<Parts> {
         pre_tokens: PreTokens::default(),
         decoder: Some(DecoderWrapper::Sequence(Decoders::new(decoders))),
         prefix: bos.into_iter().collect(),
-        suffix: Vec::new(),
+        suffix: suffix(gguf, config),
         bos,
         eos: gguf.eos,
     })

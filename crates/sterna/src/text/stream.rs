@@ -177,6 +177,9 @@ mod tests {
             rms_eps: 1e-5,
             rope_theta: 1e4,
             rope_scaling: RopeScaling::None,
+            pooling: None,
+            windows: None,
+            scalings: None,
             tied: true,
             eos: vec![],
         };

@@ -38,6 +38,7 @@ pub fn to_gguf(path: &Path, text: &TextFiles, config: &Config) -> Result<Option<
         types: types(&wanted, config.vocab),
         tokens: tokens(&wanted, config.vocab),
         add_bos: Some(wanted.bos.is_some()),
+        add_eos: (!config.architecture.head).then_some(!wanted.suffix.is_empty()),
         bos: wanted.bos.or_else(|| id("bos_token")),
         eos: wanted.eos,
         unknown: id("unk_token"),

@@ -72,18 +72,23 @@ fn tokenizer(parts: &Parts) -> Value {
     })
 }
 
-/// The tokens before a raw prompt.
+/// The tokens before and after a raw prompt.
 fn post_processor(parts: &Parts) -> Value {
     let text = |id: u32| parts.vocabulary.iter().find(|(_, other)| **other == id).map(|(text, _)| text.clone());
-    let before: Vec<(String, u32)> = parts.prefix.iter().filter_map(|&id| Some((text(id)?, id))).collect();
-    if before.is_empty() {
+    let named = |ids: &[u32]| ids.iter().filter_map(|&id| Some((text(id)?, id))).collect::<Vec<(String, u32)>>();
+    let (before, after) = (named(&parts.prefix), named(&parts.suffix));
+    if before.is_empty() && after.is_empty() {
         return Value::Null;
     }
     let piece = |kind: &str, id: &str, side: u32| json!({ kind: { "id": id, "type_id": side } });
-    let specials = |side: u32| before.iter().map(move |(text, _)| piece("SpecialToken", text, side));
-    let single: Vec<Value> = specials(0).chain([piece("Sequence", "A", 0)]).collect();
-    let second: Vec<Value> = specials(1).chain([piece("Sequence", "B", 1)]).collect();
-    let tokens = before.iter().map(|(text, id)| (text.clone(), json!({ "id": text, "ids": [id], "tokens": [text] })));
+    let side = |sequence: &str, side: u32| {
+        let special = |(text, _): &(String, u32)| piece("SpecialToken", text, side);
+        let first = before.iter().map(special).chain([piece("Sequence", sequence, side)]);
+        first.chain(after.iter().map(special)).collect::<Vec<Value>>()
+    };
+    let (single, second) = (side("A", 0), side("B", 1));
+    let specials = before.iter().chain(&after);
+    let tokens = specials.map(|(text, id)| (text.clone(), json!({ "id": text, "ids": [id], "tokens": [text] })));
     json!({
         "type": "TemplateProcessing",
         "single": single,

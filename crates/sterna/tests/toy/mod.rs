@@ -57,6 +57,9 @@ impl Toy {
             rms_eps: 1e-5,
             rope_theta: 10_000.0,
             rope_scaling: RopeScaling::None,
+            pooling: None,
+            windows: None,
+            scalings: None,
             tied: true,
             eos: vec![],
         };

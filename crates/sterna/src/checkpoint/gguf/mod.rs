@@ -25,7 +25,7 @@ use super::{
 };
 use crate::Result;
 use crate::arch::facts::{self, Facts, Keys};
-use crate::arch::{Arch, Config, Container, Kind, RopeScaling, Slot, what_runs};
+use crate::arch::{Arch, Config, Container, Kind, Pooling, RopeScaling, Slot, by_projection_norms, what_runs};
 use types::{RECONVERT, Shared, Type};
 
 /// Keys of tokens that end an answer.
@@ -41,12 +41,12 @@ pub(super) fn open(file: &StoredFile, known: &[&'static Arch]) -> Result<Checkpo
     let (names, mut remarks) = set_aside(headers.iter().flat_map(|part| part.tensors.keys()).map(String::as_str));
     let mut reasons = Reasons::default();
     reasons.keep(refuse_containers(path, header, &names))?;
-    let config = match reasons.keep(architecture(path, header, known))? {
+    let config = match reasons.keep(architecture(path, header, &names, known))? {
         Some((name, arch)) => {
             let values = |name: &str| parts.iter().find_map(|part| part.values(name));
             let keys = ArchKeys { header, prefix: name };
             let facts = Facts { container: Container::Gguf, keys: &keys, tensors: &names, values: &values };
-            network(&headers, name, (arch, known), &facts, &mut reasons)?
+            network(&headers, name, (arch, known), &facts, (&mut reasons, &mut remarks))?
         }
         None => None,
     };
@@ -94,10 +94,15 @@ pub(super) fn outline(file: &StoredFile) -> Result<Outline> {
     Ok(outline)
 }
 
-fn architecture<'a>(path: &Path, header: &'a Header, known: &[&'static Arch]) -> Result<(&'a str, &'static Arch)> {
+fn architecture<'a>(
+    path: &Path,
+    header: &'a Header,
+    tensors: &[&str],
+    known: &[&'static Arch],
+) -> Result<(&'a str, &'static Arch)> {
     let key = "general.architecture";
     let name = header.text(key)?.ok_or_else(|| header.bad(key, "is missing"))?;
-    match known.iter().find(|arch| arch.gguf.contains(&name)) {
+    match by_projection_norms(known, tensors.iter().copied()).into_iter().find(|arch| arch.gguf.contains(&name)) {
         Some(arch) => Ok((name, arch)),
         None if name == "clip" => {
             let remedy = "it belongs to a model that also sees images: use the GGUF file of its language model";
@@ -120,12 +125,22 @@ fn network(
     name: &str,
     (arch, known): (&'static Arch, &[&'static Arch]),
     facts: &Facts<'_>,
-    reasons: &mut Reasons,
+    (reasons, remarks): (&mut Reasons, &mut Vec<String>),
 ) -> Result<Option<Config>> {
-    let refuse = |refusal| refused(headers[0].path(), refusal, known, Container::Gguf);
+    let path = headers[0].path();
+    let refuse = |refusal| refused(path, refusal, known, Container::Gguf);
     reasons.keep((arch.refuse)(facts).map_err(refuse))?;
     let rope_scaling = reasons.keep(RopeScaling::read(facts).map_err(refuse))?;
-    reasons.keep(config(headers, name, rope_scaling.unwrap_or_default(), (arch, known)))
+    let config = reasons.keep(config(headers, name, rope_scaling.unwrap_or_default(), (arch, known)))?;
+    let Some(mut config) = config else { return Ok(None) };
+    config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
+    if let Some((pooling, remark)) = reasons.keep(Pooling::of(arch, facts).map_err(refuse))? {
+        config.pooling = pooling;
+        remarks.extend(remark.map(str::to_owned));
+    }
+    reasons.keep((arch.details)(facts, &mut config).map_err(refuse))?;
+    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
+    Ok(Some(config))
 }
 
 /// Refuses kinds of files that cannot be read with any architecture.
@@ -193,6 +208,7 @@ impl Keys for ArchKeys<'_> {
     }
 }
 
+/// The configuration without the details of its architecture, not yet checked.
 fn config(
     parts: &[Header],
     name: &str,
@@ -231,7 +247,7 @@ fn config(
     }
     eos.sort_unstable();
     eos.dedup();
-    let config = Config {
+    Ok(Config {
         architecture,
         hidden,
         intermediate: size("feed_forward_length")?,
@@ -245,12 +261,12 @@ fn config(
         rms_eps: header.float(&eps)?.ok_or_else(|| header.bad(&eps, "is missing"))? as f32,
         rope_theta: header.float(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0),
         rope_scaling,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: architecture.head && tensor("output.weight").is_none(),
         eos,
-    };
-    config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
-    config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
-    Ok(config)
+    })
 }
 
 /// The room of each tensor up to the next one, by offset.

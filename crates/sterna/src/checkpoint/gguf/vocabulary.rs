@@ -29,6 +29,7 @@ pub(super) fn read(header: &Header, correction: Option<TemplateCorrection>) -> R
         types: types.into_iter().map(u32::cast_signed).collect(),
         merges: header.texts("tokenizer.ggml.merges", MAX_MERGES)?.unwrap_or_default(),
         add_bos: header.flag("tokenizer.ggml.add_bos_token")?,
+        add_eos: header.flag("tokenizer.ggml.add_eos_token")?,
         add_space_prefix: header.flag("tokenizer.ggml.add_space_prefix")?,
         bos: id("tokenizer.ggml.bos_token_id")?,
         eos: id("tokenizer.ggml.eos_token_id")?,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::mlx::{self, Quantization};
 use crate::arch::facts::{self, Facts, Keys};
-use crate::arch::{Arch, Config, Container, Refusal, RopeScaling};
+use crate::arch::{Arch, Config, Container, Pooling, Refusal, RopeScaling};
 use crate::checkpoint::{DAMAGED, Reasons, malformed, over_limit, refused};
 use crate::{Error, Result};
 
@@ -47,19 +47,32 @@ pub fn parse(path: &Path, config: &Value, generation: &Value, known: &[&'static 
     let architecture = architecture(&json, known)?;
     let mut reasons = Reasons::default();
     reasons.keep(refuse_graph(&json, architecture, &[], &|_| None).map_err(refuse))?;
-    let rope_scaling = reasons.keep(RopeScaling::read(&facts(&json, &[], &|_| None)).map_err(refuse))?;
+    let facts = facts(&json, &[], &|_| None);
+    let rope_scaling = reasons.keep(RopeScaling::read(&facts).map_err(refuse))?;
     let config = reasons.keep(dimensions(&json, generation, architecture, rope_scaling.unwrap_or_default()))?;
-    let packing = reasons.keep(packing(&json, &refuse))?.flatten();
+    let config = match config {
+        Some(config) => reasons.keep(details(config, &facts).map_err(refuse))?,
+        None => None,
+    };
+    let packing = reasons.keep(packing(&json, architecture, &refuse))?.flatten();
     let mlx = reasons.keep(Quantization::read(&json, &refuse))?.flatten();
     reasons.check()?;
     let config = config.ok_or_else(|| malformed(path, "JSON", "has no dimensions", DAMAGED))?;
+    config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
     // Falcon-E's and 1bitLLM's full-precision checkpoints declare it with other keys.
     let says_so = json.flag("is_bitnet_config")? == Some(true) || json.number("weight_bits")? == Some(1.0);
     let quantize = architecture.quantize_at_load || says_so || packing.is_some();
     Ok(HfConfig { config, packing, mlx, quantize })
 }
 
-/// The dimensions and options of both files.
+/// Adds what only this architecture's files state.
+fn details(mut config: Config, facts: &Facts<'_>) -> Result<Config, Refusal> {
+    (config.pooling, _) = Pooling::of(config.architecture, facts)?;
+    (config.architecture.details)(facts, &mut config)?;
+    Ok(config)
+}
+
+/// The dimensions and options of both files, without the details of the architecture.
 fn dimensions(
     json: &Json<'_>,
     generation: &Value,
@@ -94,11 +107,13 @@ fn dimensions(
         rms_eps: json.number("rms_norm_eps")?.unwrap_or(architecture.defaults.rms_eps) as f32,
         rope_theta: rope_theta(json)?.unwrap_or(architecture.defaults.rope_theta),
         rope_scaling,
+        pooling: None,
+        windows: None,
+        scalings: None,
         tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
-    config.check().map_err(|problem| malformed(path, "JSON", problem, DAMAGED))?;
     Ok(config)
 }
 
@@ -177,7 +192,7 @@ fn rope_theta(json: &Json<'_>) -> Result<Option<f64>> {
     Ok(theta)
 }
 
-fn packing(json: &Json<'_>, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<Packing>> {
+fn packing(json: &Json<'_>, arch: &Arch, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<Packing>> {
     let refuse = |what: String| Err(refuse(Refusal::unsupported(what)));
     let Some(value) = json.value.get("quantization_config").filter(|value| !value.is_null()) else { return Ok(None) };
     let inner = Json { path: json.path, value };
@@ -191,7 +206,7 @@ fn packing(json: &Json<'_>, refuse: &dyn Fn(Refusal) -> Error) -> Result<Option<
         Some("bitnet") => {}
         method => return refuse(format!("the quantization method `{}`", method.unwrap_or("none"))),
     }
-    if inner.flag("use_rms_norm")? == Some(true) {
+    if inner.flag("use_rms_norm")? == Some(true) && !arch.projection_norms {
         return refuse("quantization_config.use_rms_norm = true (a norm in every projection)".into());
     }
     if let Some(mode) = inner.text("quantization_mode")?.filter(|mode| !["online", "offline"].contains(mode)) {

@@ -18,7 +18,7 @@ use super::{
     unsupported,
 };
 use crate::Result;
-use crate::arch::{Arch, Container, Kind, Slot, facts};
+use crate::arch::{Arch, Container, Kind, Slot, by_projection_norms, facts};
 use config::{HfConfig, Json, Packing};
 
 /// Longest JSON file that is parsed completely; in memory it takes up to 72 times its length. Gemma 3's
@@ -43,8 +43,11 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
         malformed(path, "config.json", "there is no such file", remedy)
     })?;
     let generation = json(source, "generation_config.json")?.unwrap_or(Value::Null);
+    let tensors = all_tensors(source);
+    let names = tensors.iter().flat_map(|(tensors, _)| tensors.keys()).map(String::as_str);
+    let known = &by_projection_norms(known, names)[..];
     let mut hf = config::parse(&config_path, &config, &generation, known)?;
-    let (tensors, files) = all_tensors(source)?;
+    let (tensors, files) = tensors?;
     let (names, remarks) = set_aside(tensors.keys().map(String::as_str));
     let json = Json { path: &config_path, value: &config };
     let values = |name: &str| {
@@ -194,9 +197,12 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
     Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
 }
 
-/// The tensor of this name. Models that also see images put a prefix before the names of their language model.
+/// The tensor of this name. Models that also see images put a prefix before the names of their language model, and models
+/// without a head leave out `model.`.
 fn named<'a>(tensors: &'a BTreeMap<String, Entry>, name: &str) -> Option<(&'a String, &'a Entry)> {
-    ["", "language_model."].iter().find_map(|prefix| tensors.get_key_value(&format!("{prefix}{name}")))
+    let prefixed = |prefix: &str| tensors.get_key_value(&format!("{prefix}{name}"));
+    let headless = || tensors.get_key_value(name.strip_prefix("model.")?);
+    ["", "language_model."].into_iter().find_map(prefixed).or_else(headless)
 }
 
 fn wrong_dtype(path: &Path, names: &[&String], dtype: &str) -> crate::Error {

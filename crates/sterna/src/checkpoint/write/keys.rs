@@ -5,6 +5,7 @@ use sterna_kernels::format::I2_S;
 use super::WriteOptions;
 use super::gguf::Plan;
 use crate::arch::rope_scaling::{RopeScaling, attention};
+use crate::arch::{Config, Scalings, Windows};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
@@ -91,6 +92,7 @@ impl Keys {
         self.float(&format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
         self.float(&format!("{arch}.rope.freq_base"), config.rope_theta as f32);
         self.rope_scaling(&format!("{arch}.rope.scaling"), &config.rope_scaling);
+        self.details(arch, config);
         if let Some(vocabulary) = options.vocabulary {
             self.vocabulary(vocabulary);
         }
@@ -139,6 +141,23 @@ impl Keys {
         }
     }
 
+    /// The keys of some architectures only.
+    fn details(&mut self, arch: &str, config: &Config) {
+        if let Some(pooling) = config.pooling {
+            self.uint(&format!("{arch}.pooling_type"), pooling.gguf());
+        }
+        if let Some(Windows { positions, period, rope_theta }) = config.windows {
+            self.uint(&format!("{arch}.attention.sliding_window"), positions as u32);
+            self.uint(&format!("{arch}.attention.sliding_window_pattern"), period as u32);
+            self.float(&format!("{arch}.rope.freq_base_swa"), rope_theta as f32);
+        }
+        if let Some(Scalings { embedding, branch, head }) = config.scalings {
+            self.float(&format!("{arch}.embedding_scale"), embedding);
+            self.float(&format!("{arch}.residual_scale"), branch);
+            self.float(&format!("{arch}.logit_scale"), head);
+        }
+    }
+
     fn flag(&mut self, key: &str, value: bool) {
         self.key(key, 7);
         self.bytes.push(value.into());
@@ -182,7 +201,11 @@ impl Keys {
                 self.uint(&format!("tokenizer.ggml.{key}_token_id"), id);
             }
         }
-        for (key, flag) in [("add_bos_token", vocabulary.add_bos), ("add_space_prefix", vocabulary.add_space_prefix)] {
+        for (key, flag) in [
+            ("add_bos_token", vocabulary.add_bos),
+            ("add_eos_token", vocabulary.add_eos),
+            ("add_space_prefix", vocabulary.add_space_prefix),
+        ] {
             if let Some(flag) = flag {
                 self.flag(&format!("tokenizer.ggml.{key}"), flag);
             }
