@@ -1,6 +1,6 @@
 //! The header of a written GGUF file: keys and tensor descriptions.
 
-use sterna_kernels::format::I2_S;
+use sterna_kernels::format::Format;
 
 use super::WriteOptions;
 use super::gguf::Plan;
@@ -46,6 +46,20 @@ pub(super) fn header(checkpoint: &Checkpoint, options: &WriteOptions<'_>, plan: 
     out
 }
 
+/// The number of a file whose linears have this format, in the program that reads it: bitnet.cpp for I2_S, PrismML's fork
+/// for PQ2_0 and PTQ1_0, llama.cpp for the others.
+fn file_type(encoding: &Format) -> Option<u32> {
+    match encoding.name {
+        "tq1_0" => Some(36),
+        "tq2_0" => Some(37),
+        "i2_s" | "q1_0" => Some(40),
+        "q2_0" => Some(41),
+        "pq2_0" => Some(141),
+        "ptq1_0" => Some(143),
+        _ => None,
+    }
+}
+
 fn text(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());
@@ -70,8 +84,9 @@ impl Keys {
         let name = checkpoint.path.file_stem().unwrap_or_default().to_string_lossy();
         self.text("general.architecture", arch);
         self.text("general.name", &name);
-        // The number is bitnet.cpp's for I2_S, and llama.cpp's for TQ2_0.
-        self.uint("general.file_type", if *options.encoding == I2_S { 40 } else { 37 });
+        if let Some(number) = file_type(options.encoding) {
+            self.uint("general.file_type", number);
+        }
         self.uint("general.quantization_version", 2);
         self.uint("general.alignment", ALIGNMENT as u32);
         let config = &checkpoint.config;
