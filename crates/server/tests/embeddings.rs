@@ -155,6 +155,27 @@ fn a_model_without_a_head_embeds_and_does_not_write() {
     assert_eq!((ollama.status, ollama.json()), (400, json!({ "error": message })));
 }
 
+#[test]
+fn a_model_of_embeddings_is_served_and_described() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/qwen3-bitnet-embedding/gguf/i2_s.gguf");
+    let engine = Engine::builder().threads(1).open(golden).unwrap();
+    let (text, tokenizer) = ("The king and his crown.", engine.tokenizer().unwrap());
+    let tokens = engine.embedding_tokens(text).unwrap();
+    assert_eq!(tokens.last().copied(), tokenizer.eos(), "EOS stands at the end");
+    assert_eq!(
+        tokens[..tokens.len() - 1],
+        [&[tokenizer.bos().unwrap()], &tokenizer.encode(text).unwrap()[..]].concat()
+    );
+    let expected = own(&engine, text);
+    let server = Running::start(engine, Settings { model: "vectors".into(), ..Settings::default() });
+    let answer = server.post("/v1/embeddings", &json!({ "input": text })).json();
+    assert_eq!(floats(&answer["data"][0]["embedding"]), expected);
+    assert_eq!(answer["usage"]["prompt_tokens"], tokens.len());
+    let show = server.post("/api/show", &json!({ "model": "vectors" })).json();
+    assert_eq!((&show["capabilities"], &show["details"]["family"]), (&json!(["embedding"]), &json!("qwen3-embedding")));
+    assert!(server.chat(json!({})).refusal().1.contains("/v1/embeddings"));
+}
+
 /// A request is one answer of the queue, however many texts it has, and ends when its client leaves.
 #[test]
 fn a_request_takes_one_place_in_the_queue() {

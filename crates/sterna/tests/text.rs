@@ -88,6 +88,27 @@ fn cases() -> Vec<Case> {
     .collect()
 }
 
+/// Networks without a head make embeddings of texts, and are trained with EOS at their end.
+#[test]
+fn texts_end_with_eos_for_networks_without_a_head() {
+    let checkpoint = Checkpoint::open(&golden("qwen3-causal")).expect("opens");
+    let headless = sterna::model::known().into_iter().find(|arch| !arch.head).expect("one without a head");
+    let tokens = |config: &Config, text: &TextFiles| {
+        let tokenizer = Tokenizer::new(checkpoint.path(), text, config).expect("tokenizer");
+        (tokenizer.encode_prompt("The king.").expect("encoded"), tokenizer.eos().expect("it has one"))
+    };
+    let (plain, eos) = tokens(checkpoint.config(), checkpoint.text());
+    let mut config = Config { architecture: headless, eos: vec![], ..checkpoint.config().clone() };
+    let ended = |end: u32| [&plain[..], &[end]].concat();
+    assert_eq!(tokens(&config, checkpoint.text()).0, ended(eos));
+    let vocabulary = to_gguf(checkpoint.path(), checkpoint.text(), &config).expect("GGUF can hold it");
+    assert_eq!(tokens(&config, &TextFiles::Gguf(vocabulary.expect("a vocabulary"))).0, ended(eos), "converted");
+    config.eos = vec![7, 8];
+    assert_eq!(tokens(&config, checkpoint.text()).0, ended(eos), "several tokens may end an answer");
+    config.eos = vec![7];
+    assert_eq!(tokens(&config, checkpoint.text()).0, ended(7), "the only one that the configuration names");
+}
+
 #[test]
 fn ids_and_texts_are_those_of_hugging_face() {
     for case in cases() {

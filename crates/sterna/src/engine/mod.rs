@@ -242,7 +242,7 @@ impl Engine {
         Embeddings::new(self, texts.into_iter())
     }
 
-    /// The token ids of a text to embed: those of a prompt.
+    /// The token ids of a text to embed: those of a prompt. If the model has no head, they end with EOS.
     ///
     /// # Errors
     /// If the model has no tokenizer, or the text cannot be encoded.

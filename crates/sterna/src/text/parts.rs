@@ -6,6 +6,7 @@ use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper};
 
 use super::pre_tokens::PreTokens;
+use crate::checkpoint::Config;
 use crate::{Error, Result};
 
 /// The contents of a tokenizer file, not yet checked.
@@ -78,6 +79,17 @@ impl Parts {
             });
         }
         Ok(highest as usize + 1)
+    }
+
+    /// Lets texts end with EOS if a network without a head makes embeddings of them, and the file puts nothing there: such
+    /// networks are trained with it. It is the only end token that the model's configuration names, or else the tokenizer's.
+    pub fn end_texts(&mut self, config: &Config) {
+        if !config.architecture.head && self.suffix.is_empty() {
+            self.suffix = match config.eos[..] {
+                [only] => vec![only],
+                _ => self.eos.into_iter().collect(),
+            };
+        }
     }
 
     /// Checks that both parts and the result of every merge are tokens, because the builder does not. Returns whether

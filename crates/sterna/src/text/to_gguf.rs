@@ -31,7 +31,8 @@ pub fn to_gguf(path: &Path, text: &TextFiles, config: &Config) -> Result<Option<
         TextFiles::None => return Ok(None),
     };
     let path = path.join("tokenizer.json");
-    let wanted = huggingface::parts(&path, tokenizer, settings)?;
+    let mut wanted = huggingface::parts(&path, tokenizer, settings)?;
+    wanted.end_texts(config);
     wanted.check_ids(config.vocab)?;
     let id = |key: &str| wanted.vocabulary.get(huggingface::special_token(settings, key)?).copied();
     let mut vocabulary = GgufVocabulary {

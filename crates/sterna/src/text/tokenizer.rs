@@ -45,7 +45,8 @@ impl Tokenizer {
     pub fn new(path: &Path, text: &TextFiles, config: &Config) -> Result<Self> {
         match text {
             TextFiles::HuggingFace { tokenizer, config: settings, .. } => {
-                let parts = huggingface::parts(&path.join("tokenizer.json"), tokenizer, settings)?;
+                let mut parts = huggingface::parts(&path.join("tokenizer.json"), tokenizer, settings)?;
+                parts.end_texts(config);
                 Self::build(parts, config)
             }
             TextFiles::Gguf(vocabulary) => Self::build(gguf_vocabulary::parts(path, vocabulary, config)?, config),

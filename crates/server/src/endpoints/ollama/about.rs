@@ -126,7 +126,11 @@ pub async fn show(State(app): State<Arc<App>>, Body(request): Body<ShowRequest>)
         "details": details(&model),
         "model_info": info,
         "modified_at": modified_at(&app),
-        "capabilities": if model.chats { json!(["completion", "tools"]) } else { json!(["completion"]) },
+        "capabilities": match (config.architecture.head, model.chats) {
+            (false, _) => json!(["embedding"]),
+            (true, true) => json!(["completion", "tools"]),
+            (true, false) => json!(["completion"]),
+        },
     })))
 }
 
