@@ -1,5 +1,6 @@
 //! Estimates the memory that a checkpoint needs, and checks that the machine has it.
 
+use sterna_kernels::format::{MLX_1BIT, Q1_0, Trits};
 use sterna_kernels::limits;
 
 use super::accounts::RecurrentBudget;
@@ -19,9 +20,9 @@ impl Checkpoint {
     /// cache of `positions`. Memory already in use does not count.
     pub fn memory_needed(&self, positions: usize, kv: KvType) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
-            // Packed at 2 bits per weight, in tiles of 16 × 16.
-            (Data::Ternary(_), [rows, cols]) => rows.next_multiple_of(16) as u64 * cols.next_multiple_of(16) as u64 / 4,
-            (Data::Dense { bytes, .. }, _) if bytes.is_mapped() => bytes.len() as u64,
+            (Data::Ternary(trits), [rows, cols]) => packed_bytes(trits, *rows, *cols),
+            // A head of trits is packed; it takes about as many bytes as are stored.
+            (Data::Dense { format, bytes }, _) if bytes.is_mapped() || format.stores_trits() => bytes.len() as u64,
             _ => 0,
         });
         let cache = (KvCache::bytes_per_position(&self.config, kv) as u64).saturating_mul(positions as u64);
@@ -60,6 +61,18 @@ impl Checkpoint {
             _ => 0,
         });
         mapped.sum()
+    }
+}
+
+/// About how many bytes a packed matrix takes: one bit per weight of a binary matrix with its scales, otherwise two in
+/// tiles of 16 × 16, and the scales of groups.
+fn packed_bytes(trits: &Trits, rows: usize, cols: usize) -> u64 {
+    let two_bits = rows.next_multiple_of(16) as u64 * cols.next_multiple_of(16) as u64 / 4;
+    let stored = trits.bytes().len() as u64;
+    match trits.format() {
+        format if [&Q1_0, &MLX_1BIT].contains(&format) => stored,
+        format if format.stores_trits() => stored.max(two_bits),
+        _ => two_bits,
     }
 }
 
