@@ -138,16 +138,16 @@ fn x86_place(column: usize) -> usize {
 
 /// Zeros in each column, and in each row.
 fn zeros(trits: &Trits, pool: &Pool) -> Result<(Vec<f64>, Vec<f64>), Problem> {
-    /// Rows counted by one thread at a time.
-    const ROWS: usize = 64;
     let (rows, cols) = (trits.rows(), trits.cols());
     let decoder = trits.decoder(pool)?;
-    let mut counts: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); rows.div_ceil(ROWS)];
+    // Rows counted by one thread.
+    let share = rows.div_ceil(pool.threads());
+    let mut counts: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); rows.div_ceil(share)];
     pool.pieces(&mut counts, 1, |piece, counts| {
         let (columns, in_rows) = &mut counts[0];
         columns.resize(cols, 0);
         let mut row = vec![0; cols];
-        for r in piece * ROWS..rows.min((piece + 1) * ROWS) {
+        for r in piece * share..rows.min((piece + 1) * share) {
             // I2_S has no invalid codes.
             let _ = decoder.row(r, &mut row);
             columns.iter_mut().zip(&row).for_each(|(count, trit)| *count += u32::from(*trit == 0));
