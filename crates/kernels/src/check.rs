@@ -334,6 +334,12 @@ mod cases {
         bits(&gate)
     }
 
+    pub(super) fn gelu_mul(isa: Isa) -> Vec<u32> {
+        let mut gate = floats(29, 41);
+        isa.gelu_mul(&mut gate, &floats(30, 41));
+        bits(&gate)
+    }
+
     pub(super) fn add_columns(isa: Isa) -> Vec<u32> {
         let mut out = floats(26, 70);
         isa.add_columns(&floats(27, 3 * 70), 70, &floats(28, 3), &mut out);

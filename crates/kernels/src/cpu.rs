@@ -123,6 +123,22 @@ impl Cpu {
         self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.silu_mul(gate, up.row(i)));
     }
 
+    /// `gate = gelu(gate) · up`, with the approximation by a tanh
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn gelu_mul(&self, gate: &mut Rows, up: &Rows) {
+        assert_eq!((gate.len(), gate.dim()), (up.len(), up.dim()), "same shape");
+        let dim = gate.dim();
+        self.pool.pieces(gate.data_mut(), dim, |i, gate| self.isa.gelu_mul(gate, up.row(i)));
+    }
+
+    /// `x · factor`
+    pub fn scale(&self, x: &mut Rows, factor: f32) {
+        let dim = x.dim();
+        self.pool.pieces(x.data_mut(), dim, |_, row| row.iter_mut().for_each(|x| *x *= factor));
+    }
+
     /// Rotates every head of every row (pairs i, i + dim/2). `cos` and `sin` have `head_dim / 2` values per row.
     ///
     /// # Panics

@@ -194,6 +194,8 @@ macro_rules! kernels {
                 requires up.len() == gate.len();
             silu_mul = op::activation::silu_mul(gate: &mut [f32], up: &[f32]),
                 requires up.len() == gate.len();
+            gelu_mul = op::activation::gelu_mul(gate: &mut [f32], up: &[f32]),
+                requires up.len() == gate.len();
             add_columns = op::low_rank::add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]),
                 requires t.is_empty() || (t.len() - 1) * stride + out.len() <= columns.len();
             dense_dot = format::dot<V>(

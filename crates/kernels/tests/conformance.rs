@@ -165,6 +165,7 @@ fn row_operations() {
         on(&|cpu, x| cpu.add(x, &y));
         on(&|cpu, x| cpu.relu2_mul(x, &y));
         on(&|cpu, x| cpu.silu_mul(x, &y));
+        on(&|cpu, x| cpu.gelu_mul(x, &y));
         on(&|cpu, x| cpu.rotate(x, &cos, &sin));
     }
 }

@@ -16,13 +16,14 @@ fn row_operations_refuse_other_shapes() {
     let (terms, weight) = (LossTerms { scale: 1.0, z: 0.0 }, [1.0; 32]);
     let update = LowRank::new(2, &[1.0; 64], &[1.0; 32], 1.0).expect("whole rows");
     // Each operation must accept 3 × 32 and reject rows of other shapes.
-    let operations: [Operation<'_>; 13] = [
+    let operations: [Operation<'_>; 14] = [
         ("rms_norm", &|x| drop(cpu.rms_norm(x, &weight, 1e-5))),
         ("add", &|x| cpu.add(&mut rows(3, 32), x)),
         ("sum", &|x| drop(cpu.sum(&rows(3, 32), x))),
         ("relu2_product", &|x| drop(cpu.relu2_product(&rows(3, 32), x))),
         ("relu2_mul", &|x| cpu.relu2_mul(&mut rows(3, 32), x)),
         ("silu_mul", &|x| cpu.silu_mul(&mut rows(3, 32), x)),
+        ("gelu_mul", &|x| cpu.gelu_mul(&mut rows(3, 32), x)),
         ("rotate, cos", &|x| cpu.rotate(&mut rows(3, 64), x, &rows(3, 32))),
         ("rotate, sin", &|x| cpu.rotate(&mut rows(3, 64), &rows(3, 32), x)),
         ("normed", &|x| drop(Activations::normed(&cpu, x, &weight, 1e-5))),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use sterna::arch::{Arch, Config, Kind, Pooling, RopeScaling};
+use sterna::arch::{Arch, Config, Kind, Pooling, RopeScaling, Scalings};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::format::F16;
 use sterna::kernels::{Cpu, sets};
-use sterna::model::{self, ALL, Settings};
+use sterna::model::{self, ALL, MINICPM, Settings};
 
 /// A small network, with a separate head if the architecture has one.
 fn config(architecture: &'static Arch) -> Config {
@@ -26,7 +26,7 @@ fn config(architecture: &'static Arch) -> Config {
         rope_scaling: RopeScaling::None,
         pooling: architecture.projection_norms.then_some(Pooling::Last),
         windows: None,
-        scalings: None,
+        scalings: (architecture == &MINICPM).then_some(Scalings { embedding: 12.0, branch: 0.25, head: 0.5 }),
         tied: false,
         eos: Vec::new(),
     }

@@ -174,7 +174,10 @@ fn scalings_are_read() {
         open(with("llama", keys, tensors)).expect("opens").config().rope_scaling.clone()
     };
     let divisors = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 8.0];
-    assert_eq!(scaling(&[], &[("rope_freqs.weight", &divisors)]), RopeScaling::Divisors(divisors.to_vec()));
+    assert_eq!(
+        scaling(&[], &[("rope_freqs.weight", &divisors)]),
+        RopeScaling::Divisors { divisors: divisors.to_vec(), attention: 1.0 }
+    );
     let keys = [
         ("llama.rope.scaling.type", Text("yarn")),
         ("llama.rope.scaling.factor", Float(4.0)),

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
-use sterna::checkpoint::Checkpoint;
+use sterna::checkpoint::huggingface::config::parse;
 use sterna::checkpoint::write::{Form, write_directory};
+use sterna::checkpoint::{Checkpoint, Config, TextFiles};
 use sterna::engine::{Embed, Engine, Pooling, Request};
 use sterna::kernels::format::{F16, F32};
 use sterna::kernels::layout::T16;
@@ -165,7 +166,7 @@ fn group_scaled_files_equal_the_reference() {
     std::fs::write(&legacy, with_ids(&Path::new(GOLDEN).join("bonsai-g128/gguf/pq2_0.gguf"), 142, 42))
         .expect("written");
     let mut seen = Vec::new();
-    for name in ["bonsai-g128", "bonsai-g64", "bonsai-1bit"] {
+    for name in ["bonsai-g128", "bonsai-g64", "bonsai-1bit", "minicpm4", "hunyuan-stq1_0"] {
         let mut files: Vec<PathBuf> = files(name).into_iter().filter(|path| path.is_file()).collect();
         files.extend((name == "bonsai-g128").then(|| legacy.clone()));
         for path in files {
@@ -173,7 +174,7 @@ fn group_scaled_files_equal_the_reference() {
             seen.push(path);
         }
     }
-    assert_eq!(seen.len(), 7, "{seen:?}");
+    assert_eq!(seen.len(), 9, "{seen:?}");
 }
 
 /// MLX's directories, and the same weights as ordinary numbers, which are recognised as ternary: in groups of columns, and
@@ -195,6 +196,47 @@ fn mlx_directories_and_ternary_numbers_equal_the_reference() {
             let stored = if name == "bonsai-g128" { format.name } else { "f16" };
             assert_eq!(model.head().expect("a head").stored_type(), stored, "{name}");
         }
+    }
+}
+
+/// MiniCPM's factors and LongRoPE, and the names of Hunyuan's norms, in a directory.
+#[test]
+fn written_directories_equal_the_reference() {
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["minicpm4/gguf/tq2_0.gguf", "hunyuan-stq1_0/gguf/stq1_0.gguf"] {
+        let (golden, _) = name.split_once('/').expect("a folder");
+        let source = Checkpoint::open(&Path::new(GOLDEN).join(name)).unwrap_or_else(|error| panic!("{error}"));
+        let directory = folder.path().join(golden);
+        write_directory(&source, &cpu, &directory, Form::HfBf16, &TextFiles::None, &model::known())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let read = Checkpoint::open(&directory).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.config(), source.config(), "{name}");
+        assert_group_scaled(&directory, golden, &cpu);
+    }
+}
+
+/// The config.json of the reference and the keys of the GGUF file describe the same network.
+#[test]
+fn config_json_and_gguf_keys_agree() {
+    for name in [
+        "qwen3-bitnet-embedding/gguf/i2_s.gguf",
+        "gemma3-bitnet-embedding/gguf/i2_s.gguf",
+        "minicpm4/gguf/tq2_0.gguf",
+        "hunyuan-stq1_0/gguf/stq1_0.gguf",
+    ] {
+        let path = Path::new(GOLDEN).join(name);
+        let keys = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}")).config().clone();
+        let json = path.ancestors().nth(2).expect("a folder").join("config.json");
+        let value = serde_json::from_slice(&std::fs::read(&json).expect("a golden")).expect("JSON");
+        // Projections have norms; which of the architectures of one name it is, is told by the tensors.
+        let mut known = model::known();
+        known.sort_by_key(|arch| arch.projection_norms != keys.architecture.projection_norms);
+        let config = parse(&json, &value, &serde_json::Value::Null, &known).unwrap_or_else(|error| panic!("{error}"));
+        let config = config.config;
+        // GGUF rounds it to f32.
+        assert!((config.rope_theta / keys.rope_theta - 1.0).abs() < 1e-7, "{name}: {}", config.rope_theta);
+        assert_eq!(Config { rope_theta: keys.rope_theta, ..config }, keys, "{name}");
     }
 }
 
@@ -243,7 +285,7 @@ fn assert_group_scaled(path: &Path, name: &str, cpu: &Cpu) {
 /// cache of f16, int8 activations here and there round the other way.
 #[test]
 fn embeddings_equal_the_reference() {
-    for (name, cosine, max) in [("qwen3-bitnet-embedding", 0.999_999, 1e-5)] {
+    for (name, cosine, max) in [("qwen3-bitnet-embedding", 0.999_999, 1e-5), ("gemma3-bitnet-embedding", 0.999, 0.2)] {
         let folder = tempfile::tempdir().expect("a folder");
         let path = Path::new(GOLDEN).join(name).join("gguf/i2_s.gguf");
         let reference = Reference::open(&Path::new(GOLDEN).join(name).join("ref.safetensors"));
@@ -359,6 +401,9 @@ fn logits_are_byte_identical_however_they_are_computed() {
         "llama-headdim256",
         "qwen3-causal",
         "qwen3-bitnet-embedding/gguf/i2_s.gguf",
+        "gemma3-bitnet-embedding/gguf/i2_s.gguf",
+        "minicpm4/gguf/tq2_0.gguf",
+        "hunyuan-stq1_0/gguf/stq1_0.gguf",
     ] {
         let path = Path::new(GOLDEN).join(name);
         let golden = Path::new(GOLDEN).join(name.split('/').next().expect("a name"));

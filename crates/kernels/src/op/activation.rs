@@ -19,6 +19,17 @@ pub(crate) fn silu_mul(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// `gate = gate / 2 · (1 + tanh(√(2/π) · (gate + 0.044715 · gate³))) · up`: GELU, with the tanh written as an exponential.
+#[inline(always)]
+pub(crate) fn gelu_mul(gate: &mut [f32], up: &[f32]) {
+    /// 2 · √(2/π)
+    const SLOPE: f32 = 1.595_769_1;
+    for (gate, up) in gate.iter_mut().zip(up) {
+        let inner = *gate + 0.044_715 * (*gate * *gate * *gate);
+        *gate = *gate / (1.0 + exp(-(SLOPE * inner))) * up;
+    }
+}
+
 /// Replaces gate and up with their gradients of `relu(gate)² · up`.
 #[inline(always)]
 pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
@@ -26,5 +37,25 @@ pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
         let open = if *gate > 0.0 { *gate } else { 0.0 };
         *gate = 2.0 * open * *up * dy;
         *up = open * open * dy;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gelu_is_the_formula_with_tanh() {
+        for i in -400..400 {
+            let x = i as f32 * 0.05;
+            let mut gate = [x];
+            gelu_mul(&mut gate, &[3.0]);
+            let (x, root) = (f64::from(x), (2.0 / std::f64::consts::PI).sqrt());
+            let expected = 1.5 * x * (1.0 + (root * (x + 0.044_715 * x.powi(3))).tanh());
+            assert!(
+                (f64::from(gate[0]) - expected).abs() <= 2e-6 * expected.abs().max(1.0),
+                "{x}: {gate:?}, {expected}"
+            );
+        }
     }
 }

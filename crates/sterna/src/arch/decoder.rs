@@ -114,6 +114,26 @@ impl Layer<'_> {
         self.ternary("mlp.down_proj", "ffn_down", self.config.hidden, self.config.intermediate)
     }
 
+    /// Gemma's norm of attention's output, before it is added to the hidden state.
+    pub fn attention_post_norm(&self) -> Slot {
+        self.vector("post_attention_layernorm", "post_attention_norm", self.config.hidden)
+    }
+
+    /// Gemma's norm before the feed-forward block.
+    pub fn ffn_pre_norm(&self) -> Slot {
+        self.vector("pre_feedforward_layernorm", "ffn_norm", self.config.hidden)
+    }
+
+    /// Gemma's norm of the feed-forward block's output, before it is added to the hidden state.
+    pub fn ffn_post_norm(&self) -> Slot {
+        self.vector("post_feedforward_layernorm", "post_ffw_norm", self.config.hidden)
+    }
+
+    /// The same tensor, which Hugging Face checkpoints of this architecture call `name`.
+    pub fn called(&self, slot: Slot, name: &str) -> Slot {
+        Slot { name: format!("model.layers.{}.{name}.weight", self.number), ..slot }
+    }
+
     /// Weights of the norm inside a projection, of its input.
     pub fn norm_in(&self, projection: &Slot) -> Slot {
         let (_, len) = projection.kind.shape();

@@ -44,6 +44,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// The strings in a list; other items are left out.
     Texts(Vec<&'a str>),
+    /// A list of numbers.
+    Numbers(Vec<f64>),
     /// A value of another type.
     Other,
 }
@@ -140,6 +142,14 @@ impl<'a> Facts<'a> {
     pub fn texts(&self, key: &str) -> Vec<&'a str> {
         match self.keys.value(key) {
             Some(Value::Texts(texts)) => texts,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The numbers in a list; empty if the key is absent or its value is not such a list.
+    pub fn numbers(&self, key: &str) -> Vec<f32> {
+        match self.keys.value(key) {
+            Some(Value::Numbers(numbers)) => numbers.into_iter().map(|number| number as f32).collect(),
             _ => Vec::new(),
         }
     }

@@ -55,6 +55,8 @@ pub struct Arch {
     pub details: fn(&Facts<'_>, &mut Config) -> Result<(), Refusal>,
     /// Whether the network has a head, which computes logits from hidden states.
     pub head: bool,
+    /// Whether Hugging Face checkpoints store the weights of norms minus 1, those of norms in projections excepted.
+    pub norms_from_zero: bool,
     /// Whether every projection begins with an RMS norm of its own. Of architectures that share a name, the file's
     /// tensors tell which one it is.
     pub projection_norms: bool,
@@ -92,6 +94,12 @@ impl Arch {
     /// The name that is written to GGUF files.
     pub fn gguf_name(&self) -> &'static str {
         self.gguf.first().copied().unwrap_or(self.name)
+    }
+
+    /// What is added to the values of this tensor in a Hugging Face checkpoint.
+    pub(crate) fn offset(&self, slot: &Slot) -> f32 {
+        let from_zero = self.norms_from_zero && matches!(slot.kind, Kind::Vector { .. });
+        if from_zero && !refuse::is_projection_norm(&slot.name) { 1.0 } else { 0.0 }
     }
 
     /// The network's tensors.

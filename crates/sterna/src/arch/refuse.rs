@@ -29,7 +29,11 @@ fn refuse(facts: &Facts<'_>, key: &str, value: impl std::fmt::Display) -> Result
 }
 
 /// Refuses numbers other than the one that changes nothing: experts and partial rotary embeddings.
-fn shares(facts: &Facts<'_>) -> Result<(), Refusal> {
+///
+/// # Errors
+///
+/// A [`Refusal`] with all that is found.
+pub(crate) fn shares(facts: &Facts<'_>) -> Result<(), Refusal> {
     let share = "partial_rotary_factor";
     let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|object| format!("{object}.{share}"));
     let experts = ["expert_count", "num_experts", "num_local_experts", "n_routed_experts"].map(|key| (key, 0.0));
@@ -72,7 +76,11 @@ fn windowed_layers(facts: &Facts<'_>) -> Result<bool, Refusal> {
 }
 
 /// Refuses biases that are not zero.
-fn biases(facts: &Facts<'_>) -> Result<(), Refusal> {
+///
+/// # Errors
+///
+/// A [`Refusal`] that names one.
+pub(crate) fn biases(facts: &Facts<'_>) -> Result<(), Refusal> {
     for key in ["attention_bias", "mlp_bias"] {
         if facts.flag(key)? == Some(true) {
             return refuse(facts, key, true);
@@ -99,11 +107,15 @@ fn norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
 }
 
 /// Refuses projections without norms.
-pub(super) fn no_norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
+///
+/// # Errors
+///
+/// A [`Refusal`] if there are tensors, but no such norms.
+pub(crate) fn no_norms_in_projections(facts: &Facts<'_>) -> Result<(), Refusal> {
     if facts.tensors.is_empty() || facts.tensors.iter().any(|tensor| is_projection_norm(tensor)) {
         return Ok(());
     }
-    Err(Refusal::unsupported("an embedding model without a norm in every projection"))
+    Err(Refusal::unsupported("a network of this kind without a norm in every projection"))
 }
 
 /// The first of the tensors that `of` selects, and the number of the others: "tensor `x` and 3 more".

@@ -25,8 +25,13 @@ pub enum RopeScaling {
         /// Context length of the first training.
         original: f64,
     },
-    /// Each is divided by a factor of its own.
-    Divisors(Vec<f32>),
+    /// Each is divided by a factor of its own (LongRoPE, arXiv:2402.13753, and `rope_freqs.weight`).
+    Divisors {
+        /// A divisor for each pair of a head.
+        divisors: Vec<f32>,
+        /// Factor of cosines and sines, at every position.
+        attention: f64,
+    },
 }
 
 /// The parameters of YaRN.
@@ -51,7 +56,7 @@ impl RopeScaling {
     pub fn inverse_frequency(&self, plain: f64, i: usize, dim: usize, theta: f64) -> f64 {
         match self {
             Self::None => plain,
-            Self::Divisors(divisors) => plain / f64::from(divisors[i]),
+            Self::Divisors { divisors, .. } => plain / f64::from(divisors[i]),
             Self::Llama3 { factor, low, high, original } => {
                 let turns = original * plain / (2.0 * PI);
                 let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -66,12 +71,16 @@ impl RopeScaling {
 
     /// The factor of cosines and sines.
     pub fn attention(&self) -> f64 {
-        if let Self::Yarn(yarn) = self { yarn.attention } else { 1.0 }
+        match self {
+            Self::Yarn(yarn) => yarn.attention,
+            Self::Divisors { attention, .. } => *attention,
+            Self::None | Self::Llama3 { .. } => 1.0,
+        }
     }
 
     /// Whether the scaling fits heads of `dim` values.
     pub(super) fn fits(&self, dim: usize) -> bool {
-        if let Self::Divisors(divisors) = self { divisors.len() == dim / 2 } else { true }
+        if let Self::Divisors { divisors, .. } = self { divisors.len() == dim / 2 } else { true }
     }
 
     /// The scaling that a file describes.
@@ -79,7 +88,7 @@ impl RopeScaling {
     /// # Errors
     /// [`Refusal`] for kinds that are not supported, and for missing or impossible parameters.
     pub fn read(facts: &Facts<'_>) -> Result<Self, Refusal> {
-        for object in ["rope_scaling", "rope_parameters"] {
+        for object in ["rope_scaling", "rope_parameters", "rope_parameters.full_attention"] {
             let scaling = hugging_face(facts, object)?;
             if scaling != Self::None {
                 return Ok(scaling);
@@ -151,6 +160,16 @@ fn hugging_face(facts: &Facts<'_>, object: &str) -> Result<RopeScaling, Refusal>
             }
             RopeScaling::Llama3 { factor, low, high, original }
         }
+        (Some("longrope"), factor) => {
+            let lists = ["short_factor", "long_factor"].map(|key| facts.numbers(&format!("{object}.{key}")));
+            let (context, top) = (facts.number("max_position_embeddings")?, "original_max_position_embeddings");
+            let Some(original) = trained.or(facts.number(top)?).or(context) else {
+                return refuse(" without an original context");
+            };
+            let factor = factor.or(context.map(|context| context / original)).unwrap_or(1.0);
+            let given = number("attention_factor")?;
+            long_rope(lists, context.unwrap_or(original), original, (factor, given))
+        }
         (Some("yarn"), factor) => {
             let context = facts.number("max_position_embeddings")?;
             let Some(factor) = factor.or_else(|| Some(context? / trained?)) else { return refuse(" without a factor") };
@@ -200,9 +219,30 @@ fn gguf(facts: &Facts<'_>) -> Result<RopeScaling, Refusal> {
             let attention = given * number("yarn_attn_factor")?.unwrap_or(1.0) * attention(factor, 1.0);
             RopeScaling::Yarn(Yarn { factor, original, fast, slow, attention, truncate: true })
         }
+        "longrope" => {
+            let lists = ["rope_factors_short.weight", "rope_factors_long.weight"];
+            let lists = lists.map(|name| (facts.values)(name).unwrap_or_default());
+            let context = facts.number("context_length")?.unwrap_or(1.0);
+            let original = number("original_context_length")?.unwrap_or(context);
+            let given = number("attn_factor")?.filter(|factor| *factor != 0.0);
+            long_rope(lists, context, original, (context / original, given))
+        }
         _ => return refuse(""),
     };
     checked(scaling).map_or_else(|| refuse(" with impossible parameters"), Ok)
+}
+
+/// LongRoPE for contexts of this length: the short divisors up to the original context, the long ones above, and the factor
+/// of attention for a context that is `factor` times as long, unless one is `given`.
+fn long_rope(
+    [short, long]: [Vec<f32>; 2],
+    context: f64,
+    original: f64,
+    (factor, given): (f64, Option<f64>),
+) -> RopeScaling {
+    let attention = if factor > 1.0 { (1.0 + factor.ln() / original.ln()).sqrt() } else { 1.0 };
+    let divisors = if context > original { long } else { short };
+    RopeScaling::Divisors { divisors, attention: given.unwrap_or(attention) }
 }
 
 /// Reads GGUF's tensor of divisors, one for each pair of a head.
@@ -214,7 +254,7 @@ fn divisors(facts: &Facts<'_>) -> Result<RopeScaling, Refusal> {
     match (facts.values)(TENSOR) {
         Some(divisors) if divisors.iter().all(|divisor| *divisor == 1.0) => Ok(RopeScaling::None),
         Some(divisors) if divisors.iter().all(|divisor| possible(f64::from(*divisor))) => {
-            Ok(RopeScaling::Divisors(divisors))
+            Ok(RopeScaling::Divisors { divisors, attention: 1.0 })
         }
         _ => Err(Refusal::unsupported(format!("scaled rotary embedding (tensor `{TENSOR}`) with impossible divisors"))),
     }
@@ -228,7 +268,11 @@ fn checked(scaling: RopeScaling) -> Option<RopeScaling> {
         RopeScaling::Yarn(Yarn { factor, original, fast, slow, attention, .. }) => {
             [factor, original, fast, slow, attention].into_iter().all(possible).then_some(scaling)
         }
-        scaling => Some(scaling),
+        RopeScaling::Divisors { ref divisors, attention } => {
+            let all = divisors.iter().map(|divisor| f64::from(*divisor)).chain([attention]).all(possible);
+            (all && !divisors.is_empty()).then_some(scaling)
+        }
+        RopeScaling::None => Some(scaling),
     }
 }
 

@@ -86,6 +86,7 @@ pub static ARCH: Arch = Arch {
     refuse: refuse::decoder,
     details: |_, _| Ok(()),
     head: true,
+    norms_from_zero: false,
     projection_norms: false,
     interleaved_qk: false,
     quantize_at_load: true,

@@ -86,8 +86,9 @@ impl Loader<'_> {
         let stored = || if config.tied { Ok(embedding.clone()) } else { table(decoder::head(config)) };
         let head = if config.architecture.head { Some(self.head(stored)?) } else { None };
         let norm = self.norm(decoder::final_norm(config))?;
-        let rope = Rope::new(config);
-        Ok(Frame { config: config.clone(), embedding, rope, norm, head })
+        let (rope, window_rope) = (Rope::new(config), Rope::of_windows(config));
+        let (embedding_factor, head_factor) = (1.0, 1.0);
+        Ok(Frame { config: config.clone(), embedding, embedding_factor, rope, window_rope, norm, head_factor, head })
     }
 
     /// The head: packed if its weights are trits, otherwise with the rows `stored`.
@@ -155,20 +156,39 @@ impl Norm {
     }
 }
 
+/// `x · factor`
+pub(super) fn scaled(cpu: &Cpu, mut x: Rows, factor: f32) -> Rows {
+    if factor != 1.0 {
+        cpu.scale(&mut x, factor);
+    }
+    x
+}
+
 /// The parts before and after the layers.
 pub(super) struct Frame {
     pub config: Config,
     pub embedding: DenseMatrix,
+    /// Factor of a token's embedding.
+    pub embedding_factor: f32,
     pub rope: Rope,
+    /// The rotary embedding of layers with a window.
+    pub window_rope: Option<Rope>,
     norm: Norm,
+    /// Factor of the head's input.
+    pub head_factor: f32,
     /// `None` for a network that only embeds.
     pub head: Option<Head>,
 }
 
 impl Frame {
+    /// The embeddings of a batch's tokens.
+    pub fn embedded(&self, cpu: &Cpu, batch: &Batch) -> Rows {
+        scaled(cpu, self.embedding.lookup(cpu, &batch.tokens), self.embedding_factor)
+    }
+
     /// The final norm of the rows that the batch requests: the input of the head.
     pub fn outputs(&self, cpu: &Cpu, batch: &Batch, h: &Rows) -> Rows {
-        self.norm.forward(cpu, &h.select(&batch.outputs))
+        scaled(cpu, self.norm.forward(cpu, &h.select(&batch.outputs)), self.head_factor)
     }
 
     /// The weight bytes, given the bytes of the body.

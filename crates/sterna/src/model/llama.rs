@@ -2,9 +2,9 @@
 //!
 //! Source: `modeling_llama.py` of transformers, its linears replaced by `BitLinear`.
 
-use sterna_kernels::Rows;
+use sterna_kernels::{Cpu, Rows};
 
-use super::layers::{Linears, Loader, Norm};
+use super::layers::{Linears, Loader, Norm, scaled};
 use super::stack::{Layer, Stack, Step};
 use super::{KvCache, Network};
 use crate::Result;
@@ -13,18 +13,29 @@ use crate::arch::{Arch, Defaults, decoder, refuse};
 pub(super) struct Llama {
     attention_norm: Norm,
     qkv: Linears<3>,
-    /// Present for Qwen3.
+    /// Present for Qwen3 and Hunyuan.
     head_norms: Option<HeadNorms>,
     o: Linears<1>,
     ffn_norm: Norm,
     gate_up: Linears<2>,
     down: Linears<1>,
+    /// Factor of what attention and the feed-forward block add to the hidden state; MiniCPM's is not 1.
+    pub branch: f32,
 }
 
 /// Norms applied to every query and key head.
 pub(super) struct HeadNorms {
     pub q: Norm,
     pub k: Norm,
+    /// Whether heads are normed after their rotation.
+    pub rotated: bool,
+}
+
+impl HeadNorms {
+    /// The normed heads of queries and keys.
+    pub fn forward(&self, cpu: &Cpu, (q, k): (Rows, Rows)) -> (Rows, Rows) {
+        (self.q.heads(cpu, q), self.k.heads(cpu, k))
+    }
 }
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
@@ -41,6 +52,7 @@ impl Llama {
             ffn_norm: loader.norm(slots.ffn_norm())?,
             gate_up: loader.projections(slots, [slots.gate(), slots.up()])?,
             down: loader.projections(slots, [slots.down()])?,
+            branch: 1.0,
         })
     }
 }
@@ -50,20 +62,24 @@ impl Layer for Llama {
         let Step { cpu, batch, rotation, layer } = *step;
         let x = self.attention_norm.forward(cpu, h);
         let [mut q, mut k, v] = self.qkv.forward(cpu, &x);
-        if let Some(norms) = &self.head_norms {
-            (q, k) = (norms.q.heads(cpu, q), norms.k.heads(cpu, k));
+        let norms = self.head_norms.as_ref();
+        if let Some(norms) = norms.filter(|norms| !norms.rotated) {
+            (q, k) = norms.forward(cpu, (q, k));
         }
-        let (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
+        (q, k) = (rotation.apply(cpu, q), rotation.apply(cpu, k));
+        if let Some(norms) = norms.filter(|norms| norms.rotated) {
+            (q, k) = norms.forward(cpu, (q, k));
+        }
         kv.store(cpu, layer, batch, &k, &v);
         let a = kv.attend(cpu, layer, self.mask(), batch, &q);
         let [a] = self.o.forward(cpu, &a);
-        cpu.add(h, &a);
+        cpu.add(h, &scaled(cpu, a, self.branch));
 
         let x = self.ffn_norm.forward(cpu, h);
         let [mut gate, up] = self.gate_up.forward(cpu, &x);
         cpu.silu_mul(&mut gate, &up);
         let [f] = self.down.forward(cpu, &gate);
-        cpu.add(h, &f);
+        cpu.add(h, &scaled(cpu, f, self.branch));
     }
 
     fn bytes(&self) -> usize {
@@ -88,6 +104,7 @@ pub static ARCH: Arch = Arch {
     refuse: refuse::decoder,
     details: |_, _| Ok(()),
     head: true,
+    norms_from_zero: false,
     projection_norms: false,
     interleaved_qk: true,
     quantize_at_load: false,

@@ -24,10 +24,13 @@ use crate::checkpoint::{Checkpoint, Config};
 use crate::{Error, Result};
 pub use batch::{Batch, Restore, Run};
 pub use bitnet::ARCH as BITNET;
+pub use gemma3::ARCH as GEMMA3;
 pub use head::{Candidates, Head, HeadMode, LogitQuery, Need, SIGMAS};
+pub use hunyuan::ARCH as HUNYUAN;
 pub use kv::{KvCache, KvType, Mask};
 use layers::Loader;
 pub use llama::ARCH as LLAMA;
+pub use minicpm::ARCH as MINICPM;
 pub use onebitllm::ARCH as ONEBITLLM;
 pub use qwen3::ARCH as QWEN3;
 pub use qwen3_embedding::ARCH as QWEN3_EMBEDDING;
@@ -50,6 +53,9 @@ networks! {
     llama,
     qwen3,
     qwen3_embedding,
+    gemma3,
+    minicpm,
+    hunyuan,
 }
 
 /// A network that Sterna can run.

@@ -36,6 +36,7 @@ pub static ARCH: Arch = Arch {
     refuse,
     details: |_, _| Ok(()),
     head: true,
+    norms_from_zero: false,
     projection_norms: false,
     interleaved_qk: false,
     quantize_at_load: true,

@@ -11,7 +11,7 @@ use crate::arch::{Arch, Defaults, Slot, decoder, refuse};
 
 pub(super) fn load(loader: &Loader<'_>) -> Result<Box<dyn Network>> {
     Ok(Box::new(Stack::load(loader, |slots| {
-        let norms = HeadNorms { q: loader.norm(slots.q_norm())?, k: loader.norm(slots.k_norm())? };
+        let norms = HeadNorms { q: loader.norm(slots.q_norm())?, k: loader.norm(slots.k_norm())?, rotated: false };
         Llama::load(loader, slots, Some(norms))
     })?))
 }
@@ -35,6 +35,7 @@ pub static ARCH: Arch = Arch {
     refuse: refuse::decoder,
     details: |_, _| Ok(()),
     head: true,
+    norms_from_zero: false,
     projection_norms: false,
     interleaved_qk: false,
     quantize_at_load: false,

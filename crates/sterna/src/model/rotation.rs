@@ -3,7 +3,7 @@
 
 use sterna_kernels::{Cpu, Rows, math};
 
-use crate::arch::Config;
+use crate::arch::{Config, RopeScaling};
 
 /// The rotation of each pair of a head from one position to the next.
 pub struct Rope {
@@ -21,7 +21,16 @@ pub struct Rotation {
 impl Rope {
     /// The rotary embedding of a model's heads.
     pub fn new(config: &Config) -> Self {
-        let (dim, theta, scaling) = (config.head_dim, config.rope_theta, &config.rope_scaling);
+        Self::scaled(config, config.rope_theta, &config.rope_scaling)
+    }
+
+    /// The rotary embedding of layers with a window, if there are any.
+    pub fn of_windows(config: &Config) -> Option<Self> {
+        config.windows.map(|windows| Self::scaled(config, windows.rope_theta, &RopeScaling::None))
+    }
+
+    fn scaled(config: &Config, theta: f64, scaling: &RopeScaling) -> Self {
+        let dim = config.head_dim;
         let frequency = |i: usize| {
             let plain = math::pow64(theta, -2.0 * i as f64 / dim as f64);
             scaling.inverse_frequency(plain, i, dim, theta) as f32

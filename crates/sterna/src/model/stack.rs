@@ -53,14 +53,23 @@ impl<L: Layer> Stack<L> {
         let layers = layers.collect::<Result<_>>()?;
         Ok(Self { frame: loader.frame()?, layers })
     }
+
+    /// The same network, with factors of a token's embedding and of the head's input.
+    pub fn scaled(mut self, embedding: f32, head: f32) -> Self {
+        (self.frame.embedding_factor, self.frame.head_factor) = (embedding, head);
+        self
+    }
 }
 
 impl<L: Layer> Network for Stack<L> {
     fn forward(&self, cpu: &Cpu, batch: &Batch, state: &mut State) -> Rows {
-        let mut h = self.frame.embedding.lookup(cpu, &batch.tokens);
+        let mut h = self.frame.embedded(cpu, batch);
         let rotation = self.frame.rope.at(&batch.positions);
+        let in_windows = self.frame.window_rope.as_ref().map(|rope| rope.at(&batch.positions));
         for (layer, part) in self.layers.iter().enumerate() {
-            part.forward(&Step { cpu, batch, rotation: &rotation, layer }, &mut state.kv, &mut h);
+            let windows = self.frame.config.windows.filter(|windows| windows.has(layer));
+            let rotation = in_windows.as_ref().filter(|_| windows.is_some()).unwrap_or(&rotation);
+            part.forward(&Step { cpu, batch, rotation, layer }, &mut state.kv, &mut h);
         }
         self.frame.outputs(cpu, batch, &h)
     }

@@ -110,7 +110,7 @@ fn dimensions(
         pooling: None,
         windows: None,
         scalings: None,
-        tied: json.flag("tie_word_embeddings")?.unwrap_or(false),
+        tied: architecture.head && json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
@@ -168,7 +168,10 @@ impl Keys for Json<'_> {
             Value::Bool(flag) => facts::Value::Flag(*flag),
             Value::Number(number) => number.as_f64().map_or(facts::Value::Other, facts::Value::Number),
             Value::String(text) => facts::Value::Text(text),
-            Value::Array(items) => facts::Value::Texts(items.iter().filter_map(Value::as_str).collect()),
+            Value::Array(items) => match items.iter().map(Value::as_f64).collect() {
+                Some(numbers) if !items.is_empty() => facts::Value::Numbers(numbers),
+                _ => facts::Value::Texts(items.iter().filter_map(Value::as_str).collect()),
+            },
             Value::Object(_) => facts::Value::Other,
         })
     }

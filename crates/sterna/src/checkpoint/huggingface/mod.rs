@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
-use sterna_kernels::format::{self, HF_PACKED, Trits};
+use sterna_kernels::Bytes;
+use sterna_kernels::format::{self, F32, HF_PACKED, Trits};
 
 use super::collect::collect;
 use super::safetensors::{Entry, Header};
@@ -189,12 +190,20 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
             }
             Data::Ternary(ternary(path, tensors, hf, (name, entry), &shape)?)
         }
-        (_, dtype) => match format::by_safetensors(dtype) {
-            Some(format) => Data::Dense { format, bytes },
-            None => return Err(wrong_dtype(path, &[name], dtype)),
+        (_, dtype) => match (format::by_safetensors(dtype), hf.config.architecture.offset(slot)) {
+            (Some(format), 0.0) => Data::Dense { format, bytes },
+            (Some(format), offset) => offset_numbers(format, &bytes, offset).unwrap_or(Data::Dense { format, bytes }),
+            (None, _) => return Err(wrong_dtype(path, &[name], dtype)),
         },
     };
     Ok(Some(Tensor { stored_name: name.clone(), shape, data, interleaved_heads: None }))
+}
+
+/// Numbers, each with the same one added. `None` if they cannot be read; a later check says why.
+fn offset_numbers(format: &'static format::Format, bytes: &Bytes, offset: f32) -> Option<Data> {
+    let numbers = format.numbers(bytes)?;
+    let bytes: Vec<u8> = numbers.into_iter().flat_map(|number| (number + offset).to_le_bytes()).collect();
+    Some(Data::Dense { format: &F32, bytes: bytes.into() })
 }
 
 /// The tensor of this name. Models that also see images put a prefix before the names of their language model, and models

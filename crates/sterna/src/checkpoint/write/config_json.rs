@@ -46,6 +46,16 @@ pub(super) fn config_json(
     if !config.eos.is_empty() {
         keys["eos_token_id"] = json!(config.eos);
     }
+    if let Some(windows) = config.windows {
+        keys["sliding_window"] = json!(windows.positions);
+        keys["sliding_window_pattern"] = json!(windows.period);
+        keys["rope_local_base_freq"] = json!(windows.rope_theta);
+    }
+    if let Some(scalings) = config.scalings {
+        keys["scale_emb"] = json!(scalings.embedding);
+        keys["scale_depth"] = json!(f64::from(scalings.branch) * (config.layers as f64).sqrt());
+        keys["dim_model_base"] = json!(config.hidden as f64 / f64::from(scalings.head));
+    }
     if let (Some(keys), Value::Object(more)) = (keys.as_object_mut(), more) {
         keys.extend(more);
     }
@@ -91,6 +101,16 @@ fn rope_scaling(scaling: &RopeScaling) -> Value {
             "high_freq_factor": high,
             "original_max_position_embeddings": original,
         }),
-        RopeScaling::None | RopeScaling::Divisors(_) => Value::Null,
+        // The same divisors for every length, with the factor that belongs to it.
+        RopeScaling::Divisors { divisors, attention } => {
+            let divisors: Vec<f64> = divisors.iter().map(|divisor| shortest(*divisor)).collect();
+            json!({
+                "rope_type": "longrope",
+                "short_factor": divisors,
+                "long_factor": divisors,
+                "attention_factor": attention,
+            })
+        }
+        RopeScaling::None => Value::Null,
     }
 }

@@ -239,7 +239,12 @@ impl<'a> Directory<'a> {
         let slot = tensor.slot;
         if let Part::Numbers(format) = tensor.part {
             return match slot.kind {
-                Kind::Vector { len } => put(&encoded(format, &self.rows.checkpoint.vector(&slot.name, len)?)),
+                Kind::Vector { len } => {
+                    let offset = self.rows.checkpoint.config.architecture.offset(slot);
+                    let mut values = self.rows.checkpoint.vector(&slot.name, len)?;
+                    values.iter_mut().for_each(|value| *value -= offset);
+                    put(&encoded(format, &values))
+                }
                 _ => self.rows.dense(slot, format, put),
             };
         }

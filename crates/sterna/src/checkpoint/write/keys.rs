@@ -14,7 +14,7 @@ pub(super) fn can_be_written(scaling: &RopeScaling) -> bool {
     match scaling {
         RopeScaling::None => true,
         RopeScaling::Yarn(yarn) => yarn.truncate,
-        RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => false,
+        RopeScaling::Llama3 { .. } | RopeScaling::Divisors { .. } => false,
     }
 }
 
@@ -152,7 +152,7 @@ impl Keys {
                     self.float(&format!("{prefix}.{key}"), value as f32);
                 }
             }
-            RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors(_) => {}
+            RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Divisors { .. } => {}
         }
     }
 
