@@ -11,6 +11,7 @@ use crate::op::attention::int8::{Dots, Terms};
 use crate::op::attention::{PAGE, Page, SEGMENT, Segment};
 use crate::op::bf16::{Operands, PANEL};
 use crate::op::codes::Bits;
+use crate::op::delta::{Heads, Inputs};
 use crate::op::grouped::{Bits as GroupBits, Codes, Division, TOKENS, TileScales, Tiles};
 use crate::op::loss::LossTerms;
 use crate::op::operand::{Operand, arrange};
@@ -338,6 +339,57 @@ mod cases {
         let mut gate = floats(29, 41);
         isa.gelu_mul(&mut gate, &floats(30, 41));
         bits(&gate)
+    }
+
+    pub(super) fn sigmoid_mul(isa: Isa) -> Vec<u32> {
+        let mut x = floats(70, 41);
+        isa.sigmoid_mul(&mut x, &floats(71, 41));
+        bits(&x)
+    }
+
+    pub(super) fn hadamard(isa: Isa) -> Vec<u32> {
+        let mut x = floats(72, 128);
+        isa.hadamard(&mut x, &floats(73, 128), 64);
+        bits(&x)
+    }
+
+    pub(super) fn hadamard_inverse(isa: Isa) -> Vec<u32> {
+        let mut x = floats(74, 128);
+        isa.hadamard_inverse(&mut x, &floats(75, 128), 32);
+        bits(&x)
+    }
+
+    pub(super) fn delta_convolve(isa: Isa) -> Vec<u32> {
+        let mut out = [0.0; 41];
+        isa.delta_convolve(&floats(76, 4 * 41), &floats(77, 4 * 41), &mut out);
+        bits(&out)
+    }
+
+    pub(super) fn delta_unit(isa: Isa) -> Vec<u32> {
+        let mut x = floats(78, 48);
+        isa.delta_unit(&mut x, 0.7);
+        bits(&x)
+    }
+
+    /// Two chunks and a part of a third, in pieces of several sizes.
+    pub(super) fn delta_rows(isa: Isa) -> Vec<u32> {
+        let (heads, mut results) = (Heads { key: 16, value: 64, count: 2 }, Vec::new());
+        let mut state = vec![0.0; heads.state()];
+        for (seed, at, rows) in [(80, 0, 32), (81, 0, 1), (82, 1, 5), (83, 6, 26), (84, 0, 3)] {
+            let [q, k] = [1, 2].map(|of| {
+                let mut x = floats(seed * of, rows * heads.key);
+                x.chunks_exact_mut(heads.key).for_each(|x| sets::portable().delta_unit(x, 1.0));
+                x
+            });
+            let v = floats(seed + 20, rows * heads.count * heads.value);
+            let [beta, g] = [0.2, -0.1].map(|by| floats(seed, rows * heads.count).iter().map(|x| by * x.abs()).collect());
+            let (beta, g): (Vec<f32>, Vec<f32>) = (beta, g);
+            let mut out = vec![0.0; v.len()];
+            isa.delta_rows(heads, at, &mut state, &Inputs { q: &q, k: &k, v: &v, beta: &beta, g: &g }, &mut out);
+            results.extend(bits(&out));
+        }
+        results.extend(bits(&state));
+        results
     }
 
     pub(super) fn add_columns(isa: Isa) -> Vec<u32> {

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! matrices     ternary < matrix < layout < sparse, finish < activations, sums
-//!              dense, screen, low_rank, attention, bf16, gradient
+//!              dense, delta, screen, low_rank, attention, bf16, gradient
 //! cpu          `Cpu`: an instruction set and threads; operations on rows
 //! check        one small case of every kernel, compared with portable
 //! sets         the ladder of instruction sets, best first
@@ -35,6 +35,7 @@ pub mod bandwidth;
 pub mod bf16;
 mod check;
 mod cpu;
+mod delta;
 pub mod dense;
 mod finish;
 pub mod format;
@@ -64,6 +65,7 @@ mod x86_64;
 pub use activations::Activations;
 pub use bf16::{Bf16Panels, Bf16Rows};
 pub use cpu::Cpu;
+pub use delta::{DeltaHeads, DeltaInputs};
 pub use dense::DenseMatrix;
 pub use finish::Finish;
 pub use format::{Format, Trits};

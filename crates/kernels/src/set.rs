@@ -196,6 +196,18 @@ macro_rules! kernels {
                 requires up.len() == gate.len();
             gelu_mul = op::activation::gelu_mul(gate: &mut [f32], up: &[f32]),
                 requires up.len() == gate.len();
+            sigmoid_mul = op::activation::sigmoid_mul(x: &mut [f32], gate: &[f32]),
+                requires gate.len() == x.len();
+            hadamard = op::hadamard::forward(x: &mut [f32], signs: &[f32], block: usize),
+                requires op::hadamard::fits(x, signs, block);
+            hadamard_inverse = op::hadamard::inverse(x: &mut [f32], signs: &[f32], block: usize),
+                requires op::hadamard::fits(x, signs, block);
+            delta_convolve = op::delta::convolve(rows: &[f32], taps: &[f32], out: &mut [f32]),
+                requires taps.len() == rows.len() && !out.is_empty() && rows.len().is_multiple_of(out.len());
+            delta_unit = op::delta::unit<V>(x: &mut [f32], scale: f32), requires x.len().is_multiple_of(op::vector::LANES);
+            delta_rows = op::delta::rows<V>(
+                heads: op::delta::Heads, at: usize, state: &mut [f32], x: &op::delta::Inputs<'_>, out: &mut [f32]
+            ), requires heads.fit(at, state, x, out);
             add_columns = op::low_rank::add_columns(columns: &[f32], stride: usize, t: &[f32], out: &mut [f32]),
                 requires t.is_empty() || (t.len() - 1) * stride + out.len() <= columns.len();
             dense_dot = format::dot<V>(

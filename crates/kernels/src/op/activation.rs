@@ -30,6 +30,14 @@ pub(crate) fn gelu_mul(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// `x = x / (1 + e^−gate)`
+#[inline(always)]
+pub(crate) fn sigmoid_mul(x: &mut [f32], gate: &[f32]) {
+    for (x, gate) in x.iter_mut().zip(gate) {
+        *x /= 1.0 + exp(-*gate);
+    }
+}
+
 /// Replaces gate and up with their gradients of `relu(gate)² · up`.
 #[inline(always)]
 pub(crate) fn relu2_mul_backward(gate: &mut [f32], up: &mut [f32], dy: &[f32]) {
