@@ -86,6 +86,7 @@ pub fn tokenizer_json(bytes: &[u8]) {
         scalings: None,
         tied: true,
         eos: Vec::new(),
+        hybrid: None,
     };
     let text = TextFiles::HuggingFace {
         tokenizer: bytes.to_vec().into(),

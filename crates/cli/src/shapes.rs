@@ -181,6 +181,7 @@ impl Shape {
             scalings: None,
             tied: self.tied,
             eos: Vec::new(),
+            hybrid: None,
         }
     }
 }

@@ -382,7 +382,8 @@ mod cases {
                 x
             });
             let v = floats(seed + 20, rows * heads.count * heads.value);
-            let [beta, g] = [0.2, -0.1].map(|by| floats(seed, rows * heads.count).iter().map(|x| by * x.abs()).collect());
+            let [beta, g] =
+                [0.2, -0.1].map(|by| floats(seed, rows * heads.count).iter().map(|x| by * x.abs()).collect());
             let (beta, g): (Vec<f32>, Vec<f32>) = (beta, g);
             let mut out = vec![0.0; v.len()];
             isa.delta_rows(heads, at, &mut state, &Inputs { q: &q, k: &k, v: &v, beta: &beta, g: &g }, &mut out);

@@ -145,12 +145,23 @@ impl Cpu {
     /// If `cos` or `sin` does not have one row for each row of `x`, if their widths differ, or if the rows of `x` are
     /// not whole heads.
     pub fn rotate(&self, x: &mut Rows, cos: &Rows, sin: &Rows) {
+        self.rotate_heads(x, 2 * cos.dim(), cos, sin);
+    }
+
+    /// Rotates the first values of every head of `head_dim` values, as many as `cos` and `sin` have angles for.
+    ///
+    /// # Panics
+    /// As [`Cpu::rotate`], and if heads have fewer values than the angles are for.
+    pub fn rotate_heads(&self, x: &mut Rows, head_dim: usize, cos: &Rows, sin: &Rows) {
+        let (dim, rotated) = (x.dim(), 2 * cos.dim());
         assert!(cos.len() == x.len() && sin.len() == x.len() && sin.dim() == cos.dim(), "angles for every row");
-        assert!(x.dim().is_multiple_of((2 * cos.dim()).max(1)), "rows are whole heads of {} values", 2 * cos.dim());
-        let dim = x.dim();
+        assert!(
+            dim.is_multiple_of(head_dim.max(1)) && rotated <= head_dim,
+            "rows are whole heads of {head_dim} values"
+        );
         self.pool.pieces(x.data_mut(), dim, |i, row| {
-            for head in row.chunks_exact_mut(2 * cos.dim()) {
-                self.isa.rotate(head, cos.row(i), sin.row(i));
+            for head in row.chunks_exact_mut(head_dim) {
+                self.isa.rotate(&mut head[..rotated], cos.row(i), sin.row(i));
             }
         });
     }

@@ -86,6 +86,14 @@ impl DeltaHeads {
         self.keys * self.group().state() + self.window()
     }
 
+    /// Bytes of the state that a generated token reads and writes, on average over the rows of a chunk: the memory once, and
+    /// twice more behind each chunk; half of the chunk's keys and values, and a new one; and the window.
+    pub fn bytes_per_token(&self) -> usize {
+        let memory = self.outputs() * self.key_dim;
+        let row = self.keys * self.key_dim + self.outputs();
+        (memory + 2 * memory / CHUNK + row * (CHUNK / 2 + 1) + 2 * self.window()) * size_of::<f32>()
+    }
+
     /// The place of value head `r` of key head `key`.
     fn place(&self, key: usize, r: usize) -> usize {
         if self.tiled { key + self.keys * r } else { key * self.group().count + r }

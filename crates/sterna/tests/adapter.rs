@@ -46,6 +46,7 @@ fn tiny(architecture: &'static Arch) -> Checkpoint {
         scalings: None,
         tied: true,
         eos: Vec::new(),
+        hybrid: None,
     };
     Checkpoint::synthetic(config, &F32, 5).expect("a possible configuration")
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use sterna::arch::{Arch, Config, Kind, Pooling, RopeScaling, Scalings};
+use sterna::arch::hybrid::Form;
+use sterna::arch::{Arch, Config, Hybrid, Kind, Pooling, RopeScaling, Scalings};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::format::F16;
-use sterna::kernels::{Cpu, sets};
+use sterna::kernels::{Cpu, DeltaHeads, sets};
 use sterna::model::{self, ALL, MINICPM, Settings};
 
 /// A small network, with a separate head if the architecture has one.
@@ -29,6 +30,10 @@ fn config(architecture: &'static Arch) -> Config {
         scalings: (architecture == &MINICPM).then_some(Scalings { embedding: 12.0, branch: 0.25, head: 0.5 }),
         tied: false,
         eos: Vec::new(),
+        hybrid: (architecture == &model::QWEN35).then(|| {
+            let delta = DeltaHeads { keys: 2, values: 4, key_dim: 32, value_dim: 32, taps: 4, tiled: true };
+            Box::new(Hybrid { attention: vec![false, true], rotary: 16, delta, form: Form::Gguf, hadamard: None })
+        }),
     }
 }
 
@@ -104,6 +109,11 @@ fn layers_weigh_what_their_matrices_do() {
         let config = config(arch);
         let ternary = arch.tensors(&config).into_iter().filter(|slot| matches!(slot.kind, Kind::Ternary { .. }));
         let layer = config.hidden * (2 * 128 + 2 * 64 + 3 * 128);
-        assert_eq!((ternary.count(), config.ternary_weights()), (14, 2 * layer), "{}", arch.name);
+        let expected = match &config.hybrid {
+            None => (14, 2 * layer),
+            // DeltaNet has queries, keys and values, gates, and an output; attention has gates beside its queries.
+            Some(_) => (13, config.hidden * ((256 + 128 + 128) + (3 * 128 + 2 * 64) + 2 * 3 * 128)),
+        };
+        assert_eq!((ternary.count(), config.ternary_weights()), expected, "{}", arch.name);
     }
 }

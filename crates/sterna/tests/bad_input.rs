@@ -35,6 +35,7 @@ const TINY: Config = Config {
     scalings: None,
     tied: true,
     eos: Vec::new(),
+    hybrid: None,
 };
 
 fn cpu() -> Cpu {

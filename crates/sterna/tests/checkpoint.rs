@@ -74,6 +74,7 @@ const BITNET: Config = Config {
     scalings: None,
     tied: true,
     eos: Vec::new(),
+    hybrid: None,
 };
 
 /// Opens the checkpoint and its GGUF files, and checks that all have this configuration.

@@ -148,6 +148,7 @@ fn synthetic_models_can_be_written() {
         scalings: None,
         tied: true,
         eos: vec![],
+        hybrid: None,
     };
     let source = Checkpoint::synthetic(config, &F16, 3).expect("possible");
     let vocabulary = synthetic_vocabulary(1024, 900).expect("possible");

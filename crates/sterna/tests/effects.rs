@@ -27,6 +27,7 @@ const TINY: Config = Config {
     scalings: None,
     tied: true,
     eos: Vec::new(),
+    hybrid: None,
 };
 
 /// A value of a GGUF file.

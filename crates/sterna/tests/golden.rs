@@ -240,6 +240,19 @@ fn config_json_and_gguf_keys_agree() {
     }
 }
 
+/// Qwen3.5: gated DeltaNet and gated attention, plain and with Hadamard-rotated weights of version 1, also from MLX, and
+/// 2, whose head is the rotated embedding.
+#[test]
+fn hybrids_equal_the_reference() {
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+    for name in ["qwen35-hybrid", "qwen35-hadamard", "qwen35-hadamard-tied"] {
+        for path in files(name).into_iter().filter(|path| path.is_file()) {
+            assert_group_scaled(&path, name, &cpu);
+        }
+    }
+    assert_group_scaled(&Path::new(GOLDEN).join("qwen35-hadamard/mlx-2bit"), "qwen35-hadamard", &cpu);
+}
+
 /// Logits, likeliest tokens and greedy tokens of a group-scaled model, for each number type of activations.
 #[track_caller]
 fn assert_group_scaled(path: &Path, name: &str, cpu: &Cpu) {

@@ -57,6 +57,7 @@ fn a_file_whose_blocks_have_scales_of_their_own_loads_whole() {
         scalings: None,
         tied: true,
         eos: Vec::new(),
+        hybrid: None,
     };
     let source = Checkpoint::synthetic(config, &F16, 5).expect("a possible configuration");
     let folder = tempfile::tempdir().expect("a folder");

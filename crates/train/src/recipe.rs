@@ -155,6 +155,7 @@ impl Shape {
             scalings: None,
             tied: true,
             eos,
+            hybrid: None,
         })
     }
 

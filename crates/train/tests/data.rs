@@ -55,6 +55,7 @@ fn config() -> Config {
         scalings: None,
         tied: true,
         eos: vec![EOS, EOT],
+        hybrid: None,
     }
 }
 

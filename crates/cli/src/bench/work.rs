@@ -43,14 +43,17 @@ impl Work {
         })
     }
 
-    /// Bytes that a generated token reads, on average: weights, head, keys and values.
+    /// Bytes that a generated token reads, on average: weights, head, keys and values; of recurrent states also those that
+    /// it writes.
     pub fn bytes_per_token(&self, model: &dyn Network) -> f64 {
         let weights = model.weights();
         // A token at position p reads the keys and values of p positions; this is the mean over the generated ones.
         let mean_position = self.prompt as f64 + self.tokens as f64 / 2.0;
         let kv = KvCache::bytes_per_position(model.config(), self.kv) as f64 * mean_position;
+        let hybrid = model.config().hybrid.as_ref();
+        let states = hybrid.map_or(0, |hybrid| hybrid.recurrent_layers() * hybrid.delta.bytes_per_token());
         let skipped: f64 = model.density().iter().map(|layer| layer.skipped_bytes).sum();
-        (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv
+        (weights.body_bytes + weights.head_bytes) as f64 - skipped + kv + states as f64
     }
 
     /// Measures prefill and decode of `streams` streams on `threads` threads, repeatedly. Also returns the actual

@@ -150,7 +150,8 @@ pub(crate) fn rows<V: Vector>(zeros: V, heads: Heads, at: usize, state: &mut [f3
     }
     if at + n == CHUNK {
         for head in 0..count {
-            let (memory, sums) = (&mut memory[head * heads.memory()..][..heads.memory()], &sums[head * CHUNK..][..CHUNK]);
+            let (memory, sums) =
+                (&mut memory[head * heads.memory()..][..heads.memory()], &sums[head * CHUNK..][..CHUNK]);
             advance(zeros, heads, memory, keys, &mut u[head * CHUNK * value..][..CHUNK * value], sums);
         }
     }

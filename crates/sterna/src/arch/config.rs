@@ -1,6 +1,6 @@
 //! The dimensions and options of a model, independent of the file format.
 
-use super::{Arch, Pooling, RopeScaling, Scalings, Windows};
+use super::{Arch, Hybrid, Pooling, RopeScaling, Scalings, Windows};
 
 /// The configuration of a causal language model.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub tied: bool,
     /// Tokens that end a generation, collected from the configuration, the generation configuration and the tokenizer.
     pub eos: Vec<u32>,
+    /// The numbers of a hybrid, whose layers are not all attention.
+    pub hybrid: Option<Box<Hybrid>>,
 }
 
 /// Largest vocabulary that is accepted, about twice the largest known.
@@ -67,6 +69,16 @@ impl Config {
         }
     }
 
+    /// Features of a head that are rotated, from the first on.
+    pub fn rotary_dim(&self) -> usize {
+        self.hybrid.as_ref().map_or(self.head_dim, |hybrid| hybrid.rotary)
+    }
+
+    /// Layers with attention, whose keys and values are kept.
+    pub fn attention_layers(&self) -> usize {
+        self.hybrid.as_ref().map_or(self.layers, |hybrid| self.layers.saturating_sub(hybrid.recurrent_layers()))
+    }
+
     /// Checks that the numbers are possible and consistent. The error describes the first one that is not.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some((what, ..)) = self.sizes().into_iter().find(|(_, value, _)| *value == 0) {
@@ -91,8 +103,12 @@ impl Config {
         if let Some(problem) = self.scalings.and_then(|scalings| scalings.problem()) {
             return Err(problem);
         }
-        if !self.rope_scaling.fits(self.head_dim) {
-            return Err(format!("the scaling of the rotary embedding does not fit a head size of {}", self.head_dim));
+        if let Some(hybrid) = &self.hybrid {
+            hybrid.check(self)?;
+        }
+        if !self.rope_scaling.fits(self.rotary_dim()) {
+            let dim = self.rotary_dim();
+            return Err(format!("the scaling of the rotary embedding does not fit a head size of {dim}"));
         }
         Ok(())
     }

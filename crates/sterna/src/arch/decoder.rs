@@ -146,11 +146,11 @@ impl Layer<'_> {
         }
     }
 
-    fn vector(&self, name: &str, gguf: &str, len: usize) -> Slot {
+    pub(super) fn vector(&self, name: &str, gguf: &str, len: usize) -> Slot {
         self.slot(name, gguf, Kind::Vector { len })
     }
 
-    fn ternary(&self, name: &str, gguf: &str, rows: usize, cols: usize) -> Slot {
+    pub(super) fn ternary(&self, name: &str, gguf: &str, rows: usize, cols: usize) -> Slot {
         self.slot(name, gguf, Kind::Ternary { rows, cols, rotated: None })
     }
 

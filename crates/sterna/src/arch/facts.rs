@@ -46,6 +46,8 @@ pub enum Value<'a> {
     Texts(Vec<&'a str>),
     /// A list of numbers.
     Numbers(Vec<f64>),
+    /// A list of booleans.
+    Flags(Vec<bool>),
     /// A value of another type.
     Other,
 }
@@ -150,6 +152,14 @@ impl<'a> Facts<'a> {
     pub fn numbers(&self, key: &str) -> Vec<f32> {
         match self.keys.value(key) {
             Some(Value::Numbers(numbers)) => numbers.into_iter().map(|number| number as f32).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The booleans in a list; empty if the key is absent or its value is not such a list.
+    pub fn flags(&self, key: &str) -> Vec<bool> {
+        match self.keys.value(key) {
+            Some(Value::Flags(flags)) => flags,
             _ => Vec::new(),
         }
     }

@@ -11,6 +11,8 @@
 mod config;
 pub mod decoder;
 pub mod facts;
+mod hadamard;
+pub mod hybrid;
 mod pooling;
 mod precision;
 pub mod refuse;
@@ -22,6 +24,9 @@ mod windows;
 pub use config::Config;
 pub(crate) use config::MAX_VOCAB;
 pub use facts::{Container, Facts, Refusal};
+pub(crate) use hadamard::PREFIX as HADAMARD_PREFIX;
+pub use hadamard::{Hadamard, HadamardKeys};
+pub use hybrid::Hybrid;
 pub use pooling::Pooling;
 pub use precision::Precision;
 pub use rope_scaling::RopeScaling;

@@ -24,6 +24,18 @@ pub fn normed_decoder(facts: &Facts<'_>) -> Result<(), Refusal> {
     Refusal::all([biases(facts), windows(facts), shares(facts), no_norms_in_projections(facts)])
 }
 
+/// Refuses biases and experts in hybrids, and norms in their projections. DeltaNet's biases belong to the network, and so
+/// does a partial rotary embedding.
+///
+/// # Errors
+///
+/// A [`Refusal`] with all that is found.
+pub fn hybrid(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let tensors: Vec<&str> = facts.tensors.iter().copied().filter(|tensor| !tensor.ends_with(".ssm_dt.bias")).collect();
+    let others = Facts { tensors: &tensors, ..*facts };
+    Refusal::all([biases(&others), experts(facts), norms_in_projections(facts)])
+}
+
 fn refuse(facts: &Facts<'_>, key: &str, value: impl std::fmt::Display) -> Result<(), Refusal> {
     Err(Refusal::unsupported(format!("{} = {value}", facts.keys.full_name(key))))
 }
@@ -36,14 +48,22 @@ fn refuse(facts: &Facts<'_>, key: &str, value: impl std::fmt::Display) -> Result
 pub(crate) fn shares(facts: &Facts<'_>) -> Result<(), Refusal> {
     let share = "partial_rotary_factor";
     let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|object| format!("{object}.{share}"));
-    let experts = ["expert_count", "num_experts", "num_local_experts", "n_routed_experts"].map(|key| (key, 0.0));
-    let keys = [(share, 1.0), (&scaling, 1.0), (&parameters, 1.0)];
-    Refusal::all(keys.into_iter().chain(experts).map(|(key, plain)| {
-        match facts.number(key)?.filter(|value| *value != plain) {
-            Some(value) => refuse(facts, key, value),
-            None => Ok(()),
-        }
-    }))
+    let keys = [share, &scaling, &parameters].map(|key| other_number(facts, key, 1.0));
+    Refusal::all(keys.into_iter().chain([experts(facts)]))
+}
+
+/// Refuses experts.
+fn experts(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let keys = ["expert_count", "num_experts", "num_local_experts", "n_routed_experts"];
+    Refusal::all(keys.map(|key| other_number(facts, key, 0.0)))
+}
+
+/// Refuses a key with another number than `plain`.
+fn other_number(facts: &Facts<'_>, key: &str, plain: f64) -> Result<(), Refusal> {
+    match facts.number(key)?.filter(|value| *value != plain) {
+        Some(value) => refuse(facts, key, value),
+        None => Ok(()),
+    }
 }
 
 /// Refuses attention to a window of the context.

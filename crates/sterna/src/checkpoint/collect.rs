@@ -47,7 +47,11 @@ fn check_shape(path: &Path, slot: &Slot, tensor: &Tensor) -> Result<()> {
             (matches!(shape, [r, c] if *r >= rows && *c == cols), format!("at least [{rows}, {cols}]"))
         }
         (Kind::Ternary { rows, cols, .. }, shape) => (shape == [rows, cols], format!("[{rows}, {cols}]")),
-        (Kind::Vector { len }, shape) => (shape == [len], format!("[{len}]")),
+        // Small matrices are arrays, too.
+        (Kind::Vector { len }, shape) => {
+            let values = shape.iter().try_fold(1usize, |values, dim| values.checked_mul(*dim));
+            (values == Some(len), format!("[{len}]"))
+        }
     };
     if fits {
         return Ok(());

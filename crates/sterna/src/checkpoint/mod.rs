@@ -414,6 +414,16 @@ impl Checkpoint {
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         let tensor = self.tensor(name)?;
         self.expect_shape(tensor, &[len], tensor.shape == [len])?;
+        self.values(name, len)
+    }
+
+    /// The `len` values of a small array of any shape: finite `f32` values.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::vector`].
+    pub fn values(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let tensor = self.tensor(name)?;
         let (format, bytes) = self.numbers(tensor)?;
         let values = format.numbers(bytes).ok_or_else(|| self.wrong_kind(tensor, format.name, "plain numbers"))?;
         if values.len() != len {
@@ -423,6 +433,19 @@ impl Checkpoint {
             Some(i) => Err(self.damaged(tensor, format!("value {i} is not finite"))),
             None => Ok(values),
         }
+    }
+
+    /// A small matrix of plain numbers, as stored: an array of `rows · cols` values in any shape.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::vector`].
+    pub fn small(&self, name: &str, (rows, cols): (usize, usize)) -> Result<DenseMatrix> {
+        self.values(name, rows * cols)?;
+        let tensor = self.tensor(name)?;
+        let (format, bytes) = self.numbers(tensor)?;
+        let matrix = DenseMatrix::new(format, rows, cols, bytes.clone());
+        matrix.ok_or_else(|| self.damaged(tensor, format!("{} bytes for {rows} rows of {cols}", bytes.len())))
     }
 
     /// A ternary tensor of this shape.

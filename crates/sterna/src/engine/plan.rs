@@ -22,7 +22,7 @@ pub struct Pending {
 /// The position at which a row's attention takes as long as its matrix products.
 pub fn depth(config: &Config, cost: Cost) -> usize {
     let query = config.heads * config.head_dim;
-    (config.ternary_weights() / (config.layers * 2 * query * cost.attention_per_weight)).max(1)
+    (config.ternary_weights() / (config.attention_layers().max(1) * 2 * query * cost.attention_per_weight)).max(1)
 }
 
 /// Plans the rows of each sequence in the next step. `pending` are the sequences, oldest first.

@@ -15,9 +15,9 @@ pub struct KvCache {
     pages: Vec<Page>,
 }
 
-/// The layout for a decoder whose layers are all alike.
+/// The layout for a decoder whose layers with attention are all alike.
 pub(super) fn uniform(config: &Config, kind: KvType) -> Layout {
-    Layout::new(kind, repeat_n(KvHeads { count: config.kv_heads, dim: config.head_dim }, config.layers))
+    Layout::new(kind, repeat_n(KvHeads { count: config.kv_heads, dim: config.head_dim }, config.attention_layers()))
 }
 
 impl KvCache {

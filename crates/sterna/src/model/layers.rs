@@ -5,14 +5,15 @@ use std::sync::Arc;
 use sterna_kernels::layout::{LayoutKind, T16};
 use sterna_kernels::{Cpu, DenseMatrix, Matrix, Rows};
 
+use super::hadamard::Hadamard;
 use super::packed_head::PackedHead;
 use super::rotation::Rope;
 use super::update::Update;
 use super::weight::{Weight, products};
 use super::{Batch, GateHook, Head, Precision, Settings, Weights};
-use crate::Result;
-use crate::arch::{Config, Slot, decoder};
+use crate::arch::{self, Config, Slot, decoder};
 use crate::checkpoint::Checkpoint;
+use crate::{Error, Result};
 
 /// Loads the tensors of one network from a checkpoint.
 pub(super) struct Loader<'a> {
@@ -44,7 +45,37 @@ impl Loader<'_> {
 
     /// Adjacent columns of an input that belong together, a power of two.
     fn unit(&self) -> usize {
-        1
+        self.rotations().map_or(1, |hadamard| hadamard.block)
+    }
+
+    /// The rotations of the model's weights.
+    fn rotations(&self) -> Option<&arch::Hadamard> {
+        self.checkpoint.config.hybrid.as_ref()?.hadamard.as_ref()
+    }
+
+    /// The rotation of the common input of some weights.
+    fn rotation(&self, slots: &[Slot]) -> Result<Option<Hadamard>> {
+        let Some(hadamard) = self.rotations() else { return Ok(None) };
+        let rotated = slots.iter().filter(|slot| hadamard.rotates(slot)).count();
+        match slots.first() {
+            Some(slot) if rotated == slots.len() => Ok(Some(Hadamard::new(hadamard, slot.kind.shape().1))),
+            Some(slot) if rotated > 0 => Err(Error::Unsupported {
+                path: self.checkpoint.path().into(),
+                what: format!("the rotation of some, but not all weights with the input of `{}`", slot.name),
+                remedy: "use a file that rotates all or none of them".into(),
+            }),
+            _ => Ok(None),
+        }
+    }
+
+    /// Loads a small array of numbers.
+    pub fn values(&self, slot: &Slot) -> Result<Vec<f32>> {
+        self.checkpoint.values(&slot.name, slot.kind.weights())
+    }
+
+    /// Loads a small matrix of numbers, as stored.
+    pub fn small(&self, slot: &Slot, shape: (usize, usize)) -> Result<DenseMatrix> {
+        self.checkpoint.small(&slot.name, shape)
     }
 
     /// Loads the adapter's update of a ternary layer, if there is one.
@@ -67,13 +98,23 @@ impl Loader<'_> {
     /// Loads ternary layers that share their input. With `norms`, each layer applies its own norm to it.
     pub fn normed_linears<const N: usize>(&self, slots: [Slot; N], norms: Option<[Slot; N]>) -> Result<Linears<N>> {
         let weights = slots.iter().map(|slot| self.weight(slot)).collect::<Result<_>>()?;
+        let hadamard = self.rotation(&slots)?;
         let updates = slots.map(|slot| self.update(&slot));
         let norms = norms.into_iter().flatten().map(|slot| self.norm(slot)).collect::<Result<_>>()?;
-        Ok(Linears { weights, updates, norms, precision: self.precision })
+        Ok(Linears { weights, updates, norms, hadamard, precision: self.precision })
     }
 
     /// Loads the weights of an RMS norm.
     pub fn norm(&self, slot: Slot) -> Result<Norm> {
+        let mut norm = self.norm_as_stored(&slot)?;
+        if let Some(hybrid) = &self.checkpoint.config.hybrid {
+            norm.weight.iter_mut().for_each(|weight| *weight += hybrid.form.norm_offset());
+        }
+        Ok(norm)
+    }
+
+    /// Loads the weights of an RMS norm that are stored as they are used.
+    pub fn norm_as_stored(&self, slot: &Slot) -> Result<Norm> {
         let weight = self.checkpoint.vector(&slot.name, slot.kind.weights())?;
         Ok(Norm { weight, eps: self.checkpoint.config.rms_eps })
     }
@@ -95,12 +136,19 @@ impl Loader<'_> {
     fn head(&self, stored: impl FnOnce() -> Result<DenseMatrix>) -> Result<Head> {
         let slot = decoder::head(&self.checkpoint.config);
         let precision = if self.grouped { self.precision } else { Precision::Int14 };
+        let rotations = self.rotations().filter(|hadamard| hadamard.tied || hadamard.rotates(&slot));
+        let hadamard = rotations.map(|hadamard| Hadamard::new(hadamard, slot.kind.shape().1));
         let packed = self.checkpoint.packed_head(self.cpu, &slot.name, slot.kind.shape(), self.unit())?;
         match packed.zip(self.checkpoint.tensors().get(&slot.name)) {
             Some((matrix, tensor)) => {
                 let (matrix, format) = (Arc::new(matrix), tensor.data.format());
-                Ok(Head::packed(PackedHead { matrix, format, precision }))
+                Ok(Head::packed(PackedHead { matrix, format, precision, hadamard }))
             }
+            None if hadamard.is_some() => Err(Error::Unsupported {
+                path: self.checkpoint.path().into(),
+                what: format!("a rotated head whose weights are not ternary (`{}`)", slot.name),
+                remedy: "use a file whose head is ternary, or is not rotated".into(),
+            }),
             None => Ok(Head::new(self.cpu, stored()?, self.settings.head)),
         }
     }
@@ -112,16 +160,20 @@ pub(super) struct Linears<const N: usize> {
     updates: [Update; N],
     /// One per layer, or empty.
     norms: Vec<Norm>,
+    /// The rotation of the input, if the weights were rotated.
+    hadamard: Option<Hadamard>,
     precision: Precision,
 }
 
 impl<const N: usize> Linears<N> {
     /// Computes one `(token, rows)` result per layer.
     ///
-    /// An adapter gets `x` before the layer's norm, as in PEFT.
+    /// An adapter gets `x` before the layer's norm, as in PEFT, and before its rotation.
     pub fn forward(&self, cpu: &Cpu, x: &Rows) -> [Rows; N] {
         let mut outs = if self.norms.is_empty() {
-            products(cpu, &self.weights.iter().collect::<Vec<_>>(), x, self.precision)
+            let rotated = self.hadamard.as_ref().map(|hadamard| hadamard.forward(cpu, x));
+            let weights: Vec<_> = self.weights.iter().collect();
+            products(cpu, &weights, rotated.as_ref().unwrap_or(x), self.precision)
         } else {
             let layers = self.weights.iter().zip(&self.norms);
             layers.flat_map(|(w, norm)| products(cpu, &[w], &norm.forward(cpu, x), self.precision)).collect()
@@ -225,6 +277,7 @@ mod tests {
         scalings: None,
         tied: true,
         eos: Vec::new(),
+        hybrid: None,
     };
 
     /// Two projections with different norms give the same results as each projection with its own normed input.

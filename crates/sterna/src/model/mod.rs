@@ -1,7 +1,10 @@
 //! Networks: compute hidden states from a batch of tokens. One file per architecture.
 
 mod batch;
+mod delta;
 mod ffn;
+mod gated_attention;
+mod hadamard;
 mod head;
 pub mod kv;
 mod layers;
@@ -34,6 +37,7 @@ pub use minicpm::ARCH as MINICPM;
 pub use onebitllm::ARCH as ONEBITLLM;
 pub use qwen3::ARCH as QWEN3;
 pub use qwen3_embedding::ARCH as QWEN3_EMBEDDING;
+pub use qwen35::ARCH as QWEN35;
 pub use recurrent::Recurrent;
 pub use state::State;
 
@@ -56,6 +60,7 @@ networks! {
     gemma3,
     minicpm,
     hunyuan,
+    qwen35,
 }
 
 /// A network that Sterna can run.

@@ -6,6 +6,7 @@ use sterna_kernels::format::Format;
 use sterna_kernels::{Cpu, GroupedMatrix, Rows};
 
 use super::Precision;
+use super::hadamard::Hadamard;
 use super::head::{Candidates, LogitQuery, Need, scouts, survivors};
 use super::weight::grouped_products;
 
@@ -17,11 +18,20 @@ pub(super) struct PackedHead {
     pub format: &'static Format,
     /// The number type of hidden states.
     pub precision: Precision,
+    /// The rotation of hidden states, if the rows were rotated.
+    pub hadamard: Option<Hadamard>,
 }
 
 impl PackedHead {
     /// The logits of the whole vocabulary: `(hidden state, vocab)`.
     pub fn logits(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
+        match &self.hadamard {
+            Some(hadamard) => self.products(cpu, &hadamard.forward(cpu, hidden)),
+            None => self.products(cpu, hidden),
+        }
+    }
+
+    fn products(&self, cpu: &Cpu, hidden: &Rows) -> Rows {
         grouped_products(cpu, &[&self.matrix], hidden, self.precision).remove(0)
     }
 

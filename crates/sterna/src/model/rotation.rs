@@ -12,7 +12,7 @@ pub struct Rope {
     attention: f32,
 }
 
-/// Cosines and sines for some positions, `(position, head_dim / 2)`.
+/// Cosines and sines for some positions, `(position, rotated features of a head / 2)`.
 pub struct Rotation {
     cos: Rows,
     sin: Rows,
@@ -30,7 +30,7 @@ impl Rope {
     }
 
     fn scaled(config: &Config, theta: f64, scaling: &RopeScaling) -> Self {
-        let dim = config.head_dim;
+        let dim = config.rotary_dim();
         let frequency = |i: usize| {
             let plain = math::pow64(theta, -2.0 * i as f64 / dim as f64);
             scaling.inverse_frequency(plain, i, dim, theta) as f32
@@ -57,6 +57,12 @@ impl Rotation {
     /// Rotates every head of every row.
     pub fn apply(&self, cpu: &Cpu, mut x: Rows) -> Rows {
         cpu.rotate(&mut x, &self.cos, &self.sin);
+        x
+    }
+
+    /// Rotates the first features of every head of `dim` features.
+    pub fn apply_to_heads(&self, cpu: &Cpu, mut x: Rows, dim: usize) -> Rows {
+        cpu.rotate_heads(&mut x, dim, &self.cos, &self.sin);
         x
     }
 

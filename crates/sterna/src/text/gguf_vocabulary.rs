@@ -16,7 +16,7 @@ use crate::checkpoint::{Config, GgufVocabulary};
 use crate::{Error, Result};
 
 use super::parts::{Options, Parts, malformed};
-use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2};
+use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2, QWEN35};
 
 const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
 /// Longest SentencePiece token that is searched for merges, in bytes.
@@ -49,6 +49,7 @@ pub static WORDS: &[Words] = &[
     LLAMA3_WORDS,
     Words { names: &["smaug-bpe", "dbrx"], ignore_merges: false, ..LLAMA3_WORDS },
     Words { names: &["qwen2", "deepseek-r1-qwen"], pattern: QWEN2, nfc: true, ..GPT2_WORDS },
+    Words { names: &["qwen35"], pattern: QWEN35, nfc: true, ..GPT2_WORDS },
     Words { names: &["stablelm2"], pattern: QWEN2, ..GPT2_WORDS },
     GPT2_WORDS,
     Words { names: &["smollm", "starcoder", "refact"], digits: true, ..GPT2_WORDS },

@@ -20,6 +20,9 @@ pub const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+
 pub const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// The word pattern of Qwen 3.5: combining marks belong to words (source: `tokenizer.json` of Qwen 3.5).
+pub const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// The pre-tokenizers of a vocabulary, applied in order.
 #[derive(Default, PartialEq)]
 pub struct PreTokens(Vec<Step>);
@@ -139,7 +142,7 @@ impl PartialEq for Known {
 
 impl Known {
     fn new(pattern: &str) -> Option<Self> {
-        let source = [GPT2, LLAMA3, QWEN2].into_iter().find(|known| *known == pattern)?;
+        let source = [GPT2, LLAMA3, QWEN2, QWEN35].into_iter().find(|known| *known == pattern)?;
         let words = Regex::new(&format!(r"{}|\s+", pattern.strip_suffix(WHITESPACE)?)).ok()?;
         Some(Self { source, words, lines: pattern != GPT2 })
     }
@@ -210,8 +213,9 @@ mod tests {
 
     #[test]
     fn linear_patterns_split_as_published() {
-        let alphabet = ['a', 'É', '你', ' ', ' ', '\n', '\r', '\t', '\u{a0}', '7', '!', '\'', 's', 'ſ', '\u{85}'];
-        for pattern in [GPT2, LLAMA3, QWEN2] {
+        let alphabet =
+            ['a', 'É', '你', ' ', ' ', '\n', '\r', '\t', '\u{a0}', '7', '!', '\'', 's', 'ſ', '\u{85}', '\u{301}'];
+        for pattern in [GPT2, LLAMA3, QWEN2, QWEN35] {
             let known = Known::new(pattern).expect("known");
             let whole = SplitPattern::Regex(pattern.to_owned());
             let split = Split::new(whole, SplitDelimiterBehavior::Isolated, false).expect("compiles");
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn a_million_spaces_are_one_word_and_a_space() {
         let text = " ".repeat(1_500_000) + "x";
-        for pattern in [GPT2, LLAMA3, QWEN2] {
+        for pattern in [GPT2, LLAMA3, QWEN2, QWEN35] {
             let known = Known::new(pattern).expect("known");
             let lengths: Vec<usize> = words(&known, &text).iter().map(String::len).collect();
             assert_eq!(lengths, [1_499_999, 2]);

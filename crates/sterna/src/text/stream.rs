@@ -182,6 +182,7 @@ mod tests {
             scalings: None,
             tied: true,
             eos: vec![],
+            hybrid: None,
         };
         Tokenizer::new("tiny.gguf".as_ref(), &TextFiles::Gguf(vocabulary), &config).expect("builds")
     }

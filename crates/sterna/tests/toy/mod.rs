@@ -62,6 +62,7 @@ impl Toy {
             scalings: None,
             tied: true,
             eos: vec![],
+            hybrid: None,
         };
         let weights = (0..vocab * 16).flat_map(|i| (4.0 * hash([4, i / 16, 0, i % 16])).to_le_bytes());
         let rows = DenseMatrix::new(&F32, vocab, 16, weights.collect::<Vec<u8>>().into()).unwrap();

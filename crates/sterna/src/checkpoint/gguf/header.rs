@@ -275,6 +275,12 @@ impl Header {
         Ok(Some(words.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
     }
 
+    /// The value of `key` as at most `most` booleans; `None` if it is not such a list.
+    pub fn flags(&self, key: &str, most: usize) -> Option<Vec<bool>> {
+        let (_, items) = self.array(key, &[7], "booleans", most).ok()??;
+        Some(self.bytes[items].iter().map(|flag| *flag != 0).collect())
+    }
+
     fn array(&self, key: &str, kinds: &[u32], what: &str, most: usize) -> Result<Option<(usize, Range<usize>)>> {
         match self.keys.get(key) {
             None => Ok(None),

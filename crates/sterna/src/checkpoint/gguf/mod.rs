@@ -1,5 +1,6 @@
 //! GGUF files of llama.cpp, bitnet.cpp and their relatives.
 
+mod hadamard;
 mod header;
 mod i2s_layout;
 mod split;
@@ -140,15 +141,19 @@ fn network(
     }
     reasons.keep((arch.details)(facts, &mut config).map_err(refuse))?;
     config.check().map_err(|problem| malformed(path, format!("keys `{name}.*`"), problem, DAMAGED))?;
+    if let Some(keys) = hadamard::read(&headers[0])? {
+        reasons.keep(config.rotate(&keys).map_err(refuse))?;
+    }
+    let rotary = format!("{name}.rope.dimension_count");
+    if headers[0].uint(&rotary)?.is_some_and(|rotary| rotary != config.rotary_dim() as u64) {
+        let what = format!("{rotary} different from the head size {}", config.head_dim);
+        reasons.keep(Err::<(), _>(unsupported(path, what, what_runs(known, Container::Gguf))))?;
+    }
     Ok(Some(config))
 }
 
 /// Refuses kinds of files that cannot be read with any architecture.
 fn refuse_containers(path: &Path, header: &Header, tensors: &[&str]) -> Result<()> {
-    if let Some(key) = header.keys.keys().find(|key| key.starts_with("prism.hadamard.")) {
-        let what = format!("a Hadamard-rotated model (key `{key}`)");
-        return Err(unsupported(path, what, "Sterna does not rotate activations: use the model without this rotation"));
-    }
     let drafts = header.tensors.keys().any(|name| name.contains(".nextn."));
     if drafts && !tensors.iter().any(|name| name.starts_with("blk.0.")) {
         let what = "a file with nothing but the layer that drafts tokens (MTP)";
@@ -199,6 +204,9 @@ impl Keys for ArchKeys<'_> {
                 Ok(Some(text)) => facts::Value::Text(text),
                 _ => facts::Value::Other,
             },
+            Value::Array { kind: 7, .. } => {
+                self.header.flags(&key, facts::MAX_VALUES).map_or(facts::Value::Other, facts::Value::Flags)
+            }
             Value::Array { .. } => facts::Value::Other,
         })
     }
@@ -229,11 +237,9 @@ fn config(
         None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(header.bad(&format!("{name}.attention.key_length"), "is missing")),
     };
-    for key in ["attention.value_length", "rope.dimension_count"] {
-        if optional(key)?.is_some_and(|other| other != head_dim) {
-            let what = format!("{name}.{key} different from the head size {head_dim}");
-            return Err(unsupported(path, what, what_runs(known, Container::Gguf)));
-        }
+    if optional("attention.value_length")?.is_some_and(|other| other != head_dim) {
+        let what = format!("{name}.attention.value_length different from the head size {head_dim}");
+        return Err(unsupported(path, what, what_runs(known, Container::Gguf)));
     }
     let embedding = tensor("token_embd.weight").and_then(|info| info.shape.first().copied());
     let vocab = match optional("vocab_size")?.or(embedding) {
@@ -266,6 +272,7 @@ fn config(
         scalings: None,
         tied: architecture.head && tensor("output.weight").is_none(),
         eos,
+        hybrid: None,
     })
 }
 

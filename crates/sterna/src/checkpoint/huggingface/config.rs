@@ -72,6 +72,16 @@ fn details(mut config: Config, facts: &Facts<'_>) -> Result<Config, Refusal> {
     Ok(config)
 }
 
+/// The keys of a model's config.json, with those of its language model if it also sees images.
+pub(super) fn language_model(config: Value) -> Value {
+    let (mut whole, Some(Value::Object(inner))) = (config.clone(), config.get("text_config")) else { return config };
+    if let Value::Object(whole) = &mut whole {
+        let named = |key: &str| ["architectures", "model_type"].contains(&key);
+        whole.extend(inner.iter().filter(|(key, _)| !named(key)).map(|(key, value)| (key.clone(), value.clone())));
+    }
+    whole
+}
+
 /// The dimensions and options of both files, without the details of the architecture.
 fn dimensions(
     json: &Json<'_>,
@@ -112,6 +122,7 @@ fn dimensions(
         scalings: None,
         tied: architecture.head && json.flag("tie_word_embeddings")?.unwrap_or(false),
         eos,
+        hybrid: None,
     };
     config.within_limits().map_err(|(what, limit)| over_limit(path, what, limit))?;
     Ok(config)
@@ -266,7 +277,7 @@ impl<'a> Json<'a> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    fn flag(&self, key: &str) -> Result<Option<bool>> {
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         self.typed(key, "true or false", Value::as_bool)
     }
 

@@ -1,6 +1,7 @@
 //! Hugging Face directories: `config.json`, safetensors files and the tokenizer's files.
 
 pub mod config;
+mod hadamard;
 mod mlx;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,7 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     let tensors = all_tensors(source);
     let names = tensors.iter().flat_map(|(tensors, _)| tensors.keys()).map(String::as_str);
     let known = &by_projection_norms(known, names)[..];
+    let config = config::language_model(config);
     let mut hf = config::parse(&config_path, &config, &generation, known)?;
     let (tensors, files) = tensors?;
     let (names, remarks) = set_aside(tensors.keys().map(String::as_str));
@@ -59,12 +61,30 @@ pub(super) fn open(source: &Source<'_>, known: &[&'static Arch]) -> Result<Check
     let graph = config::refuse_graph(&json, hf.config.architecture, &names, &values);
     reasons.keep(graph.map_err(|refusal| refused(path, refusal, known, Container::HuggingFace)))?;
     hf.config.tied |= hf.config.architecture.head && named(&tensors, "lm_head.weight").is_none();
+    reasons.keep(rotation(source, &config, &tensors, &mut hf, known))?;
     reasons.keep(check_types(path, &tensors, &hf))?;
     reasons.check()?;
     let tensors = collect(path, &hf.config, |slot| find(path, &tensors, &hf, slot))?;
     let format = if hf.mlx.is_some() { "mlx" } else { "safetensors" };
     let (config, text) = (hf.config, text(source)?);
     Ok(Checkpoint { path: path.into(), format, config, text, tensors, adapter: None, remarks, files })
+}
+
+/// Reads the rotation of the inputs of projections, if weights were rotated, and checks it.
+fn rotation(
+    source: &Source<'_>,
+    config: &Value,
+    tensors: &BTreeMap<String, Entry>,
+    hf: &mut HfConfig,
+    known: &[&'static Arch],
+) -> Result<()> {
+    const FILE: &str = "hadamard.json";
+    let refuse = |refusal| refused(source.path(), refusal, known, Container::HuggingFace);
+    if let Some(keys) = json(source, FILE)? {
+        let keys = hadamard::read(&source.path().join(FILE), &keys)?;
+        hf.config.rotate(&keys).map_err(refuse)?;
+    }
+    hadamard::check(config, tensors, &hf.config).map_err(refuse)
 }
 
 /// What the directory says about its model. Weights that cannot be read are left out.
@@ -211,7 +231,8 @@ fn offset_numbers(format: &'static format::Format, bytes: &Bytes, offset: f32) -
 fn named<'a>(tensors: &'a BTreeMap<String, Entry>, name: &str) -> Option<(&'a String, &'a Entry)> {
     let prefixed = |prefix: &str| tensors.get_key_value(&format!("{prefix}{name}"));
     let headless = || tensors.get_key_value(name.strip_prefix("model.")?);
-    ["", "language_model."].into_iter().find_map(prefixed).or_else(headless)
+    let inner = || tensors.get_key_value(&format!("model.language_model.{}", name.strip_prefix("model.")?));
+    ["", "language_model."].into_iter().find_map(prefixed).or_else(headless).or_else(inner)
 }
 
 fn wrong_dtype(path: &Path, names: &[&String], dtype: &str) -> crate::Error {

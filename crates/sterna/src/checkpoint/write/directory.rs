@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sterna_kernels::format::{BF16, F16, F32, Format, MLX_1BIT, Q1_0};
 use sterna_kernels::{Cpu, Scales};
 
+use super::check_form;
 use super::config_json::{config_json, generation_json};
 use super::rows::{Put, SourceRows};
 use crate::arch::{Arch, Kind, Slot};
@@ -153,6 +154,7 @@ impl<'a> Directory<'a> {
     /// Reads all scales, and chooses the number format that represents them.
     fn new(rows: SourceRows<'a>, form: Form) -> Result<Self> {
         let config = &rows.checkpoint.config;
+        check_form(config, None)?;
         if form == Form::HfBf16 && config.architecture.quantize_at_load {
             let problem = "programs round plain weights of this architecture anew, to other scales; write hf-packed";
             return Err(Error::option("to", problem));

@@ -6,8 +6,8 @@ use sterna_kernels::Cpu;
 use sterna_kernels::format::{Format, Writer};
 
 use super::rows::{Put, SourceRows};
-use super::{WriteOptions, encodings, heads, keys};
-use crate::arch::{Arch, Config, Kind, Slot};
+use super::{WriteOptions, check_form, encodings, heads, keys};
+use crate::arch::{Arch, Config, Kind, Slot, hybrid};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::whole::WholeFile;
@@ -95,6 +95,7 @@ pub(super) struct Planned {
 impl Plan {
     fn new(checkpoint: &Checkpoint, options: &WriteOptions<'_>) -> Result<Self> {
         let refuse = |option, problem: String| Err(Error::option(option, problem));
+        check_form(&checkpoint.config, Some(hybrid::Form::Gguf))?;
         let encoding = options.encoding;
         let Some((writer, ternary)) = encoding.writer().zip(encoding.ggml.first().copied()) else {
             let names: Vec<&str> = encodings().map(|format| format.name).collect();
@@ -123,14 +124,14 @@ impl Plan {
         let config = Config { architecture: arch, ..checkpoint.config.clone() };
         let (mut tensors, mut parts) = (Vec::new(), vec![0u64]);
         for slot in arch.tensors(&config) {
-            if !checkpoint.has(&slot.name) {
+            let Some(stored) = checkpoint.tensors.get(&slot.name) else {
                 let arch = arch.gguf_name();
                 return refuse("arch", format!("the model has no `{}`, which `{arch}` needs", slot.name));
-            }
+            };
             let (shape, kind, size) = match slot.kind {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, encoding.bytes(rows, cols)),
                 Kind::Dense { rows, cols } => (vec![rows, cols], head_type, options.head.bytes(rows, cols)),
-                Kind::Vector { len } => (vec![len], 0, len.checked_mul(4)),
+                Kind::Vector { len } => (stored.shape.clone(), 0, len.checked_mul(4)),
             };
             let Some(size) = size else {
                 let (name, head) = (encoding.name, options.head.name);
@@ -162,7 +163,7 @@ impl Plan {
                 None => rows.dense(slot, self.head, put),
             },
             Kind::Vector { len } => {
-                let values = rows.checkpoint.vector(&slot.name, len)?;
+                let values = rows.checkpoint.values(&slot.name, len)?;
                 put(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
             }
         }

@@ -5,7 +5,7 @@ use sterna_kernels::format::Format;
 use super::WriteOptions;
 use super::gguf::Plan;
 use crate::arch::rope_scaling::{RopeScaling, attention};
-use crate::arch::{Config, Scalings, Windows};
+use crate::arch::{Config, HADAMARD_PREFIX, HadamardKeys, Hybrid, Scalings, Windows};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
@@ -96,7 +96,7 @@ impl Keys {
             ("embedding_length", config.hidden),
             ("block_count", config.layers),
             ("feed_forward_length", config.intermediate),
-            ("rope.dimension_count", config.head_dim),
+            ("rope.dimension_count", config.rotary_dim()),
             ("attention.head_count", config.heads),
             ("attention.head_count_kv", config.kv_heads),
             ("attention.key_length", config.head_dim),
@@ -114,6 +114,46 @@ impl Keys {
         for (key, id) in ENDS.iter().zip(&plan.ends) {
             self.uint(key, *id);
         }
+    }
+
+    /// The keys of a hybrid.
+    fn hybrid(&mut self, arch: &str, hybrid: &Hybrid) {
+        let delta = hybrid.delta;
+        for (key, value) in [
+            ("conv_kernel", delta.taps),
+            ("state_size", delta.key_dim),
+            ("group_count", delta.keys),
+            ("time_step_rank", delta.values),
+            ("inner_size", delta.outputs()),
+        ] {
+            self.uint(&format!("{arch}.ssm.{key}"), value as u32);
+        }
+        let recurrent: Vec<u8> = hybrid.attention.iter().map(|attention| u8::from(!attention)).collect();
+        self.list(&format!("{arch}.attention.recurrent_layers"), 7, recurrent.len());
+        self.bytes.extend(recurrent);
+        if let Some(hadamard) = &hybrid.hadamard {
+            self.hadamard(hadamard.keys());
+        }
+    }
+
+    fn hadamard(&mut self, keys: &HadamardKeys) {
+        let key = |name: &str| format!("{HADAMARD_PREFIX}{name}");
+        for (name, value) in [("version", keys.version), ("block_size", keys.block_size)] {
+            self.uint(&key(name), value.unwrap_or_default() as u32);
+        }
+        for (name, value) in [("transform", &keys.transform), ("axis", &keys.axis), ("sign_mode", &keys.sign_mode)] {
+            self.text(&key(name), value.as_deref().unwrap_or_default());
+        }
+        for (name, values) in [("sign_widths", &keys.sign_widths), ("sign_values", &keys.sign_values)] {
+            self.list(&key(name), 5, values.len());
+            self.bytes.extend(values.iter().flat_map(|value| (*value as i32).to_le_bytes()));
+        }
+        let names = [("weight_names", &keys.weight_names), ("inverse_weight_names", &keys.inverse_weight_names)];
+        for (name, texts) in names {
+            self.texts(&key(name), texts);
+        }
+        self.flag(&key("gdn_v_grouped"), keys.grouped_values);
+        self.flag(&key("tied_output"), keys.tied_output);
     }
 
     fn short(&mut self, key: &str, value: u16) {
@@ -158,6 +198,9 @@ impl Keys {
 
     /// The keys of some architectures only.
     fn details(&mut self, arch: &str, config: &Config) {
+        if let Some(hybrid) = &config.hybrid {
+            self.hybrid(arch, hybrid);
+        }
         if let Some(pooling) = config.pooling {
             self.uint(&format!("{arch}.pooling_type"), pooling.gguf());
         }

@@ -17,9 +17,10 @@ pub use gguf::write_gguf;
 pub use verify::{Verified, verify};
 pub use vocabulary::synthetic as synthetic_vocabulary;
 
-use super::{Checkpoint, Data, GgufVocabulary, Tensor};
-use crate::arch::{Arch, decoder};
+use super::{Checkpoint, Config, Data, GgufVocabulary, Tensor};
+use crate::arch::{Arch, decoder, hybrid};
 use crate::setters::setters;
+use crate::{Error, Result};
 
 /// How to write a checkpoint: `WriteOptions::default().head(&F32)`.
 #[non_exhaustive]
@@ -76,4 +77,20 @@ pub fn default_head(checkpoint: &Checkpoint, encoding: &'static Format) -> &'sta
 /// In formats of trits only if they are ternary.
 pub fn heads() -> impl Iterator<Item = &'static Format> {
     FORMATS.iter().copied().filter(|format| format.encodes() || format.is_dense() && format.writer().is_some())
+}
+
+/// Refuses hybrids in forms other than `form`: containers store some of their tensors in different ways.
+///
+/// # Errors
+///
+/// [`Error::Option`] for such a hybrid.
+fn check_form(config: &Config, form: Option<hybrid::Form>) -> Result<()> {
+    match &config.hybrid {
+        Some(hybrid) if Some(hybrid.form) != form => {
+            let problem =
+                "hybrids of DeltaNet and attention are converted from GGUF to GGUF only; use the file as it is";
+            Err(Error::option("to", problem))
+        }
+        _ => Ok(()),
+    }
 }
