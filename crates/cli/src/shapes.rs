@@ -1,7 +1,10 @@
 //! Shapes of released models: `bench` measures them without a download.
 
+use sterna::arch::hybrid::Form;
+use sterna::arch::{HadamardKeys, Hybrid, Kind};
 use sterna::checkpoint::format::{BF16, Format, PQ2_0, Q1_0, SYNTHETIC, SYNTHETIC_GROUPS, SYNTHETIC_SIGNS};
 use sterna::checkpoint::{Arch, Checkpoint, Config, RopeScaling};
+use sterna::kernels::DeltaHeads;
 use sterna::model;
 
 /// A released model's dimensions, as its `config.json` gives them.
@@ -19,6 +22,8 @@ pub struct Shape {
     rms_eps: f32,
     rope_theta: f64,
     tied: bool,
+    /// Key and value heads of the layers with gated DeltaNet, three of four, in a hybrid.
+    delta: Option<(usize, usize)>,
     /// How linears are stored, and embedding and head.
     stored: (&'static Format, &'static Format),
 }
@@ -38,6 +43,7 @@ const LLAMA: Shape = Shape {
     rms_eps: 1e-5,
     rope_theta: 500_000.0,
     tied: false,
+    delta: None,
     stored: (&SYNTHETIC, &BF16),
 };
 
@@ -87,6 +93,23 @@ const BONSAI: Shape = Shape {
     rope_theta: 1_000_000.0,
     stored: (&SYNTHETIC_GROUPS, &PQ2_0),
     ..LLAMA
+};
+
+/// The values of Bonsai 2, a Qwen3.5 with rotated weights. Heads and feed-forward sizes below 27B are those of Qwen3.5.
+const BONSAI_2: Shape = Shape {
+    name: "bonsai-2-27b",
+    architecture: &model::QWEN35,
+    hidden: 5120,
+    intermediate: 17_408,
+    layers: 64,
+    heads: 24,
+    kv_heads: 4,
+    head_dim: 256,
+    vocab: 248_320,
+    context: 262_144,
+    rope_theta: 10_000_000.0,
+    delta: Some((16, 48)),
+    ..BONSAI
 };
 
 const SHAPES: &[Shape] = &[
@@ -142,6 +165,37 @@ const SHAPES: &[Shape] = &[
         ..BONSAI
     },
     Shape { name: "bonsai-8b", stored: (&SYNTHETIC_SIGNS, &Q1_0), ..BONSAI },
+    Shape {
+        name: "bonsai-2-2b",
+        hidden: 2048,
+        intermediate: 6144,
+        layers: 24,
+        heads: 8,
+        kv_heads: 2,
+        tied: true,
+        delta: Some((16, 16)),
+        ..BONSAI_2
+    },
+    Shape {
+        name: "bonsai-2-4b",
+        hidden: 2560,
+        intermediate: 9216,
+        layers: 32,
+        heads: 16,
+        tied: true,
+        delta: Some((16, 32)),
+        ..BONSAI_2
+    },
+    Shape {
+        name: "bonsai-2-9b",
+        hidden: 4096,
+        intermediate: 12_288,
+        layers: 32,
+        heads: 16,
+        delta: Some((16, 32)),
+        ..BONSAI_2
+    },
+    BONSAI_2,
 ];
 
 /// The names of all shapes.
@@ -163,7 +217,7 @@ impl Shape {
 
     /// The configuration.
     pub fn config(&self) -> Config {
-        Config {
+        let mut config = Config {
             architecture: self.architecture,
             hidden: self.hidden,
             intermediate: self.intermediate,
@@ -181,7 +235,41 @@ impl Shape {
             scalings: None,
             tied: self.tied,
             eos: Vec::new(),
-            hybrid: None,
+            hybrid: self.hybrid().map(Box::new),
+        };
+        if config.hybrid.is_some() {
+            config.rotate(&rotation(&config)).expect("all widths are whole blocks");
         }
+        config
+    }
+
+    /// What the shape has as a hybrid, in GGUF's form.
+    fn hybrid(&self) -> Option<Hybrid> {
+        let (keys, values) = self.delta?;
+        let attention = (1..=self.layers).map(|layer| layer % 4 == 0).collect();
+        let delta = DeltaHeads { keys, values, key_dim: 128, value_dim: 128, taps: 4, tiled: true };
+        Some(Hybrid { attention, rotary: self.head_dim / 4, delta, form: Form::Gguf, hadamard: None })
+    }
+}
+
+/// The rotation of all projections, the embedding and the head, without signs.
+fn rotation(config: &Config) -> HadamardKeys {
+    let slots = config.architecture.tensors(config);
+    let projections = slots.iter().filter(|slot| matches!(slot.kind, Kind::Ternary { .. }));
+    let head = (!config.tied).then(|| "output.weight".to_owned());
+    // The largest block up to 1024 that divides all widths.
+    let widths = slots.iter().filter(|slot| !matches!(slot.kind, Kind::Vector { .. })).map(|slot| slot.kind.shape().1);
+    let block = widths.map(|width| 1 << width.trailing_zeros()).min().unwrap_or(1).min(1024);
+    HadamardKeys {
+        version: Some(if config.tied { 2 } else { 1 }),
+        block_size: Some(block),
+        transform: Some("normalized-sylvester-walsh-hadamard".into()),
+        axis: Some("input-last-dimension".into()),
+        sign_mode: Some("identity".into()),
+        weight_names: projections.map(|slot| slot.gguf.clone()).chain(head).collect(),
+        inverse_weight_names: vec!["token_embd.weight".into()],
+        grouped_values: true,
+        tied_output: config.tied,
+        ..HadamardKeys::default()
     }
 }

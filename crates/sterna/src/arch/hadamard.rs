@@ -160,7 +160,7 @@ impl Config {
     /// # Errors
     ///
     /// [`Refusal`] if the network has no rotations, and those of [`Hadamard::read`] and [`Hadamard::check`].
-    pub(crate) fn rotate(&mut self, keys: &HadamardKeys) -> Result<(), Refusal> {
+    pub fn rotate(&mut self, keys: &HadamardKeys) -> Result<(), Refusal> {
         let Some(hybrid) = &mut self.hybrid else {
             let name = self.architecture.title;
             let remedy = "use the model without this rotation";
