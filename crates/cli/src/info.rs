@@ -183,7 +183,7 @@ fn page(facts: &Value) -> String {
     }
     match facts["activations"].as_str() {
         Some("int8") => line("activations", "int8, because tensors have one scale".into()),
-        Some(kind) => line("activations", format!("{kind}, because tensors have several scales")),
+        Some(kind) => line("activations", format!("{kind}, because only the weights are quantised")),
         None => line("activations", format!("cannot run: {}", facts["problem"].as_str().unwrap_or_default())),
     }
     match facts["tokenizer"]["error"].as_str() {
