@@ -69,13 +69,16 @@ pub(super) fn config_json(
 /// `generation_config.json`
 pub(super) fn generation_json(config: &Config, text: &TextFiles) -> Value {
     let mut keys = Map::new();
-    if let TextFiles::Gguf(GgufVocabulary { bos: Some(bos), .. }) = text {
-        keys.insert("bos_token_id".into(), json!(bos));
-    }
+    keys.insert("bos_token_id".into(), json!(bos(text)));
     if !config.eos.is_empty() {
         keys.insert("eos_token_id".into(), json!(config.eos));
     }
     Value::Object(keys)
+}
+
+/// The token that begins a text, if the vocabulary names it; without the key transformers takes another model's.
+pub(super) fn bos(text: &TextFiles) -> Option<u32> {
+    if let TextFiles::Gguf(GgufVocabulary { bos, .. }) = text { *bos } else { None }
 }
 
 /// The shortest decimal number that is the same `f32`.

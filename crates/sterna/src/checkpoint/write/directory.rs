@@ -13,11 +13,11 @@ use sterna_kernels::format::{BF16, F16, F32, Format, MLX_1BIT, Q1_0};
 use sterna_kernels::{Cpu, Scales};
 
 use super::check_form;
-use super::config_json::{config_json, generation_json};
+use super::config_json::{bos, config_json, generation_json};
 use super::rows::{Put, SourceRows};
 use crate::arch::{Arch, Kind, Slot};
 use crate::checkpoint::whole::write_whole;
-use crate::checkpoint::{Checkpoint, Data, TextFiles, safetensors};
+use crate::checkpoint::{Checkpoint, TextFiles, safetensors};
 use crate::{Error, Result};
 
 /// The form of a written directory.
@@ -68,7 +68,8 @@ pub fn write_directory(
         directory.plan(slot, &mut plan)?;
     }
     let dtype = directory.number.safetensors.unwrap_or("F32");
-    let json = config_json(&out.join("config.json"), config, known, torch_name(dtype), directory.packing())?;
+    let mut json = config_json(&out.join("config.json"), config, known, torch_name(dtype), directory.packing())?;
+    json["bos_token_id"] = json!(bos(&checkpoint.text));
     std::fs::create_dir_all(out).map_err(|source| Error::io(out, source))?;
     let listed: Vec<_> =
         plan.iter().map(|tensor| (&*tensor.name, tensor.dtype, &tensor.shape[..], tensor.bytes())).collect();
@@ -126,7 +127,7 @@ impl Planned<'_> {
 #[derive(Clone, Copy)]
 enum Part {
     /// Numbers that are no trits.
-    Numbers(&'static Format),
+    Numbers,
     /// Trits times scales.
     Products,
     /// Trits, four quarters of the rows in one byte.
@@ -151,9 +152,10 @@ struct Directory<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Reads all scales, and chooses the number format that represents them.
+    /// Reads all scales, and chooses the number format that represents them and all other numbers: programs expect one
+    /// format in a file.
     fn new(rows: SourceRows<'a>, form: Form) -> Result<Self> {
-        let config = &rows.checkpoint.config;
+        let (checkpoint, config) = (rows.checkpoint, &rows.checkpoint.config);
         check_form(config, None)?;
         if form == Form::HfBf16 && config.architecture.quantize_at_load {
             let problem = "programs round plain weights of this architecture anew, to other scales; write hf-packed";
@@ -162,7 +164,11 @@ impl<'a> Directory<'a> {
         let mut formats = if form == Form::Mlx { vec![&F16, &BF16, &F32] } else { vec![&BF16, &F16, &F32] };
         let (mut columns, mut binary) = (128, true);
         for slot in config.architecture.tensors(config) {
-            let Some(trits) = rows.trits(&slot)? else { continue };
+            let Some(trits) = rows.trits(&slot)? else {
+                let holds = holds(checkpoint, &slot)?;
+                formats.retain(|format| holds(format));
+                continue;
+            };
             let scales = rows.decoded(&slot, &trits)?.scales();
             let values = match &scales {
                 Scales::One(value) => std::slice::from_ref(value),
@@ -205,9 +211,8 @@ impl<'a> Directory<'a> {
         let packed = linear || self.rows.trits(slot)?.is_some();
         match self.form {
             _ if !packed => {
-                let format = self.numbers(slot)?;
                 let shape = if let Kind::Vector { len } = slot.kind { vec![len] } else { vec![rows, cols] };
-                add(slot.name.clone(), format.safetensors.unwrap_or("F32"), shape, Part::Numbers(format));
+                add(slot.name.clone(), number, shape, Part::Numbers);
             }
             Form::HfPacked if linear => {
                 if !rows.is_multiple_of(4) {
@@ -229,25 +234,17 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
-    /// The number format of a tensor that is not ternary: its own, or f32.
-    fn numbers(&self, slot: &Slot) -> Result<&'static Format> {
-        match &self.rows.checkpoint.tensor(&slot.name)?.data {
-            Data::Dense { format, .. } if [&F16, &BF16].contains(format) => Ok(format),
-            _ => Ok(&F32),
-        }
-    }
-
     fn write(&self, tensor: &Planned<'_>, put: &mut Put<'_>) -> Result<()> {
         let slot = tensor.slot;
-        if let Part::Numbers(format) = tensor.part {
+        if matches!(tensor.part, Part::Numbers) {
             return match slot.kind {
                 Kind::Vector { len } => {
                     let offset = self.rows.checkpoint.config.architecture.offset(slot);
                     let mut values = self.rows.checkpoint.vector(&slot.name, len)?;
                     values.iter_mut().for_each(|value| *value -= offset);
-                    put(&encoded(format, &values))
+                    put(&encoded(self.number, &values))
                 }
-                _ => self.rows.dense(slot, format, put),
+                _ => self.rows.dense(slot, self.number, put),
             };
         }
         let refuse =
@@ -256,7 +253,7 @@ impl<'a> Directory<'a> {
         let source = self.rows.decoded(slot, &trits)?;
         let (shape, scales) = (source.shape(), source.scales());
         match tensor.part {
-            Part::Numbers(_) => Ok(()),
+            Part::Numbers => Ok(()),
             Part::Products => self.rows.each(&source, |first, trits| {
                 let weights = trits.chunks_exact(shape.1).enumerate().flat_map(|(r, row)| {
                     let scales = &scales;
@@ -287,6 +284,23 @@ fn codes(trits: &[i8], bits: usize) -> Vec<u8> {
     let code = |trit: i8| if bits == 1 { u8::from(trit > 0) } else { (trit + 1) as u8 };
     let byte = |trits: &[i8]| trits.iter().rev().fold(0, |byte, trit| byte << bits | code(*trit));
     trits.chunks(8 / bits).map(byte).collect()
+}
+
+/// Whether a number format represents all numbers of a tensor that is not ternary.
+fn holds(checkpoint: &Checkpoint, slot: &Slot) -> Result<impl Fn(&'static Format) -> bool> {
+    let values = match slot.kind {
+        Kind::Vector { len } => {
+            let offset = checkpoint.config.architecture.offset(slot);
+            checkpoint.vector(&slot.name, len)?.into_iter().map(|value| value - offset).collect()
+        }
+        _ => Vec::new(),
+    };
+    let stored = checkpoint.tensor(&slot.name)?.data.format();
+    let is_table = values.is_empty();
+    Ok(move |format: &'static Format| match is_table {
+        true => *format == F32 || format == stored,
+        false => values.iter().all(|value| represents(format, *value)),
+    })
 }
 
 fn represents(format: &Format, value: f32) -> bool {
