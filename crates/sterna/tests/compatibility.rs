@@ -26,6 +26,13 @@ const FAMILIES: &[Family] = &[
     Family { name: "Ternary Bonsai, groups of 64", golden: "bonsai-g64" },
     Family { name: "1-bit Bonsai", golden: "bonsai-1bit" },
     Family { name: "TriLM", golden: "trilm-shards" },
+    Family { name: "BitCPM4", golden: "minicpm4" },
+    Family { name: "Hunyuan (Hy-MT)", golden: "hunyuan-stq1_0" },
+    Family { name: "Bonsai 27B (Qwen3.5 hybrid)", golden: "qwen35-hybrid" },
+    Family { name: "Bonsai 2, rotated", golden: "qwen35-hadamard" },
+    Family { name: "Bonsai 2, rotated, tied", golden: "qwen35-hadamard-tied" },
+    Family { name: "BitNet-embedding 0.6B", golden: "qwen3-bitnet-embedding" },
+    Family { name: "BitNet-embedding 270M", golden: "gemma3-bitnet-embedding" },
 ];
 
 fn goldens() -> PathBuf {
@@ -45,7 +52,8 @@ fn models(golden: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The share of positions whose likeliest token is the reference's, where its margin is clear.
+/// The share of positions whose likeliest token is the reference's, where its margin is clear; the cosine of the
+/// embedding and the reference's for a network without a head.
 fn likeliest(checkpoint: &Checkpoint, reference: &[u8], cpu: &Cpu) -> String {
     let reference = SafeTensors::deserialize(reference).expect("a reference");
     let data = |name: &str| reference.tensor(name).map(|tensor| tensor.data().to_vec());
@@ -58,21 +66,31 @@ fn likeliest(checkpoint: &Checkpoint, reference: &[u8], cpu: &Cpu) -> String {
     let tokens = ids("input_ids").expect("the prompt");
     let network = model::load(checkpoint, cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"));
     let vocab = network.config().vocab;
+    let mut batch = Batch::default();
+    batch.push(0, &[0, 1, 2, 3], 0, &tokens);
+    batch.outputs = (0..tokens.len()).collect();
+    let hidden = network.forward(cpu, &batch, &mut network.state(KvType::F16));
+    let Some(head) = network.head() else {
+        let cosine = cosine(hidden.row(tokens.len() - 1), &floats("embedding").expect("an embedding"));
+        assert!(cosine > 0.999, "{}: {cosine}", checkpoint.path().display());
+        return format!("cosine {cosine:.4}");
+    };
     let argmax = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a row") as u32;
     let expected = match ids("argmax") {
         Some(expected) => expected,
         None => floats("logits").expect("logits").chunks(vocab).map(argmax).collect(),
     };
     let clear = |t: usize| floats("margin").is_none_or(|margins| margins[t] > 0.1);
-    let mut batch = Batch::default();
-    batch.push(0, &[0, 1, 2, 3], 0, &tokens);
-    batch.outputs = (0..tokens.len()).collect();
-    let hidden = network.forward(cpu, &batch, &mut network.state(KvType::F16));
-    let logits = network.head().expect("a head").logits(cpu, &hidden);
+    let logits = head.logits(cpu, &hidden);
     let counted: Vec<usize> = (0..tokens.len()).filter(|t| clear(*t)).collect();
     let equal = counted.iter().filter(|t| argmax(logits.row(**t)) == expected[**t]).count();
     assert_eq!(equal, counted.len(), "{}", checkpoint.path().display());
     format!("{equal} of {}", counted.len())
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// The formats that hold a model; each is read back and has the same trits and, to the rounding of f16, scales.
@@ -88,7 +106,7 @@ fn converted(source: &Checkpoint, cpu: &Cpu) -> String {
     }
     for form in Form::ALL {
         let out = folder.path().join(form.name());
-        let text = to_huggingface(source.path(), source.text(), source.config()).expect("a tokenizer");
+        let Ok(text) = to_huggingface(source.path(), source.text(), source.config()) else { continue };
         if write_directory(source, cpu, &out, form, &text, &model::known()).is_ok() {
             held.push((form.name(), out));
         }

@@ -34,7 +34,7 @@ pub fn verify(source: &Checkpoint, written: &Checkpoint, cpu: &Cpu) -> Result<Ve
             }
             Kind::Dense { .. } => verified.numbers = verified.numbers.max(table(&a, &b, &slot)?),
             Kind::Vector { len } => {
-                if source.vector(&slot.name, len)? != written.vector(&slot.name, len)? {
+                if source.values(&slot.name, len)? != written.values(&slot.name, len)? {
                     return Err(differs(written, &slot, "values differ from the source's"));
                 }
             }
