@@ -130,6 +130,27 @@ fn other_bits_groups_and_modes_are_refused_by_name() {
     assert_eq!(changed(|config, _| drop(config.as_object_mut().expect("an object").remove("quantization"))), Ok(()));
 }
 
+/// Padding rows of a vocabulary are left out.
+#[test]
+fn a_padded_vocabulary_has_as_many_rows_as_the_configuration_says() {
+    let shorter = |config: &mut Value, _: &mut Tensors| config["vocab_size"] = json!(500);
+    assert_eq!(changed(shorter), Ok(()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let golden = golden("bonsai-g128/mlx-2bit");
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(golden.join("config.json")).expect("a golden")).expect("JSON");
+    config["vocab_size"] = json!(500);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
+    std::fs::copy(golden.join("model.safetensors"), folder.path().join("model.safetensors")).expect("copied");
+    let (whole, cut) = (Checkpoint::open(&golden).expect("opens"), Checkpoint::open(folder.path()).expect("opens"));
+    let name = "lm_head.weight";
+    assert_eq!((&whole.tensors()[name].shape[..], &cut.tensors()[name].shape[..]), (&[512, 256][..], &[500, 256][..]));
+    let row = |checkpoint: &Checkpoint, rows| checkpoint.dense(name, rows, 256).expect("packed").lookup(&cpu(), &[499]);
+    assert_eq!(row(&whole, 512).data(), row(&cut, 500).data());
+    // As a matrix of a layer it has all rows that its shape says.
+    assert!(cut.grouped(&cpu(), name, (500, 256), 1).is_ok() && cut.grouped(&cpu(), name, (512, 256), 1).is_err());
+}
+
 /// The names of a model that also sees images.
 #[test]
 fn a_language_model_inside_another_is_found() {

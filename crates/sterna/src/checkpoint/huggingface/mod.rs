@@ -202,7 +202,12 @@ fn find(path: &Path, tensors: &BTreeMap<String, Entry>, hf: &HfConfig, slot: &Sl
     let data = match (slot.kind, entry.dtype) {
         (Kind::Ternary { rows, .. } | Kind::Dense { rows, .. }, "U32") if let Some(mlx) = hf.mlx => {
             shape = mlx.shape(entry);
-            Data::Ternary(mlx.matrix(path, tensors, (name, entry), rows)?)
+            let trits = mlx.matrix(path, tensors, (name, entry), rows)?;
+            if let (Kind::Dense { .. }, Some(stored)) = (slot.kind, shape.first_mut()) {
+                // Padding of the vocabulary is left out.
+                *stored = (*stored).min(trits.rows());
+            }
+            Data::Ternary(trits)
         }
         (Kind::Ternary { .. }, dtype) => {
             if let ("U8", Some(rows)) = (dtype, shape.first_mut()) {
