@@ -23,7 +23,7 @@ pub(crate) fn silu_mul(gate: &mut [f32], up: &[f32]) {
 #[inline(always)]
 pub(crate) fn gelu_mul(gate: &mut [f32], up: &[f32]) {
     /// 2 · √(2/π)
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769;
     for (gate, up) in gate.iter_mut().zip(up) {
         let inner = *gate + 0.044_715 * (*gate * *gate * *gate);
         *gate = *gate / (1.0 + exp(-(SLOPE * inner))) * up;

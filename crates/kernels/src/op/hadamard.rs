@@ -79,7 +79,7 @@ mod tests {
         forward(&mut x, &signs, block);
         for (r, x) in x.iter().enumerate() {
             let first = r / block * block;
-            let entry = |c: usize| if (r & c).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+            let entry = |c: usize| if (r & c).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
             let sum: f32 = (0..block).map(|c| entry(c) * signs[first + c] * row[first + c]).sum();
             assert!((x - sum / (block as f32).sqrt()).abs() < 1e-5, "row {r}");
         }
