@@ -1,5 +1,6 @@
 //! Every golden checkpoint, from every format, against the logits that Hugging Face transformers computes.
 
+mod grouped_heads;
 mod unpacked;
 
 use std::collections::BTreeSet;
@@ -251,6 +252,16 @@ fn hybrids_equal_the_reference() {
         }
     }
     assert_group_scaled(&Path::new(GOLDEN).join("qwen35-hadamard/mlx-2bit"), "qwen35-hadamard", &cpu);
+}
+
+/// The same hybrid as a Hugging Face directory, whose value heads are in another order and whose norms are stored less 1.
+#[test]
+fn hybrids_of_hugging_face_equal_the_reference() {
+    let cpu = Cpu::with(sets::by_name("").expect("a set"), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path().join("hybrid");
+    grouped_heads::write(&Path::new(GOLDEN).join("qwen35-hybrid/gguf/q2_0.gguf"), &directory);
+    assert_group_scaled(&directory, "qwen35-hybrid", &cpu);
 }
 
 /// Logits, likeliest tokens and greedy tokens of a group-scaled model, for each number type of activations.

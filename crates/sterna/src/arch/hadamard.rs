@@ -253,3 +253,75 @@ fn signs(keys: &HadamardKeys, block: usize) -> Result<Option<BTreeMap<usize, Vec
         more => refuse(format!("{more} {PREFIX}sign_values that belong to no width"), CONVERT),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Version 1 with two widths.
+    fn keys() -> HadamardKeys {
+        HadamardKeys {
+            version: Some(1),
+            block_size: Some(16),
+            transform: Some("normalized-sylvester-walsh-hadamard".into()),
+            axis: Some("input-last-dimension".into()),
+            sign_mode: Some("explicit".into()),
+            sign_widths: vec![16, 32],
+            sign_values: [vec![1; 16], vec![-1; 32]].concat(),
+            weight_names: vec!["blk.0.attn_q.weight".into(), "language_model.model.layers.1.mlp.up_proj.weight".into()],
+            inverse_weight_names: vec!["token_embd.weight".into()],
+            ..HadamardKeys::default()
+        }
+    }
+
+    #[test]
+    fn possible_keys_are_read() {
+        let hadamard = Hadamard::read(&keys()).expect("possible");
+        assert_eq!((hadamard.block, hadamard.embedding, hadamard.tied), (16, true, false));
+        assert_eq!((hadamard.signs(16), hadamard.signs(32)), (vec![1.0; 16], vec![-1.0; 32]));
+        let identity =
+            HadamardKeys { sign_mode: Some("identity".into()), version: Some(2), tied_output: true, ..keys() };
+        let hadamard = Hadamard::read(&identity).expect("possible");
+        assert_eq!((hadamard.signs(32), hadamard.tied), (vec![1.0; 32], true));
+    }
+
+    #[test]
+    fn other_keys_are_refused() {
+        let name = |name: &str| vec![name.to_owned()];
+        let cases = [
+            ("without a version", HadamardKeys { version: None, ..keys() }),
+            ("version 3", HadamardKeys { version: Some(3), ..keys() }),
+            ("tied_output = false in version 2", HadamardKeys { version: Some(2), ..keys() }),
+            ("tied_output = true in version 1", HadamardKeys { tied_output: true, ..keys() }),
+            ("block_size = 24", HadamardKeys { block_size: Some(24), ..keys() }),
+            ("block_size = 0", HadamardKeys { block_size: None, ..keys() }),
+            ("transform = `dct`", HadamardKeys { transform: Some("dct".into()), ..keys() }),
+            ("axis = `none`", HadamardKeys { axis: None, ..keys() }),
+            ("sign_mode = `random`", HadamardKeys { sign_mode: Some("random".into()), ..keys() }),
+            ("without widths", HadamardKeys { sign_widths: Vec::new(), ..keys() }),
+            ("20 signs", HadamardKeys { sign_widths: vec![16, 20], ..keys() }),
+            ("-16 signs", HadamardKeys { sign_widths: vec![-16], ..keys() }),
+            ("64 signs", HadamardKeys { sign_widths: vec![16, 64], ..keys() }),
+            ("16 twice", HadamardKeys { sign_widths: vec![16, 16, 16], ..keys() }),
+            ("32 prism.hadamard.sign_values that belong", HadamardKeys { sign_widths: vec![16], ..keys() }),
+            ("other than 1 and -1", HadamardKeys { sign_values: vec![2; 48], ..keys() }),
+            ("without a name", HadamardKeys { weight_names: Vec::new(), ..keys() }),
+            ("`output.weight` twice", HadamardKeys { weight_names: vec!["output.weight".to_owned(); 2], ..keys() }),
+            ("`token_embd.weight` twice", HadamardKeys { weight_names: name("token_embd.weight"), ..keys() }),
+            (
+                "rotation of `blk.0.ssm_alpha.weight`",
+                HadamardKeys { weight_names: name("blk.0.ssm_alpha.weight"), ..keys() },
+            ),
+            (
+                "inverse rotation of `output.weight`",
+                HadamardKeys { inverse_weight_names: name("output.weight"), ..keys() },
+            ),
+        ];
+        for (part, keys) in cases {
+            let Err(Refusal::Unsupported { what, remedy: Some(_) }) = Hadamard::read(&keys) else {
+                panic!("{part}: not refused with a remedy");
+            };
+            assert!(what.contains(part), "`{part}` is not in: {what}");
+        }
+    }
+}
