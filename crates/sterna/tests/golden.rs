@@ -341,7 +341,7 @@ fn embeddings_equal_the_reference() {
                 let product: f32 = got.iter().zip(&expected).map(|(a, b)| a * b).sum();
                 assert!(product > least, "{}: cosine {product}", path.display());
             }
-            let error = engine.generate(Request::new(ids.clone())).err().expect("it has no head").to_string();
+            let error = engine.generate(Request::new(ids.clone())).expect_err("it has no head").to_string();
             assert!(error.contains("sterna embed"), "{error}");
         }
     }
