@@ -203,6 +203,7 @@ fn only_attention_keeps_keys_and_values() {
     // Of each value head a memory, and a chunk's rows and sums; keys of a chunk; the convolution's window.
     let layer = 6 * (64 * 64 + CHUNK * 64 + CHUNK) + 2 * CHUNK * 64 + 3 * (2 * 2 * 64 + 6 * 64);
     assert_eq!(state.sequence_bytes(), 3 * layer * 4);
+    assert_eq!(checkpoint.config().hybrid.as_ref().expect("a hybrid").state_bytes(), state.sequence_bytes());
     let more = checkpoint.memory_needed(1000, KvType::F16) - checkpoint.memory_needed(0, KvType::F16);
     assert_eq!(more, 1000 * state.position_bytes() as u64);
 }

@@ -71,6 +71,11 @@ impl Hybrid {
         Ok(())
     }
 
+    /// Bytes of a sequence's state over all layers with gated DeltaNet.
+    pub fn state_bytes(&self) -> usize {
+        self.recurrent_layers() * self.delta.state() * size_of::<f32>()
+    }
+
     /// The number of layers with gated DeltaNet.
     pub fn recurrent_layers(&self) -> usize {
         self.attention.iter().filter(|attention| !**attention).count()

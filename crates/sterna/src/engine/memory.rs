@@ -17,7 +17,7 @@ const PROGRAM: u64 = 16 << 20;
 
 impl Checkpoint {
     /// About how many bytes the model needs: packed weights, adapter, embeddings and head, tokenizer, and a key/value
-    /// cache of `positions`. Memory already in use does not count.
+    /// cache of `positions`, and the recurrent state of one sequence. Memory already in use does not count.
     pub fn memory_needed(&self, positions: usize, kv: KvType) -> u64 {
         let tensors = self.tensors.values().map(|tensor| match (&tensor.data, &tensor.shape[..]) {
             (Data::Ternary(trits), [rows, cols]) => packed_bytes(trits, *rows, *cols),
@@ -26,8 +26,9 @@ impl Checkpoint {
             _ => 0,
         });
         let cache = (KvCache::bytes_per_position(&self.config, kv) as u64).saturating_mul(positions as u64);
+        let state = self.config.hybrid.as_ref().map_or(0, |hybrid| hybrid.state_bytes()) as u64;
         let adapter = self.adapter().map_or(0, Adapter::bytes) as u64;
-        (tensors.sum::<u64>() + adapter + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
+        (tensors.sum::<u64>() + adapter + state + self.config.vocab as u64 * TOKEN + PROGRAM).saturating_add(cache)
     }
 
     /// Refuses a model that does not fit into the memory available now, because it would swap for hours.
