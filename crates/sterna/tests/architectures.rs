@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use sterna::arch::hybrid::Form;
+use sterna::arch::rope_scaling::Yarn;
 use sterna::arch::{Arch, Config, Hybrid, Kind, Pooling, RopeScaling, Scalings};
 use sterna::checkpoint::Checkpoint;
 use sterna::checkpoint::write::{WriteOptions, write_gguf};
 use sterna::kernels::format::F16;
 use sterna::kernels::{Cpu, DeltaHeads, sets};
-use sterna::model::{self, ALL, MINICPM, Settings};
+use sterna::model::{self, ALL, Batch, KvType, MINICPM, Settings};
 
 /// A small network, with a separate head if the architecture has one.
 fn config(architecture: &'static Arch) -> Config {
@@ -100,6 +101,35 @@ fn every_architecture_is_written_read_and_loaded() {
         let network = model::load(&read, &cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(network.config().architecture, arch);
         assert!(network.weights().body_bytes > 0);
+    }
+}
+
+/// Every network scales its rotary embedding as the configuration says.
+#[test]
+fn every_architecture_scales_its_rotary_embedding() {
+    let cpu = Cpu::with(sets::portable(), 1);
+    let yarn = Yarn { factor: 4.0, original: 16.0, fast: 32.0, slow: 1.0, attention: 1.1, truncate: true };
+    let scalings = |pairs: usize| {
+        [
+            RopeScaling::None,
+            RopeScaling::Yarn(yarn),
+            RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 16.0 },
+            RopeScaling::Divisors { divisors: vec![2.0; pairs], attention: 1.0 },
+        ]
+    };
+    for arch in model::known() {
+        let hidden = scalings(config(arch).rotary_dim() / 2).map(|rope_scaling| {
+            let config = Config { rope_scaling, ..config(arch) };
+            let checkpoint = Checkpoint::synthetic(config, &F16, 1).expect("possible");
+            let network = model::load(&checkpoint, &cpu, Settings::default()).unwrap_or_else(|error| panic!("{error}"));
+            let mut batch = Batch::default();
+            batch.push(0, &[0], 0, &[3, 17, 4, 9, 8]);
+            batch.want_last();
+            network.forward(&cpu, &batch, &mut network.state(KvType::F32)).data().to_vec()
+        });
+        for (i, a) in hidden.iter().enumerate() {
+            assert!(hidden[..i].iter().all(|b| a != b), "{}: scaling {i} changes nothing", arch.name);
+        }
     }
 }
 

@@ -77,6 +77,18 @@ fn words(pattern: &str) -> Value {
     ]})
 }
 
+/// Dense Hunyuan models split words three times.
+fn hunyuan() -> Value {
+    let patterns = [
+        r"\p{N}{1,3}",
+        r"[一-龥぀-ゟ゠-ヿ]+",
+        r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+    ];
+    let mut steps: Vec<Value> = patterns.iter().map(|pattern| words(pattern)["pretokenizers"][0].clone()).collect();
+    steps.push(words("")["pretokenizers"][1].clone());
+    json!({"type": "Sequence", "pretokenizers": steps})
+}
+
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -91,6 +103,8 @@ fn ways_to_split_words_keep_their_names() {
         ("qwen2", Some(words(QWEN2)), false, json!({"type": "NFC"})),
         ("stablelm2", Some(words(QWEN2)), false, Value::Null),
         ("gpt-2", Some(bytes(true)), false, Value::Null),
+        ("mpt", Some(bytes(true)), false, json!({"type": "NFC"})),
+        ("hunyuan-dense", Some(hunyuan()), false, Value::Null),
         ("smollm", Some(json!({"type": "Sequence", "pretokenizers": [digits, bytes(true)]})), false, Value::Null),
     ] {
         let vocabulary = assert_same(&llama3(|file| {
@@ -114,7 +128,7 @@ fn another_name_gives_other_ids() {
             Tokenizer::new(Path::new("model"), &TextFiles::Gguf(vocabulary), &model.1).expect("a tokenizer");
         tokenizer.encode(&TEXTS.concat()).expect("encodes")
     };
-    let names = ["llama-bpe", "qwen2", "stablelm2", "gpt-2", "smollm"].map(ids);
+    let names = ["llama-bpe", "qwen2", "stablelm2", "gpt-2", "mpt", "smollm"].map(ids);
     for (i, a) in names.iter().enumerate() {
         assert!(names[..i].iter().all(|b| a != b), "name {i} changes nothing");
     }

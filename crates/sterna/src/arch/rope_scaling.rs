@@ -6,6 +6,9 @@ use std::f64::consts::PI;
 
 use super::facts::{Facts, Refusal};
 
+/// GGUF's tensor of divisors, one for each pair of a head.
+pub(crate) const DIVISORS: &str = "rope_freqs.weight";
+
 /// How the frequencies of the rotary embedding are changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RopeScaling {
@@ -247,16 +250,17 @@ fn long_rope(
 
 /// Reads GGUF's tensor of divisors, one for each pair of a head.
 fn divisors(facts: &Facts<'_>) -> Result<RopeScaling, Refusal> {
-    const TENSOR: &str = "rope_freqs.weight";
-    if !facts.has_tensor(TENSOR) {
+    if !facts.has_tensor(DIVISORS) {
         return Ok(RopeScaling::None);
     }
-    match (facts.values)(TENSOR) {
+    match (facts.values)(DIVISORS) {
         Some(divisors) if divisors.iter().all(|divisor| *divisor == 1.0) => Ok(RopeScaling::None),
         Some(divisors) if divisors.iter().all(|divisor| possible(f64::from(*divisor))) => {
             Ok(RopeScaling::Divisors { divisors, attention: 1.0 })
         }
-        _ => Err(Refusal::unsupported(format!("scaled rotary embedding (tensor `{TENSOR}`) with impossible divisors"))),
+        _ => {
+            Err(Refusal::unsupported(format!("scaled rotary embedding (tensor `{DIVISORS}`) with impossible divisors")))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::checkpoint::{Config, GgufVocabulary};
 use crate::{Error, Result};
 
 use super::parts::{Options, Parts, malformed};
-use super::pre_tokens::{GPT2, LLAMA3, PreTokens, QWEN2, QWEN35};
+use super::pre_tokens::{GPT2, HUNYUAN, LLAMA3, PreTokens, QWEN2, QWEN35};
 
 const PLACES: [&str; 2] = ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"];
 /// Longest SentencePiece token that is searched for merges, in bytes.
@@ -34,6 +34,8 @@ pub const BYTE: i32 = 6;
 pub struct Words {
     /// All names of this pre-tokenizer; the first is written to files.
     pub names: &'static [&'static str],
+    /// Patterns of `pre_tokens.rs` that are applied before `pattern`.
+    first: &'static [&'static str],
     /// One of the patterns of `pre_tokens.rs`.
     pattern: &'static str,
     /// Whether digits are split off one by one before the pattern is applied.
@@ -52,11 +54,14 @@ pub static WORDS: &[Words] = &[
     Words { names: &["qwen35"], pattern: QWEN35, nfc: true, ..GPT2_WORDS },
     Words { names: &["stablelm2"], pattern: QWEN2, ..GPT2_WORDS },
     GPT2_WORDS,
+    Words { names: &["mpt"], nfc: true, ..GPT2_WORDS },
+    Words { names: &["hunyuan-dense"], first: &[HUNYUAN[0], HUNYUAN[1]], pattern: HUNYUAN[2], ..GPT2_WORDS },
     Words { names: &["smollm", "starcoder", "refact"], digits: true, ..GPT2_WORDS },
 ];
 
 const LLAMA3_WORDS: Words = Words {
     names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-e", "falcon-h1"],
+    first: &[],
     pattern: LLAMA3,
     digits: false,
     ignore_merges: true,
@@ -65,6 +70,7 @@ const LLAMA3_WORDS: Words = Words {
 
 const GPT2_WORDS: Words = Words {
     names: &["gpt-2", "gpt2", "olmo", "default"],
+    first: &[],
     pattern: GPT2,
     digits: false,
     ignore_merges: false,
@@ -77,6 +83,7 @@ impl Words {
         if self.digits {
             steps.push(PreTokenizerWrapper::Digits(Digits::new(true)));
         }
+        self.first.iter().for_each(|pattern| steps.push_pattern(pattern));
         steps.push_pattern(self.pattern);
         steps.push_bytes();
         steps

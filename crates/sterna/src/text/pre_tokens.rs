@@ -9,7 +9,7 @@ use tokenizers::{
     Offsets, PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Result as TokenizersResult, SplitDelimiterBehavior,
 };
 
-/// The end of every pattern below. A run of white space leaves its last character to the following word.
+/// The end of most patterns below. A run of white space leaves its last character to the following word.
 const WHITESPACE: &str = r"|\s+(?!\S)|\s+";
 
 /// The word pattern of GPT-2 (source: `encoder.py` of openai/gpt-2).
@@ -22,6 +22,14 @@ pub const QWEN2: &str =
 
 /// The word pattern of Qwen 3.5: combining marks belong to words (source: `tokenizer.json` of Qwen 3.5).
 pub const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The word patterns of dense Hunyuan models, applied one after the other: numbers, Chinese and Japanese, everything else
+/// (source: `llama-vocab.cpp` of llama.cpp).
+pub const HUNYUAN: [&str; 3] = [
+    r"\p{N}{1,3}",
+    r"[一-龥぀-ゟ゠-ヿ]+",
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+];
 
 /// The pre-tokenizers of a vocabulary, applied in order.
 #[derive(Default, PartialEq)]
@@ -142,9 +150,12 @@ impl PartialEq for Known {
 
 impl Known {
     fn new(pattern: &str) -> Option<Self> {
-        let source = [GPT2, LLAMA3, QWEN2, QWEN35].into_iter().find(|known| *known == pattern)?;
-        let words = Regex::new(&format!(r"{}|\s+", pattern.strip_suffix(WHITESPACE)?)).ok()?;
-        Some(Self { source, words, lines: pattern != GPT2 })
+        let source = [GPT2, LLAMA3, QWEN2, QWEN35].into_iter().chain(HUNYUAN).find(|known| *known == pattern)?;
+        let words = match pattern.strip_suffix(WHITESPACE) {
+            Some(words) => Regex::new(&format!(r"{words}|\s+")),
+            None => Regex::new(pattern),
+        };
+        Some(Self { source, words: words.ok()?, lines: pattern != GPT2 })
     }
 
     /// Where a match ends according to the look-ahead `\s+(?!\S)`: white space before a word leaves its last character
@@ -215,7 +226,7 @@ mod tests {
     fn linear_patterns_split_as_published() {
         let alphabet =
             ['a', 'É', '你', ' ', ' ', '\n', '\r', '\t', '\u{a0}', '7', '!', '\'', 's', 'ſ', '\u{85}', '\u{301}'];
-        for pattern in [GPT2, LLAMA3, QWEN2, QWEN35] {
+        for pattern in [GPT2, LLAMA3, QWEN2, QWEN35].into_iter().chain(HUNYUAN) {
             let known = Known::new(pattern).expect("known");
             let whole = SplitPattern::Regex(pattern.to_owned());
             let split = Split::new(whole, SplitDelimiterBehavior::Isolated, false).expect("compiles");
@@ -229,6 +240,17 @@ mod tests {
                 assert_eq!(words(&known, &text), published(&split, &text), "{text:?} by {pattern}");
             }
         }
+    }
+
+    #[test]
+    fn dense_hunyuan_models_split_three_times() {
+        let mut steps = PreTokens::default();
+        HUNYUAN.iter().for_each(|pattern| steps.push_pattern(pattern));
+        let mut text = PreTokenizedString::from("(abc 1234 中文x");
+        steps.pre_tokenize(&mut text).expect("splits");
+        let splits = text.get_splits(tokenizers::OffsetReferential::Original, tokenizers::OffsetType::Byte);
+        let words: Vec<&str> = splits.into_iter().map(|(word, _, _)| word).collect();
+        assert_eq!(words, ["(abc", " ", "123", "4", " ", "中文", "x"]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use sterna_kernels::format::{Format, Writer};
 
 use super::rows::{Put, SourceRows};
 use super::{WriteOptions, check_form, encodings, heads, keys};
-use crate::arch::{Arch, Config, Kind, Slot, hybrid};
+use crate::arch::rope_scaling::DIVISORS;
+use crate::arch::{Arch, Config, Kind, RopeScaling, Slot, hybrid};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::whole::WholeFile;
@@ -123,15 +124,18 @@ impl Plan {
         let arch = options.arch.unwrap_or(checkpoint.config.architecture);
         let config = Config { architecture: arch, ..checkpoint.config.clone() };
         let (mut tensors, mut parts) = (Vec::new(), vec![0u64]);
-        for slot in arch.tensors(&config) {
-            let Some(stored) = checkpoint.tensors.get(&slot.name) else {
+        for slot in arch.tensors(&config).into_iter().chain(keys::divisors(&config.rope_scaling)) {
+            let stored = checkpoint.tensors.get(&slot.name);
+            if stored.is_none() && slot.name != DIVISORS {
                 let arch = arch.gguf_name();
                 return refuse("arch", format!("the model has no `{}`, which `{arch}` needs", slot.name));
-            };
+            }
             let (shape, kind, size) = match slot.kind {
                 Kind::Ternary { rows, cols, .. } => (vec![rows, cols], ternary, encoding.bytes(rows, cols)),
                 Kind::Dense { rows, cols } => (vec![rows, cols], head_type, options.head.bytes(rows, cols)),
-                Kind::Vector { len } => (stored.shape.clone(), 0, len.checked_mul(4)),
+                Kind::Vector { len } => {
+                    (stored.map_or(vec![len], |stored| stored.shape.clone()), 0, len.checked_mul(4))
+                }
             };
             let Some(size) = size else {
                 let (name, head) = (encoding.name, options.head.name);
@@ -163,7 +167,10 @@ impl Plan {
                 None => rows.dense(slot, self.head, put),
             },
             Kind::Vector { len } => {
-                let values = rows.checkpoint.values(&slot.name, len)?;
+                let values = match &rows.checkpoint.config.rope_scaling {
+                    RopeScaling::Divisors { divisors, .. } if slot.name == DIVISORS => divisors.clone(),
+                    _ => rows.checkpoint.values(&slot.name, len)?,
+                };
                 put(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())
             }
         }

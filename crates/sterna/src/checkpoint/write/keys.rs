@@ -4,8 +4,8 @@ use sterna_kernels::format::Format;
 
 use super::WriteOptions;
 use super::gguf::Plan;
-use crate::arch::rope_scaling::{RopeScaling, attention};
-use crate::arch::{Config, HADAMARD_PREFIX, HadamardKeys, Hybrid, Scalings, Windows};
+use crate::arch::rope_scaling::{DIVISORS, RopeScaling, attention};
+use crate::arch::{Config, HADAMARD_PREFIX, HadamardKeys, Hybrid, Kind, Scalings, Slot, Windows};
 use crate::checkpoint::gguf::{ALIGNMENT, ENDS};
 use crate::checkpoint::{Checkpoint, GgufVocabulary};
 
@@ -14,8 +14,16 @@ pub(super) fn can_be_written(scaling: &RopeScaling) -> bool {
     match scaling {
         RopeScaling::None => true,
         RopeScaling::Yarn(yarn) => yarn.truncate,
-        RopeScaling::Llama3 { .. } | RopeScaling::Divisors { .. } => false,
+        RopeScaling::Divisors { attention, .. } => *attention == 1.0,
+        RopeScaling::Llama3 { .. } => false,
     }
+}
+
+/// The tensor of a scaling that has one.
+pub(super) fn divisors(scaling: &RopeScaling) -> Option<Slot> {
+    let RopeScaling::Divisors { divisors, .. } = scaling else { return None };
+    let kind = Kind::Vector { len: divisors.len() };
+    Some(Slot { name: DIVISORS.into(), kind, gguf: DIVISORS.into(), aliases: Vec::new() })
 }
 
 /// The whole header of a part, padded to the start of the data. The first part has all keys of the model.
