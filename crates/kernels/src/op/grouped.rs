@@ -126,10 +126,10 @@ impl TileScales<'_> {
         }
     }
 
-    /// The scales of 16 rows.
+    /// The scales of 16 rows, for scales of one tile.
     #[inline(always)]
-    fn rows(&self, tile_group: usize) -> [f32; TILE] {
-        let at = tile_group * TILE;
+    fn rows(&self, group: usize) -> [f32; TILE] {
+        let at = group * TILE;
         let mut out = [0.0; TILE];
         match self {
             Self::Halves(values) => {
@@ -215,12 +215,10 @@ impl Codes<'_> {
         }
     }
 
-    /// The code of a token and column.
+    /// The code of a token and column in one block.
     #[inline(always)]
-    fn code(&self, depth: usize, token: usize, column: usize) -> i32 {
-        let first = token / TOKENS * TOKENS;
-        let width = TOKENS.min(self.tokens - first);
-        let dword = first * depth / 4 + column / 4 * width + token % TOKENS;
+    fn code(&self, token: usize, column: usize) -> i32 {
+        let dword = column / 4 * self.tokens + token;
         let byte = |part| i32::from(self.codes[(dword * self.parts + part) * 4 + column % 4]);
         if self.parts == 2 { 128 * byte(0) + byte(1) } else { byte(0) }
     }
@@ -314,14 +312,16 @@ fn largest(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn dot(tiles: &Tiles<'_>, x: &Codes<'_>, out: &mut [f32]) {
     let Division { cols, columns, .. } = tiles.division;
-    let (depth, groups) = (tiles.division.depth(), tiles.division.groups());
+    let groups = tiles.division.groups();
     for (token, out) in out.chunks_exact_mut(tiles.rows()).enumerate() {
-        let row: Vec<i32> = (0..cols).map(|column| x.code(depth, token, column)).collect();
+        let block = x.block(token / TOKENS * TOKENS, tiles.division);
+        let token = token % TOKENS;
+        let row: Vec<i32> = (0..cols).map(|column| block.code(token, column)).collect();
         product(tiles, out, |group, lines, scales| {
             let values = &row[group * columns..cols.min((group + 1) * columns)];
             let mut sums = [0i32; TILE];
             each(tiles.division.bits, lines, values, |r, weight, x| sums[r] += weight * x);
-            let inverse = x.inverses[token * groups + group];
+            let inverse = block.inverses[token * groups + group];
             for (scale, sum) in scales.iter_mut().zip(sums) {
                 *scale = sum as f32 * (*scale * inverse);
             }
@@ -349,15 +349,15 @@ pub(crate) fn dot_f32(tiles: &Tiles<'_>, x: &[f32], out: &mut [f32]) {
 #[inline(always)]
 fn product(tiles: &Tiles<'_>, out: &mut [f32], term: impl Fn(usize, &[u8], &mut [f32; TILE])) {
     let (division, groups) = (tiles.division, tiles.division.groups());
-    let tile_bytes = division.lines() * LINE;
-    for (i, (tile, out)) in tiles.codes.chunks_exact(tile_bytes).zip(out.chunks_exact_mut(TILE)).enumerate() {
+    for (i, out) in out.chunks_exact_mut(TILE).enumerate() {
+        let tile = tiles.tile(i);
         out.fill(0.0);
         for first in (0..groups).step_by(division.part) {
             let mut part = [0.0; TILE];
             for group in first..groups.min(first + division.part) {
                 let lines = division.lines_of(group);
-                let mut terms = tiles.scales.rows(i * groups + group);
-                term(group, &tile[lines.start * LINE..lines.end * LINE], &mut terms);
+                let mut terms = tile.scales.rows(group);
+                term(group, &tile.codes[lines.start * LINE..lines.end * LINE], &mut terms);
                 for (part, term) in part.iter_mut().zip(terms) {
                     *part += term;
                 }
