@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sterna::checkpoint::format::{F16, Trits};
 use sterna::checkpoint::write::{Form, Verified, WriteOptions, encodings, heads, verify, write_directory, write_gguf};
 use sterna::checkpoint::{Checkpoint, Data, Tensor};
-use sterna::kernels::{Cpu, Pool, Scales, sets};
+use sterna::kernels::{Cpu, Pool, sets};
 use sterna::model::{self, Batch, KvType, Precision, Settings};
 use sterna::text::{Tokenizer, to_huggingface};
 
@@ -23,11 +23,7 @@ fn row(pool: &Pool, trits: &Trits, r: usize) -> Vec<f32> {
     let decoder = trits.decoder(pool).unwrap_or_else(|problem| panic!("{problem:?}"));
     let mut row = vec![0; trits.cols()];
     decoder.row(r, &mut row).unwrap_or_else(|problem| panic!("{problem:?}"));
-    let scale = |column: usize| match decoder.scales() {
-        Scales::One(scale) => *scale,
-        Scales::Rows(scales) => scales[r],
-        Scales::Groups { columns, values } => values[r * trits.cols().div_ceil(*columns) + column / columns],
-    };
+    let scale = |column| decoder.scales().of((trits.rows(), trits.cols()), r, column);
     row.iter().enumerate().map(|(column, trit)| f32::from(*trit) * scale(column)).collect()
 }
 

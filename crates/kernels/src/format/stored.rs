@@ -2,6 +2,7 @@
 
 use super::writer::Writer;
 use crate::memory::Bytes;
+use crate::op::grouped::COLUMNS;
 use crate::pool::Pool;
 use crate::scales::Scales;
 
@@ -171,7 +172,7 @@ pub struct Affine {
 impl Affine {
     /// Checks that there is a scale and a bias for each group of a `(rows, cols)` matrix.
     fn check(&self, rows: usize, cols: usize) -> Result<(), Problem> {
-        if ![32, 64, 128, 256].contains(&self.columns) || !cols.is_multiple_of(self.columns) {
+        if !COLUMNS.contains(&self.columns) || !cols.is_multiple_of(self.columns) {
             return Err(Problem::Damaged(format!("rows of {cols} weights are not groups of {}", self.columns)));
         }
         let size = rows.checked_mul(cols / self.columns).and_then(|groups| self.format.bytes(1, groups));

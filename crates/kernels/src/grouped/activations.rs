@@ -1,7 +1,7 @@
 //! Activations of group-scaled matrices, as integers with one scale per group.
 
 use crate::cpu::Cpu;
-use crate::op::grouped::{Bits, Codes, Division, TOKENS};
+use crate::op::grouped::{Bits, COLUMNS, Codes, Division, TOKENS};
 use crate::pool::SendPtr;
 use crate::rows::Rows;
 
@@ -43,7 +43,7 @@ impl GroupedActivations {
     ///
     /// If a group does not have 32, 64, 128 or 256 columns.
     pub fn quantize(cpu: &Cpu, x: &Rows, columns: usize, parts: Parts) -> Self {
-        assert!([32, 64, 128, 256].contains(&columns), "groups of 32, 64, 128 or 256 columns, not {columns}");
+        assert!(COLUMNS.contains(&columns), "groups of 32, 64, 128 or 256 columns, not {columns}");
         let (tokens, cols) = (x.len(), x.dim());
         // Neither the bits of weights nor the parts of a row matter to the codes.
         let division = Division::new(Bits::Two, cols, columns, 1);

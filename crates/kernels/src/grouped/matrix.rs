@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::lines::{LINE, Lines};
-use crate::op::grouped::{Bits, Division, MOST_COLUMNS, TileScales, Tiles};
+use crate::op::grouped::{Bits, COLUMNS, Division, MOST_COLUMNS, TileScales, Tiles};
 use crate::op::math::{f16_to_f32, f32_to_f16};
 use crate::op::ternary::{TILE, lane};
 use crate::pool::Pool;
@@ -39,6 +39,7 @@ struct Source<'a, F> {
 /// Scales of any kind as scales of groups.
 struct GroupScales<'a> {
     scales: &'a Scales,
+    shape: (usize, usize),
     columns: usize,
     groups: usize,
 }
@@ -46,22 +47,18 @@ struct GroupScales<'a> {
 impl<'a> GroupScales<'a> {
     fn new(scales: &'a Scales, rows: usize, cols: usize) -> Self {
         let columns = if let Scales::Groups { columns, .. } = scales { *columns } else { MOST_COLUMNS };
-        assert!([32, 64, 128, 256].contains(&columns), "groups of 32, 64, 128 or 256 columns, not {columns}");
+        assert!(COLUMNS.contains(&columns), "groups of 32, 64, 128 or 256 columns, not {columns}");
         let groups = cols.div_ceil(columns);
         match scales {
             Scales::One(_) => {}
             Scales::Rows(values) => assert_eq!(values.len(), rows, "one scale for each row"),
             Scales::Groups { values, .. } => assert_eq!(values.len(), rows * groups, "one scale for each group"),
         }
-        Self { scales, columns, groups }
+        Self { scales, shape: (rows, cols), columns, groups }
     }
 
     fn of(&self, row: usize, group: usize) -> f32 {
-        match self.scales {
-            Scales::One(scale) => *scale,
-            Scales::Rows(values) => values[row],
-            Scales::Groups { values, .. } => values[row * self.groups + group],
-        }
+        self.scales.of(self.shape, row, group * self.columns)
     }
 
     /// The scales of all tiles; those of missing rows are 0.

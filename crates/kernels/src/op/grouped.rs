@@ -27,6 +27,9 @@ use crate::op::ternary::TILE;
 /// Tokens of a block: their codes lie side by side.
 pub(crate) const TOKENS: usize = 4;
 
+/// Allowed columns in a group: whole lines of every width.
+pub(crate) const COLUMNS: [usize; 4] = [32, 64, 128, MOST_COLUMNS];
+
 /// Most columns in a group, such that sums of `vpmaddubsw` fit 16 bits: 256 / 2 · 2 · 127 < 2¹⁵.
 pub(crate) const MOST_COLUMNS: usize = 256;
 
@@ -171,8 +174,7 @@ impl Tiles<'_> {
     pub fn fit(&self, tokens: usize, out: &[f32]) -> bool {
         let (tile, columns) = (self.division.lines() * LINE, self.division.columns);
         tile > 0
-            && columns.is_power_of_two()
-            && (32..=MOST_COLUMNS).contains(&columns)
+            && COLUMNS.contains(&columns)
             && self.division.part > 0
             && self.codes.len().is_multiple_of(tile)
             && self.scales.len() == self.rows() * self.division.groups()
